@@ -1,0 +1,1 @@
+"""Under storage: the lake being cached, behind one protocol. See `base.py`."""

@@ -1,0 +1,143 @@
+"""The `UnderStorage` protocol: what the cache asks of a lake.
+
+One instance speaks for one authority (`s3://bucket`, `file://`, `hdfs://host:port`); keys are relative to it, without
+a leading slash, and are never percent-encoded. All methods block, are safe to call from several threads, and finish
+within bounded time: retries (full jitter) are inside. Errors are those of `raycache.errors` only: NotFoundError,
+DeniedError, ConflictError (another version), UnavailableError (retries used up), NoSpaceError, InvalidRequestError.
+Never does a message or `repr` hold a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from typing_extensions import Buffer
+
+from raycache.types import FileVersion
+
+
+class ObjectInfo(NamedTuple):
+    """One object as the store describes it."""
+
+    key: str
+    size_bytes: int
+    #: Quotes included; empty when the store has no etags.
+    etag: str
+    #: Nanoseconds since the epoch; 0 when unknown.
+    mtime_ns: int
+
+
+class ListPage(NamedTuple):
+    """One page of a listing, in the store's order (UTF-8 byte order for S3)."""
+
+    objects: list[ObjectInfo]
+    #: Common prefixes, each ending in "/"; only with a delimiter.
+    prefixes: list[str]
+    #: Pass it back for the next page; None at the end.
+    next_token: str | None
+
+
+class UfsWriter(Protocol):
+    """An object being written. It appears in the store whole, at `close`, replacing an older one atomically."""
+
+    def write(self, data: Buffer) -> int:
+        """Append; returns the number of bytes taken (all of them)."""
+        ...
+
+    def close(self) -> ObjectInfo:
+        """Make the object visible. Twice is harmless."""
+        ...
+
+    def abort(self) -> None:
+        """Give up: nothing appears, uploaded parts are removed. After `close` it does nothing."""
+        ...
+
+
+@runtime_checkable
+class UnderStorage(Protocol):
+    """A lake, or a part of it. See the module's text for what all methods promise."""
+
+    #: The authority: `s3://bucket`, `file://`, `hdfs://host:port`.
+    root_uri: str
+    #: Whether an empty directory can exist (local disks, HDFS), or is only a key prefix (S3).
+    has_directories: bool
+
+    def list(
+        self,
+        prefix: str,
+        *,
+        delimiter: bool = False,
+        start_after: str = "",
+        token: str | None = None,
+        limit: int = 1000,
+    ) -> ListPage:
+        """List keys that start with `prefix`, a page at a time.
+
+        Args:
+            prefix: "" for all; not only at a "/" boundary. Stores with directories list what lies in the prefix's
+                directory.
+            delimiter: roll keys up at the next "/" after the prefix into `prefixes`.
+            start_after: only keys greater than this; ignored with a token.
+            token: of the previous page.
+            limit: at most so many objects and prefixes, 1..1000.
+
+        Returns:
+            An empty page when nothing is there; a missing prefix is not an error. Directory marker objects
+            ("dir/") are listed as objects whose key ends in "/".
+
+        Raises:
+            NotFoundError: the bucket itself is missing.
+        """
+        ...
+
+    def head(self, key: str) -> ObjectInfo:
+        """Describe one object. NotFoundError when it is missing, or a directory."""
+        ...
+
+    def read(self, key: str, offset: int, length: int, version: FileVersion | None = None) -> Buffer:
+        """Read exactly `length` bytes.
+
+        Args:
+            key: the object.
+            offset: >= 0.
+            length: >= 1, with offset + length <= the object's size.
+            version: bind the read to it: sends `If-Match` where the store has etags, else compares size and mtime
+                before and after.
+
+        Returns:
+            A bytes-like object of exactly `length` bytes; a short body is retried, never returned.
+
+        Raises:
+            ConflictError: the object is another version.
+            NotFoundError: it is gone.
+        """
+        ...
+
+    def put(self, key: str, data: Buffer) -> ObjectInfo:
+        """Write a whole object, atomically; large ones go in parts. Makes directories above it where those exist."""
+        ...
+
+    def open_writer(self, key: str) -> UfsWriter:
+        """Write an object piece by piece."""
+        ...
+
+    def copy(self, source_key: str, target_key: str) -> ObjectInfo:
+        """Copy inside the store (server-side where it can)."""
+        ...
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects, in batches; missing ones are not an error."""
+        ...
+
+    def make_directory(self, key: str) -> None:
+        """Make a directory and those above it. Nothing to do where directories are only prefixes."""
+        ...
+
+    def remove_directory(self, key: str) -> None:
+        """Remove an empty directory; InvalidRequestError when it is not empty. Marker objects count as nothing."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Twice is harmless."""
+        ...
