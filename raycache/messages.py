@@ -158,6 +158,8 @@ class BlockRequest(NamedTuple):
     #: Shape (B,): the part wanted, within the block.
     offsets: list[int]
     lengths: list[int]
+    #: False: a load; make the blocks resident and say so, hand nothing out.
+    hand_out: bool = True
 
 
 class BlockState(enum.IntEnum):
@@ -224,6 +226,30 @@ class BlockReply(NamedTuple):
     grants: list[Grant]
     #: By position.
     errors: dict[int, RaycacheError]
+
+
+class Selector(NamedTuple):
+    """Which blocks to free. A block is meant when any of the three lists names its file."""
+
+    #: Exact UFS URIs.
+    uris: list[str]
+    #: UFS URI prefixes: everything that starts with one of them.
+    prefixes: list[str]
+    versions: list[VersionId]
+
+
+class FreeReply(NamedTuple):
+    """What one worker dropped. Pinned or leased bytes that must wait are counted too: they go when the lease ends."""
+
+    blocks: int
+    bytes: int
+
+
+class ResidencyReply(NamedTuple):
+    """What one worker holds of F files, exactly: bit masks of blocks, per tier (a block may be in both)."""
+
+    memory_masks: list[int]
+    disk_masks: list[int]
 
 
 # --- counters -----------------------------------------------------------------------------------------------------------
