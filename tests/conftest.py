@@ -20,6 +20,8 @@ def s3_server() -> Iterator[SeaweedServer]:
 
 
 @pytest.fixture
-def bucket(s3_server: SeaweedServer) -> str:
-    """The name of a fresh, empty bucket on `s3_server`."""
-    return s3_server.make_bucket(f"test-{next(_bucket_number)}")
+def bucket(s3_server: SeaweedServer) -> Iterator[str]:
+    """The name of a fresh, empty bucket on `s3_server`, removed with all it holds after the test."""
+    name = s3_server.make_bucket(f"test-{next(_bucket_number)}")
+    yield name
+    s3_server.client().delete_bucket(Bucket=name)

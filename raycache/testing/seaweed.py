@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import sys
@@ -157,6 +158,8 @@ class SeaweedServer:
             # SeaweedFS waits for its peers when asked to end; nobody needs this data, so the grace is short.
             self._child.stop(grace_s=1.0)
             self._child = None
+        if self._port is not None:
+            _remove_sockets(self._port)
         if self._owns_directory and self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
         atexit.unregister(self.stop)
@@ -177,15 +180,17 @@ class SeaweedServer:
                 _program(), "-logtostderr=true", "server",
                 "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data_directory}",
                 f"-master.port={port}", f"-master.port.grpc={port + 10_000}",
-                "-master.volumeSizeLimitMB=1024", "-master.telemetry=false",
+                "-master.volumeSizeLimitMB=1024", "-master.telemetry=false", "-master.electionTimeout=1s",
                 f"-volume.port={port + 1}", f"-volume.port.grpc={port + 10_001}",
-                "-volume.max=200", "-volume.minFreeSpacePercent=1",
+                "-volume.max=4000", "-volume.minFreeSpacePercent=1",
                 "-filer", f"-filer.port={port + 2}", f"-filer.port.grpc={port + 10_002}", "-filer.maxMB=16",
                 "-s3", f"-s3.port={port + 3}", f"-s3.port.grpc={port + 10_003}",
                 "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config_path}",
                 "-s3.allowEmptyFolder=true", "-s3.allowDeleteBucketNotEmpty=true",
             ],
             log_path=directory / "weed.log",
+            # A bucket is a collection with volumes of its own, and gets 7 at once by default: two will do.
+            environment={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "2"},
         )  # fmt: skip
         try:
             self._wait_ready(f"http://127.0.0.1:{port + 3}", self._child)
@@ -223,6 +228,14 @@ class SeaweedServer:
         except (BotoCoreError, ClientError):
             return False
         return body == b"ready"
+
+
+def _remove_sockets(port: int) -> None:
+    """Remove what SIGKILL kept an instance from removing: by exact name, since other instances keep theirs beside."""
+    names = [f"filer-{port + 2}", f"s3-{port + 3}"]
+    names += [f"{part}-grpc-{port + 10_000 + i}" for i, part in enumerate(("master", "volume", "filer", "s3"))]
+    for name in names:
+        Path("/tmp", f"seaweedfs-{name}.sock").unlink(missing_ok=True)  # the place is fixed in its source
 
 
 def _program() -> str:
