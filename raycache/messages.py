@@ -81,6 +81,18 @@ class MountTable(NamedTuple):
     version: int
     mounts: tuple[MountInfo, ...]
 
+    def of_uri(self, uri: str) -> MountInfo | None:
+        """The mount whose options open this URI: the longest mounted URI above it."""
+        above = [m for m in self.mounts if uri == m.uri or uri.startswith(m.uri.rstrip("/") + "/")]
+        return max(above, key=lambda mount: len(mount.uri), default=None)
+
+    def of_path(self, path: str) -> MountInfo | None:
+        """The mount a namespace path or a URI belongs to: the longest one above it."""
+        if not path.startswith("/"):
+            return self.of_uri(path)
+        above = [m for m in self.mounts if path == m.path or path.startswith(m.path.rstrip("/") + "/")]
+        return max(above, key=lambda mount: len(mount.path), default=None)
+
 
 # --- client -> master ---------------------------------------------------------------------------------------------------
 
@@ -139,6 +151,49 @@ class ListReply(NamedTuple):
     expires_in_s: float
 
 
+class Hello(NamedTuple):
+    """What a client learns when it connects."""
+
+    #: One incarnation of the cache, from start to stop.
+    cache_id: str
+    #: `Settings.as_dict()`, and the origin of each value.
+    settings: dict[str, Any]
+    origins: dict[str, str]
+    view: MembershipView
+    mounts: MountTable
+
+
+class JobProgress(NamedTuple):
+    """How far a load job is; see `client.results.Progress`, which has the same fields."""
+
+    #: WAITING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+    state: str
+    files_total: int
+    files_done: int
+    files_failed: int
+    blocks_total: int
+    blocks_done: int
+    blocks_failed: int
+    bytes_total: int
+    bytes_done: int
+    bytes_failed: int
+    bytes_already: int
+    elapsed_s: float
+    rate_bytes_s: float
+    eta_s: float | None
+    #: (path, reason), at most 1,000.
+    failures: list[tuple[str, str]]
+
+
+class LoadRequest(NamedTuple):
+    """Make these files resident."""
+
+    #: Shape (F,): as the user knows them, for progress and failures.
+    paths: list[str]
+    files: FileColumns
+    replicas: int
+
+
 # --- client -> worker ---------------------------------------------------------------------------------------------------
 
 
@@ -158,8 +213,12 @@ class BlockRequest(NamedTuple):
     #: Shape (B,): the part wanted, within the block.
     offsets: list[int]
     lengths: list[int]
+    #: As the asker knows it; a worker of another cache generation refuses.
+    block_size_bytes: int
     #: False: a load; make the blocks resident and say so, hand nothing out.
     hand_out: bool = True
+    #: The actor name of a worker that holds the blocks: fetch what is missing from it, not from the lake.
+    source_actor: str = ""
 
 
 class BlockState(enum.IntEnum):
@@ -278,6 +337,14 @@ class ReadCounters(NamedTuple):
         return ReadCounters(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+class TouchRequest(NamedTuple):
+    """What a reader did without asking: segments it read in place (renew their leases), and its counts."""
+
+    segments: list[SegmentId]
+    #: Only to the worker of the reader's own node.
+    counters: ReadCounters | None
+
+
 class WorkerStats(NamedTuple):
     """One worker incarnation's own figures; counters since its start."""
 
@@ -297,6 +364,25 @@ class WorkerStats(NamedTuple):
     refusals: int = 0
     disk_errors: int = 0
     corrupt_segments: int = 0
+
+
+class NodeFigures(NamedTuple):
+    """What the master knows of one node: counters of all worker incarnations there, sizes of the live one."""
+
+    node: WorkerId
+    alive: bool
+    counters: ReadCounters
+    stats: WorkerStats
+
+
+class StatusReply(NamedTuple):
+    """The cache as the master sees it."""
+
+    uptime_s: float
+    mounts: int
+    files_known: int
+    #: (node, epoch, state, heartbeat age in seconds) of every worker.
+    workers: list[tuple[WorkerId, int, str, float]]
 
 
 # --- worker <-> master --------------------------------------------------------------------------------------------------

@@ -1,0 +1,419 @@
+"""`Cache`: the public face. Each method says what it asks; the work is done by the modules beside this one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from raycache import paths as names
+from raycache.client import admin, residency
+from raycache.client.calls import Calls, WorkerCall
+from raycache.client.counters import Counters
+from raycache.client.file import CacheFile
+from raycache.client.flusher import Flusher
+from raycache.client.jobs import Job, progress_of
+from raycache.client.locator import FileMeta, Locator, require_file
+from raycache.client.paths import as_list, expand, glob_base
+from raycache.client.reader import Reader, Request
+from raycache.client.results import (
+    CheckResult,
+    Entry,
+    FileLocation,
+    FreeResult,
+    MountEntry,
+    PathInfo,
+    Progress,
+    Setting,
+    Stats,
+    Status,
+    Usage,
+)
+from raycache.client.segments import SegmentTable
+from raycache.client.writes import Writes
+from raycache.clock import SystemClock
+from raycache.errors import ConflictError, InvalidRequestError, RaycacheError
+from raycache.hashing import extent_key, place_many
+from raycache.messages import FileColumns, FreeReply, Hello, LoadRequest, Selector, decode, encode
+from raycache.ranges import clip
+from raycache.settings import Settings
+from raycache.types import FileKind, FileVersion
+from raycache.ufs.open import open_storage
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+#: How often a read starts again on a newer version of its file before it gives up.
+READ_ATTEMPTS_MAX = 4
+_FREE_TIMEOUT_S = 60.0
+
+
+class Cache:
+    """A connection of this process to the cache of its Ray cluster. Safe to use from several threads.
+
+    Not made by hand: `raycache.start()` and `raycache.connect()` return it. It pickles as "connect again".
+    """
+
+    def __init__(self, calls: Calls, hello: Hello, node: str) -> None:
+        self.id = hello.cache_id
+        self._calls = calls
+        self._settings = Settings(**hello.settings)
+        self._origins = hello.origins
+        self._node = node
+        self._clock = SystemClock()
+        self._counters = Counters()
+        self._table = SegmentTable(self._settings.client_mapped_bytes_max)
+        self._locator = Locator(
+            calls, open_storage, admin.environment_options, self._clock, self._settings.client_paths_max
+        )
+        self._locator.learn(hello.view, hello.mounts)
+        self._flusher = Flusher(
+            calls, self._locator, self._table, self._counters, self._clock, node, lambda: self._settings.lease_s
+        )
+        self._reader = Reader(
+            calls,
+            self._locator,
+            self._table,
+            self._counters,
+            self._clock,
+            node,
+            block_size_bytes=self._settings.block_size_bytes,
+            extent_size_bytes=self._settings.extent_size_bytes,
+            on_read=self._flusher.wake,
+        )
+        #: Writing through to the lake, on mounts with `readonly=False`.
+        self.writes = Writes(self._locator, calls)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from raycache.client.connect import connect
+
+        return (connect, ())
+
+    def __repr__(self) -> str:
+        return f"Cache({self.id!r}, workers={len(self._locator.view.workers)})"
+
+    # --- mounts -------------------------------------------------------------------------------------------------------
+
+    def mount(
+        self,
+        path: str,
+        uri: str,
+        options: dict[str, Any] | None = None,
+        metadata_ttl_s: float | None = None,
+        readonly: bool = True,
+    ) -> None:
+        """Bind a UFS URI to a path of the namespace.
+
+        Args:
+            path: absolute, such as "/lake".
+            uri: `s3://bucket/prefix`, `gs://`, `hdfs://`, `file:///dir`.
+            options: of the store: endpoint_url, access_key_id, ...; without keys, this process's environment counts.
+            metadata_ttl_s: how long listings and versions are trusted; None: the cache's setting.
+            readonly: False lets the filesystems write through to the lake.
+
+        Raises:
+            AlreadyExistsError: something else is mounted there.
+            NotFoundError, DeniedError, UnavailableError: the store does not answer as it should.
+            InvalidRequestError: a path, URI or option that cannot be.
+        """
+        ttl_s = self._settings.metadata_ttl_s if metadata_ttl_s is None else float(metadata_ttl_s)
+        table = admin.mount(self._calls, path, uri, options or {}, ttl_s, readonly=readonly)
+        self._locator.learn(None, table)
+        self._locator.forget_all()
+
+    def unmount(self, path: str, force: bool = False) -> None:
+        """Take a mount away; its blocks are freed.
+
+        Raises:
+            NotFoundError: nothing is mounted there.
+            ConflictError: a load of it is running and `force` is not given.
+        """
+        uri, table = admin.unmount(self._calls, path, force=force)
+        self._locator.learn(None, table)
+        self._locator.forget_all()
+        self._free(Selector([], [uri.rstrip("/") + "/"], []), force=True)
+
+    def mounts(self) -> list[MountEntry]:
+        """All mounts, by path; secrets are not shown."""
+        return [MountEntry(*row) for row in self._calls.master("mounts")]
+
+    # --- metadata -----------------------------------------------------------------------------------------------------
+
+    def ls(self, path: str, detail: bool = False, recursive: bool = False) -> list[Any]:
+        """List a directory, or name a file.
+
+        Returns:
+            Sorted paths, or with `detail` their `Entry`s.
+
+        Raises:
+            NotFoundError: nothing is there.
+        """
+        meta = self._locator.resolve([path])[0]
+        if meta.kind is FileKind.FILE:
+            return [admin.entry_of(meta)] if detail else [meta.path]
+        if meta.kind is FileKind.MISSING:
+            require_file(meta, path)
+        reply = self._locator.listing(path, recursive=recursive)
+        entries = admin.entries_of(meta.path, reply)
+        return entries if detail else [entry.path for entry in entries]
+
+    def stat(self, path: str) -> Entry:
+        """Describe a file or a directory.
+
+        Raises:
+            NotFoundError: nothing is there.
+        """
+        meta = self._locator.resolve([path])[0]
+        if meta.kind is FileKind.DIRECTORY:
+            return admin.entry_of(meta)
+        return admin.entry_of(require_file(meta, path))
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or a directory stands at a path.
+
+        Raises:
+            UnavailableError, DeniedError: it cannot be told.
+        """
+        meta = self._locator.resolve([path])[0]
+        if meta.error is not None:
+            raise meta.error
+        return meta.kind is not FileKind.MISSING
+
+    def du(self, path: str) -> Usage:
+        """Size of everything below a path, and how much of it is cached."""
+        result = self.check(path)
+        return Usage(names.normalise(path), result.files, result.bytes_total, result.bytes_cached)
+
+    def locate(self, paths: str | Sequence[str]) -> list[FileLocation]:
+        """Which node holds what of each file, as the workers say now."""
+        files, held = self._resident(paths)
+        return residency.locations(files, held, self._settings.block_size_bytes)
+
+    def check(self, paths: str | Sequence[str]) -> CheckResult:
+        """Exact residency of files, directories and globs at this moment."""
+        files, held = self._resident(paths)
+        return residency.check(files, held, self._settings.block_size_bytes)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def open(self, path: str, mode: str = "rb") -> Any:
+        """Open a file.
+
+        Args:
+            path: of a file.
+            mode: "rb"; or "wb" on a mount with `readonly=False`: the file appears in the lake, whole, at close.
+
+        Returns:
+            A file object; its `read_at` and `read_buffer` give buffers without a copy.
+        """
+        if mode in ("r", "rb"):
+            return self.open_meta(self._locator.file(path))
+        if mode in ("w", "wb"):
+            return self.writes.open(path)
+        raise InvalidRequestError(f"mode {mode!r} is not supported; use 'rb' or 'wb'")
+
+    def open_meta(self, meta: FileMeta) -> CacheFile:
+        """Open a resolved file."""
+        return CacheFile(
+            meta, self._reader, self._table, self._counters, self._clock, self._settings.block_size_bytes
+        )
+
+    def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
+        """Read a file or a range of it.
+
+        Args:
+            path: of a file.
+            offset: >= 0; past the end gives an empty buffer.
+            size: bytes; None for the rest. Clipped to the file.
+
+        Returns:
+            A buffer of one version of the file, zero-copy when the range lies in one local segment.
+
+        Raises:
+            NotFoundError, IsADirectoryRequestError, InvalidRequestError.
+            ConflictError: the file kept changing during several attempts.
+        """
+        if offset == 0 and size is None:
+            # The hot path: a small file that is known, and in a segment that is mapped.
+            now_s = self._clock.now_s()
+            meta = self._locator.cached(path, now_s)
+            if meta is not None and 0 < meta.file.size_bytes <= self._settings.block_size_bytes:
+                view = self._table.get(meta.version, 0, now_s)
+                if view is not None:
+                    self._counters.hit(view.mapped.tier, view.length)
+                    self._flusher.wake()
+                    return view.mapped.buffer.slice(view.offset, view.length)
+        return self.read_ranges([path], [(offset, size)])[0]
+
+    def read_many(self, paths: Sequence[str]) -> list[pa.Buffer]:
+        """Read whole files: one round trip per worker, not per file. In the order of `paths`."""
+        paths = as_list(paths)
+        return self.read_ranges(paths, [(0, None)] * len(paths))
+
+    def read_ranges(self, paths: Sequence[str], ranges: Sequence[tuple[int, int | None]]) -> list[pa.Buffer]:
+        """Read one range (offset, size) of each path, all in one round trip per worker; see `read`."""
+        metas = self._locator.resolve(paths)
+        for attempt in range(1, READ_ATTEMPTS_MAX + 1):
+            requests = [
+                Request(require_file(meta, path), *clip(offset, size, meta.file.size_bytes))
+                for meta, path, (offset, size) in zip(metas, paths, ranges, strict=True)
+            ]
+            try:
+                return self._reader.read(requests)
+            except ConflictError:
+                if attempt == READ_ATTEMPTS_MAX:
+                    raise
+                self._locator.forget([meta.path for meta in metas])
+                metas = self._locator.resolve(paths, fresh=True)
+        raise AssertionError("unreachable")
+
+    def filesystem(self) -> pyarrow.fs.FileSystem:
+        """The cache as a pyarrow filesystem; pickles, so Ray Data and dask take it."""
+        from raycache.client.arrow import filesystem
+
+        return filesystem()
+
+    # --- filling and emptying -----------------------------------------------------------------------------------------
+
+    def load(self, paths: str | Sequence[str], replicas: int = 1) -> Job:
+        """Start a warm-up; returns at once.
+
+        Args:
+            paths: files, directories, globs.
+            replicas: copies of each block on different nodes, as far as there are nodes.
+
+        Raises:
+            NotFoundError: a path does not exist.
+            InvalidRequestError: replicas < 1.
+        """
+        if replicas < 1:
+            raise InvalidRequestError(f"replicas {replicas} is too few; give 1 or more")
+        files = expand(self._locator, paths, fresh=True)
+        request = LoadRequest([path for path, _ in files], FileColumns.of(file for _, file in files), replicas)
+        job_id: str = self._calls.master("load", uuid.uuid4().hex, encode(request))
+        return Job(self._calls, job_id)
+
+    def jobs(self) -> list[tuple[str, Progress]]:
+        """The load jobs known, newest first: (id, progress)."""
+        return [(job_id, progress_of(reply)) for job_id, reply in self._calls.master("jobs")]
+
+    def job(self, job_id: str) -> Job:
+        """A handle on a job by its id."""
+        job = Job(self._calls, job_id)
+        job.progress()
+        return job
+
+    def free(self, paths: str | Sequence[str], force: bool = False) -> FreeResult:
+        """Drop blocks from the cache, never from the lake. Readers that hold them finish undisturbed.
+
+        A directory frees everything cached below it, also versions the lake no longer has.
+        """
+        uris: list[str] = []
+        prefixes: list[str] = []
+        for path in as_list(paths):
+            name = names.normalise(path)
+            if names.is_glob(name):
+                uris.extend(file.uri for _, file in expand(self._locator, path))
+                if name.endswith("/**"):
+                    prefixes.append(self._locator.uri_of(glob_base(name)).rstrip("/") + "/")
+            else:
+                uri = self._locator.uri_of(name)
+                uris.append(uri)
+                prefixes.append(uri.rstrip("/") + "/")
+        return self._free(Selector(uris, prefixes, []), force=force)
+
+    # --- watching -----------------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Counters and sizes per node and in total; this process's own reads are included."""
+        self._flusher.flush()
+        return admin.stats_of(self._calls.master("stats"))
+
+    def status(self) -> Status:
+        """The master and the workers, as the master sees them."""
+        return admin.status_of(self._calls.master("status"), self._calls.master("stats"))
+
+    def settings(self) -> list[Setting]:
+        """Every setting, its value and where that came from."""
+        return [Setting(name, value, self._origins[name]) for name, value in self._settings.as_dict().items()]
+
+    # --- for schedulers -----------------------------------------------------------------------------------------------
+
+    def expand(self, paths: str | Sequence[str]) -> list[PathInfo]:
+        """The files that `paths` mean, with their sizes, from the cached listing."""
+        return [PathInfo(path, file.size_bytes) for path, file in expand(self._locator, paths)]
+
+    def place(self, paths: Sequence[str]) -> list[tuple[str, ...]]:
+        """Per file the nodes that hold its first bytes, else the node that will; best first.
+
+        Args:
+            paths: shape (F,), of files.
+
+        Returns:
+            Shape (F,): Ray node ids; empty when there is no worker or no such file.
+        """
+        metas = self._locator.resolve(paths)
+        workers = self._locator.view.workers
+        if not workers:
+            return [() for _ in metas]
+        import numpy as np
+
+        keys = np.array([extent_key(meta.version, 0) for meta in metas], dtype=np.uint64)
+        owners = place_many(keys, workers)[:, 0].tolist()
+        live = {worker.worker for worker in workers}
+        placed: list[tuple[str, ...]] = []
+        for meta, owner in zip(metas, owners, strict=True):
+            ranked = sorted((holder for holder in meta.holders if holder[0] in live), key=lambda h: -h[1].bit_count())
+            nodes = dict.fromkeys([worker for worker, _ in ranked] + [workers[owner].worker])
+            placed.append(tuple(nodes) if meta.kind is FileKind.FILE else ())
+        return placed
+
+    def locate_bytes(self, paths: Sequence[str]) -> list[dict[str, int]]:
+        """Per path the bytes each node holds of it, directories summed up, from hints: for scheduling, not for proof."""
+        sums: list[dict[str, int]] = []
+        for path in paths:
+            by_node: dict[str, int] = {}
+            files = expand(self._locator, path)
+            for meta in self._locator.resolve([name for name, _ in files]):
+                for worker, mask in meta.holders:
+                    held = residency.bytes_of(mask, meta.file, self._settings.block_size_bytes)
+                    by_node[worker] = by_node.get(worker, 0) + held
+            sums.append(by_node)
+        return sums
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def locator(self) -> Locator:
+        """Path resolution, for the filesystems."""
+        return self._locator
+
+    def close(self) -> None:
+        """Deliver the last counters and let go of all mapped segments."""
+        self._flusher.close()
+        self._table.clear()
+
+    def _resident(self, paths: str | Sequence[str]) -> tuple[list[tuple[str, FileVersion]], residency.Residency]:
+        files = expand(self._locator, paths)
+        self._refresh_view()
+        return files, residency.ask(self._calls, self._locator.view, [file for _, file in files])
+
+    def _refresh_view(self) -> None:
+        hello: Hello = self._calls.master("hello")
+        self._locator.learn(hello.view, hello.mounts)
+
+    def _free(self, selector: Selector, *, force: bool) -> FreeResult:
+        self._refresh_view()
+        self._table.clear()
+        blob = encode(selector)
+        calls = [WorkerCall(w.actor_name, "free", (blob, force)) for w in self._locator.view.workers]
+        replies = self._calls.workers(calls, _FREE_TIMEOUT_S)
+        blocks = size = 0
+        for reply in replies:
+            if not isinstance(reply, RaycacheError):
+                freed: FreeReply = decode(reply)
+                blocks += freed.blocks
+                size += freed.bytes
+        return FreeResult(blocks, size)

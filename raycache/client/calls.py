@@ -1,0 +1,160 @@
+"""Calls from a client to the actors: the one place where Ray's errors become ours.
+
+Every call has a timeout. Requests are blobs (`messages.encode`); replies of ordinary methods are blobs of
+`(True, value)` or `(False, error)`, so that only the infrastructure's own failures travel as Ray exceptions.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ray
+import ray.exceptions
+
+from raycache.errors import NotFoundError, RaycacheError, UnavailableError
+from raycache.messages import MASTER_NAME, RAY_NAMESPACE, decode
+
+#: How long a name look-up of an actor may be remembered after it failed; bounds the cost of a lost worker per read.
+_ABSENT_S = 1.0
+
+
+class WorkerCall(NamedTuple):
+    """One call to one worker."""
+
+    actor_name: str
+    method: str
+    arguments: tuple[Any, ...]
+
+
+class Calls:
+    """Handles of the cache's actors in this process. Safe to use from several threads."""
+
+    def __init__(self, master_timeout_s: float, worker_timeout_s: float) -> None:
+        self._master_timeout_s = master_timeout_s
+        self._worker_timeout_s = worker_timeout_s
+        self._handles: dict[str, Any] = {}
+        self._absent_until: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
+        """Call the master and wait.
+
+        Raises:
+            UnavailableError: no answer in time, or no cache in this cluster.
+            RaycacheError: what the master answered.
+        """
+        timeout_s = self._master_timeout_s if timeout_s is None else timeout_s
+        what = f"the cache master did not answer {method!r} within {timeout_s:g} s"
+        for attempt in (1, 2):
+            try:
+                handle = self._handle(MASTER_NAME)
+                reply = ray.get(getattr(handle, method).remote(*arguments), timeout=timeout_s)
+                break
+            except ray.exceptions.RayActorError as error:
+                # This incarnation is gone for good; after a stop and a start there is another by that name.
+                self._forget(MASTER_NAME)
+                if attempt == 2:
+                    raise _mapped(error, what) from error
+            except Exception as error:
+                raise _mapped(error, what) from error
+        return unwrap(reply)
+
+    def master_async(self, method: str, *arguments: Any) -> None:
+        """Tell the master something; nobody waits for the answer."""
+        try:
+            getattr(self._handle(MASTER_NAME), method).remote(*arguments)
+        except Exception as error:
+            raise _mapped(error, f"the cache master cannot be told {method!r}") from error
+
+    def workers(self, calls: Sequence[WorkerCall], timeout_s: float | None = None) -> list[Any]:
+        """Call several workers at once and wait for all.
+
+        Returns:
+            Shape (len(calls),): what each returned, or a RaycacheError in its place; never raises one.
+        """
+        timeout_s = self._worker_timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + timeout_s
+        pending: list[Any] = []
+        for call in calls:
+            try:
+                pending.append(getattr(self._handle(call.actor_name), call.method).remote(*call.arguments))
+            except Exception as error:
+                pending.append(_mapped(error, f"worker {call.actor_name} cannot be reached"))
+        results: list[Any] = []
+        for call, reference in zip(calls, pending, strict=True):
+            if isinstance(reference, RaycacheError):
+                results.append(reference)
+                continue
+            try:
+                results.append(ray.get(reference, timeout=max(0.0, deadline - time.monotonic())))
+            except Exception as error:
+                if isinstance(error, ray.exceptions.RayActorError):
+                    self._forget(call.actor_name)
+                results.append(_mapped(error, f"worker {call.actor_name} did not answer {call.method!r}"))
+        return results
+
+    def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
+        """Map objects of the object store into this process, or pull them here first.
+
+        Returns:
+            Shape (len(references),): the arrays, zero-copy, or a RaycacheError in the place of each that is lost.
+        """
+        timeout_s = self._worker_timeout_s if timeout_s is None else timeout_s
+        try:
+            return list(ray.get(list(references), timeout=timeout_s))
+        except Exception as error:
+            if len(references) == 1:
+                return [_mapped(error, "a segment could not be fetched from the object store")]
+        return [self.objects([reference], timeout_s)[0] for reference in references]
+
+    def _handle(self, name: str) -> Any:
+        handle = self._handles.get(name)
+        if handle is not None:
+            return handle
+        with self._lock:
+            if self._absent_until.get(name, 0.0) > time.monotonic():
+                raise UnavailableError(f"{name} is not there")
+            try:
+                handle = ray.get_actor(name, namespace=RAY_NAMESPACE)
+            except ValueError as error:
+                if len(self._absent_until) > 10_000:
+                    self._absent_until.clear()
+                self._absent_until[name] = time.monotonic() + _ABSENT_S
+                if name == MASTER_NAME:
+                    raise NotFoundError(
+                        "no cache runs in this Ray cluster; call raycache.start() or run `raycache start`"
+                    ) from error
+                raise UnavailableError(f"{name} is not there") from error
+            self._handles[name] = handle
+            return handle
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._handles.pop(name, None)
+
+
+def unwrap(reply: Any) -> Any:
+    """Open a reply blob: the value, or the error raised."""
+    good, value = decode(reply)
+    if not good:
+        raise value
+    return value
+
+
+def _mapped(error: Exception, what: str) -> RaycacheError:
+    if isinstance(error, RaycacheError):
+        return error
+    if isinstance(error, ray.exceptions.GetTimeoutError):
+        return UnavailableError(f"{what}; it is busy or gone, try again")
+    if isinstance(error, (ray.exceptions.RayError, ValueError, RuntimeError, OSError)):
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return UnavailableError(f"{what}: {lines[0][:200]}")
+    return UnavailableError(f"{what}: {type(error).__name__}")
+
+
+def own_node_id() -> str:
+    """The Ray node id (hex) of this process."""
+    return str(ray.get_runtime_context().get_node_id())

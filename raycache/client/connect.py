@@ -1,0 +1,77 @@
+"""Finding the cache of the Ray cluster this process belongs to."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import ray
+
+from raycache.client.cache import Cache
+from raycache.client.calls import Calls, own_node_id
+from raycache.errors import UnavailableError
+from raycache.messages import Hello
+from raycache.settings import Settings
+
+#: A connection that was good this recently is handed out again without asking.
+_TRUST_S = 5.0
+
+_lock = threading.Lock()
+_current: tuple[str, float, Cache] | None = None
+
+
+def connect(address: str | None = None) -> Cache:
+    """Connect to the cache that runs in this Ray cluster; from a driver, a task, an actor, or a plain process.
+
+    Args:
+        address: of the Ray cluster, when this process has not called `ray.init` yet; None finds a running one.
+
+    Returns:
+        The one connection of this process.
+
+    Raises:
+        UnavailableError: no Ray cluster, or the master does not answer.
+        NotFoundError: no cache runs there; call `raycache.start()`.
+    """
+    global _current  # noqa: PLW0603  # one connection a process is the point
+    ensure_ray(address)
+    session = ray.get_runtime_context().gcs_address
+    with _lock:
+        now_s = time.monotonic()
+        if _current is not None and _current[0] == session and now_s - _current[1] < _TRUST_S:
+            return _current[2]
+        defaults = Settings()
+        calls = Calls(defaults.master_timeout_s, defaults.worker_timeout_s)
+        hello: Hello = calls.master("hello")
+        if _current is not None and _current[0] == session and _current[2].id == hello.cache_id:
+            cache = _current[2]
+        else:
+            settings = Settings(**hello.settings)
+            calls = Calls(settings.master_timeout_s, settings.worker_timeout_s)
+            cache = Cache(calls, hello, own_node_id())
+        _current = (session, now_s, cache)
+        return cache
+
+
+def disconnect() -> None:
+    """Forget the connection, after its last counters are delivered."""
+    global _current  # noqa: PLW0603
+    with _lock:
+        current, _current = _current, None
+    if current is not None:
+        current[2].close()
+
+
+def ensure_ray(address: str | None = None) -> None:
+    """Join a running Ray cluster unless this process has done so.
+
+    Raises:
+        UnavailableError: there is none.
+    """
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=address or "auto", logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = f"at {address}" if address else "on this machine"
+        raise UnavailableError(f"no Ray cluster {where}; start one with `ray start --head`, or call ray.init()") from error

@@ -1,0 +1,110 @@
+"""A file object over the cache: one version of one file, read by position.
+
+The version is fixed at opening, so a reader never sees a mixture: when the object is replaced meanwhile, blocks still
+cached are served, and anything else raises `ConflictError`.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pyarrow as pa
+from typing_extensions import Buffer
+
+from raycache.client.counters import Counters
+from raycache.client.locator import FileMeta
+from raycache.client.reader import Reader, Request
+from raycache.client.segments import SegmentTable
+from raycache.clock import Clock
+from raycache.errors import InvalidRequestError
+from raycache.ranges import clip
+
+
+class CacheFile(io.RawIOBase):
+    """A binary file opened for reading."""
+
+    def __init__(
+        self,
+        meta: FileMeta,
+        reader: Reader,
+        table: SegmentTable,
+        counters: Counters,
+        clock: Clock,
+        block_size_bytes: int,
+    ) -> None:
+        super().__init__()
+        self.name = meta.path
+        self.mode = "rb"
+        #: Bytes of the whole file.
+        self.size = meta.file.size_bytes
+        self._meta = meta
+        self._reader = reader
+        self._table = table
+        self._counters = counters
+        self._clock = clock
+        self._shift = block_size_bytes.bit_length() - 1
+        self._mask = block_size_bytes - 1
+        self._position = 0
+
+    def read_at(self, offset: int, size: int | None) -> pa.Buffer:
+        """Read without moving; clipped to the file.
+
+        Returns:
+            A buffer, zero-copy where the range lies in one mapped segment.
+
+        Raises:
+            InvalidRequestError: a negative offset, or a closed file.
+            ConflictError: the object has been replaced.
+        """
+        if self.closed:
+            raise InvalidRequestError(f"{self.name} is closed")
+        offset, length = clip(offset, size, self.size)
+        within = offset & self._mask
+        if 0 < length <= self._mask + 1 - within:
+            view = self._table.get(self._meta.version, offset >> self._shift, self._clock.now_s())
+            if view is not None:
+                self._counters.hit(view.mapped.tier, length)
+                return view.mapped.buffer.slice(view.offset + within, length)
+        return self._reader.read([Request(self._meta, offset, length)])[0]
+
+    def read_buffer(self, size: int = -1) -> pa.Buffer:
+        """Read from the current position as a buffer; pyarrow takes it without a copy."""
+        buffer = self.read_at(self._position, None if size is None or size < 0 else size)
+        self._position += buffer.size
+        return buffer
+
+    def read(self, size: int | None = -1) -> bytes:
+        return bytes(self.read_buffer(-1 if size is None else size).to_pybytes())
+
+    def readall(self) -> bytes:
+        return self.read(-1)
+
+    def readinto(self, target: Buffer) -> int:
+        view = memoryview(target).cast("B")
+        buffer = self.read_buffer(len(view))
+        view[: buffer.size] = memoryview(buffer)
+        return int(buffer.size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
+        if base is None:
+            raise InvalidRequestError(f"whence {whence} is unknown; give 0, 1 or 2")
+        if base + offset < 0:
+            raise InvalidRequestError(f"position {base + offset} is negative; give 0 or more")
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def info(self) -> dict[str, Any]:
+        """Path, size and version."""
+        file = self._meta.file
+        return {"name": self.name, "size": self.size, "type": "file", "uri": file.uri, "etag": file.etag}

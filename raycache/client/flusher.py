@@ -1,0 +1,121 @@
+"""Telling the workers, in the background, what this process read: counters, and which leases are in use.
+
+One daemon thread per process, asleep while nothing is read. Counters go to the worker of this node (it counts for its
+node's readers), or to the master where there is none; what could not be delivered is kept for the next time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable
+
+from raycache.client.calls import Calls, WorkerCall
+from raycache.client.counters import Counters
+from raycache.client.locator import Locator
+from raycache.client.segments import LEASE_MARGIN_S, SegmentTable
+from raycache.clock import Clock
+from raycache.errors import RaycacheError
+from raycache.messages import ReadCounters, TouchRequest, encode
+from raycache.types import WorkerId
+
+#: Quiet time before a flush, so that many small reads make one call.
+_DELAY_S = 0.2
+_TIMEOUT_S = 10.0
+
+
+class Flusher:
+    """Delivers counters and lease renewals.
+
+    Args:
+        lease_s: asks for an answer about the current lease time, as the workers grant it.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        locator: Locator,
+        table: SegmentTable,
+        counters: Counters,
+        clock: Clock,
+        node: WorkerId,
+        lease_s: Callable[[], float],
+    ) -> None:
+        self._calls = calls
+        self._locator = locator
+        self._table = table
+        self._counters = counters
+        self._clock = clock
+        self._node = node
+        self._lease_s = lease_s
+        self._wanted = threading.Event()
+        self._closed = threading.Event()
+        self._flushing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._start = threading.Lock()
+
+    def wake(self) -> None:
+        """Something was read: flush soon. Costs nothing when a flush is due already."""
+        if self._wanted.is_set():
+            return
+        self._wanted.set()
+        if self._thread is None:
+            with self._start:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="raycache-flusher", daemon=True)
+                    self._thread.start()
+                    atexit.register(self.close)
+
+    def flush(self) -> None:
+        """Deliver now; failures keep the counts for later."""
+        with self._flushing:
+            self._wanted.clear()
+            self._deliver()
+
+    def close(self) -> None:
+        """Deliver a last time and stop the thread."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._wanted.set()
+            self.flush()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            # Woken by a read, or in time to let ended leases go.
+            self._wanted.wait(self._lease_s())
+            if self._closed.wait(_DELAY_S):
+                return
+            if self._wanted.is_set():
+                self.flush()
+            self._table.expire(self._clock.now_s())
+
+    def _deliver(self) -> None:
+        actors = {worker.worker: worker.actor_name for worker in self._locator.view.workers}
+        used = self._table.take_used()
+        counters = self._counters.take() if self._counters.dirty else None
+        own_actor = actors.get(self._node)
+        if counters is not None and own_actor is not None:
+            used.setdefault(own_actor, [])
+        now_s = self._clock.now_s()
+        messages = [
+            (actor, segments, TouchRequest(segments, counters if actor == own_actor else None))
+            for actor, segments in used.items()
+        ]
+        delivered = False
+        if messages:
+            replies = self._calls.workers(
+                [WorkerCall(actor, "touch", (encode(message),)) for actor, _, message in messages], _TIMEOUT_S
+            )
+            for (actor, segments, message), reply in zip(messages, replies, strict=True):
+                if isinstance(reply, RaycacheError):
+                    continue
+                delivered = delivered or message.counters is not None
+                self._table.renew(actor, segments, now_s + self._lease_s() - LEASE_MARGIN_S)
+        if counters is not None and not delivered:
+            self._to_master(counters)
+
+    def _to_master(self, counters: ReadCounters) -> None:
+        try:
+            self._calls.master("count", self._node, encode(counters), timeout_s=_TIMEOUT_S)
+        except RaycacheError:
+            self._counters.give_back(counters)

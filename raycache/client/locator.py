@@ -1,0 +1,281 @@
+"""From paths to file versions and block hints: this process's memory of the namespace.
+
+A path is asked of the master once, in a batch with others, and remembered for as long as the answer says (the rest of
+the mount's metadata TTL). When the master does not answer, the under storage itself is asked: a read never fails
+because of the cache. All methods are safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from raycache import paths as names
+from raycache.clock import Clock
+from raycache.errors import IsADirectoryRequestError, NotFoundError, RaycacheError, UnavailableError
+from raycache.messages import (
+    FileColumns,
+    ListReply,
+    ListRequest,
+    MountTable,
+    ResolveReply,
+    ResolveRequest,
+    encode,
+)
+from raycache.types import FileKind, FileVersion, MembershipView, VersionId, WorkerId
+from raycache.ufs.base import UnderStorage
+
+#: How long an answer that came from the under storage, past a silent master, may be used.
+_UNATTENDED_TTL_S = 2.0
+
+
+class MasterCalls(Protocol):
+    """What the locator needs of `calls.Calls`."""
+
+    def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
+        """Call the master and wait."""
+        ...
+
+
+class FileMeta:
+    """What stands at one path, as known here."""
+
+    __slots__ = ("error", "expires_at_s", "file", "holders", "kind", "path", "version")
+
+    def __init__(
+        self,
+        path: str,
+        kind: FileKind,
+        file: FileVersion,
+        holders: tuple[tuple[WorkerId, int], ...],
+        expires_at_s: float,
+        error: RaycacheError | None = None,
+    ) -> None:
+        self.path = path
+        self.kind = kind
+        #: Of a directory only the URI means something.
+        self.file = file
+        self.version: VersionId = file.id() if kind is FileKind.FILE else b""
+        self.holders = holders
+        self.expires_at_s = expires_at_s
+        #: Why the path could not be resolved.
+        self.error = error
+
+
+class Locator:
+    """Resolves paths.
+
+    Args:
+        calls: to the master.
+        open_storage: (root_uri, options) -> UnderStorage, cached by the callee.
+        clock: monotonic time.
+        paths_max: bound on remembered paths.
+    """
+
+    def __init__(
+        self,
+        calls: MasterCalls,
+        open_storage: Callable[[str, dict[str, Any]], UnderStorage],
+        environment_options: Callable[[str], dict[str, Any]],
+        clock: Clock,
+        paths_max: int,
+    ) -> None:
+        self._calls = calls
+        self._open_storage = open_storage
+        self._environment_options = environment_options
+        self._clock = clock
+        self._paths_max = paths_max
+        self._metas: dict[str, FileMeta] = {}
+        self._lock = threading.Lock()
+        self.view = MembershipView(0, ())
+        self.mounts = MountTable(0, ())
+
+    # --- metadata -----------------------------------------------------------------------------------------------------
+
+    def cached(self, path: str, now_s: float) -> FileMeta | None:
+        """What is remembered of a path (as given, normalised or not), if it may still be used."""
+        meta = self._metas.get(path)
+        return meta if meta is not None and meta.expires_at_s > now_s else None
+
+    def resolve(self, paths: Sequence[str], *, fresh: bool = False) -> list[FileMeta]:
+        """Resolve paths in at most one call to the master.
+
+        Args:
+            paths: shape (F,).
+            fresh: ask the under storage again.
+
+        Returns:
+            Shape (F,). MISSING is an answer; a path that could not be looked up has `error` set.
+
+        Raises:
+            InvalidRequestError: a path is not one.
+        """
+        now_s = self._clock.now_s()
+        known: dict[str, FileMeta] = {}
+        wanted: dict[str, None] = {}
+        order: list[str] = []
+        for path in paths:
+            meta = None if fresh else self.cached(path, now_s)
+            name = meta.path if meta is not None else names.normalise(path)
+            order.append(name)
+            meta = meta or (None if fresh else self.cached(name, now_s))
+            if meta is not None:
+                known[name] = meta
+            else:
+                wanted[name] = None
+        if wanted:
+            for meta in self._ask(list(wanted), fresh=fresh):
+                known[meta.path] = meta
+        return [known[name] for name in order]
+
+    def file(self, path: str, *, fresh: bool = False) -> FileMeta:
+        """Resolve one path that must be a file.
+
+        Raises:
+            NotFoundError, IsADirectoryRequestError, or what the look-up failed with.
+        """
+        return require_file(self.resolve([path], fresh=fresh)[0], path)
+
+    def listing(self, path: str, *, recursive: bool, fresh: bool = False) -> ListReply:
+        """List a directory through the master; files found are remembered.
+
+        Raises:
+            NotFoundError: nothing is there.
+            NotADirectoryRequestError: it is a file.
+        """
+        path = names.normalise(path)
+        self._announce([path])
+        reply: ListReply = self._calls.master("list", encode(ListRequest(path, recursive, fresh)))
+        if len(reply.names) <= self._paths_max // 4:
+            self._remember_listing(path, reply)
+        return reply
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Drop what is known of these paths and everything below them."""
+        dropped = tuple(names.normalise(path) for path in paths)
+        below = tuple(path.rstrip("/") + "/" for path in dropped)
+        with self._lock:
+            for name, meta in list(self._metas.items()):
+                if meta.path in dropped or meta.path.startswith(below):
+                    del self._metas[name]
+
+    def forget_all(self) -> None:
+        """Drop everything known of paths."""
+        with self._lock:
+            self._metas.clear()
+
+    # --- under storage ------------------------------------------------------------------------------------------------
+
+    def storage(self, uri: str) -> tuple[UnderStorage, str]:
+        """The under storage that holds a URI, and the key in it."""
+        root_uri, key = names.split_uri(uri)
+        mount = self.mounts.of_uri(uri)
+        options = mount.options if mount is not None else self._environment_options(root_uri)
+        return self._open_storage(root_uri, options), key
+
+    def uri_of(self, path: str) -> str:
+        """The URI a namespace path stands for, by the mounts known here.
+
+        Raises:
+            NotFoundError: no mount is above it.
+        """
+        path = names.normalise(path)
+        if not path.startswith("/"):
+            return path
+        best = self.mounts.of_path(path)
+        if best is None:
+            raise NotFoundError(f"{path} is under no mount; see `raycache mounts`, or give a URI such as s3://bucket/key")
+        rest = path[len(best.path.rstrip("/")) :]
+        return best.uri.rstrip("/") + rest
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _ask(self, paths: list[str], *, fresh: bool) -> list[FileMeta]:
+        self._announce(paths)
+        request = ResolveRequest(paths, self.view.view_id, self.mounts.version, fresh)
+        try:
+            reply: ResolveReply = self._calls.master("resolve", encode(request))
+        except UnavailableError:
+            return [self._unattended(path) for path in paths]
+        self.learn(reply.view, reply.mounts)
+        now_s = self._clock.now_s()
+        metas = [
+            FileMeta(path, FileKind(kind), file, holders, now_s + expires_in_s, reply.errors.get(position))
+            for position, (path, kind, file, expires_in_s, holders) in enumerate(
+                zip(paths, reply.kinds, reply.files.versions(), reply.expires_in_s, reply.holders, strict=True)
+            )
+        ]
+        self._remember(metas)
+        return metas
+
+    def learn(self, view: MembershipView | None, mounts: MountTable | None) -> None:
+        """Take over newer knowledge of the cluster."""
+        if view is not None:
+            self.view = view
+        if mounts is not None:
+            self.mounts = mounts
+
+    def _announce(self, paths: list[str]) -> None:
+        """Self-mount UFS authorities that nobody has mounted yet, with this process's own environment."""
+        for root_uri in dict.fromkeys(names.split_uri(path)[0] for path in paths if not path.startswith("/")):
+            if self.mounts.of_uri(root_uri) is None:
+                options = self._environment_options(root_uri)
+                try:
+                    self.learn(None, self._calls.master("auto_mount", root_uri, encode(options)))
+                except UnavailableError:
+                    continue  # reads go on with the same options, past the master
+
+    def _unattended(self, path: str) -> FileMeta:
+        """Look a path up in the under storage itself, since the master does not answer."""
+        nothing = FileVersion("", 0, "", 0)
+        expires_at_s = self._clock.now_s() + _UNATTENDED_TTL_S
+        try:
+            uri = self.uri_of(path)
+            storage, key = self.storage(uri)
+            try:
+                found = storage.head(key)
+            except NotFoundError:
+                page = storage.list(key.rstrip("/") + "/" if key else "", limit=1)
+                kind = FileKind.DIRECTORY if page.objects or page.prefixes else FileKind.MISSING
+                return FileMeta(path, kind, nothing._replace(uri=uri), (), expires_at_s)
+            file = FileVersion(uri, found.size_bytes, found.etag, found.mtime_ns)
+            return FileMeta(path, FileKind.FILE, file, (), expires_at_s)
+        except RaycacheError as error:
+            return FileMeta(path, FileKind.MISSING, nothing, (), expires_at_s, error)
+
+    def _remember(self, metas: Iterable[FileMeta]) -> None:
+        with self._lock:
+            for meta in metas:
+                if meta.error is None and meta.kind is FileKind.FILE:
+                    self._metas[meta.path] = meta
+            while len(self._metas) > self._paths_max:
+                del self._metas[next(iter(self._metas))]
+
+    def _remember_listing(self, path: str, reply: ListReply) -> None:
+        expires_at_s = self._clock.now_s() + reply.expires_in_s
+        base_path = path.rstrip("/")
+        base_uri = reply.base_uri.rstrip("/")
+        columns = FileColumns(
+            [f"{base_uri}/{name}" for name in reply.names], reply.sizes_bytes, reply.etags, reply.mtimes_ns
+        )
+        fresh = []
+        for name, kind, file in zip(reply.names, reply.kinds, columns.versions(), strict=True):
+            if kind == FileKind.FILE:
+                name_path = f"{base_path}/{name}"
+                old = self._metas.get(name_path)
+                holders = old.holders if old is not None and old.file == file else ()
+                fresh.append(FileMeta(name_path, FileKind.FILE, file, holders, expires_at_s))
+        self._remember(fresh)
+
+
+def require_file(meta: FileMeta, path: str) -> FileMeta:
+    """The meta itself when it is a file; the right error otherwise."""
+    if meta.kind is FileKind.FILE:
+        return meta
+    if meta.error is not None:
+        raise meta.error
+    if meta.kind is FileKind.DIRECTORY:
+        raise IsADirectoryRequestError(f"{path} is a directory; name a file below it", path=path)
+    raise NotFoundError(f"{path} does not exist; check the path, or list its directory", path=path)

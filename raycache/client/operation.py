@@ -1,0 +1,181 @@
+"""One batched read as a state machine: parts of blocks in, calls out. No Ray, no I/O, no clock.
+
+Theory of operation. A part is a piece of one block of one file version. Each part walks through its candidates: the
+workers hinted to hold the block (the reader's own node first), then the worker that should hold it by the hash, and at
+last the under storage itself. `next_calls` groups what is due into one call per worker; `replied` and `failed` feed
+back what came of it; a part that a worker could not serve moves on to its next candidate.
+
+    WAITING --call--> ASKED --served--> DONE
+                        |---no space / worker failed / lost segment---> WAITING (next candidate) ... BYPASS
+                        `---changed / gone---> STALE: the caller resolves the path again, and starts anew
+
+At most `WORKER_ATTEMPTS_MAX` workers are asked for a part, so the number of rounds is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from raycache.hashing import extent_key, place_many
+from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, GrantKind
+from raycache.types import FileVersion, MembershipView, VersionId, WorkerId, WorkerView
+
+#: After so many workers a part goes to the under storage.
+WORKER_ATTEMPTS_MAX = 2
+
+
+class FileTarget(NamedTuple):
+    """One file of a read."""
+
+    file: FileVersion
+    version: VersionId
+    #: Hints: (worker, bit mask of blocks).
+    holders: tuple[tuple[WorkerId, int], ...]
+
+
+class Part(NamedTuple):
+    """A piece of one block."""
+
+    #: Index into the operation's targets.
+    target_index: int
+    block_index: int
+    #: Within the block.
+    offset: int
+    length: int
+
+
+class Round(NamedTuple):
+    """One call to one worker: shape (B,) parts, in the order of the request's columns."""
+
+    worker: WorkerView
+    request: BlockRequest
+    part_indices: list[int]
+
+
+class ReadOperation:
+    """A batched read in progress.
+
+    Args:
+        targets: shape (F,).
+        parts: shape (P,).
+        view: who is alive.
+        node: the reader's node.
+        mounts_version: what the reader knows.
+        block_size_bytes, extent_size_bytes: of the cache.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[FileTarget],
+        parts: Sequence[Part],
+        view: MembershipView,
+        node: WorkerId,
+        mounts_version: int,
+        *,
+        block_size_bytes: int,
+        extent_size_bytes: int,
+    ) -> None:
+        self.targets = targets
+        self.parts = parts
+        self._view = view
+        self._node = node
+        self._mounts_version = mounts_version
+        self._block_size_bytes = block_size_bytes
+        self._by_id = {worker.worker: worker for worker in view.workers}
+        self._waiting: list[int] = list(range(len(parts)))
+        self._tried: dict[int, list[WorkerId]] = {}
+        self._owners = self._place(extent_size_bytes // block_size_bytes)
+        #: Parts that only the under storage can serve, in part order.
+        self.bypass: list[int] = []
+        #: Parts whose file version is no longer in the lake.
+        self.stale: list[int] = []
+
+    def next_calls(self) -> list[Round]:
+        """What to send now, one call per worker; empty when every part is served, stale or due for a bypass."""
+        groups: dict[WorkerId, list[int]] = {}
+        for part_index in self._waiting:
+            worker = self._candidate(part_index)
+            if worker is None:
+                self.bypass.append(part_index)
+            else:
+                self._tried.setdefault(part_index, []).append(worker)
+                groups.setdefault(worker, []).append(part_index)
+        self._waiting = []
+        self.bypass.sort()
+        return [Round(self._by_id[worker], self._request(indices), indices) for worker, indices in groups.items()]
+
+    def replied(self, call: Round, reply: BlockReply) -> list[tuple[int, int, int]]:
+        """Take in a worker's answer.
+
+        Returns:
+            The served parts: (part index, grant index, offset in the grant's bytes where the wanted part starts).
+        """
+        served: list[tuple[int, int, int]] = []
+        inline = [grant.kind == GrantKind.INLINE for grant in reply.grants]
+        for position, part_index in enumerate(call.part_indices):
+            state = BlockState(reply.states[position])
+            if state.served:
+                grant_index = reply.grant_index[position]
+                start = reply.grant_offsets[position]
+                if grant_index >= 0 and not inline[grant_index]:
+                    start += self.parts[part_index].offset
+                served.append((part_index, grant_index, start))
+            elif state in (BlockState.CHANGED, BlockState.GONE):
+                self.stale.append(part_index)
+            elif state is BlockState.FAILED or state is BlockState.NO_SPACE:
+                self.bypass.append(part_index)
+        return served
+
+    def failed(self, part_indices: Sequence[int]) -> None:
+        """These parts were not served after all (worker or segment lost): try their next candidates."""
+        self._waiting.extend(part_indices)
+
+    def _candidate(self, part_index: int) -> WorkerId | None:
+        tried = self._tried.get(part_index, [])
+        if len(tried) >= WORKER_ATTEMPTS_MAX:
+            return None
+        part = self.parts[part_index]
+        owner = self._owners[part_index]
+        bit = 1 << part.block_index
+        holders = [
+            worker
+            for worker, mask in self.targets[part.target_index].holders
+            if mask & bit and worker in self._by_id and worker not in tried
+        ]
+        for preferred in (self._node, owner):
+            if preferred in holders:
+                return preferred
+        if holders:
+            return holders[0]
+        return owner if owner is not None and owner not in tried else None
+
+    def _place(self, blocks_per_extent: int) -> list[WorkerId | None]:
+        workers = self._view.workers
+        if not workers or not self.parts:
+            return [None] * len(self.parts)
+        extents: dict[tuple[int, int], int] = {}
+        part_extents = [
+            extents.setdefault((part.target_index, part.block_index // blocks_per_extent), len(extents))
+            for part in self.parts
+        ]
+        keys = np.array([extent_key(self.targets[t].version, e) for t, e in extents], dtype=np.uint64)
+        owners = [workers[i].worker for i in place_many(keys, workers)[:, 0].tolist()]
+        return [owners[extent] for extent in part_extents]
+
+    def _request(self, part_indices: list[int]) -> BlockRequest:
+        files: dict[int, int] = {}
+        file_index = [files.setdefault(self.parts[i].target_index, len(files)) for i in part_indices]
+        return BlockRequest(
+            node=self._node,
+            view_id=self._view.view_id,
+            mounts_version=self._mounts_version,
+            files=FileColumns.of(self.targets[t].file for t in files),
+            file_index=file_index,
+            block_index=[self.parts[i].block_index for i in part_indices],
+            offsets=[self.parts[i].offset for i in part_indices],
+            lengths=[self.parts[i].length for i in part_indices],
+            block_size_bytes=self._block_size_bytes,
+        )

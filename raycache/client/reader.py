@@ -1,0 +1,298 @@
+"""Reading parts of blocks: mapped segments first, then one call per worker, then the under storage.
+
+Nothing here waits without bound: worker calls and object transfers have timeouts, the number of rounds is limited by
+`ReadOperation`, and the under storage bounds its own retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from raycache.client.calls import WorkerCall
+from raycache.client.counters import Counters
+from raycache.client.locator import FileMeta, Locator
+from raycache.client.operation import FileTarget, Part, ReadOperation, Round
+from raycache.client.segments import SegmentTable
+from raycache.clock import Clock
+from raycache.errors import ConflictError, NotFoundError, RaycacheError
+from raycache.messages import BlockReply, BlockState, Grant, GrantKind, decode, encode
+from raycache.ranges import block_ranges
+from raycache.types import Tier, WorkerId
+
+#: Adjacent parts of one file that go past the cache are fetched together up to this.
+BYPASS_REQUEST_BYTES_MAX = 16 << 20
+_BYPASS_THREADS = 8
+
+
+class WorkerCalls(Protocol):
+    """What the reader needs of `calls.Calls`."""
+
+    def workers(self, calls: Sequence[WorkerCall], timeout_s: float | None = None) -> list[Any]:
+        """Call workers at once; errors stand in the place of results."""
+        ...
+
+    def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
+        """Map objects; errors stand in the place of results."""
+        ...
+
+
+class Span(NamedTuple):
+    """Where the bytes of one part are: `base[start : start + length]`."""
+
+    base: pa.Buffer
+    start: int
+    length: int
+
+
+class Request(NamedTuple):
+    """A byte range of one file, already clipped to it."""
+
+    meta: FileMeta
+    offset: int
+    length: int
+
+
+class Reader:
+    """Reads byte ranges of resolved files through the cache.
+
+    Args:
+        calls: to the workers.
+        locator: knows the view, the mounts and the under storages.
+        table: segments mapped here.
+        counters: where reads are counted.
+        clock: monotonic time.
+        node: this process's node.
+        block_size_bytes, extent_size_bytes: of the cache.
+        on_read: called after every read that asked a worker or the under storage.
+    """
+
+    def __init__(
+        self,
+        calls: WorkerCalls,
+        locator: Locator,
+        table: SegmentTable,
+        counters: Counters,
+        clock: Clock,
+        node: WorkerId,
+        *,
+        block_size_bytes: int,
+        extent_size_bytes: int,
+        on_read: Callable[[], None],
+    ) -> None:
+        self._calls = calls
+        self._locator = locator
+        self._table = table
+        self._counters = counters
+        self._clock = clock
+        self._node = node
+        self._block_size_bytes = block_size_bytes
+        self._extent_size_bytes = extent_size_bytes
+        self._on_read = on_read
+        self._pool: ThreadPoolExecutor | None = None
+
+    def read(self, requests: Sequence[Request]) -> list[pa.Buffer]:
+        """Read ranges of files, all of them in one round trip per worker.
+
+        Args:
+            requests: shape (R,).
+
+        Returns:
+            Shape (R,): one buffer each, zero-copy where a range lies contiguously in one segment.
+
+        Raises:
+            ConflictError: a file is no longer the version asked for; `fields["paths"]` names them. Resolve again.
+            NotFoundError, DeniedError, UnavailableError: the under storage itself fails.
+        """
+        now_s = self._clock.now_s()
+        spans: list[list[Span | None]] = []
+        targets: list[FileTarget] = []
+        parts: list[Part] = []
+        places: list[tuple[int, int]] = []
+        metas: list[FileMeta] = []
+        for request_index, request in enumerate(requests):
+            meta = request.meta
+            row: list[Span | None] = []
+            target_index = -1
+            for block_index, offset, length in block_ranges(request.offset, request.length, self._block_size_bytes):
+                view = self._table.get(meta.version, block_index, now_s)
+                if view is not None:
+                    self._counters.hit(view.mapped.tier, length)
+                    row.append(Span(view.mapped.buffer, view.offset + offset, length))
+                    continue
+                if target_index < 0:
+                    target_index = len(targets)
+                    targets.append(FileTarget(meta.file, meta.version, meta.holders))
+                    metas.append(meta)
+                places.append((request_index, len(row)))
+                parts.append(Part(target_index, block_index, offset, length))
+                row.append(None)
+            spans.append(row)
+        if parts:
+            found = self._fetch(targets, parts, metas)
+            for (request_index, position), span in zip(places, found, strict=True):
+                spans[request_index][position] = span
+            self._on_read()
+        return [joined([span for span in row if span is not None]) for row in spans]
+
+    def _fetch(self, targets: list[FileTarget], parts: list[Part], metas: list[FileMeta]) -> list[Span]:
+        locator = self._locator
+        operation = ReadOperation(
+            targets,
+            parts,
+            locator.view,
+            self._node,
+            locator.mounts.version,
+            block_size_bytes=self._block_size_bytes,
+            extent_size_bytes=self._extent_size_bytes,
+        )
+        spans: list[Span | None] = [None] * len(parts)
+        while rounds := operation.next_calls():
+            replies = self._calls.workers(
+                [WorkerCall(call.worker.actor_name, "read", (encode(call.request),)) for call in rounds]
+            )
+            for call, answer in zip(rounds, replies, strict=True):
+                if isinstance(answer, RaycacheError):
+                    operation.failed(call.part_indices)
+                else:
+                    self._take(operation, call, answer, spans)
+        if operation.bypass:
+            self._bypass(operation, metas, spans)
+        if operation.stale:
+            stale = sorted({metas[parts[i].target_index].path for i in operation.stale})
+            for i in operation.stale:
+                self._table.forget_version(targets[parts[i].target_index].version)
+            raise ConflictError(f"{stale[0]} was replaced in the lake while being read; read it again", paths=stale)
+        return [span for span in spans if span is not None]
+
+    def _take(
+        self, operation: ReadOperation, call: Round, answer: tuple[bytes, list[Any]], spans: list[Span | None]
+    ) -> None:
+        blob, payloads = answer
+        reply: BlockReply = decode(blob)
+        buffers = self._map(reply.grants, payloads, call)
+        lost: list[int] = []
+        remote = call.worker.worker != self._node
+        states = dict(zip(call.part_indices, reply.states, strict=True))
+        for part_index, grant_index, start in operation.replied(call, reply):
+            buffer = buffers[grant_index]
+            if buffer is None:
+                lost.append(part_index)
+                continue
+            length = operation.parts[part_index].length
+            spans[part_index] = Span(buffer, start, length)
+            state = states[part_index]
+            if state == BlockState.LOADED:
+                self._counters.miss(length, remote=remote)
+            else:
+                tier = Tier.DISK if state == BlockState.HIT_DISK else Tier.MEMORY
+                self._counters.hit(tier, length, remote=remote)
+        if lost:
+            operation.failed(lost)
+
+    def _map(self, grants: list[Grant], payloads: list[Any], call: Round) -> list[pa.Buffer | None]:
+        """Turn grants into buffers; None where the segment was lost on the way."""
+        now_s = self._clock.now_s()
+        local = call.worker.worker == self._node
+        buffers: list[pa.Buffer | None] = [None] * len(grants)
+        plasma = [g for g, grant in enumerate(grants) if grant.kind == GrantKind.PLASMA]
+        arrays = self._calls.objects([payloads[g] for g in plasma]) if plasma else []
+        for g, array in zip(plasma, arrays, strict=True):
+            if not isinstance(array, RaycacheError):
+                buffers[g] = pa.py_buffer(array)
+        for g, grant in enumerate(grants):
+            if grant.kind == GrantKind.INLINE:
+                buffers[g] = pa.py_buffer(payloads[g])
+                continue
+            if grant.kind == GrantKind.FILE:
+                buffers[g] = mapped_file(grant.path, grant.length_bytes)
+            buffer = buffers[g]
+            if buffer is not None:
+                self._table.add(grant, call.worker.actor_name, buffer, local=local, now_s=now_s)
+        return buffers
+
+    def _bypass(self, operation: ReadOperation, metas: list[FileMeta], spans: list[Span | None]) -> None:
+        """Read what no worker could serve from the under storage itself."""
+        groups = list(merged(operation.parts, sorted(operation.bypass), self._block_size_bytes))
+        if len(groups) == 1:
+            outcomes = [self._bypass_one(metas, operation.parts, groups[0])]
+        else:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_BYPASS_THREADS, thread_name_prefix="raycache-bypass")
+            outcomes = list(self._pool.map(lambda group: self._bypass_one(metas, operation.parts, group), groups))
+        for group, outcome in zip(groups, outcomes, strict=True):
+            if outcome is None:
+                operation.stale.extend(group)
+                continue
+            start = 0
+            for position, part_index in enumerate(group):
+                length = operation.parts[part_index].length
+                spans[part_index] = Span(outcome, start, length)
+                self._counters.bypass(length, 0 if position else 1)
+                start += length
+
+    def _bypass_one(self, metas: list[FileMeta], parts: Sequence[Part], group: list[int]) -> pa.Buffer | None:
+        """Read adjacent parts with one request; None when the file is another version by now."""
+        first = parts[group[0]]
+        file = metas[first.target_index].file
+        storage, key = self._locator.storage(file.uri)
+        offset = first.block_index * self._block_size_bytes + first.offset
+        length = sum(parts[i].length for i in group)
+        try:
+            return pa.py_buffer(storage.read(key, offset, length, file))
+        except (ConflictError, NotFoundError):
+            return None
+
+
+def merged(parts: Sequence[Part], part_indices: list[int], block_size_bytes: int) -> list[list[int]]:
+    """Group parts (in order) that follow each other in one file, up to `BYPASS_REQUEST_BYTES_MAX`."""
+    groups: list[list[int]] = []
+    end, size, target_index = -1, 0, -1
+    for part_index in part_indices:
+        part = parts[part_index]
+        start = part.block_index * block_size_bytes + part.offset
+        fits = size + part.length <= BYPASS_REQUEST_BYTES_MAX
+        if groups and part.target_index == target_index and start == end and fits:
+            groups[-1].append(part_index)
+            size += part.length
+        else:
+            groups.append([part_index])
+            size = part.length
+        end, target_index = start + part.length, part.target_index
+    return groups
+
+
+def joined(spans: list[Span]) -> pa.Buffer:
+    """One buffer of all spans: a slice where they lie one after the other in one base, a copy otherwise."""
+    if not spans:
+        return pa.py_buffer(b"")
+    base, start, length = spans[0]
+    end = start + length
+    contiguous = True
+    for span in spans[1:]:
+        if span.base is not base or span.start != end:
+            contiguous = False
+            break
+        end += span.length
+    if contiguous:
+        return base if start == 0 and end == base.size else base.slice(start, end - start)
+    whole = np.empty(sum(span.length for span in spans), dtype=np.uint8)
+    position = 0
+    for span in spans:
+        whole[position : position + span.length] = np.frombuffer(span.base, np.uint8, span.length, span.start)
+        position += span.length
+    return pa.py_buffer(whole)
+
+
+def mapped_file(path: str, length_bytes: int) -> pa.Buffer | None:
+    """Map a disk segment; None when it is gone or too short."""
+    try:
+        with pa.memory_map(path, "r") as source:
+            buffer = source.read_buffer(length_bytes)
+    except OSError:
+        return None
+    return buffer if buffer.size == length_bytes else None

@@ -1,0 +1,276 @@
+"""What the public calls return: small frozen records, each with `as_dict()`. No Ray, no I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from raycache.messages import ReadCounters, WorkerStats
+
+
+def plain(value: Any) -> Any:
+    """Turn a result into what JSON knows: dicts, lists, strings, numbers."""
+    if isinstance(value, Result):
+        return value.as_dict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    return value
+
+
+class Result:
+    """Base of all results."""
+
+    __slots__ = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Names and values, ready for JSON."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
+        return {field.name: plain(getattr(self, field.name)) for field in fields}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry(Result):
+    """What stands at a path."""
+
+    path: str
+    #: The last part of the path.
+    name: str
+    #: "file" or "directory".
+    kind: str
+    #: 0 for a directory.
+    size_bytes: int
+    #: None when the store does not say.
+    mtime: dt.datetime | None
+    etag: str
+    #: The object in the under storage.
+    uri: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MountEntry(Result):
+    """One mount; secrets in the options are shown as "***"."""
+
+    path: str
+    uri: str
+    readonly: bool
+    metadata_ttl_s: float
+    options: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage(Result):
+    """Size of everything below a path, and how much of it is cached."""
+
+    path: str
+    files: int
+    bytes_total: int
+    bytes_cached: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held(Result):
+    """What one node holds of one file."""
+
+    blocks: int
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileLocation(Result):
+    """Where the blocks of one file are; exact when asked, soon a hint."""
+
+    path: str
+    size_bytes: int
+    blocks: int
+    #: By node id; nodes that hold nothing are left out.
+    nodes: dict[str, Held]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Missing(Result):
+    """A file that is not wholly cached."""
+
+    path: str
+    blocks: int
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckResult(Result):
+    """Exact residency at the moment of asking."""
+
+    files: int
+    files_complete: int
+    blocks: int
+    blocks_cached: int
+    bytes_total: int
+    bytes_cached: int
+    #: All files that lack something, in path order.
+    missing_files: tuple[Missing, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block is held by some worker."""
+        return self.blocks_cached == self.blocks
+
+    def missing(self, limit: int | None = None) -> list[Missing]:
+        """The files that lack blocks, in path order; at most `limit`."""
+        return list(self.missing_files[:limit])
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**Result.as_dict(self), "complete": self.complete}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FreeResult(Result):
+    """What was dropped from the cache, replicas counted one by one."""
+
+    blocks: int
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeStats(Result):
+    """Counters of one node, or of all; see the API documentation for each definition."""
+
+    hits: int = 0
+    misses: int = 0
+    bypasses: int = 0
+    bytes_memory: int = 0
+    bytes_disk: int = 0
+    bytes_ufs: int = 0
+    bytes_local: int = 0
+    bytes_remote: int = 0
+    bytes_bypass: int = 0
+    memory_used_bytes: int = 0
+    memory_capacity_bytes: int = 0
+    disk_used_bytes: int = 0
+    disk_capacity_bytes: int = 0
+    evictions: int = 0
+    demotions: int = 0
+    promotions: int = 0
+    #: Requests to the under storage by this node's worker and readers, listings by the master not included.
+    ufs_requests: int = 0
+    ufs_bytes: int = 0
+    blocks: int = 0
+    segments: int = 0
+    loads_inflight: int = 0
+    refusals: int = 0
+    disk_errors: int = 0
+    corrupt_segments: int = 0
+    #: Whether a worker is alive there now.
+    alive: bool = True
+
+    @property
+    def hit_rate(self) -> float:
+        """hits / (hits + misses + bypasses); 0 when nothing was asked for."""
+        asked = self.hits + self.misses + self.bypasses
+        return self.hits / asked if asked else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**Result.as_dict(self), "hit_rate": self.hit_rate}
+
+    @classmethod
+    def of(cls, counters: ReadCounters, stats: WorkerStats, *, alive: bool) -> NodeStats:
+        """Put a node's readers' counters and its worker's figures together."""
+        values = counters._asdict()
+        for name, value in stats._asdict().items():
+            values[name] = values.get(name, 0) + value
+        return cls(**values, alive=alive)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stats(Result):
+    """`total` and `nodes[node_id]`; the total keeps the counts of workers that are gone."""
+
+    total: NodeStats
+    nodes: dict[str, NodeStats]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerStatus(Result):
+    """One worker as the master sees it."""
+
+    node_id: str
+    epoch: int
+    state: str
+    memory_used_bytes: int
+    memory_capacity_bytes: int
+    disk_used_bytes: int
+    disk_capacity_bytes: int
+    heartbeat_age_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status(Result):
+    """The cache as a whole."""
+
+    master: str
+    uptime_s: float
+    mounts: int
+    files_known: int
+    workers: tuple[WorkerStatus, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting(Result):
+    """One setting and where its value came from."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure(Result):
+    """One file a job could not load, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress(Result):
+    """How far a load is."""
+
+    #: WAITING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+    state: str
+    files_total: int
+    files_done: int
+    files_failed: int
+    blocks_total: int
+    blocks_done: int
+    blocks_failed: int
+    bytes_total: int
+    bytes_done: int
+    bytes_failed: int
+    #: Bytes that were resident already and moved nothing.
+    bytes_already: int
+    elapsed_s: float
+    rate_bytes_s: float
+    #: None when nothing can be said yet.
+    eta_s: float | None
+    #: At most 1,000 of them.
+    failures: tuple[Failure, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job has ended, one way or the other."""
+        return self.state in ("SUCCEEDED", "FAILED", "STOPPED")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**Result.as_dict(self), "finished": self.finished}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PathInfo(Result):
+    """One file of an expanded path list."""
+
+    path: str
+    size_bytes: int

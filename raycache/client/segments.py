@@ -1,0 +1,171 @@
+"""The segments this process has mapped: what makes a repeated read cost no call.
+
+A worker grants a lease on a segment together with the table of all blocks in it. While the lease lasts, every one of
+those blocks is read in place, from here. When it ends without having been renewed, the segment is forgotten; bytes
+already handed out stay valid, since the buffers keep the memory (plasma pin or mmap) alive.
+
+Bounds: mapped bytes (least recently used segments go first). All methods are safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from raycache.messages import Grant
+from raycache.types import SegmentId, Tier, VersionId
+
+#: The reader stops using a lease this long before the worker ends it: calls take time.
+LEASE_MARGIN_S = 2.0
+
+
+class MappedSegment:
+    """One leased segment."""
+
+    __slots__ = ("actor_name", "buffer", "expires_at_s", "keys", "local", "segment", "tier", "used")
+
+    def __init__(
+        self,
+        segment: SegmentId,
+        actor_name: str,
+        buffer: pa.Buffer,
+        tier: Tier,
+        *,
+        local: bool,
+        expires_at_s: float,
+        keys: list[tuple[VersionId, int]],
+    ) -> None:
+        self.segment = segment
+        #: The worker that granted it.
+        self.actor_name = actor_name
+        self.buffer = buffer
+        self.tier = tier
+        #: Whether the granting worker is on this node.
+        self.local = local
+        self.expires_at_s = expires_at_s
+        self.keys = keys
+        #: Read since the last renewal.
+        self.used = True
+
+
+class BlockView(NamedTuple):
+    """Where one block lies in a mapped segment."""
+
+    mapped: MappedSegment
+    offset: int
+    length: int
+
+
+class SegmentTable:
+    """Mapped segments by block.
+
+    Args:
+        mapped_bytes_max: bound on the bytes mapped; one larger segment is kept alone.
+    """
+
+    def __init__(self, mapped_bytes_max: int) -> None:
+        self._mapped_bytes_max = mapped_bytes_max
+        self._mapped_bytes = 0
+        self._blocks: dict[tuple[VersionId, int], BlockView] = {}
+        self._segments: OrderedDict[tuple[str, SegmentId], MappedSegment] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, version: VersionId, block_index: int, now_s: float) -> BlockView | None:
+        """The block, if it is mapped under a lease that lasts. About 0.3 us."""
+        view = self._blocks.get((version, block_index))
+        if view is None:
+            return None
+        mapped = view.mapped
+        if mapped.expires_at_s <= now_s:
+            self._forget(mapped)
+            return None
+        if not mapped.used:
+            mapped.used = True
+            with self._lock:
+                key = (mapped.actor_name, mapped.segment)
+                if key in self._segments:
+                    self._segments.move_to_end(key)
+        return view
+
+    def add(self, grant: Grant, actor_name: str, buffer: pa.Buffer, *, local: bool, now_s: float) -> MappedSegment:
+        """Take in a granted segment; `buffer` is the whole of it."""
+        keys = list(zip(grant.entry_versions, grant.entry_blocks, strict=True))
+        mapped = MappedSegment(
+            grant.segment,
+            actor_name,
+            buffer,
+            grant.tier,
+            local=local,
+            expires_at_s=now_s + max(0.0, grant.lease_s - LEASE_MARGIN_S),
+            keys=keys,
+        )
+        with self._lock:
+            old = self._segments.pop((actor_name, grant.segment), None)
+            if old is not None:
+                self._remove(old)
+            self._segments[actor_name, grant.segment] = mapped
+            self._mapped_bytes += buffer.size
+            for key, offset, length in zip(keys, grant.entry_offsets, grant.entry_lengths, strict=True):
+                self._blocks[key] = BlockView(mapped, offset, length)
+            while self._mapped_bytes > self._mapped_bytes_max and len(self._segments) > 1:
+                _, oldest = self._segments.popitem(last=False)
+                self._remove(oldest)
+        return mapped
+
+    def take_used(self) -> dict[str, list[SegmentId]]:
+        """The segments read since the last call, by worker actor: leases worth renewing. Expired ones are forgotten."""
+        used: dict[str, list[SegmentId]] = {}
+        with self._lock:
+            for mapped in self._segments.values():
+                if mapped.used:
+                    mapped.used = False
+                    used.setdefault(mapped.actor_name, []).append(mapped.segment)
+        return used
+
+    def expire(self, now_s: float) -> None:
+        """Let go of every segment whose lease has ended."""
+        with self._lock:
+            ended = [key for key, mapped in self._segments.items() if mapped.expires_at_s <= now_s]
+            for key in ended:
+                self._remove(self._segments.pop(key))
+
+    def renew(self, actor_name: str, segments: list[SegmentId], expires_at_s: float) -> None:
+        """The worker has prolonged these leases."""
+        with self._lock:
+            for segment in segments:
+                mapped = self._segments.get((actor_name, segment))
+                if mapped is not None:
+                    mapped.expires_at_s = max(mapped.expires_at_s, expires_at_s)
+
+    def forget_version(self, version: VersionId) -> None:
+        """Stop serving a file version that has been replaced."""
+        with self._lock:
+            for key in [key for key in self._blocks if key[0] == version]:
+                del self._blocks[key]
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._blocks.clear()
+            self._segments.clear()
+            self._mapped_bytes = 0
+
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of all mapped segments."""
+        return self._mapped_bytes
+
+    def _forget(self, mapped: MappedSegment) -> None:
+        with self._lock:
+            if self._segments.pop((mapped.actor_name, mapped.segment), None) is not None:
+                self._remove(mapped)
+
+    def _remove(self, mapped: MappedSegment) -> None:
+        self._mapped_bytes -= mapped.buffer.size
+        for key in mapped.keys:
+            view = self._blocks.get(key)
+            if view is not None and view.mapped is mapped:
+                del self._blocks[key]

@@ -1,0 +1,422 @@
+"""The worker actor: carries calls to the `WorkerService`, and carries out what it decides.
+
+Theory of operation. Everything the service decides happens on the actor's event loop, one thing at a time, so the
+service needs no lock. It answers with effects; bytes are moved (under storage, object store, disk) by threads, whose
+results come back to the loop as further events. A background task sends heartbeats to the master and applies its
+replies; another watches the node's object store, and gives memory back before Ray would have to spill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ray
+
+from raycache import paths as names
+from raycache.clock import SystemClock
+from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
+from raycache.messages import (
+    MASTER_NAME,
+    RAY_NAMESPACE,
+    BlockReply,
+    BlockRequest,
+    BlockState,
+    Grant,
+    GrantKind,
+    Heartbeat,
+    HeartbeatReply,
+    MountTable,
+    ReadCounters,
+    Selector,
+    TouchRequest,
+    decode,
+    encode,
+)
+from raycache.settings import Settings
+from raycache.types import MembershipView, SegmentId, Tier, WorkerId
+from raycache.ufs.base import UnderStorage
+from raycache.ufs.open import open_storage
+from raycache.workers.capacity import capacity_of
+from raycache.workers.disk import DiskStore, open_slot
+from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, Promote, Reply, Verify
+from raycache.workers.loader import Loader
+from raycache.workers.memory import MemoryStore, foreign_bytes
+from raycache.workers.peers import PeerStorage
+from raycache.workers.service import WorkerLimits, WorkerService
+
+#: A worker whose master has been silent this long ends itself.
+_ORPHAN_S = 120.0
+_MASTER_TIMEOUT_S = 15.0
+_PRESSURE_PERIOD_S = 1.0
+#: Of the node's object store, all users together; above it the memory tier gives way.
+_PRESSURE_SHARE = 0.85
+_IO_THREADS = 8
+
+
+class WorkerActor:
+    """One per node. All methods take and return blobs of `raycache.messages`."""
+
+    def __init__(self, cache_id: str, node: WorkerId, epoch: int, settings: dict[str, Any], scratch: str) -> None:
+        self._settings = Settings(**settings)
+        self._node = node
+        self._epoch = epoch
+        self._clock = SystemClock()
+        self._object_store_bytes = _object_store_bytes(node)
+        self._capacity = capacity_of(self._settings, self._object_store_bytes, Path(scratch))
+        self._disk: DiskStore | None = None
+        if self._capacity.disk_path is not None and self._capacity.disk_bytes:
+            try:
+                slot = open_slot(self._capacity.disk_path / f"raycache-{cache_id}")
+                self._disk = DiskStore(slot, fsync=self._settings.disk_fsync == "always")
+            except OSError:
+                self._capacity = self._capacity._replace(disk_bytes=0)
+        self._memory = MemoryStore()
+        self._service = WorkerService(
+            node,
+            epoch,
+            WorkerLimits(
+                block_size_bytes=self._settings.block_size_bytes,
+                segment_size_bytes=self._settings.segment_size_bytes,
+                memory_bytes=self._capacity.memory_bytes,
+                disk_bytes=self._capacity.disk_bytes,
+                lease_s=self._settings.lease_s,
+                loads_inflight_max=self._settings.loads_inflight_max,
+                load_bytes_inflight_max=self._settings.load_bytes_inflight_max,
+                memory_high_watermark=self._settings.memory_high_watermark,
+                memory_low_watermark=self._settings.memory_low_watermark,
+                promote_after_hits=self._settings.promote_after_hits,
+            ),
+        )
+        self._mounts = MountTable(0, ())
+        self._view = MembershipView(0, ())
+        #: Blocks that a load job wants from another worker: (uri, block index) -> actor name.
+        self._sources: dict[tuple[str, int], str] = {}
+        self._loader = Loader(
+            self._storage_of, self._settings.block_size_bytes, threads=self._settings.loads_inflight_max
+        )
+        self._io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="raycache-io")
+        self._loads = ThreadPoolExecutor(self._settings.loads_inflight_max, thread_name_prefix="raycache-load")
+        self._tickets: dict[int, asyncio.Future[Reply]] = {}
+        self._next_ticket = 0
+        self._counters = ReadCounters()
+        self._sequence = 0
+        self._want_full = True
+        self._heard_s = self._clock.now_s()
+        self._tasks: set[asyncio.Task[None]] = set()
+        if self._disk is not None:
+            self._run(self._service.adopt(self._disk.scan(), self._clock.now_s()))
+        self._spawn(self._beat_forever())
+        self._spawn(self._watch_pressure())
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> bytes:
+        """The capacity, which placement weighs: the first call the master makes."""
+        return encode(self._capacity.weight_bytes)
+
+    async def watch(self) -> None:
+        """Never returns: whoever waits for it learns of this actor's end at once."""
+        await asyncio.Event().wait()
+
+    async def read(self, blob: bytes) -> tuple[bytes, list[Any]]:
+        """Serve a `BlockRequest`: (encoded `BlockReply`, payload per grant)."""
+        request: BlockRequest = decode(blob)
+        if request.block_size_bytes != self._settings.block_size_bytes:
+            return self._refusal(request), []
+        if request.mounts_version > self._mounts.version:
+            await self._learn_mounts()
+        if request.source_actor:
+            for position, file_index in enumerate(request.file_index):
+                key = (request.files.uris[file_index], request.block_index[position])
+                self._sources[key] = request.source_actor
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._tickets[ticket] = answer
+        self._run(self._service.ask(ticket, request, self._clock.now_s()))
+        try:
+            reply = await answer
+        finally:
+            self._tickets.pop(ticket, None)
+            if request.source_actor:
+                for position, file_index in enumerate(request.file_index):
+                    self._sources.pop((request.files.uris[file_index], request.block_index[position]), None)
+        return await self._hand_out(reply)
+
+    async def touch(self, blob: bytes) -> None:
+        """Take a reader's counters and renew its leases."""
+        request: TouchRequest = decode(blob)
+        if request.counters is not None:
+            self._counters = self._counters.plus(request.counters)
+        self._run(self._service.touch(request.segments, self._clock.now_s()))
+
+    async def free(self, blob: bytes, force: bool) -> bytes:
+        """Drop blocks by `Selector`; answers a `FreeReply`."""
+        selector: Selector = decode(blob)
+        reply, effects = self._service.free(selector, force, self._clock.now_s())
+        self._run(effects)
+        return encode(reply)
+
+    async def resident(self, blob: bytes) -> bytes:
+        """Say exactly which blocks of these versions are here; answers a `ResidencyReply`."""
+        return encode(self._service.resident(decode(blob)))
+
+    async def beat(self) -> bytes:
+        """The next heartbeat, now: for exact statistics."""
+        return encode(self._heartbeat())
+
+    async def shutdown(self) -> None:
+        """Remove everything from disk; the actor is killed after."""
+        if self._disk is not None:
+            await asyncio.get_running_loop().run_in_executor(self._io, self._disk.clear)
+
+    # --- effects ------------------------------------------------------------------------------------------------------
+
+    def _run(self, effects: Sequence[Effect]) -> None:
+        """Carry out what the service decided; never waits."""
+        for effect in effects:
+            match effect:
+                case Reply():
+                    answer = self._tickets.get(effect.ticket)
+                    if answer is not None and not answer.done():
+                        answer.set_result(effect)
+                case Load():
+                    self._spawn(self._load(effect))
+                case Demote():
+                    self._spawn(self._demote(effect.segment))
+                case Promote():
+                    self._spawn(self._promote(effect.segment))
+                case Verify():
+                    self._spawn(self._verify(effect.segment))
+                case DropMemory():
+                    self._memory.drop(effect.segment)
+                case DropDisk():
+                    if self._disk is not None:
+                        self._disk.drop(effect.segment)
+
+    async def _load(self, effect: Load) -> None:
+        loop = asyncio.get_running_loop()
+        buffer, outcome = await loop.run_in_executor(self._loads, self._loader.load, effect)
+        if buffer is not None:
+            stored = await loop.run_in_executor(self._io, self._store, effect, buffer)
+            if not stored:
+                outcome = outcome.not_stored()
+                if effect.tier is Tier.DISK:
+                    self._run(self._service.disk_failed(self._clock.now_s()))
+        self._run(self._service.loaded(effect.load_id, outcome, self._clock.now_s()))
+
+    def _store(self, effect: Load, buffer: npt.NDArray[np.uint8]) -> bool:
+        try:
+            if effect.tier is Tier.MEMORY:
+                self._memory.put(effect.segment, buffer)
+            else:
+                assert self._disk is not None
+                self._disk.write(effect.segment, buffer, effect.entries())
+        except Exception:
+            # A full object store or disk: the block is read through instead, and counted so.
+            return False
+        return True
+
+    async def _demote(self, segment: SegmentId) -> None:
+        loop = asyncio.get_running_loop()
+        entries = self._service.entries(segment)
+        good = await loop.run_in_executor(self._io, self._write, segment, entries)
+        self._run(self._service.demoted(segment, good, self._clock.now_s()))
+
+    def _write(self, segment: SegmentId, entries: Any) -> bool:
+        try:
+            assert self._disk is not None
+            self._disk.write(segment, self._memory.view(segment), entries)
+        except Exception:
+            # The service marks the disk as failing, and counts it.
+            return False
+        return True
+
+    async def _promote(self, segment: SegmentId) -> None:
+        good = await asyncio.get_running_loop().run_in_executor(self._io, self._lift, segment)
+        self._run(self._service.promoted(segment, good, self._clock.now_s()))
+
+    def _lift(self, segment: SegmentId) -> bool:
+        try:
+            assert self._disk is not None
+            self._memory.put(segment, np.array(self._disk.map(segment)))
+        except Exception:
+            # It stays where it is, on disk.
+            return False
+        return True
+
+    async def _verify(self, segment: SegmentId) -> None:
+        assert self._disk is not None
+        good = await asyncio.get_running_loop().run_in_executor(self._io, self._disk.verify, segment)
+        self._run(self._service.verified(segment, good, self._clock.now_s()))
+
+    # --- replies ------------------------------------------------------------------------------------------------------
+
+    async def _hand_out(self, reply: Reply) -> tuple[bytes, list[Any]]:
+        """Attach the bytes to the service's grants."""
+        payloads: list[Any] = []
+        grants: list[Grant] = []
+        for grant in reply.grants:
+            path, payload = "", None
+            if grant.kind is GrantKind.PLASMA:
+                payload = self._memory.reference(grant.segment)
+            elif grant.kind is GrantKind.FILE:
+                assert self._disk is not None
+                path = str(self._disk.path(grant.segment))
+            else:
+                loop = asyncio.get_running_loop()
+                try:
+                    payload = await loop.run_in_executor(self._io, self._extract, grant)
+                except Exception:
+                    # Evicted in this very moment: an empty payload reads as a lost segment.
+                    payload = None
+            payloads.append(payload)
+            grants.append(
+                Grant(
+                    grant.segment,
+                    grant.tier,
+                    grant.kind,
+                    grant.length_bytes,
+                    path,
+                    grant.lease_s,
+                    grant.entry_versions,
+                    grant.entry_blocks,
+                    grant.entry_offsets,
+                    grant.entry_lengths,
+                )
+            )
+        message = BlockReply(
+            self._node,
+            self._epoch,
+            self._view.view_id,
+            [int(state) for state in reply.states],
+            reply.grant_index,
+            reply.grant_offsets,
+            grants,
+            reply.errors,
+        )
+        return encode(message), payloads
+
+    def _extract(self, grant: Any) -> npt.NDArray[np.uint8]:
+        if grant.tier is Tier.MEMORY:
+            whole = self._memory.view(grant.segment)
+        else:
+            assert self._disk is not None
+            whole = self._disk.map(grant.segment)
+        return np.concatenate([whole[offset : offset + length] for offset, length in grant.parts])
+
+    def _refusal(self, request: BlockRequest) -> bytes:
+        count = len(request.block_index)
+        states = [int(BlockState.NO_SPACE)] * count
+        return encode(BlockReply(self._node, self._epoch, self._view.view_id, states, [-1] * count, [0] * count, [], {}))
+
+    # --- the lake, and other workers ----------------------------------------------------------------------------------
+
+    def _storage_of(self, uri: str, block_index: int) -> tuple[UnderStorage, str]:
+        """Where to load a block from. Called from loader threads."""
+        source = self._sources.get((uri, block_index))
+        root_uri, key = names.split_uri(uri)
+        mount = self._mounts.of_uri(uri)
+        if mount is None:
+            raise NotFoundError(f"{uri} is under no mount of this cache; mount it again")
+        storage = open_storage(root_uri, mount.options)
+        if source is not None:
+            return PeerStorage(source, self._node, root_uri, storage, self._settings), key
+        return storage, key
+
+    async def _learn_mounts(self) -> None:
+        try:
+            blob = await asyncio.wait_for(_master().mount_table.remote(), _MASTER_TIMEOUT_S)
+        except Exception:
+            # Reads of mounts known here go on; others fail over to the reader itself.
+            return
+        good, table = decode(blob)
+        if good and table.version > self._mounts.version:
+            self._mounts = table
+
+    # --- background ---------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _heartbeat(self) -> Heartbeat:
+        self._sequence += 1
+        stats = self._service.stats()._replace(ufs_requests=self._loader.requests, ufs_bytes=self._loader.bytes)
+        full, self._want_full = self._want_full, False
+        report = self._service.report(full)
+        return Heartbeat(
+            self._node,
+            self._epoch,
+            self._sequence,
+            report,
+            stats,
+            self._counters,
+            self._view.view_id,
+            self._mounts.version,
+        )
+
+    async def _beat_forever(self) -> None:
+        while True:
+            self._run(self._service.tick(self._clock.now_s()))
+            try:
+                blob = await asyncio.wait_for(_master().heartbeat.remote(encode(self._heartbeat())), _MASTER_TIMEOUT_S)
+                good, reply = decode(blob)
+                if good:
+                    self._heed(reply)
+            except Exception:
+                # The master restarts, or is gone: say everything again, and end when it stays away.
+                self._want_full = True
+                if self._clock.now_s() - self._heard_s > _ORPHAN_S:
+                    await self.shutdown()
+                    os._exit(0)
+            await asyncio.sleep(self._settings.heartbeat_period_s)
+
+    def _heed(self, reply: HeartbeatReply) -> None:
+        self._heard_s = self._clock.now_s()
+        if not reply.accepted:
+            # A newer worker stands on this node.
+            os._exit(0)
+        self._want_full = self._want_full or reply.want_full
+        if reply.view is not None:
+            self._view = reply.view
+        if reply.mounts is not None and reply.mounts.version > self._mounts.version:
+            self._mounts = reply.mounts
+        if reply.invalidated:
+            _, effects = self._service.free(Selector([], [], reply.invalidated), True, self._clock.now_s())
+            self._run(effects)
+
+    async def _watch_pressure(self) -> None:
+        """Keep the whole object store below a share of its capacity by giving way."""
+        quota = self._capacity.memory_bytes
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_PRESSURE_PERIOD_S)
+            try:
+                others = await loop.run_in_executor(self._io, foreign_bytes, self._node, self._memory.used_bytes)
+            except Exception:
+                # Not to be told on this version of Ray: the quota stands as set.
+                return
+            room = max(0, int(self._object_store_bytes * _PRESSURE_SHARE) - others)
+            wanted = min(quota, room)
+            if wanted != self._service.memory_bytes:
+                self._run(self._service.set_memory_bytes(wanted, self._clock.now_s()))
+
+
+def _master() -> Any:
+    return ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE)
+
+
+def _object_store_bytes(node: WorkerId) -> int:
+    for entry in ray.nodes():
+        if entry["NodeID"] == node:
+            return int(entry["Resources"].get("object_store_memory", 0))
+    raise InvalidRequestError(f"node {node} is not in this Ray cluster")
