@@ -1,0 +1,85 @@
+"""raycache: a distributed data cache that lives inside a Ray cluster, and puts tasks where their data is.
+
+Only public names are here, and they load on first use: `import raycache` imports neither ray nor pyarrow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raycache.client.cache import Cache
+    from raycache.client.connect import connect
+    from raycache.client.jobs import Job
+    from raycache.cluster import start, stop
+    from raycache.errors import (
+        AlreadyExistsError,
+        ConflictError,
+        CorruptBlockError,
+        DeniedError,
+        InvalidRequestError,
+        NoSpaceError,
+        NotFoundError,
+        RaycacheError,
+        UnavailableError,
+    )
+    from raycache.settings import Settings
+
+__version__ = "0.1.0"
+
+#: Public name -> the module that defines it.
+_HOMES = {
+    "start": "raycache.cluster",
+    "stop": "raycache.cluster",
+    "connect": "raycache.client.connect",
+    "Cache": "raycache.client.cache",
+    "Job": "raycache.client.jobs",
+    "Settings": "raycache.settings",
+    **dict.fromkeys(
+        (
+            "RaycacheError",
+            "InvalidRequestError",
+            "NotFoundError",
+            "DeniedError",
+            "AlreadyExistsError",
+            "ConflictError",
+            "UnavailableError",
+            "NoSpaceError",
+            "CorruptBlockError",
+        ),
+        "raycache.errors",
+    ),
+}
+
+__all__ = [
+    "AlreadyExistsError",
+    "Cache",
+    "ConflictError",
+    "CorruptBlockError",
+    "DeniedError",
+    "InvalidRequestError",
+    "Job",
+    "NoSpaceError",
+    "NotFoundError",
+    "RaycacheError",
+    "Settings",
+    "UnavailableError",
+    "connect",
+    "start",
+    "stop",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'raycache' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,169 @@
+"""Starting and stopping the cache: the only file that knows both actors."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raycache.client.cache import Cache
+from raycache.client.calls import unwrap
+from raycache.client.connect import connect, disconnect
+from raycache.errors import AlreadyExistsError, UnavailableError
+from raycache.master.actor import MasterActor
+from raycache.messages import MASTER_NAME, RAY_NAMESPACE, Hello
+from raycache.settings import Settings
+from raycache.types import WorkerId
+from raycache.workers.actor import WorkerActor
+
+_START_TIMEOUT_S = 90.0
+_STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.05
+#: Ray marks its head node with this resource; the journal lies there.
+_HEAD_RESOURCE = "node:__internal_head__"
+_CALLS_INFLIGHT_MAX = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerLauncher:
+    """Starts worker actors pinned to their nodes, detached, so that they outlive a restart of the master."""
+
+    #: Ray's session directory, below which disk segments go by default.
+    session_directory: str
+
+    def start(self, cache_id: str, worker: WorkerId, epoch: int, actor_name: str, settings: dict[str, Any]) -> Any:
+        """Start a worker on its node; returns the handle at once."""
+        scratch = str(Path(self.session_directory) / "raycache")
+        actor = ray.remote(WorkerActor).options(
+            name=actor_name,
+            namespace=RAY_NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            num_cpus=0,
+            max_restarts=0,
+            max_concurrency=_CALLS_INFLIGHT_MAX,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(worker, soft=False),
+        )
+        return actor.remote(cache_id, worker, epoch, settings, scratch)
+
+    def find(self, actor_name: str) -> Any:
+        """The handle of a running worker, or None."""
+        try:
+            return ray.get_actor(actor_name, namespace=RAY_NAMESPACE)
+        except ValueError:
+            return None
+
+
+def start(memory: str | int | None = None, disk: str | None = None, **settings: Any) -> Cache:
+    """Start the cache in the current Ray cluster, or in a local one when none is running.
+
+    Args:
+        memory: of each node's object store, "30%", or bytes.
+        disk: "PATH:SIZE", "PATH", "SIZE" or "off".
+        settings: any other field of `raycache.settings.Settings`.
+
+    Returns:
+        A connection. When a cache is running already and nothing other is asked for, a connection to that.
+
+    Raises:
+        AlreadyExistsError: a cache with other settings is running; `raycache.stop()` first.
+        InvalidRequestError: an unknown setting, or a bad value.
+        UnavailableError: the workers did not come up in time.
+    """
+    wanted = {"memory": memory, "disk": disk, **settings}
+    if not ray.is_initialized():
+        try:
+            ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+        except ConnectionError:
+            ray.init(logging_level="ERROR", log_to_driver=False)
+    values, origins = Settings.load(wanted)
+    running = _running()
+    if running is not None:
+        given = {name for name, value in wanted.items() if value is not None}
+        for name in sorted(given):
+            if running.settings[name] != getattr(values, name):
+                raise AlreadyExistsError(
+                    f"a cache with {name}={running.settings[name]!r} is running; call raycache.stop() first"
+                )
+        return connect()
+    session_directory = _session_directory()
+    cache_id = uuid.uuid4().hex[:12]
+    if not values.journal:
+        values = dataclasses.replace(values, journal=str(Path(session_directory) / f"raycache-journal-{cache_id}"))
+    master = (
+        ray.remote(MasterActor)
+        .options(
+            name=MASTER_NAME,
+            namespace=RAY_NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            num_cpus=0,
+            resources={_HEAD_RESOURCE: 0.001} if _HEAD_RESOURCE in ray.cluster_resources() else None,
+            max_restarts=-1,
+            max_task_retries=-1,
+            max_concurrency=_CALLS_INFLIGHT_MAX,
+        )
+        .remote(cache_id, values.as_dict(), origins, WorkerLauncher(session_directory))
+    )
+    _wait_ready(master)
+    return connect()
+
+
+def stop() -> None:
+    """End the cache: its actors, its memory, its files on disk. The lake is untouched. Nothing running is no error."""
+    disconnect()
+    if not ray.is_initialized():
+        try:
+            ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+        except ConnectionError:
+            return
+    running = _running()
+    try:
+        ray.kill(ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE))
+    except ValueError:
+        return
+    if running is None:
+        return
+    handles = [WorkerLauncher("").find(worker.actor_name) for worker in running.view.workers]
+    handles = [handle for handle in handles if handle is not None]
+    ray.wait([handle.shutdown.remote() for handle in handles], num_returns=len(handles), timeout=_STOP_TIMEOUT_S)
+    for handle in handles:
+        ray.kill(handle)
+
+
+def _running() -> Hello | None:
+    try:
+        master = ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE)
+        hello: Hello = unwrap(ray.get(master.hello.remote(), timeout=_STOP_TIMEOUT_S))
+    except (ValueError, ray.exceptions.RayError):
+        return None
+    return hello
+
+
+def _wait_ready(master: Any) -> None:
+    """Wait until every live node has its worker."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    missing: list[str] = []
+    while time.monotonic() < deadline:
+        try:
+            missing = unwrap(ray.get(master.ready.remote(), timeout=_START_TIMEOUT_S))
+        except ray.exceptions.RayActorError as error:
+            lines = str(error).strip().splitlines()
+            raise UnavailableError(f"the cache master failed to start: {lines[-1] if lines else error}") from error
+        except ray.exceptions.GetTimeoutError:
+            continue
+        if not missing:
+            return
+        time.sleep(_POLL_S)
+    raise UnavailableError(f"no worker came up within {_START_TIMEOUT_S:g} s on nodes {missing}; see Ray's logs")
+
+
+def _session_directory() -> str:
+    node = ray._private.worker._global_node  # noqa: SLF001  # the session directory has no public name
+    return str(node.get_session_dir_path()) if node is not None else tempfile.gettempdir()

@@ -1,0 +1,369 @@
+"""The master actor: carries calls to the `MasterService`, asks the lake what the service needs, keeps workers alive.
+
+Theory of operation. The service decides on the event loop, one thing at a time. Before it answers a question it says
+which look-ups it needs; these run in threads, their results are fed back, and then it answers. A background task
+compares Ray's live nodes with the workers, and starts or forgets workers as the service says; each started worker is
+watched by a call that ends only when its actor does. Changes of state are in the journal before they are confirmed, so
+that Ray may kill and restart this actor at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, Protocol
+
+import ray
+
+from raycache import paths as names
+from raycache.clock import SystemClock
+from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
+from raycache.master.jobs import Batch, LoadJob
+from raycache.master.journal import Journal, open_journal
+from raycache.master.lister import Lister
+from raycache.master.service import ForgetWorker, MasterService, Need, StartWorker
+from raycache.messages import (
+    Hello,
+    JobProgress,
+    ListRequest,
+    LoadRequest,
+    MountInfo,
+    MountTable,
+    NodeFigures,
+    ReadCounters,
+    ResolveRequest,
+    StatusReply,
+    decode,
+    encode,
+)
+from raycache.settings import Settings
+from raycache.types import WorkerId
+from raycache.ufs.base import UnderStorage
+from raycache.ufs.open import open_storage
+
+P = ParamSpec("P")
+
+_NODES_PERIOD_S = 0.5
+_BEAT_TIMEOUT_S = 3.0
+_WORKER_START_TIMEOUT_S = 60.0
+_JOBS_KEPT_MAX = 100
+_JOBS_RUNNING_MAX = 16
+_JOB_PAUSE_S = 0.05
+
+
+class Launcher(Protocol):
+    """Starts worker actors; given by `cluster.py`, so that this module does not know the worker's."""
+
+    def start(self, cache_id: str, worker: WorkerId, epoch: int, actor_name: str, settings: dict[str, Any]) -> Any:
+        """Start a worker on its node; returns the actor handle at once."""
+        ...
+
+    def find(self, actor_name: str) -> Any:
+        """The handle of a running worker, or None."""
+        ...
+
+
+def replies(method: Callable[P, Awaitable[Any]]) -> Callable[P, Awaitable[bytes]]:
+    """Turn a method's result or error into a reply blob, so that errors keep their class."""
+
+    @functools.wraps(method)
+    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        try:
+            return encode((True, await method(*args, **kwargs)))
+        except RaycacheError as error:
+            return encode((False, error))
+
+    return wrapped
+
+
+class MasterActor:
+    """One per cache: named, detached, restarted by Ray. Methods take and return blobs of `raycache.messages`."""
+
+    def __init__(self, cache_id: str, settings: dict[str, Any], origins: dict[str, str], launcher: Launcher) -> None:
+        self._cache_id = cache_id
+        self._settings = Settings(**settings)
+        self._origins = origins
+        self._launcher = launcher
+        self._clock = SystemClock()
+        self._started_s = self._clock.now_s()
+        self._service = MasterService(self._settings)
+        self._journal: Journal = open_journal(self._settings.journal)
+        self._service.replay(self._journal.replay())
+        self._threads = ThreadPoolExecutor(self._settings.listings_inflight_max, thread_name_prefix="raycache-ask")
+        self._lister = Lister(self._storage_of, self._settings.listings_inflight_max)
+        #: Look-ups on the way; a second asker waits for the first one's answer.
+        self._asking: dict[Need, asyncio.Future[RaycacheError | None]] = {}
+        self._workers: dict[WorkerId, Any] = {}
+        self._jobs: dict[str, LoadJob] = {}
+        self._job_requests: dict[str, str] = {}
+        self._journaling = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawn(self._keep_workers())
+
+    # --- namespace ----------------------------------------------------------------------------------------------------
+
+    @replies
+    async def hello(self) -> Hello:
+        """What a client needs to begin."""
+        return Hello(
+            self._cache_id, self._settings.as_dict(), self._origins, self._service.view(), self._service.mount_table()
+        )
+
+    @replies
+    async def resolve(self, blob: bytes) -> Any:
+        """Answer a `ResolveRequest`."""
+        request: ResolveRequest = decode(blob)
+        errors = await self._ask(self._service.resolve_needs(request, self._clock.now_s()))
+        return self._service.resolve(request, errors, self._clock.now_s())
+
+    @replies
+    async def list(self, blob: bytes) -> Any:
+        """Answer a `ListRequest`."""
+        request: ListRequest = decode(blob)
+        errors = await self._ask(self._service.list_needs(request, self._clock.now_s()))
+        for error in errors.values():
+            raise error
+        return self._service.list(request, self._clock.now_s())
+
+    @replies
+    async def invalidate(self, paths: list[str]) -> None:
+        """Somebody wrote these paths: ask the lake when they are next read, drop older blocks."""
+        self._service.invalidate(paths, self._clock.now_s())
+
+    # --- mounts -------------------------------------------------------------------------------------------------------
+
+    @replies
+    async def mount(self, request_id: str, blob: bytes) -> MountTable:
+        """Mount a `MountInfo`, after trying the store."""
+        mount: MountInfo = decode(blob)
+        root_uri, key = names.split_uri(mount.uri)
+
+        def attempt() -> None:
+            open_storage(root_uri, mount.options).list(key.rstrip("/") + "/" if key else "", limit=1)
+
+        await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
+        await self._record(self._service.mount(request_id, mount, self._clock.now_s()))
+        return self._service.mount_table()
+
+    @replies
+    async def auto_mount(self, root_uri: str, blob: bytes) -> MountTable:
+        """Let a UFS authority mount itself, with a client's environment as its options."""
+        await self._record(self._service.auto_mount(root_uri, decode(blob), self._clock.now_s()))
+        return self._service.mount_table()
+
+    @replies
+    async def unmount(self, request_id: str, path: str, force: bool) -> tuple[str, MountTable]:
+        """Take a mount away; refused while a load of it runs, unless forced."""
+        uri = self._service.mounted_uri(path)
+        for job in self._jobs.values():
+            if job.reads_below(uri.rstrip("/") + "/"):
+                if not force:
+                    raise ConflictError(f"{path} is in use by load {job.job_id}; stop it, or unmount with force=True")
+                job.stop(self._clock.now_s())
+        await self._record(self._service.unmount(request_id, path, self._clock.now_s()))
+        return uri, self._service.mount_table()
+
+    @replies
+    async def mounts(self) -> list[tuple[Any, ...]]:
+        """All mounts, secrets hidden: (path, uri, readonly, metadata_ttl_s, options)."""
+        return self._service.redacted_mounts()
+
+    @replies
+    async def mount_table(self) -> MountTable:
+        """All mounts with their options: for workers."""
+        return self._service.mount_table()
+
+    # --- workers ------------------------------------------------------------------------------------------------------
+
+    @replies
+    async def heartbeat(self, blob: bytes) -> Any:
+        """A worker's word; answers a `HeartbeatReply`."""
+        return self._service.heartbeat(decode(blob), self._clock.now_s())
+
+    @replies
+    async def count(self, node: WorkerId, blob: bytes) -> None:
+        """Counters of a reader on a node without a worker."""
+        counters: ReadCounters = decode(blob)
+        self._service.count(node, counters)
+
+    @replies
+    async def stats(self) -> list[NodeFigures]:
+        """Exact figures of all nodes: every live worker is asked first."""
+        await asyncio.gather(*(self._hear(worker) for worker in self._service.view().workers))
+        return self._service.stats()
+
+    @replies
+    async def status(self) -> StatusReply:
+        """The state of the cache."""
+        return self._service.status(self._clock.now_s() - self._started_s, self._clock.now_s())
+
+    async def ready(self) -> bytes:
+        """(live nodes without a worker, live workers): start-up waits on it."""
+        return encode((True, self._service.missing_workers()))
+
+    # --- loads --------------------------------------------------------------------------------------------------------
+
+    @replies
+    async def load(self, request_id: str, blob: bytes) -> str:
+        """Start a `LoadRequest`; the same request id again gives the same job."""
+        if request_id in self._job_requests:
+            return self._job_requests[request_id]
+        running = sum(not job.finished for job in self._jobs.values())
+        if running >= _JOBS_RUNNING_MAX:
+            raise UnavailableError(f"{running} loads are running already; wait for one, or stop one")
+        request: LoadRequest = decode(blob)
+        job_id = uuid.uuid4().hex[:12]
+        job = LoadJob(
+            job_id,
+            request,
+            self._settings.block_size_bytes,
+            self._settings.extent_size_bytes,
+            self._clock.now_s(),
+        )
+        self._jobs[job_id] = job
+        self._job_requests[request_id] = job_id
+        for old in [old for old, ended in self._jobs.items() if ended.finished][:-_JOBS_KEPT_MAX]:
+            del self._jobs[old]
+        while len(self._job_requests) > 2 * _JOBS_KEPT_MAX:
+            del self._job_requests[next(iter(self._job_requests))]
+        self._spawn(self._drive(job))
+        return job_id
+
+    @replies
+    async def job_progress(self, job_id: str) -> JobProgress:
+        """How far a job is."""
+        return self._job(job_id).progress(self._clock.now_s())
+
+    @replies
+    async def job_stop(self, job_id: str) -> None:
+        """Stop a job."""
+        self._job(job_id).stop(self._clock.now_s())
+
+    @replies
+    async def jobs(self) -> list[tuple[str, JobProgress]]:
+        """All jobs known, newest first."""
+        now_s = self._clock.now_s()
+        return [(job_id, job.progress(now_s)) for job_id, job in reversed(self._jobs.items())]
+
+    # --- inside: the lake ---------------------------------------------------------------------------------------------
+
+    async def _ask(self, needs: list[Need]) -> dict[Need, RaycacheError]:
+        """Look up what the service needs; each need is on the way at most once. Returns those that failed."""
+        loop = asyncio.get_running_loop()
+        new = [need for need in needs if need not in self._asking]
+        for need in new:
+            self._asking[need] = loop.create_future()
+        waiting = {need: self._asking[need] for need in needs}
+        if new:
+            self._spawn(self._fetch(new))
+        outcomes = await asyncio.gather(*waiting.values())
+        return {need: error for need, error in zip(waiting, outcomes, strict=True) if error is not None}
+
+    async def _fetch(self, needs: list[Need]) -> None:
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._threads, self._lister.fetch, needs)
+        except RaycacheError as error:
+            for need in needs:
+                self._asking.pop(need).set_result(error)
+            return
+        for need in needs:
+            self._service.fetched(need, results[need], self._clock.now_s())
+            self._asking.pop(need).set_result(results[need].error)
+
+    def _storage_of(self, mount: MountInfo) -> UnderStorage:
+        return open_storage(names.split_uri(mount.uri)[0], mount.options)
+
+    async def _record(self, records: list[dict[str, Any]]) -> None:
+        """Write to the journal, off the loop, in order."""
+        if records:
+            async with self._journaling:
+                loop = asyncio.get_running_loop()
+                for record in records:
+                    await loop.run_in_executor(self._threads, self._journal.append, record)
+
+    # --- inside: workers ----------------------------------------------------------------------------------------------
+
+    async def _keep_workers(self) -> None:
+        while True:
+            try:
+                live = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+                for effect in self._service.nodes_changed(live, self._clock.now_s()):
+                    match effect:
+                        case StartWorker():
+                            self._spawn(self._start_worker(effect))
+                        case ForgetWorker():
+                            self._workers.pop(effect.worker, None)
+            except ray.exceptions.RayError:
+                # The head is busy: look again.
+                pass
+            await asyncio.sleep(_NODES_PERIOD_S)
+
+    async def _start_worker(self, effect: StartWorker) -> None:
+        """Start one worker and stay with it until its end."""
+        try:
+            handle = self._launcher.find(effect.actor_name) or self._launcher.start(
+                self._cache_id, effect.worker, effect.epoch, effect.actor_name, self._settings.as_dict()
+            )
+            weight_bytes: int = decode(await asyncio.wait_for(handle.start.remote(), _WORKER_START_TIMEOUT_S))
+            self._workers[effect.worker] = handle
+            self._service.register(effect.worker, effect.epoch, weight_bytes, self._clock.now_s())
+            await handle.watch.remote()
+        except Exception:
+            # Its end, or a start that failed: either way it is lost, and the service decides when to try again.
+            self._service.lost(effect.worker, effect.epoch, self._clock.now_s())
+
+    async def _hear(self, worker: Any) -> None:
+        handle = self._workers.get(worker.worker) or self._launcher.find(worker.actor_name)
+        if handle is None:
+            return
+        self._workers[worker.worker] = handle
+        try:
+            heartbeat = decode(await asyncio.wait_for(handle.beat.remote(), _BEAT_TIMEOUT_S))
+        except Exception:
+            # Its last heartbeat stands.
+            return
+        self._service.heartbeat(heartbeat, self._clock.now_s())
+
+    # --- inside: loads ------------------------------------------------------------------------------------------------
+
+    def _job(self, job_id: str) -> LoadJob:
+        if job_id not in self._jobs:
+            raise NotFoundError(f"load {job_id!r} is unknown; see cache.jobs()")
+        return self._jobs[job_id]
+
+    async def _drive(self, job: LoadJob) -> None:
+        """Keep a job's batches going until it ends."""
+        moved = asyncio.Event()
+        while not job.finished:
+            now_s = self._clock.now_s()
+            for batch in job.next_batches(self._service.view(), self._service.mount_table().version, now_s):
+                self._spawn(self._send(job, batch, moved))
+            try:
+                await asyncio.wait_for(moved.wait(), _JOB_PAUSE_S * 10)
+            except TimeoutError:
+                continue
+            finally:
+                moved.clear()
+
+    async def _send(self, job: LoadJob, batch: Batch, moved: asyncio.Event) -> None:
+        try:
+            handle = self._workers.get(batch.worker.worker) or self._launcher.find(batch.worker.actor_name)
+            if handle is None:
+                raise UnavailableError(f"worker {batch.worker.actor_name} is gone")
+            call = handle.read.remote(encode(batch.request))
+            blob, _ = await asyncio.wait_for(call, self._settings.worker_timeout_s)
+            job.replied(batch.batch_id, decode(blob), self._clock.now_s())
+        except Exception as error:
+            await asyncio.sleep(_JOB_PAUSE_S)
+            reason = UnavailableError(f"worker {batch.worker.actor_name} did not answer: {type(error).__name__}")
+            job.failed(batch.batch_id, reason, self._clock.now_s())
+        finally:
+            moved.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
