@@ -1,0 +1,286 @@
+"""A Ray Data datasource whose read tasks know the node that holds their files.
+
+Theory of operation. `LocatedDatasource` wraps any datasource of Ray Data (the V1 interface) that reads lists of files; no
+reader is written again. Towards Ray Data it behaves as the wrapped one: names, sizes, schema, column and filter pushdown
+and the number of read tasks are its own. Only when an execution starts, `located_tasks` asks the cache where the files
+are, groups them per node (`plan.py`), and lets the wrapped datasource make one read task per group. Every task is
+correct on any node.
+
+Datasources keep their files in one of two ways we know (`_FileLists`, `_ParquetFiles`); of any other, the read tasks are
+taken as they come, and each is sent where most of its input files are.
+
+When the cache cannot say where files are, tasks run anywhere: location is a hint.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from ray.data.datasource.datasource import Datasource, ReadTask
+
+from raycache.client import plan
+from raycache.errors import RaycacheError
+
+logger = logging.getLogger("raycache")
+
+#: `/@s3/bucket/key` -> `bucket/key`, `/@file//x` -> `/x`: what Ray's own readers show in a `path` column.
+_URI_PATH = re.compile(r"^/@(?:(?:hdfs|viewfs)/[^/]*|[^/]+/)")
+
+
+class Placer(Protocol):
+    """What a located read needs of `cache.Cache`."""
+
+    def place(self, paths: Sequence[str]) -> list[tuple[str, ...]]:
+        """Per path the nodes where its blocks are or will be, best first."""
+        ...
+
+
+class LocatedDatasource(Datasource):  # type: ignore[misc]
+    """Wraps a datasource.
+
+    Args:
+        inner: of the V1 interface, over paths the cache knows.
+        placer: the cache.
+    """
+
+    def __init__(self, inner: Any, placer: Placer) -> None:
+        super().__init__()
+        self._inner = inner
+        self._placer = placer
+
+    def __getattr__(self, name: str) -> Any:
+        # Ray Data's rules look at attributes of datasources they know. Dunders and our own are never forwarded: copying
+        # and unpickling ask for them before there is an inner one.
+        if name.startswith("__") or name in ("_inner", "_placer"):
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    @property
+    def inner(self) -> Any:
+        """The wrapped datasource."""
+        return self._inner
+
+    # --- what Ray Data asks ---------------------------------------------------------------------------------------------
+
+    def get_name(self) -> str:
+        return str(self._inner.get_name())
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        size: int | None = self._inner.estimate_inmemory_data_size()
+        return size
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        tasks = self._inner.get_read_tasks(parallelism, per_task_row_limit, data_context)
+        return [self._finish(task) for task in tasks]
+
+    @property
+    def supports_distributed_reads(self) -> bool:
+        return bool(self._inner.supports_distributed_reads)
+
+    def supports_projection_pushdown(self) -> bool:
+        return bool(self._inner.supports_projection_pushdown())
+
+    def get_projection_map(self) -> Any:
+        return self._inner.get_projection_map()
+
+    def apply_projection(self, projection_map: Any) -> LocatedDatasource:
+        return LocatedDatasource(self._inner.apply_projection(projection_map), self._placer)
+
+    def supports_predicate_pushdown(self) -> bool:
+        return bool(self._inner.supports_predicate_pushdown())
+
+    def get_current_predicate(self) -> Any:
+        return self._inner.get_current_predicate()
+
+    def apply_predicate(self, predicate_expr: Any) -> LocatedDatasource:
+        inner = self._inner.apply_predicate(predicate_expr)
+        # The same object back means "nothing was pushed down": the filter above has to stay.
+        return self if inner is self._inner else LocatedDatasource(inner, self._placer)
+
+    # --- what the placed read asks --------------------------------------------------------------------------------------
+
+    def located_tasks(
+        self, parallelism: int, per_task_row_limit: int | None, data_context: Any
+    ) -> list[tuple[ReadTask, str | None]]:
+        """The read tasks of one execution, in the order they should start, each with its node (hex id).
+
+        As many tasks as `get_read_tasks` gives. With `preserve_order` files keep their order; else they are regrouped.
+        """
+        files = _known_files(self._inner)
+        if files is not None:
+            ordered = bool(data_context.execution_options.preserve_order)
+            found = self._regrouped(files, parallelism, per_task_row_limit, data_context, ordered=ordered)
+            if found is not None:
+                return found
+        return self._as_they_come(parallelism, per_task_row_limit, data_context)
+
+    def _regrouped(
+        self, files: _Files, parallelism: int, per_task_row_limit: int | None, data_context: Any, *, ordered: bool
+    ) -> list[tuple[ReadTask, str | None]] | None:
+        files.shuffle(data_context)
+        paths, sizes_bytes = files.paths, files.sizes_bytes
+        if not paths:
+            return []
+        nodes = plan.choose_nodes(sizes_bytes, self._place(paths))
+        group = plan.group_in_order if ordered else plan.group_files
+        result: list[tuple[ReadTask, str | None]] = []
+        for node, indexes in group(sizes_bytes, nodes, max(1, parallelism)):
+            tasks = files.read_tasks(indexes, per_task_row_limit, data_context)
+            if sum(len(task.metadata.input_files or ()) for task in tasks) != len(indexes):
+                # Not made as we think it is: rather no grouping than wrong rows.
+                logger.warning("%s cannot be grouped by node", self.get_name())
+                return None
+            result.extend((self._finish(task), node) for task in tasks)
+        return result
+
+    def _as_they_come(
+        self, parallelism: int, per_task_row_limit: int | None, data_context: Any
+    ) -> list[tuple[ReadTask, str | None]]:
+        tasks = self._inner.get_read_tasks(parallelism, per_task_row_limit, data_context)
+        inputs = [[str(path) for path in task.metadata.input_files or ()] for task in tasks]
+        distinct = list(dict.fromkeys(path for paths in inputs for path in paths))
+        first = {path: found[0] for path, found in zip(distinct, self._place(distinct), strict=True) if found}
+        nodes: list[str | None] = []
+        for paths in inputs:
+            votes: dict[str, int] = {}
+            for path in paths:
+                if path in first:
+                    votes[first[path]] = votes.get(first[path], 0) + 1
+            nodes.append(plan.best_node(votes))
+        ordered = bool(data_context.execution_options.preserve_order)
+        order = range(len(tasks)) if ordered else plan.interleave(nodes)
+        return [(self._finish(tasks[i]), nodes[i]) for i in order]
+
+    def _place(self, paths: Sequence[str]) -> list[tuple[str, ...]]:
+        try:
+            return self._placer.place(paths)
+        except RaycacheError as error:
+            logger.warning("cannot tell where %d files are, so tasks run anywhere: %s", len(paths), error)
+            return [()] * len(paths)
+
+    def _finish(self, task: ReadTask) -> ReadTask:
+        """Show paths as Ray's own readers do."""
+        if not getattr(self._inner, "_include_paths", False):
+            return task
+        if not any(str(path).startswith("/@") for path in task.metadata.input_files or ()):
+            return task
+        return ReadTask(_StockPaths(task.read_fn), task.metadata, task.schema, task.per_task_row_limit)
+
+
+class _StockPaths:
+    """A read function whose `path` column has no `/@scheme/` in front. Pickles."""
+
+    def __init__(self, read: Any) -> None:
+        self._read = read
+
+    @property
+    def __name__(self) -> str:
+        return str(getattr(self._read, "__name__", "read"))
+
+    def __call__(self) -> Iterable[Any]:
+        for block in self._read():
+            yield _stock_paths(block)
+
+
+def _stock_paths(block: Any) -> Any:
+    if isinstance(block, pa.Table):
+        position = block.schema.get_field_index("path")
+        if position >= 0 and pa.types.is_string(block.schema.field(position).type):
+            column = pc.replace_substring_regex(block.column(position), _URI_PATH.pattern, "")
+            block = block.set_column(position, block.schema.field(position), column)
+    elif "path" in getattr(block, "columns", ()):
+        block["path"] = [_URI_PATH.sub("", path) for path in block["path"]]
+    return block
+
+
+# --- datasources that can be cut by file -------------------------------------------------------------------------------
+
+
+class _Files(Protocol):
+    """The files of one datasource, in reading order."""
+
+    paths: list[str]
+    sizes_bytes: list[int]
+
+    def shuffle(self, data_context: Any) -> None:
+        """Put the files in the order of this execution, where the reader was asked to shuffle."""
+        ...
+
+    def read_tasks(self, indexes: Sequence[int], per_task_row_limit: int | None, data_context: Any) -> list[ReadTask]:
+        """One task (or several) that reads these files."""
+        ...
+
+
+def _known_files(inner: Any) -> _Files | None:
+    """How the files of a datasource can be cut; None when it is of a kind we do not know."""
+    if all(hasattr(inner, name) for name in ("_pq_fragments", "_pq_paths", "_shuffle")):
+        return _ParquetFiles(inner)
+    if all(hasattr(inner, name) for name in ("_paths", "_file_sizes", "_shuffle")) and callable(inner._paths):  # noqa: SLF001
+        return _FileLists(inner)
+    return None
+
+
+class _ShuffledFiles:
+    """What both kinds share. A copy of the datasource is asked for tasks, holding one group of files at a time."""
+
+    def __init__(self, inner: Any, paths: Sequence[str], sizes_bytes: Sequence[int | None]) -> None:
+        self.paths = list(paths)
+        self.sizes_bytes = [int(size or 0) for size in sizes_bytes]
+        #: Shape (F,): positions in the datasource's own lists.
+        self._order = list(range(len(paths)))
+        self._shuffle = inner._shuffle  # noqa: SLF001
+        self._copy = copy.copy(inner)
+        self._copy._shuffle = None  # noqa: SLF001  # done here, over all files
+
+    def shuffle(self, data_context: Any) -> None:
+        if self._shuffle is None:
+            return
+        from ray.data.datasource.file_based_datasource import _shuffle_file_metadata
+
+        execution = getattr(data_context, "_execution_idx", 0)
+        paths, order = _shuffle_file_metadata(self.paths, self._order, self._shuffle, execution)
+        by_position = dict(zip(self._order, self.sizes_bytes, strict=True))
+        self.paths, self._order = list(paths), list(order)
+        self.sizes_bytes = [by_position[position] for position in self._order]
+
+
+class _FileLists(_ShuffledFiles):
+    """`FileBasedDatasource`: two methods give the paths and the sizes."""
+
+    def __init__(self, inner: Any) -> None:
+        self._raw_sizes: list[int | None] = list(inner._file_sizes())  # noqa: SLF001
+        super().__init__(inner, inner._paths(), self._raw_sizes)  # noqa: SLF001
+
+    def read_tasks(self, indexes: Sequence[int], per_task_row_limit: int | None, data_context: Any) -> list[ReadTask]:
+        paths = [self.paths[i] for i in indexes]
+        sizes = [self._raw_sizes[self._order[i]] for i in indexes]
+        self._copy._paths = lambda: paths  # noqa: SLF001
+        self._copy._file_sizes = lambda: sizes  # noqa: SLF001
+        try:
+            tasks: list[ReadTask] = self._copy.get_read_tasks(1, per_task_row_limit, data_context)
+        finally:
+            # Read tasks carry the copy along; it must not carry the lists.
+            del self._copy._paths, self._copy._file_sizes  # noqa: SLF001
+        return tasks
+
+
+class _ParquetFiles(_ShuffledFiles):
+    """`ParquetDatasource`: two lists, of fragments and of paths. Its read tasks do not hold the datasource."""
+
+    def __init__(self, inner: Any) -> None:
+        self._fragments = list(inner._pq_fragments)  # noqa: SLF001
+        super().__init__(inner, inner._pq_paths, [fragment.file_size for fragment in self._fragments])  # noqa: SLF001
+
+    def read_tasks(self, indexes: Sequence[int], per_task_row_limit: int | None, data_context: Any) -> list[ReadTask]:
+        self._copy._pq_fragments = [self._fragments[self._order[i]] for i in indexes]  # noqa: SLF001
+        self._copy._pq_paths = [self.paths[i] for i in indexes]  # noqa: SLF001
+        tasks: list[ReadTask] = self._copy.get_read_tasks(1, per_task_row_limit, data_context)
+        return tasks
