@@ -12,7 +12,16 @@ from raycache import paths as names
 from raycache.client.calls import Calls
 from raycache.client.locator import FileMeta
 from raycache.client.results import Entry, NodeStats, Stats, Status, WorkerStatus
-from raycache.messages import ListReply, MountInfo, MountTable, NodeFigures, ReadCounters, StatusReply, WorkerStats, encode
+from raycache.messages import (
+    ListReply,
+    MountInfo,
+    MountTable,
+    NodeFigures,
+    ReadCounters,
+    StatusReply,
+    WorkerStats,
+    encode,
+)
 from raycache.types import FileKind
 from raycache.ufs.s3 import options_from_environment
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from raycache.ufs.open import open_storage
 
 from raycache import paths as names
 from raycache.client import admin, residency
@@ -40,7 +41,6 @@ from raycache.messages import FileColumns, FreeReply, Hello, LoadRequest, Select
 from raycache.ranges import clip
 from raycache.settings import Settings
 from raycache.types import FileKind, FileVersion
-from raycache.ufs.open import open_storage
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -216,9 +216,7 @@ class Cache:
 
     def open_meta(self, meta: FileMeta) -> CacheFile:
         """Open a resolved file."""
-        return CacheFile(
-            meta, self._reader, self._table, self._counters, self._clock, self._settings.block_size_bytes
-        )
+        return CacheFile(meta, self._reader, self._table, self._counters, self._clock, self._settings.block_size_bytes)
 
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
         """Read a file or a range of it.

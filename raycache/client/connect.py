@@ -55,7 +55,7 @@ def connect(address: str | None = None) -> Cache:
 
 def disconnect() -> None:
     """Forget the connection, after its last counters are delivered."""
-    global _current  # noqa: PLW0603
+    global _current
     with _lock:
         current, _current = _current, None
     if current is not None:
@@ -74,4 +74,6 @@ def ensure_ray(address: str | None = None) -> None:
         ray.init(address=address or "auto", logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = f"at {address}" if address else "on this machine"
-        raise UnavailableError(f"no Ray cluster {where}; start one with `ray start --head`, or call ray.init()") from error
+        raise UnavailableError(
+            f"no Ray cluster {where}; start one with `ray start --head`, or call ray.init()"
+        ) from error

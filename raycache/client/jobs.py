@@ -55,7 +55,9 @@ class Job:
             if progress.finished:
                 return progress
             if deadline is not None and time.monotonic() + pause_s > deadline:
-                raise UnavailableError(f"load {self.id} has not finished within {timeout_s:g} s; it goes on, wait again")
+                raise UnavailableError(
+                    f"load {self.id} has not finished within {timeout_s:g} s; it goes on, wait again"
+                )
             time.sleep(pause_s)
             pause_s = min(_POLL_S_MAX, pause_s * 1.5)
 

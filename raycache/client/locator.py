@@ -7,7 +7,6 @@ because of the cache. All methods are safe to call from several threads.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -186,7 +185,9 @@ class Locator:
             return path
         best = self.mounts.of_path(path)
         if best is None:
-            raise NotFoundError(f"{path} is under no mount; see `raycache mounts`, or give a URI such as s3://bucket/key")
+            raise NotFoundError(
+                f"{path} is under no mount; see `raycache mounts`, or give a URI such as s3://bucket/key"
+            )
         rest = path[len(best.path.rstrip("/")) :]
         return best.uri.rstrip("/") + rest
 

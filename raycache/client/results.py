@@ -169,7 +169,7 @@ class NodeStats(Result):
 
     @property
     def hit_rate(self) -> float:
-        """hits / (hits + misses + bypasses); 0 when nothing was asked for."""
+        """Hits / (hits + misses + bypasses); 0 when nothing was asked for."""
         asked = self.hits + self.misses + self.bypasses
         return self.hits / asked if asked else 0.0
 

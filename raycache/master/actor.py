@@ -17,14 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, Protocol
 
 import ray
+from raycache.master.journal import Journal, open_journal
+from raycache.master.lister import Lister
+from raycache.master.service import ForgetWorker, MasterService, Need, StartWorker
+from raycache.ufs.open import open_storage
 
 from raycache import paths as names
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.master.jobs import Batch, LoadJob
-from raycache.master.journal import Journal, open_journal
-from raycache.master.lister import Lister
-from raycache.master.service import ForgetWorker, MasterService, Need, StartWorker
 from raycache.messages import (
     Hello,
     JobProgress,
@@ -42,7 +43,6 @@ from raycache.messages import (
 from raycache.settings import Settings
 from raycache.types import WorkerId
 from raycache.ufs.base import UnderStorage
-from raycache.ufs.open import open_storage
 
 P = ParamSpec("P")
 

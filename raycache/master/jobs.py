@@ -220,9 +220,7 @@ class LoadJob:
         for piece, ranked in zip(pieces, self._ranked(pieces, view.workers, 1), strict=True):
             self._queues.setdefault(ranked[0].worker, deque()).append(piece)
 
-    def _ranked(
-        self, pieces: Sequence[Piece], workers: Sequence[WorkerView], copies: int
-    ) -> list[list[WorkerView]]:
+    def _ranked(self, pieces: Sequence[Piece], workers: Sequence[WorkerView], copies: int) -> list[list[WorkerView]]:
         versions: dict[int, bytes] = {}
         for piece in pieces:
             if piece.file_index not in versions:

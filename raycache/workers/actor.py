@@ -18,10 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import ray
+from raycache.ufs.open import open_storage
+from raycache.workers.disk import DiskStore, open_slot
+from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, Promote, Reply, Verify
+from raycache.workers.loader import Loader
+from raycache.workers.memory import MemoryStore, foreign_bytes
+from raycache.workers.service import WorkerLimits, WorkerService
 
 from raycache import paths as names
 from raycache.clock import SystemClock
-from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
+from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.messages import (
     MASTER_NAME,
     RAY_NAMESPACE,
@@ -42,14 +48,8 @@ from raycache.messages import (
 from raycache.settings import Settings
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
 from raycache.ufs.base import UnderStorage
-from raycache.ufs.open import open_storage
 from raycache.workers.capacity import capacity_of
-from raycache.workers.disk import DiskStore, open_slot
-from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, Promote, Reply, Verify
-from raycache.workers.loader import Loader
-from raycache.workers.memory import MemoryStore, foreign_bytes
 from raycache.workers.peers import PeerStorage
-from raycache.workers.service import WorkerLimits, WorkerService
 
 #: A worker whose master has been silent this long ends itself.
 _ORPHAN_S = 120.0
@@ -315,7 +315,9 @@ class WorkerActor:
     def _refusal(self, request: BlockRequest) -> bytes:
         count = len(request.block_index)
         states = [int(BlockState.NO_SPACE)] * count
-        return encode(BlockReply(self._node, self._epoch, self._view.view_id, states, [-1] * count, [0] * count, [], {}))
+        return encode(
+            BlockReply(self._node, self._epoch, self._view.view_id, states, [-1] * count, [0] * count, [], {})
+        )
 
     # --- the lake, and other workers ----------------------------------------------------------------------------------
 

@@ -31,9 +31,7 @@ class PeerStorage:
     Only what the loader calls is here: `read` of ranges that start at a block.
     """
 
-    def __init__(
-        self, actor_name: str, node: WorkerId, root_uri: str, lake: UnderStorage, settings: Settings
-    ) -> None:
+    def __init__(self, actor_name: str, node: WorkerId, root_uri: str, lake: UnderStorage, settings: Settings) -> None:
         self._actor_name = actor_name
         self._node = node
         self._root_uri = root_uri

@@ -1,0 +1,112 @@
+"""A batched read as a state machine: who is asked, in which order, and what happens when they fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from raycache.client.operation import WORKER_ATTEMPTS_MAX, FileTarget, Part, ReadOperation, Round
+from raycache.hashing import place
+from raycache.messages import BlockReply, BlockState, Grant, GrantKind
+from raycache.types import FileVersion, MembershipView, Tier, WorkerView
+
+BLOCK, EXTENT = 4, 16
+VIEW = MembershipView(7, tuple(WorkerView(f"n{i}", 1, 100, f"actor-n{i}") for i in range(3)))
+
+
+def target(name: str, *holders: tuple[str, int]) -> FileTarget:
+    file = FileVersion(f"s3://b/{name}", 1000, f"etag-{name}", 0)
+    return FileTarget(file, file.id(), holders)
+
+
+def operation(targets: list[FileTarget], parts: list[Part], view: MembershipView = VIEW) -> ReadOperation:
+    return ReadOperation(targets, parts, view, "n0", 5, block_size_bytes=BLOCK, extent_size_bytes=EXTENT)
+
+
+def reply(call: Round, *states: BlockState, kind: GrantKind = GrantKind.PLASMA) -> BlockReply:
+    grant = Grant("seg", Tier.MEMORY, kind, 64, "", 30.0, [], [], [], [])
+    served = [0 if state.served else -1 for state in states]
+    return BlockReply(call.worker.worker, 1, 7, list(states), served, [8] * len(states), [grant], {})
+
+
+def owner(of: FileTarget, extent: int = 0) -> str:
+    return place(of.version, extent, VIEW.workers)[0]
+
+
+def test_one_call_per_worker_however_many_blocks() -> None:
+    """A hundred files in a thousand parts make at most one call to each worker."""
+    targets = [target(str(i)) for i in range(100)]
+    parts = [Part(t, block, 0, BLOCK) for t in range(100) for block in range(10)]
+    calls = operation(targets, parts).next_calls()
+    assert len({call.worker.worker for call in calls}) == len(calls) <= 3
+    assert list(range(1000)) == sorted(index for call in calls for index in call.part_indices)
+
+
+def test_unknown_blocks_go_to_the_worker_the_hash_names() -> None:
+    """Without hints a cold block is asked of its owner: where every other reader asks, too."""
+    file = target("x")
+    (call,) = operation([file], [Part(0, 0, 0, 4)]).next_calls()
+    assert owner(file) == call.worker.worker
+    assert (call.request.offsets, call.request.lengths, call.request.files.uris) == ([0], [4], ["s3://b/x"])
+
+
+def test_a_holder_on_the_own_node_comes_first() -> None:
+    """Of several holders, the local one is asked."""
+    (call,) = operation([target("x", ("n2", 1), ("n0", 1), ("n1", 1))], [Part(0, 0, 0, 4)]).next_calls()
+    assert call.worker.worker == "n0"
+
+
+def test_a_hint_counts_only_for_its_blocks() -> None:
+    """A worker that holds block 0 is not asked for block 1."""
+    file = target("x", *((f"n{i}", 1) for i in range(3) if f"n{i}" != owner(target("x"))))
+    calls = operation([file], [Part(0, 1, 0, 4)]).next_calls()
+    assert [owner(file)] == [call.worker.worker for call in calls]
+
+
+def test_a_dead_hint_is_ignored() -> None:
+    """A holder that is not alive is never called."""
+    file = target("x", ("gone", 1))
+    (call,) = operation([file], [Part(0, 0, 0, 4)]).next_calls()
+    assert owner(file) == call.worker.worker
+
+
+def test_served_parts_say_where_their_bytes_are() -> None:
+    """In a segment the wanted part starts inside its block; inline bytes hold just the part."""
+    read = operation([target("x")], [Part(0, 0, 1, 2)])
+    (call,) = read.next_calls()
+    assert read.replied(call, reply(call, BlockState.HIT_MEMORY)) == [(0, 0, 9)]
+    assert read.replied(call, reply(call, BlockState.LOADED, kind=GrantKind.INLINE)) == [(0, 0, 8)]
+
+
+@pytest.mark.parametrize("state", [BlockState.NO_SPACE, BlockState.FAILED])
+def test_what_a_worker_refuses_is_read_past_it(state: BlockState) -> None:
+    """No room, or a lake that failed for the worker: the part goes to the under storage, nobody else is asked."""
+    read = operation([target("x")], [Part(0, 0, 0, 4)])
+    (call,) = read.next_calls()
+    read.replied(call, reply(call, state))
+    assert (read.next_calls(), read.bypass, read.stale) == ([], [0], [])
+
+
+@pytest.mark.parametrize("state", [BlockState.CHANGED, BlockState.GONE])
+def test_a_replaced_file_is_stale(state: BlockState) -> None:
+    """A changed version is neither served nor bypassed: the path must be resolved again."""
+    read = operation([target("x")], [Part(0, 0, 0, 4)])
+    (call,) = read.next_calls()
+    read.replied(call, reply(call, state))
+    assert (read.next_calls(), read.bypass, read.stale) == ([], [], [0])
+
+
+def test_failures_end_in_a_bypass_after_bounded_rounds() -> None:
+    """Lost workers are tried at most twice over, never the same one again; then the lake serves the part."""
+    read = operation([target("x", ("n0", 1), ("n1", 1), ("n2", 1))], [Part(0, 0, 0, 4)])
+    asked = []
+    while calls := read.next_calls():
+        asked.append(calls[0].worker.worker)
+        read.failed(calls[0].part_indices)
+    assert WORKER_ATTEMPTS_MAX == len(asked) == len(set(asked))
+    assert read.bypass == [0]
+
+
+def test_without_workers_everything_is_a_bypass() -> None:
+    """An empty cluster reads straight from the lake."""
+    read = operation([target("x")], [Part(0, 0, 0, 4), Part(0, 1, 0, 4)], MembershipView(1, ()))
+    assert (read.next_calls(), read.bypass) == ([], [0, 1])
