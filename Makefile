@@ -1,0 +1,68 @@
+# One command surface, for people and for CI. Each target is also a plain command, printed as it runs.
+# Needs only python3.11, pip, git and make. `make PYTHON=/path/to/python3.11 ...` takes another interpreter.
+
+PYTHON ?= python3.11
+# How many seeds `make sim` runs.
+SEEDS ?= 1000
+# Further arguments of the programs behind `make demo`, `make bench` and `make sim`.
+ARGS ?=
+
+BIN := .venv/bin
+UV := .tools/bin/uv
+SETUP := .venv/.stamp
+
+# Ray and uv must neither phone home, nor fetch an interpreter, nor pick up another project's environment.
+export RAY_USAGE_STATS_ENABLED ?= 0
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := .venv
+unexport VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-fast test-ray check format bench sim clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(SETUP) ## Install everything into .tools and .venv (the other targets do so when needed)
+
+$(UV):
+	@echo "setting up: the package tool, into .tools"
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; install Python 3.11, or give PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade --target .tools 'uv>=0.9,<1'
+
+$(SETUP): pyproject.toml uv.lock $(UV)
+	@echo "setting up: the locked packages, into .venv (about 1.5 GB; minutes the first time)"
+	@$(UV) sync --quiet --frozen --python $(PYTHON)
+	@touch $@
+
+demo: $(SETUP) ## Run the main job: Ray Data over S3 through the cache, cold and warm
+	$(BIN)/python -m raycache.demo $(ARGS)
+
+test: test-fast test-ray ## Run all tests
+
+test-fast: $(SETUP) ## Run the tests that need no Ray cluster
+	$(BIN)/python -m pytest tests --ignore=tests/ray
+
+test-ray: $(SETUP) ## Run the tests on real Ray clusters and a real S3 server
+	$(BIN)/python -m pytest tests/ray
+
+check: $(SETUP) ## Check lint, format, types and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(SETUP) ## Rewrite the sources in the project's format
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: $(SETUP) ## Run the benchmarks, side by side with their rivals
+	$(BIN)/python -m benchmarks $(ARGS)
+
+sim: $(SETUP) ## Run the seeded simulation, SEEDS=10000 for the long run
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+clean: ## Remove everything that was installed or made
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

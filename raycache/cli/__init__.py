@@ -1,0 +1,1 @@
+"""The command line: one function per verb, grouped in files by topic."""

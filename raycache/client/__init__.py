@@ -1,0 +1,1 @@
+"""The client: what a process asks of the cache, and how it reads."""
