@@ -18,6 +18,7 @@ import os
 from typing import NamedTuple
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raycache.errors import InvalidRequestError
 
@@ -52,6 +53,11 @@ def placement_mode() -> Placement:
         InvalidRequestError: `RAYCACHE_PLACEMENT` names no mode.
     """
     return _decide(os.environ.get(_VARIABLE, "").strip().lower(), ray.__version__)
+
+
+def soft_affinity(node: str) -> NodeAffinitySchedulingStrategy:
+    """Run on this node; elsewhere when it is busy or gone. Without spill a task would queue behind a busy node."""
+    return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
 
 
 @functools.lru_cache(maxsize=16)

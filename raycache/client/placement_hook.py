@@ -26,8 +26,12 @@ from ray.data._internal.planner import plan_read_op as stock
 from ray.data._internal.planner.planner import Planner
 from ray.data.block import BlockMetadata
 from ray.data.context import DataContext
+from ray.data.datasource import file_meta_provider
 from ray.data.datasource.datasource import Datasource
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raycache.client.located import LocatedDatasource, Placer
+from raycache.client.placement import soft_affinity
 
 #: Scheduling strategies that are Ray Data's own default rather than somebody's wish.
 _UNDECIDED = (None, "DEFAULT", "SPREAD")
@@ -46,6 +50,18 @@ class LocatedRead(Read):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (_fields(self),)
+
+
+def locate(dataset: Any, placer: Placer) -> None:
+    """Make a dataset that was just made by one of Ray's readers read where its files are.
+
+    Anything but a plain read of a V1 datasource stays as it is: right, but placed by Ray.
+    """
+    read = dataset._logical_plan.dag  # noqa: SLF001
+    if type(read) is Read and read.datasource_or_legacy_reader is read.datasource:
+        source = LocatedDatasource(read.datasource, placer)
+        placed = located_read(dataclasses.replace(read, datasource=source, datasource_or_legacy_reader=source))
+        dataset._logical_plan = type(dataset._logical_plan)(placed, dataset.context)  # noqa: SLF001
 
 
 def located_read(read: Any) -> LocatedRead:
@@ -69,6 +85,16 @@ def install() -> None:
     original_factory = operators.get_task_pool_map_operator_cls
     operators.get_task_pool_map_operator_cls = lambda: _located_operator(original_factory())
     Planner._DEFAULT_PLAN_FNS = {LocatedRead: plan_located_read, **Planner._DEFAULT_PLAN_FNS}  # noqa: SLF001
+    original_infos = file_meta_provider._get_file_infos_parallel  # noqa: SLF001
+
+    def file_infos(paths: list[str], filesystem: Any, *arguments: Any, **named: Any) -> Any:
+        # Ray looks many paths up in remote tasks; the cache has the answers in this process.
+        handler = getattr(getattr(filesystem, "unwrap", lambda: filesystem)(), "handler", None)
+        if type(handler).__module__.startswith("raycache."):
+            return file_meta_provider._get_file_infos_serial(paths, filesystem, *arguments, **named)  # noqa: SLF001
+        return original_infos(paths, filesystem, *arguments, **named)
+
+    file_meta_provider._get_file_infos_parallel = file_infos  # noqa: SLF001
 
 
 @functools.cache
@@ -91,11 +117,6 @@ def _located_operator(base: Any) -> Any:
     LocatedMapOperator.__name__ = base.__name__
     LocatedMapOperator.__qualname__ = base.__qualname__
     return LocatedMapOperator
-
-
-def soft_affinity(node: str) -> NodeAffinitySchedulingStrategy:
-    """Run on this node; elsewhere when it is busy or gone. Without spill a task would queue behind a busy node."""
-    return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
 
 
 def plan_located_read(read: Any, physical_children: list[Any], data_context: Any) -> Any:

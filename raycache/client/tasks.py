@@ -1,0 +1,127 @@
+"""Scheduling options for tasks and actors of any kind: run where the bytes are.
+
+The wish is soft. A task runs elsewhere when its node is busy or gone, and reads the same bytes from there; so the options
+may be old, and nothing that goes wrong here stops a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import ray
+
+from raycache.client import plan
+from raycache.client.placement import soft_affinity
+from raycache.errors import UnavailableError
+
+
+class Located(Protocol):
+    """A file and its size."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+
+class Whereabouts(Protocol):
+    """What this module needs of `cache.Cache`."""
+
+    def expand(self, paths: str | Sequence[str]) -> Sequence[Located]:
+        """The files that paths mean, with their sizes."""
+        ...
+
+    def place(self, paths: Sequence[str]) -> list[tuple[str, ...]]:
+        """Per file the nodes where its blocks are or will be, best first."""
+        ...
+
+    def locate_bytes(self, paths: Sequence[str]) -> list[dict[str, int]]:
+        """Per file the bytes each node holds."""
+        ...
+
+
+def near(cache: Whereabouts, paths: str | Sequence[str]) -> dict[str, Any]:
+    """Ray options for a task or an actor that reads these paths: `task.options(**near(cache, paths)).remote(...)`.
+
+    Args:
+        cache: a `Cache`.
+        paths: files, directories, globs.
+
+    Returns:
+        A wish for the node that holds most of the bytes, or will once they are loaded; of equals the one with the most
+        idle CPUs. Empty when no node is better than another, or the cache does not answer.
+
+    Raises:
+        NotFoundError: a path does not exist.
+    """
+    try:
+        sizes_bytes, held_bytes = _whereabouts(cache, cache.expand(paths))
+    except UnavailableError:
+        return {}
+    total: dict[str, int] = {}
+    for path in sizes_bytes:
+        for node, held in held_bytes[path].items():
+            total[node] = total.get(node, 0) + held
+    most = max(total.values(), default=0)
+    tied = [node for node, held in total.items() if held == most]
+    return _options(plan.best_node(total, _busy_shares() if len(tied) > 1 else None))
+
+
+def near_many(cache: Whereabouts, path_lists: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
+    """Ray options for many tasks at once: balanced, and tasks that share files share a node.
+
+    Args:
+        cache: a `Cache`.
+        path_lists: shape (T,): what each task reads; files, directories, globs.
+
+    Returns:
+        Shape (T,), as `near` gives.
+
+    Raises:
+        NotFoundError: a path does not exist.
+    """
+    lists = [[paths] if isinstance(paths, str) else list(paths) for paths in path_lists]
+    distinct = list(dict.fromkeys(path for paths in lists for path in paths))
+    if not distinct:
+        return [{} for _ in lists]
+    try:
+        infos = list(cache.expand(distinct))
+        known = {info.path for info in infos}
+        below = {path: [i.path for i in cache.expand(path)] for path in distinct if path not in known}
+        sizes_bytes, held_bytes = _whereabouts(cache, infos)
+    except UnavailableError:
+        return [{} for _ in lists]
+    tasks = [[file for path in paths for file in below.get(path, (path,))] for paths in lists]
+    nodes = sorted({node for holders in held_bytes.values() for node in holders})
+    return [_options(node) for node in plan.assign_tasks(tasks, sizes_bytes, held_bytes, nodes)]
+
+
+def _whereabouts(
+    cache: Whereabouts, infos: Sequence[Located]
+) -> tuple[dict[str, int], Mapping[str, Mapping[str, int]]]:
+    """Sizes, and per path and node the bytes held; what nobody holds counts where it will be loaded."""
+    sizes_bytes = {info.path: info.size_bytes for info in infos}
+    paths = list(sizes_bytes)
+    held = dict(zip(paths, cache.locate_bytes(paths), strict=True))
+    cold = [path for path in paths if not any(held[path].values())]
+    for path, nodes in zip(cold, cache.place(cold), strict=True):
+        held[path] = {nodes[0]: sizes_bytes[path]} if nodes else {}
+    return sizes_bytes, held
+
+
+def _options(node: str | None) -> dict[str, Any]:
+    return {} if node is None else {"scheduling_strategy": soft_affinity(node)}
+
+
+def _busy_shares() -> dict[str, float]:
+    """Per node the share of its CPUs in use, 0..1; empty when Ray does not say."""
+    try:
+        total = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
+        from ray._private.state import available_resources_per_node
+
+        free = available_resources_per_node()
+    except (ImportError, KeyError, ray.exceptions.RayError):
+        return {}
+    return {node: 1 - free.get(node, {}).get("CPU", 0.0) / cpus if cpus else 1.0 for node, cpus in total.items()}
