@@ -1,8 +1,14 @@
-"""The spelling of paths. Pure text: no file system is asked.
+"""The spelling of paths: one pure module that the client, the master and the workers share.
 
-A path is absolute in the namespace (`/lake/x`) or a UFS URI (`s3://bucket/key`). Keys are taken as they are written:
-never percent-decoded, and `//` inside a key is kept, since object stores tell such keys apart. Only one trailing slash
-is dropped. Inside pyarrow filesystems, where Ray Data strips schemes, a URI is spelled `/@s3/bucket/key`.
+Theory of operation. A path is either absolute in the namespace (`/lake/x`) or a UFS URI (`s3://bucket/x`). A URI is a
+root (`s3://bucket`: scheme and authority) and a key. Keys are kept exactly as written: never percent-decoded, `//`
+never collapsed, since stores take them literally. Only slashes at the end are dropped, all of them, so that a
+directory has one name and normalising twice changes nothing; no file's key ends in a slash (see `ObjectInfo`: those
+are directory markers). Hence joining is always "with one slash between", and `split_uri` and `join` undo each other.
+
+Several spellings mean the same and become one here: `s3a://` and `s3n://` are `s3://`, `gcs://` is `gs://`,
+`local:///x` and `file:/x` are `file:///x`, `raycache:///lake/x` and `fsspec+raycache:///lake/x` are `/lake/x`.
+Inside pyarrow filesystems, whose paths may hold no scheme, `s3://bucket/key` is spelled `/@s3/bucket/key`.
 """
 
 from __future__ import annotations
@@ -11,102 +17,106 @@ import re
 
 from raycache.errors import InvalidRequestError
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-#: Other spellings of one scheme.
-_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file", "hdfs+webhdfs": "hdfs"}
-#: Schemes of this cache's own namespace.
-_OWN = frozenset({"raycache", "fsspec+raycache"})
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file"}
+_OURS = frozenset({"raycache", "fsspec+raycache"})
+#: Schemes whose URIs may have no authority: `file:///x`, `hdfs:///x` (the default name node).
+_NO_AUTHORITY = frozenset({"file", "hdfs", "viewfs"})
 _GLOB = re.compile(r"[*?\[]")
-PATH_LENGTH_MAX = 8192
+_FILESYSTEM_MARK = "/@"
 
 
 def normalise(path: str) -> str:
-    """The one spelling of a path.
-
-    Args:
-        path: `/lake/x`, `s3://bucket/key`, `raycache:///lake/x`, `/@s3/bucket/key`.
+    """Turn any accepted spelling of a path into the one that is used everywhere inside.
 
     Returns:
-        Absolute in the namespace, or a URI; without a trailing slash ("/" and `s3://bucket` excepted).
+        An absolute namespace path, or a UFS URI; without slashes at the end ("/" alone stays).
 
     Raises:
-        InvalidRequestError: relative, with "." or ".." as a part, holding NUL, or too long.
+        InvalidRequestError: empty, relative, with a ".." part, or a URI without its bucket.
+
+    Cost: a few string scans; about 0.5 us for a namespace path.
     """
-    if not isinstance(path, str):
-        raise InvalidRequestError(f"{path!r} is not a path; give a str such as /lake/x or s3://bucket/key")
-    if len(path) > PATH_LENGTH_MAX:
-        raise InvalidRequestError(f"a path of {len(path)} characters is too long; at most {PATH_LENGTH_MAX}")
-    if "\0" in path:
-        raise InvalidRequestError(f"{path!r} holds a NUL character; no store can have such a name")
+    if path.startswith("/"):
+        if path.startswith(_FILESYSTEM_MARK):
+            return _from_filesystem_path(path)
+        _refuse_dot_dot(path)
+        return path.rstrip("/") or "/"
     match = _SCHEME.match(path)
-    if match:
-        scheme, rest = match[1].lower(), path[match.end() :]
-        if scheme in _OWN:
-            return normalise("/" + rest.lstrip("/"))
-        return _uri(_ALIASES.get(scheme, scheme), rest, path)
-    if path.startswith("/@"):
-        scheme, _, rest = path[2:].partition("/")
-        if scheme:
-            return _uri(_ALIASES.get(scheme, scheme), "/" + rest if scheme in ("file", "local") else rest, path)
-    if not path.startswith("/"):
-        raise InvalidRequestError(f"{path!r} is not absolute; give /lake/x, or a URI such as s3://bucket/key")
-    _refuse_dots(path)
-    return path if path == "/" else path.removesuffix("/")
-
-
-def _uri(scheme: str, rest: str, path: str) -> str:
+    if match is None:
+        if path.lower().startswith("file:/"):
+            return _uri("file", path[len("file:") :].lstrip("/"), path)
+        raise InvalidRequestError(
+            f"{path!r} is not a path; give an absolute one such as /lake/x, or a URI such as s3://bucket/key"
+        )
+    scheme, rest = match[1].lower(), path[match.end() :]
+    if scheme in _OURS:
+        return normalise(rest if rest.startswith("/") else "/" + rest)
+    scheme = _ALIASES.get(scheme, scheme)
     if scheme == "file":
-        rest = "/" + rest.lstrip("/")
-        _refuse_dots(rest)
-        return "file://" + (rest if rest == "/" else rest.removesuffix("/"))
-    authority, slash, key = rest.partition("/")
-    if not authority:
-        raise InvalidRequestError(f"{path!r} names no bucket; give {scheme}://bucket/key")
-    if "@" in authority and ":" in authority.rpartition("@")[0]:
-        raise InvalidRequestError(f"a {scheme}:// URI must not hold a password; give keys as mount options")
-    key = key.removesuffix("/")
-    return f"{scheme}://{authority}/{key}" if slash and key else f"{scheme}://{authority}"
-
-
-def _refuse_dots(path: str) -> None:
-    parts = path.split("/")
-    if "." in parts or ".." in parts:
-        raise InvalidRequestError(f"{path!r} has '.' or '..' as a part; give the path without them")
-
-
-def is_uri(path: str) -> bool:
-    """Whether a normalised path is a UFS URI."""
-    return not path.startswith("/")
+        if rest and not rest.startswith("/"):
+            raise InvalidRequestError(f"{path!r} names a host; local files are written file:///{rest}")
+        rest = rest[1:]
+    return _uri(scheme, rest, path)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Take a normalised URI apart: (`s3://bucket`, key); for `file://` the key is the path without its first slash."""
-    scheme, _, rest = uri.partition("://")
-    if scheme == "file":
-        return "file://", rest.removeprefix("/")
-    authority, _, key = rest.partition("/")
-    return f"{scheme}://{authority}", key
+    """Split a normalised URI into its root and its key.
+
+    Returns:
+        (root URI without a trailing slash, key): ("s3://bucket", "a/b"), ("file://", "data/x"), ("s3://bucket", "").
+
+    Raises:
+        InvalidRequestError: not a URI.
+    """
+    start = uri.find("://")
+    if start <= 0:
+        raise InvalidRequestError(f"{uri!r} is not a URI such as s3://bucket/key")
+    slash = uri.find("/", start + 3)
+    return (uri, "") if slash < 0 else (uri[:slash], uri[slash + 1 :])
 
 
 def join(base: str, name: str) -> str:
-    """The path of `name` below `base`."""
-    return f"{base.removesuffix('/')}/{name}"
+    """The path of `name` below a normalised path or URI; an empty name is the base itself."""
+    if not name:
+        return base
+    return f"/{name}" if base == "/" else f"{base}/{name}"
 
 
 def is_glob(path: str) -> bool:
-    """Whether a path has wildcards."""
+    """Whether a path has wildcards: `*`, `?` or `[`. A file may be called so, too: look it up first."""
     return _GLOB.search(path) is not None
 
 
-def to_filesystem(path: str) -> str:
-    """The spelling inside pyarrow filesystems: `/@s3/bucket/key` for a URI."""
-    path = normalise(path)
+def filesystem_path(path: str) -> str:
+    """The spelling of a normalised path inside pyarrow filesystems; `normalise` turns it back."""
     if path.startswith("/"):
         return path
-    scheme, _, rest = path.partition("://")
-    return f"/@{scheme}/{rest.removeprefix('/')}"
+    root_uri, key = split_uri(path)
+    scheme, _, authority = root_uri.partition("://")
+    if scheme != "file":
+        return join(f"{_FILESYSTEM_MARK}{scheme}/{authority}", key)
+    return join(f"{_FILESYSTEM_MARK}{scheme}", key)
 
 
-def from_filesystem(path: str) -> str:
-    """The normalised path of a pyarrow spelling."""
-    return normalise(path)
+def _from_filesystem_path(path: str) -> str:
+    scheme, _, rest = path[len(_FILESYSTEM_MARK) :].partition("/")
+    scheme = scheme.lower()
+    return _uri(_ALIASES.get(scheme, scheme), rest, path)
+
+
+def _uri(scheme: str, rest: str, path: str) -> str:
+    """Put a URI together from what follows `scheme://` (for files: from what follows `file:///`)."""
+    if not scheme or (scheme not in _NO_AUTHORITY and rest.partition("/")[0] == ""):
+        raise InvalidRequestError(f"{path!r} names no bucket; write it as {scheme or 's3'}://bucket/key")
+    _refuse_dot_dot(rest)
+    rest = rest.rstrip("/")
+    if scheme == "file":
+        return f"file:///{rest}" if rest else "file://"
+    return f"{scheme}://{rest}"
+
+
+def _refuse_dot_dot(path: str) -> None:
+    # A ".." would leave its mount, or mean another file than the key it spells.
+    if ".." in path and ".." in path.split("/"):
+        raise InvalidRequestError(f"{path!r} has a '..' part; write the path without it")

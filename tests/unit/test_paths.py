@@ -1,0 +1,92 @@
+"""Every spelling of a path becomes one, and keys stay as they are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from raycache import paths
+from raycache.errors import InvalidRequestError
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("/", "/"),
+        ("/lake", "/lake"),
+        ("/lake/", "/lake"),
+        ("/lake//", "/lake"),
+        ("//", "/"),
+        ("s3://bucket//", "s3://bucket"),
+        ("/lake/a//b", "/lake/a//b"),
+        ("/lake/a%20b c", "/lake/a%20b c"),
+        ("/lake/..a/b..", "/lake/..a/b.."),
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://bucket/a/", "s3://bucket/a"),
+        ("s3://bucket//a", "s3://bucket//a"),
+        ("S3://Bucket/A", "s3://Bucket/A"),
+        ("s3a://bucket/k", "s3://bucket/k"),
+        ("s3n://bucket/k", "s3://bucket/k"),
+        ("gcs://bucket/k", "gs://bucket/k"),
+        ("hdfs:///x", "hdfs:///x"),
+        ("hdfs://host:8020/x", "hdfs://host:8020/x"),
+        ("file:///data/x", "file:///data/x"),
+        ("file:///", "file://"),
+        ("file://", "file://"),
+        ("file:/data/x", "file:///data/x"),
+        ("local:///data/x", "file:///data/x"),
+        ("raycache:///lake/x", "/lake/x"),
+        ("raycache://lake/x", "/lake/x"),
+        ("raycache://", "/"),
+        ("fsspec+raycache:///lake/x", "/lake/x"),
+        ("raycache:///@s3/bucket/k", "s3://bucket/k"),
+        ("/@s3/bucket/a//b", "s3://bucket/a//b"),
+        ("/@s3/bucket", "s3://bucket"),
+        ("/@file/data/x", "file:///data/x"),
+        ("/@hdfs/host:8020/x", "hdfs://host:8020/x"),
+        ("/@hdfs//x", "hdfs:///x"),
+    ],
+)
+def test_each_spelling_has_one_form(written: str, expected: str) -> None:
+    """A path means the same however it is spelled."""
+    assert expected == paths.normalise(written)
+    assert expected == paths.normalise(expected)
+    assert expected == paths.normalise(paths.filesystem_path(expected))
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "lake/x", "./x", "C:\\x", "/lake/../x", "/..", "s3://bucket/../x", "s3://", "s3:///key", "/@", "/@s3", "/@s3/",
+     "file://host/x", "file:///a/../b", "raycache:///a/../b"],
+)  # fmt: skip
+def test_what_is_not_a_path_is_refused(written: str) -> None:
+    """A path that cannot be meant is refused with the right class."""
+    with pytest.raises(InvalidRequestError):
+        paths.normalise(written)
+
+
+@pytest.mark.parametrize(
+    ("uri", "root_uri", "key"),
+    [
+        ("s3://bucket", "s3://bucket", ""),
+        ("s3://bucket/a/b", "s3://bucket", "a/b"),
+        ("s3://bucket//a", "s3://bucket", "/a"),
+        ("file:///data/x", "file://", "data/x"),
+        ("file://", "file://", ""),
+        ("hdfs:///x", "hdfs://", "x"),
+    ],
+)
+def test_splitting_and_joining_undo_each_other(uri: str, root_uri: str, key: str) -> None:
+    """A URI is its root and its key, and nothing is lost between."""
+    assert (root_uri, key) == paths.split_uri(uri)
+    assert uri == paths.join(root_uri, key)
+
+
+def test_joining_to_the_root_has_one_slash() -> None:
+    """A name below the namespace's root starts with one slash."""
+    assert paths.join("/", "lake") == "/lake"
+
+
+def test_wildcards_are_seen() -> None:
+    """A glob is told from a plain path."""
+    assert [path for path in ("/a/*", "/a/?", "/a/[0]", "/a/b") if paths.is_glob(path)] == ["/a/*", "/a/?", "/a/[0]"]
