@@ -1,1 +1,6 @@
-"""Under storage: the lake being cached, behind one protocol. See `base.py`."""
+"""Under storage: the lake being cached, behind one protocol.
+
+`base.py` is the protocol, `open.py` finds the storage for a URI. One file per kind of lake: `s3.py` (with its options,
+clients, listing and multipart beside it), `local.py`, `arrow.py` (all that pyarrow reaches), `memory.py` and `faulty.py` (tests).
+`walk.py` lists trees as S3 lists keys, `retry.py` bounds repetition, `errors.py` maps third parties' errors.
+"""

@@ -1,0 +1,121 @@
+"""Open the storage of a URI's authority, by its scheme.
+
+`s3` is S3 and whatever speaks its protocol; `file` is this machine's disks; `memory` is for tests. Everything else is
+pyarrow's business: `hdfs`, `gs`, `abfs`, and any other scheme its `FileSystem.from_uri` knows. Storages are kept, a few, so
+that connections and credentials are shared by all mounts of a process.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from raycache.errors import InvalidRequestError
+from raycache.paths import normalise, split_uri
+from raycache.ufs.base import UnderStorage
+from raycache.ufs.errors import shown
+
+_STORAGES_MAX = 32
+
+_storages: OrderedDict[tuple[str, str], UnderStorage] = OrderedDict()
+_lock = threading.Lock()
+
+
+def open_storage(root_uri: str, options: Mapping[str, Any] | None = None) -> UnderStorage:
+    """The storage of an authority, shared with everyone who asks with the same options.
+
+    Args:
+        root_uri: an authority, as `paths.split_uri` gives it: `s3://bucket`, `file://`.
+        options: the mount's; which ones there are depends on the scheme.
+
+    Raises:
+        InvalidRequestError: an unknown scheme, or an unknown or wrong option.
+        DeniedError: no credentials.
+        UnavailableError: the filesystem cannot be reached.
+    """
+    options = {name: value for name, value in (options or {}).items() if value is not None}
+    identity = (root_uri, json.dumps(options, sort_keys=True, default=repr))
+    with _lock:
+        kept = _storages.get(identity)
+        if kept is not None:
+            _storages.move_to_end(identity)
+            return kept
+    made = _make(root_uri, options)  # may take a while: credentials are looked up
+    with _lock:
+        kept = _storages.setdefault(identity, made)
+        _storages.move_to_end(identity)
+        while len(_storages) > _STORAGES_MAX:
+            _storages.popitem(last=False)  # not closed: somebody may be reading
+        return kept
+
+
+def _make(root_uri: str, options: dict[str, Any]) -> UnderStorage:
+    root, key = split_uri(normalise(root_uri))
+    scheme = root.partition("://")[0]
+    if key or root != root_uri:
+        raise InvalidRequestError(f"{shown(root_uri)} is not just an authority; give {shown(root)}", uri=root_uri)
+    if scheme == "s3":
+        from raycache.ufs.s3 import S3Storage
+
+        return S3Storage(root, options)
+    if scheme in ("file", "memory"):
+        if options:
+            raise InvalidRequestError(f"unknown option {min(options)!r}; {scheme}:// takes none")
+        if scheme == "file":
+            from raycache.ufs.local import LocalStorage
+
+            return LocalStorage(root)
+        from raycache.ufs.memory import memory_storage
+
+        return memory_storage(root)
+    return _make_arrow(root, scheme, options)
+
+
+def _make_arrow(root: str, scheme: str, options: dict[str, Any]) -> UnderStorage:
+    """Let pyarrow make the filesystem. Options are the arguments of its class, as pyarrow's own manual names them."""
+    import pyarrow as pa
+    from pyarrow import fs
+
+    from raycache.ufs.arrow import ArrowStorage
+    from raycache.ufs.errors import cause_of, map_arrow_error
+
+    parts = urlsplit(root)
+    words = [str(value) for value in options.values() if isinstance(value, str)]
+    try:
+        if scheme in ("hdfs", "viewfs"):
+            host = f"viewfs://{parts.netloc}" if scheme == "viewfs" else (parts.hostname or "default")
+            hdfs = fs.HadoopFileSystem(host, port=parts.port or 0, **options)
+            return ArrowStorage(hdfs, root, base="/", secrets=words)
+        if scheme == "gs":
+            filesystem = fs.GcsFileSystem(**options)
+            return ArrowStorage(filesystem, root, base=f"{parts.netloc}/", has_directories=False, secrets=words)
+        if scheme in ("abfs", "abfss"):  # abfs://container@account.dfs.core.windows.net
+            container, _, host = parts.netloc.partition("@")
+            if host:
+                options = {"account_name": host.partition(".")[0], **options}
+            filesystem = fs.AzureFileSystem(**options)
+            return ArrowStorage(filesystem, root, base=f"{container}/", has_directories=False, secrets=words)
+        if options:
+            raise InvalidRequestError(f"unknown option {min(options)!r}; {scheme}:// takes none")
+        filesystem, base = fs.FileSystem.from_uri(f"{root}/")
+        return ArrowStorage(filesystem, root, base=f"{base.rstrip('/')}/" if base else "")
+    except TypeError as error:
+        raise InvalidRequestError(
+            f"wrong options for {root}: {', '.join(sorted(options))}; see pyarrow.fs"
+        ) from cause_of(error, words)
+    except pa.ArrowInvalid as error:
+        raise InvalidRequestError(
+            f"cannot open {root}: neither raycache nor pyarrow knows {scheme}://, or its options are wrong", uri=root
+        ) from cause_of(error, words)
+    except (OSError, ValueError, NotImplementedError, AttributeError) as error:  # AttributeError: pyarrow without it
+        if isinstance(error, InvalidRequestError):
+            raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise map_arrow_error(error, "open", root) from cause_of(error, words)
+        raise InvalidRequestError(
+            f"cannot open {root}: pyarrow has no such filesystem here; check what it needs", uri=root
+        ) from cause_of(error, words)

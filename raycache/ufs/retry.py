@@ -1,0 +1,91 @@
+"""Bounded retries with full jitter, for requests that may be repeated.
+
+Only UnavailableError is tried again: errors are mapped first (`errors.py`), so what is worth another attempt is decided
+in one place. No attempt starts once the attempts or the total time are used up; an attempt that is under way is bounded
+by its own time-outs. The libraries below have their own retries off, so attempts do not multiply.
+
+Source of the wait: "Exponential Backoff and Jitter", AWS Architecture Blog, 2015 (full jitter).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
+
+from raycache.clock import Clock, SystemClock
+from raycache.errors import InvalidRequestError, UnavailableError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long."""
+
+    #: The first one included, >= 1.
+    attempts_max: int = 5
+    #: No attempt starts later than this after the first, > 0.
+    total_s: float = 60.0
+    #: The wait before attempt n + 1 is drawn from 0 .. min(backoff_max_s, backoff_first_s * 2 ** (n - 1)).
+    backoff_first_s: float = 0.1
+    backoff_max_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.attempts_max < 1 or self.total_s <= 0 or self.backoff_first_s < 0 or self.backoff_max_s < 0:
+            raise InvalidRequestError("retries need attempts_max >= 1, total_s > 0 and waits of 0 or more")
+
+
+class Retrier:
+    """Calls functions until they answer. Safe to share between threads.
+
+    Args:
+        policy: the bounds.
+        clock: measures the total time.
+        sleep: waits so many seconds between attempts.
+        random_source: draws the waits.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy = RetryPolicy(),  # frozen
+        *,
+        clock: Clock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        random_source: random.Random | None = None,
+    ) -> None:
+        self._policy = policy
+        self._clock = clock or SystemClock()
+        self._sleep = sleep
+        self._random = random_source or random.Random()  # noqa: S311  # spreads load, keeps no secret
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run `function`, again after each UnavailableError while the policy allows it.
+
+        Raises:
+            UnavailableError: the last attempt's, when all are used up.
+            Exception: any other at once.
+        """
+        started_s = self._clock.now_s()
+
+        def stop(state: RetryCallState) -> bool:
+            late = self._clock.now_s() - started_s + state.upcoming_sleep >= self._policy.total_s
+            return late or state.attempt_number >= self._policy.attempts_max
+
+        attempts = Retrying(
+            retry=retry_if_exception_type(UnavailableError),
+            stop=stop,
+            wait=self._wait_s,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return attempts(function)
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        policy = self._policy
+        doublings = min(state.attempt_number - 1, 62)  # beyond, the cap rules and a float could overflow
+        return self._random.uniform(0.0, min(policy.backoff_max_s, policy.backoff_first_s * 2.0**doublings))
