@@ -1,0 +1,161 @@
+"""What the `WorkerService` wants done, as values, and what comes back of a load.
+
+The actor (or the simulator) carries an effect out and calls back: `Load` -> `loaded`, `Demote` -> `demoted`, `Promote`
+-> `promoted`, `Verify` -> `verified`. `Reply`, `DropMemory` and `DropDisk` have no answer. Effects are carried out in
+the order given; the slow ones may overlap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from raycache.errors import RaycacheError
+from raycache.messages import BlockState, GrantKind
+from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
+
+
+class Entry(NamedTuple):
+    """Where one block lies in a segment."""
+
+    version: FileVersion
+    block_index: int
+    #: Within the segment.
+    offset: int
+    length: int
+
+
+class DiskSegment(NamedTuple):
+    """A segment found on disk after a restart; its bytes have not been checked."""
+
+    segment: SegmentId
+    size_bytes: int
+    entries: list[Entry]
+
+
+class LoadItem(NamedTuple):
+    """One block to fetch from the under storage."""
+
+    #: Of `version` and `block_index`.
+    block: BlockId
+    version: FileVersion
+    block_index: int
+    #: Where the block starts in the file.
+    file_offset: int
+    #: Where its bytes go in the segment.
+    offset_in_segment: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOutcome:
+    """What became of a `Load`."""
+
+    #: Shape (I,), one per item: LOADED, CHANGED, GONE, FAILED, or NO_SPACE (fetched, but the tier could not store it).
+    states: tuple[BlockState, ...]
+    #: By item: why it failed.
+    errors: dict[int, RaycacheError]
+
+    def not_stored(self) -> LoadOutcome:
+        """The same, when the tier could not take the buffer: what was good has no space."""
+        return LoadOutcome(
+            tuple(BlockState.NO_SPACE if state is BlockState.LOADED else state for state in self.states), self.errors
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Fetch the items into one buffer of `size_bytes`, store it in `tier` as `segment`, and report."""
+
+    load_id: int
+    segment: SegmentId
+    tier: Tier
+    size_bytes: int
+    #: In the order of their offsets in the segment, without holes.
+    items: tuple[LoadItem, ...]
+
+    def entries(self, outcome: LoadOutcome | None = None) -> list[Entry]:
+        """The segment's table: what to write into a disk segment's footer.
+
+        Args:
+            outcome: leaves out the items that failed. Without it the load must have succeeded whole: a footer that
+                names a block which was never fetched would be believed after a restart.
+        """
+        return [
+            Entry(item.version, item.block_index, item.offset_in_segment, item.length)
+            for number, item in enumerate(self.items)
+            if outcome is None or outcome.states[number] is BlockState.LOADED
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentGrant:
+    """A segment to hand to the reader; the actor adds the payload. See `messages.Grant`."""
+
+    segment: SegmentId
+    tier: Tier
+    kind: GrantKind
+    #: Of the whole segment; for INLINE, of the parts.
+    length_bytes: int
+    lease_s: float
+    #: Shape (E,) each; empty for INLINE.
+    entry_versions: list[VersionId]
+    entry_blocks: list[int]
+    entry_offsets: list[int]
+    entry_lengths: list[int]
+    #: Only for INLINE: (offset in the segment, length) of the parts wanted, in the order they are to be joined.
+    parts: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one ticket."""
+
+    ticket: int
+    #: Shape (B,).
+    states: list[BlockState]
+    grants: list[SegmentGrant]
+    #: Shape (B,): index into `grants`; -1 when not served, or when nothing was to be handed out.
+    grant_index: list[int]
+    #: Shape (B,): where the block starts in the segment; for INLINE, where the wanted part starts in the joined parts.
+    grant_offsets: list[int]
+    #: By position.
+    errors: dict[int, RaycacheError]
+
+
+@dataclass(frozen=True, slots=True)
+class Demote:
+    """Copy the segment from memory to disk."""
+
+    segment: SegmentId
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Copy the segment from disk to memory."""
+
+    segment: SegmentId
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Check the disk segment against its checksum."""
+
+    segment: SegmentId
+
+
+@dataclass(frozen=True, slots=True)
+class DropMemory:
+    """Let go of the copy in memory."""
+
+    segment: SegmentId
+
+
+@dataclass(frozen=True, slots=True)
+class DropDisk:
+    """Delete the copy on disk."""
+
+    segment: SegmentId
+
+
+Effect: TypeAlias = Reply | Load | Demote | Promote | Verify | DropMemory | DropDisk

@@ -1,0 +1,165 @@
+"""Blocks on their way from the under storage: single flight, grouping into segments, bounds.
+
+A block that is missing becomes a `Flight`; whoever asks for it until it lands joins that flight. Flights are grouped
+into batches, each meant to be one segment; batches start in the order they came, as long as the bounds on running loads
+allow. So a flight is either *queued* (in exactly one batch) or *running* (in exactly one load).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from raycache.types import BlockId, FileVersion, VersionId
+from raycache.workers.effects import Load
+
+#: Blocks waiting for their load to start. More are not worth waiting for: they are read through.
+QUEUED_BLOCKS_MAX = 1 << 16
+
+
+@dataclass(slots=True)
+class Flight:
+    """One block on its way."""
+
+    block: BlockId
+    version: FileVersion
+    length: int
+    #: (ticket, position in its request).
+    waiters: list[tuple[int, int]] = field(default_factory=list)
+
+
+def size_of(batch: Iterable[Flight]) -> int:
+    """Bytes of a batch."""
+    return sum(flight.length for flight in batch)
+
+
+def pack(flights: Iterable[Flight], block_size_bytes: int, segment_size_bytes: int) -> list[list[Flight]]:
+    """Group missing blocks into segments.
+
+    Consecutive blocks of one file lie together, in order, so that a reader finds the file in one piece. Files smaller
+    than a block are packed together, in the order asked for. Nothing is padded.
+
+    Returns:
+        Batches of at most `segment_size_bytes`, in the order of the first block of each file.
+    """
+    batches: list[list[Flight]] = []
+    small: list[Flight] = []
+    small_bytes = 0
+    large: dict[VersionId, list[Flight]] = {}
+    for flight in flights:
+        if flight.version.size_bytes >= block_size_bytes:
+            large.setdefault(flight.block.version, []).append(flight)
+            continue
+        if small and small_bytes + flight.length > segment_size_bytes:
+            batches.append(small)
+            small, small_bytes = [], 0
+        small.append(flight)
+        small_bytes += flight.length
+    for run in large.values():
+        batch: list[Flight] = []
+        batch_bytes = 0
+        for flight in sorted(run, key=lambda flight: flight.block.block_index):
+            follows = batch and batch[-1].block.block_index + 1 == flight.block.block_index
+            if batch and not (follows and batch_bytes + flight.length <= segment_size_bytes):
+                batches.append(batch)
+                batch, batch_bytes = [], 0
+            batch.append(flight)
+            batch_bytes += flight.length
+        batches.append(batch)
+    if small:
+        batches.append(small)
+    return batches
+
+
+class FlightTable:
+    """All flights, the queue, and the running loads.
+
+    Args:
+        loads_inflight_max: running loads.
+        load_bytes_inflight_max: bytes of running loads; a larger one goes alone.
+    """
+
+    def __init__(self, loads_inflight_max: int, load_bytes_inflight_max: int) -> None:
+        self._loads_inflight_max = loads_inflight_max
+        self._load_bytes_inflight_max = load_bytes_inflight_max
+        self._flights: dict[BlockId, Flight] = {}
+        self._queue: deque[list[Flight]] = deque()
+        self._queued_blocks = 0
+        self.running: dict[int, Load] = {}
+        self._running_bytes = 0
+        self._next_load_id = 0
+
+    def get(self, block: BlockId) -> Flight | None:
+        """The flight of a block, to join it."""
+        return self._flights.get(block)
+
+    def open(self, flight: Flight) -> bool:
+        """A new flight, which `enqueue` must follow; False when too many wait already."""
+        if self._queued_blocks >= QUEUED_BLOCKS_MAX:
+            return False
+        assert flight.block not in self._flights, f"{flight.block} is on its way already"
+        self._flights[flight.block] = flight
+        self._queued_blocks += 1
+        return True
+
+    def enqueue(self, batches: Iterable[list[Flight]]) -> None:
+        """Put opened flights in line."""
+        self._queue.extend(batches)
+
+    def next_batch(self) -> list[Flight] | None:
+        """Take the first batch out of the line, if the bounds allow a load of its size to start."""
+        if not self._queue or len(self.running) >= self._loads_inflight_max:
+            return None
+        if self.running and self._running_bytes + size_of(self._queue[0]) > self._load_bytes_inflight_max:
+            return None
+        batch = self._queue.popleft()
+        self._queued_blocks -= len(batch)
+        return batch
+
+    def put_back(self, batch: list[Flight]) -> None:
+        """The rest of a batch that was split: first in line again."""
+        if batch:
+            self._queue.appendleft(batch)
+            self._queued_blocks += len(batch)
+
+    def new_load_id(self) -> int:
+        """Unique in this worker incarnation."""
+        self._next_load_id += 1
+        return self._next_load_id
+
+    def start(self, load: Load) -> None:
+        """The load's flights are running."""
+        self.running[load.load_id] = load
+        self._running_bytes += load.size_bytes
+
+    def finish(self, load_id: int) -> Load | None:
+        """The load has ended; its flights are to be landed. None for a late or duplicate word."""
+        load = self.running.pop(load_id, None)
+        if load is not None:
+            self._running_bytes -= load.size_bytes
+        return load
+
+    def land(self, block: BlockId) -> Flight:
+        """The flight is over; whoever waits is in it."""
+        return self._flights.pop(block)
+
+    def waiters(self) -> list[tuple[int, int]]:
+        """Everyone who waits for a block."""
+        return [waiter for flight in self._flights.values() for waiter in flight.waiters]
+
+    def blocks(self) -> list[BlockId]:
+        """Every block on its way."""
+        return list(self._flights)
+
+    def validate(self) -> None:
+        """Check every invariant."""
+        queued = [flight.block for batch in self._queue for flight in batch]
+        running = [item.block for load in self.running.values() for item in load.items]
+        assert len(queued) == self._queued_blocks, f"{len(queued)} blocks queued, {self._queued_blocks} counted"
+        assert sorted(queued + running) == sorted(self._flights), "a flight is neither queued nor running, or twice"
+        running_bytes = sum(load.size_bytes for load in self.running.values())
+        assert running_bytes == self._running_bytes, f"{running_bytes} bytes run, {self._running_bytes} counted"
+        assert len(self.running) <= self._loads_inflight_max, f"{len(self.running)} loads run"
+        bounded = len(self.running) <= 1 or running_bytes <= self._load_bytes_inflight_max
+        assert bounded, f"{running_bytes} bytes run in {len(self.running)} loads"

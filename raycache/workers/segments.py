@@ -1,0 +1,122 @@
+"""Segments and the index of blocks: what is held here, in which copies, and what has changed since the last report.
+
+A segment is one buffer with a table of blocks. It has a copy in memory, on disk, or both. A *draining* segment has left
+the index (no new grants) but its bytes are still charged, because a reader's lease, an open request or a running copy
+still needs them.
+
+Invariants: a block is in at most one segment that is not draining; `masks` is exactly the set of indexed blocks.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from raycache.types import BlockId, FileVersion, SegmentId, VersionId
+from raycache.workers.effects import Entry
+
+
+class Operation(enum.Enum):
+    """What is being done to a segment by a thread; while it is, no copy may be dropped."""
+
+    DEMOTE = "demote"
+    PROMOTE = "promote"
+    VERIFY = "verify"
+
+
+@dataclass(slots=True)
+class Segment:
+    """One segment held."""
+
+    id: SegmentId
+    size_bytes: int
+    #: The blocks that can be read from it; blocks freed singly, or whose load failed, are not here.
+    entries: dict[BlockId, Entry]
+    in_memory: bool = False
+    on_disk: bool = False
+    #: False: found on disk after a restart, to be checked before first use.
+    verified: bool = True
+    operation: Operation | None = None
+    #: A reader may read it in place until then.
+    leased_until_s: float = float("-inf")
+    #: Open requests that will be answered from it.
+    holds: int = 0
+    #: Uses since it came to its present tier.
+    hits: int = 0
+    draining: bool = False
+
+
+def bits(mask: int) -> list[int]:
+    """The positions of a mask's ones, ascending."""
+    return [position for position, digit in enumerate(reversed(f"{mask:b}")) if digit == "1"]
+
+
+@dataclass(slots=True)
+class SegmentTable:
+    """All segments, and the index of those that can be granted."""
+
+    segments: dict[SegmentId, Segment] = field(default_factory=dict)
+    #: Per version, the blocks indexed; never 0.
+    masks: dict[VersionId, int] = field(default_factory=dict)
+    #: The file of every version in `masks`.
+    files: dict[VersionId, FileVersion] = field(default_factory=dict)
+    _index: dict[BlockId, SegmentId] = field(default_factory=dict)
+    #: Versions whose mask has changed since `take_changed`.
+    _changed: dict[VersionId, None] = field(default_factory=dict)
+
+    def get(self, segment: SegmentId) -> Segment | None:
+        return self.segments.get(segment)
+
+    def of_block(self, block: BlockId) -> Segment | None:
+        """The segment that serves a block; never a draining one."""
+        found = self._index.get(block)
+        return None if found is None else self.segments[found]
+
+    def add(self, segment: Segment) -> None:
+        """Take in a segment; none of its blocks may be indexed already."""
+        self.segments[segment.id] = segment
+        for block, entry in segment.entries.items():
+            assert block not in self._index, f"block {block} of {segment.id} is already in {self._index[block]}"
+            self._index[block] = segment.id
+            self.masks[block.version] = self.masks.get(block.version, 0) | 1 << block.block_index
+            self.files[block.version] = entry.version
+            self._changed[block.version] = None
+
+    def unlist(self, segment: Segment, blocks: Iterable[BlockId]) -> int:
+        """Take blocks of a segment out of it and of the index; returns their bytes."""
+        size_bytes = 0
+        for block in list(blocks):
+            size_bytes += segment.entries.pop(block).length
+            del self._index[block]
+            mask = self.masks[block.version] & ~(1 << block.block_index)
+            if mask:
+                self.masks[block.version] = mask
+            else:
+                del self.masks[block.version], self.files[block.version]
+            self._changed[block.version] = None
+        return size_bytes
+
+    def forget(self, segment: Segment) -> None:
+        """The segment's last copy is gone."""
+        self.unlist(segment, segment.entries)
+        del self.segments[segment.id]
+
+    def blocks_of(self, version: VersionId) -> list[BlockId]:
+        """The blocks indexed of a version, in order."""
+        return [BlockId(version, index) for index in bits(self.masks.get(version, 0))]
+
+    def take_changed(self) -> list[VersionId]:
+        """Versions changed since the last call."""
+        changed = list(self._changed)
+        self._changed.clear()
+        return changed
+
+    @property
+    def block_count(self) -> int:
+        """Blocks indexed."""
+        return len(self._index)
+
+    def indexed(self) -> Iterator[tuple[BlockId, SegmentId]]:
+        """The whole index."""
+        return iter(self._index.items())

@@ -1,0 +1,437 @@
+"""The worker's decisions: what is served from where, what is loaded, kept, moved and dropped. Pure and sans-I/O.
+
+Theory of operation. Calls and results come in as method calls with the time; each returns the effects to carry out
+(`effects.py`). One thread calls. A request (`ask`) becomes a ticket: every block of it is looked up, and is
+
+- here: the ticket *holds* its segment until the reply, so that nothing, not even the request itself, can evict it;
+- here, but adopted from disk and unchecked: the ticket waits for a `Verify`; a bad segment is dropped and its blocks
+  count as missing;
+- on its way: the ticket joins the flight;
+- missing: a flight is opened, grouped with others into a batch, and queued.
+
+Batches start in order, within the bounds of running loads. Room is made only when a batch starts: in memory, else on
+disk, else for a part of it; what fits nowhere is NO_SPACE at once and costs nothing. A load that comes back lands its
+flights; a ticket with nothing open is answered, exactly once. CHANGED or GONE discards everything of that version.
+
+A block that is freed while a ticket waits for others is not handed out any more (`tickets.final_states`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import xxhash
+
+from raycache.errors import InvalidRequestError, RaycacheError
+from raycache.messages import (
+    BlockReport,
+    BlockRequest,
+    BlockState,
+    FreeReply,
+    GrantKind,
+    ResidencyReply,
+    Selector,
+    WorkerStats,
+)
+from raycache.ranges import block_count, block_length
+from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
+from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
+from raycache.workers.eviction import EvictionPolicy, LruPolicy
+from raycache.workers.flight import Flight, FlightTable, pack, size_of
+from raycache.workers.segments import Segment
+from raycache.workers.tickets import INLINE_LEASE_S, Ticket, final_states, reply_of
+from raycache.workers.tiers import Tiers, WorkerLimits
+
+__all__ = ["WorkerLimits", "WorkerService"]
+
+
+class WorkerService:
+    """One worker incarnation.
+
+    Args:
+        worker: the node it stands on; readers there get segments in place.
+        epoch: part of the default segment ids, so that they differ from those an earlier incarnation left on disk.
+        limits: quotas and bounds.
+        policy: makes one eviction policy per tier.
+        new_id: names new segments; unique in this incarnation and among adopted segments.
+    """
+
+    def __init__(
+        self,
+        worker: WorkerId,
+        epoch: int,
+        limits: WorkerLimits,
+        policy: Callable[[], EvictionPolicy] = LruPolicy,
+        new_id: Callable[[], SegmentId] | None = None,
+    ) -> None:
+        self.worker = worker
+        self.epoch = epoch
+        self.limits = limits
+        self._tiers = Tiers(limits, policy)
+        self._table = self._tiers.segments
+        self._flights = FlightTable(limits.loads_inflight_max, limits.load_bytes_inflight_max)
+        self._tickets: dict[int, Ticket] = {}
+        #: Tickets with nothing open, to be answered before the current call returns.
+        self._ready: list[Ticket] = []
+        #: Who waits for the check of an adopted segment: (ticket, position).
+        self._verify_waiters: dict[SegmentId, list[tuple[int, int]]] = {}
+        prefix = f"{xxhash.xxh3_64_hexdigest(worker.encode())[:8]}-{epoch:x}"
+        numbers = itertools.count()
+        self._new_id = new_id or (lambda: f"{prefix}-{next(numbers):x}")
+        self._refusals = 0
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def ask(self, ticket: int, request: BlockRequest, now_s: float) -> list[Effect]:
+        """Serve or load blocks; a `Reply` to the ticket comes now, or from a later call. Tickets are never reused."""
+        assert ticket not in self._tickets, f"ticket {ticket} is open already"
+        opened = Ticket.of(ticket, request)
+        self._tickets[ticket] = opened
+        effects: list[Effect] = []
+        if not opened.blocks:
+            self._ready.append(opened)
+        missing: list[Flight] = []
+        for position in range(len(opened.blocks)):
+            self._look_up(opened, position, missing, now_s, effects)
+        return self._conclude(missing, now_s, effects)
+
+    def _look_up(
+        self, ticket: Ticket, position: int, missing: list[Flight], now_s: float, effects: list[Effect]
+    ) -> None:
+        """Decide one block, or make it wait for something; a flight that is opened is added to `missing`."""
+        block = ticket.blocks[position]
+        segment = self._table.of_block(block)
+        waiter = (ticket.number, position)
+        if segment is None:
+            error = self._refusal(ticket, position)
+            if error is not None:
+                self._settle(ticket, position, BlockState.FAILED, error=error)
+                return
+            flight = self._flights.get(block)
+            if flight is None:
+                version = ticket.version_of(position)
+                length = block_length(block.block_index, version.size_bytes, self.limits.block_size_bytes)
+                flight = Flight(block, version, length)
+                if not self._flights.open(flight):
+                    self._settle(ticket, position, BlockState.NO_SPACE)
+                    return
+                missing.append(flight)
+            flight.waiters.append(waiter)
+        elif not segment.verified:
+            self._verify_waiters.setdefault(segment.id, []).append(waiter)
+            self._tiers.verify(segment, effects)
+        else:
+            error = self._refusal(ticket, position)
+            if error is not None:
+                self._settle(ticket, position, BlockState.FAILED, error=error)
+                return
+            if segment.id not in ticket.held:
+                self._tiers.access(segment, now_s, effects)
+            state = BlockState.HIT_MEMORY if segment.in_memory else BlockState.HIT_DISK
+            self._settle(ticket, position, state, segment)
+
+    def _refusal(self, ticket: Ticket, position: int) -> RaycacheError | None:
+        """Why a part cannot be asked for."""
+        version, block_index = ticket.version_of(position), ticket.blocks[position].block_index
+        size = self.limits.block_size_bytes
+        if not 0 <= block_index < block_count(version.size_bytes, size):
+            return InvalidRequestError(f"{version.uri} has no block {block_index}; it has {version.size_bytes} bytes")
+        offset, length = ticket.request.offsets[position], ticket.request.lengths[position]
+        if offset < 0 or length < 0 or offset + length > block_length(block_index, version.size_bytes, size):
+            return InvalidRequestError(
+                f"{length} bytes at {offset} are not within block {block_index} of {version.uri}; ask again with its size"
+            )
+        return None
+
+    def _settle(
+        self,
+        ticket: Ticket,
+        position: int,
+        state: BlockState,
+        segment: Segment | None = None,
+        error: RaycacheError | None = None,
+    ) -> None:
+        if ticket.settle(position, state, segment, error):
+            self._ready.append(ticket)
+
+    def _conclude(self, missing: list[Flight], now_s: float, effects: list[Effect]) -> list[Effect]:
+        """End of every event: start what may start, answer what is decided."""
+        self._flights.enqueue(pack(missing, self.limits.block_size_bytes, self.limits.segment_size_bytes))
+        while (batch := self._flights.next_batch()) is not None:
+            self._start(batch, now_s, effects)
+        ready, self._ready = self._ready, []
+        for ticket in ready:
+            self._answer(ticket, now_s, effects)
+        return effects
+
+    def _answer(self, ticket: Ticket, now_s: float, effects: list[Effect]) -> None:
+        del self._tickets[ticket.number]
+        states = final_states(ticket)
+        self._refusals += states.count(BlockState.NO_SPACE)
+        reply = reply_of(ticket, states, local=ticket.request.node == self.worker, lease_s=self.limits.lease_s)
+        for grant in reply.grants:
+            lease_s = INLINE_LEASE_S if grant.kind is GrantKind.INLINE else self.limits.lease_s
+            self._tiers.lease(ticket.held[grant.segment], now_s + lease_s)
+        effects.append(reply)
+        for segment in ticket.held.values():
+            self._tiers.unhold(segment, now_s, effects)
+
+    # --- loads --------------------------------------------------------------------------------------------------------
+
+    def _start(self, batch: list[Flight], now_s: float, effects: list[Effect]) -> None:
+        """Start a load of the batch, or of the part of it that there is room for."""
+        tier = self._tiers.reserve(size_of(batch), now_s, effects)
+        if tier is None:
+            room_bytes = self._tiers.room_bytes(now_s)
+            refused = [flight for flight in batch if flight.length > room_bytes]
+            for flight in refused:
+                self._land(flight.block, BlockState.NO_SPACE)
+            batch = [flight for flight in batch if flight.length <= room_bytes]
+            if not batch:
+                return
+            count = _prefix_count(batch, room_bytes)
+            self._flights.put_back(batch[count:])
+            batch = batch[:count]
+            tier = self._tiers.reserve(size_of(batch), now_s, effects)
+            assert tier is not None, f"no room for {size_of(batch)} bytes, where {room_bytes} were promised"
+        items: list[LoadItem] = []
+        offset = 0
+        for flight in batch:
+            block_index = flight.block.block_index
+            file_offset = block_index * self.limits.block_size_bytes
+            items.append(LoadItem(flight.block, flight.version, block_index, file_offset, offset, flight.length))
+            offset += flight.length
+        load = Load(self._flights.new_load_id(), self._new_id(), tier, offset, tuple(items))
+        self._flights.start(load)
+        effects.append(load)
+
+    def _land(
+        self, block: BlockId, state: BlockState, segment: Segment | None = None, error: RaycacheError | None = None
+    ) -> None:
+        for number, position in self._flights.land(block).waiters:
+            self._settle(self._tickets[number], position, state, segment, error)
+
+    def loaded(self, load_id: int, outcome: LoadOutcome, now_s: float) -> list[Effect]:
+        """A load has ended, and what was good is stored in the load's tier. A late or duplicate word is ignored."""
+        effects: list[Effect] = []
+        load = self._flights.finish(load_id)
+        if load is None:
+            return effects
+        entries = {
+            item.block: Entry(item.version, item.block_index, item.offset_in_segment, item.length)
+            for item, state in zip(load.items, outcome.states, strict=True)
+            if state is BlockState.LOADED
+        }
+        segment: Segment | None = None
+        if entries:
+            segment = Segment(load.segment, load.size_bytes, entries)
+            self._tiers.store(segment, load.tier)
+        else:
+            self._tiers.cancel(load.size_bytes, load.tier)
+        stale: dict[VersionId, None] = {}
+        for number, (item, state) in enumerate(zip(load.items, outcome.states, strict=True)):
+            good = state is BlockState.LOADED
+            self._land(item.block, state, segment if good else None, outcome.errors.get(number))
+            if state in (BlockState.CHANGED, BlockState.GONE):
+                stale[item.block.version] = None
+        for version in stale:
+            self._tiers.discard_version(version, now_s, effects)
+        # The memory quota may have been lowered while the load ran.
+        self._tiers.reclaim(now_s, effects)
+        return self._conclude([], now_s, effects)
+
+    # --- what became of other effects -----------------------------------------------------------------------------------
+
+    def demoted(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
+        """A `Demote` has ended."""
+        effects: list[Effect] = []
+        self._tiers.demoted(segment, ok, now_s, effects)
+        self._tiers.reclaim(now_s, effects)
+        return self._conclude([], now_s, effects)
+
+    def promoted(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
+        """A `Promote` has ended."""
+        effects: list[Effect] = []
+        self._tiers.promoted(segment, ok, now_s, effects)
+        self._tiers.reclaim(now_s, effects)
+        return self._conclude([], now_s, effects)
+
+    def verified(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
+        """A `Verify` has ended; who waited is served from the segment, or from a load of what it should have held."""
+        effects: list[Effect] = []
+        missing: list[Flight] = []
+        if self._tiers.verified(segment, ok, now_s, effects):
+            for number, position in self._verify_waiters.pop(segment, []):
+                self._look_up(self._tickets[number], position, missing, now_s, effects)
+        return self._conclude(missing, now_s, effects)
+
+    def disk_failed(self, now_s: float) -> list[Effect]:
+        """A write of a disk load failed (its `loaded` follows): no more writes for a while."""
+        effects: list[Effect] = []
+        self._tiers.disk_failed(now_s)
+        return self._conclude([], now_s, effects)
+
+    # --- readers and operators ----------------------------------------------------------------------------------------
+
+    def touch(self, segments: list[SegmentId], now_s: float) -> list[Effect]:
+        """Readers used these leased segments again: renew the leases. What is gone or drains is ignored."""
+        effects: list[Effect] = []
+        for name in segments:
+            segment = self._table.get(name)
+            if segment is not None and segment.verified and not segment.draining:
+                self._tiers.lease(segment, now_s + self.limits.lease_s)
+                self._tiers.access(segment, now_s, effects)
+        return self._conclude([], now_s, effects)
+
+    def free(self, selector: Selector, force: bool, now_s: float) -> tuple[FreeReply, list[Effect]]:  # noqa: ARG002
+        """Drop blocks. What is leased goes when the lease ends, with `force` or without: readers have mapped it.
+
+        Blocks on their way are not stopped: somebody waits for them.
+        """
+        effects: list[Effect] = []
+        uris, versions, prefixes = dict.fromkeys(selector.uris), dict.fromkeys(selector.versions), selector.prefixes
+        chosen = [
+            version
+            for version, file in self._table.files.items()
+            if file.uri in uris or version in versions or any(file.uri.startswith(prefix) for prefix in prefixes)
+        ]
+        blocks = [block for version in chosen for block in self._table.blocks_of(version)]
+        count, size_bytes = self._tiers.discard_blocks(blocks, now_s, effects)
+        return FreeReply(count, size_bytes), self._conclude([], now_s, effects)
+
+    def resident(self, versions: list[VersionId]) -> ResidencyReply:
+        """Say exactly which blocks are here."""
+        reply = ResidencyReply([], [])
+        for version in versions:
+            memory_mask = disk_mask = 0
+            for block in self._table.blocks_of(version):
+                segment = self._table.of_block(block)
+                assert segment is not None
+                memory_mask |= segment.in_memory << block.block_index
+                disk_mask |= segment.on_disk << block.block_index
+            reply.memory_masks.append(memory_mask)
+            reply.disk_masks.append(disk_mask)
+        return reply
+
+    def entries(self, segment: SegmentId) -> list[Entry]:
+        """What to write into the segment's footer; empty when it is being given up."""
+        found = self._table.get(segment)
+        return [] if found is None else list(found.entries.values())
+
+    # --- the tiers ----------------------------------------------------------------------------------------------------
+
+    def adopt(self, segments: list[DiskSegment], now_s: float) -> list[Effect]:
+        """Take in what an earlier incarnation left on disk, oldest first. What is double or does not fit is dropped."""
+        effects: list[Effect] = []
+        taken: dict[BlockId, None] = dict.fromkeys(self._flights.blocks())
+        kept: list[Segment] = []
+        room_bytes = self._tiers.ledgers[Tier.DISK].free_bytes
+        for found in reversed(segments):
+            if self._table.get(found.segment) is not None:
+                continue
+            entries: dict[BlockId, Entry] = {}
+            for entry in found.entries:
+                block = BlockId(entry.version.id(), entry.block_index)
+                if block not in taken and self._table.of_block(block) is None and self._is_block(entry):
+                    entries[block] = entry
+            if entries and found.size_bytes <= room_bytes:
+                room_bytes -= found.size_bytes
+                taken.update(dict.fromkeys(entries))
+                kept.append(Segment(found.segment, found.size_bytes, entries))
+            else:
+                effects.append(DropDisk(found.segment))
+        for segment in reversed(kept):
+            self._tiers.adopt(segment)
+        return self._conclude([], now_s, effects)
+
+    def _is_block(self, entry: Entry) -> bool:
+        """False for blocks of another block size."""
+        size = self.limits.block_size_bytes
+        version, index = entry.version, entry.block_index
+        return 0 <= index < block_count(version.size_bytes, size) and (
+            entry.length == block_length(index, version.size_bytes, size)
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory tier's quota now."""
+        return self._tiers.ledgers[Tier.MEMORY].capacity_bytes
+
+    def set_memory_bytes(self, n: int, now_s: float) -> list[Effect]:
+        """Set the memory tier's quota; a lower one is kept to as soon as leases and copies allow."""
+        effects: list[Effect] = []
+        self._tiers.ledgers[Tier.MEMORY].resize(n)
+        self._tiers.reclaim(now_s, effects)
+        return self._conclude([], now_s, effects)
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """To be called every second or so: ends leases, gives memory back in the background."""
+        effects: list[Effect] = []
+        self._tiers.settle(now_s, effects)
+        self._tiers.reclaim(now_s, effects)
+        return self._conclude([], now_s, effects)
+
+    # --- reports ------------------------------------------------------------------------------------------------------
+
+    def report(self, full: bool) -> BlockReport:
+        """Per version, the blocks held: all versions, or those that changed since the last report of either kind."""
+        changed = self._table.take_changed()
+        versions = list(self._table.masks) if full else changed
+        return BlockReport(full, versions, [self._table.masks.get(version, 0) for version in versions])
+
+    def stats(self) -> WorkerStats:
+        """The service's own figures; requests to the under storage are counted by the loader."""
+        memory, disk = self._tiers.ledgers[Tier.MEMORY], self._tiers.ledgers[Tier.DISK]
+        return WorkerStats(
+            memory_used_bytes=memory.used_bytes,
+            memory_capacity_bytes=memory.capacity_bytes,
+            disk_used_bytes=disk.used_bytes,
+            disk_capacity_bytes=disk.capacity_bytes,
+            evictions=self._tiers.evictions,
+            demotions=self._tiers.demotions,
+            promotions=self._tiers.promotions,
+            blocks=self._table.block_count,
+            segments=len(self._table.segments),
+            loads_inflight=len(self._flights.running),
+            refusals=self._refusals,
+            disk_errors=self._tiers.disk_errors,
+            corrupt_segments=self._tiers.corrupt_segments,
+        )
+
+    def validate(self) -> None:
+        """Check every invariant; for tests and the simulator. AssertionError with the story."""
+        reserved = dict.fromkeys(Tier, 0)
+        for load in self._flights.running.values():
+            reserved[load.tier] += load.size_bytes
+        self._tiers.validate(reserved)
+        self._flights.validate()
+        assert not self._ready, "a ticket with nothing open was not answered"
+        waiting = self._flights.waiters() + [w for waiters in self._verify_waiters.values() for w in waiters]
+        still_open: list[tuple[int, int]] = []
+        holds: dict[SegmentId, int] = {}
+        for number, ticket in self._tickets.items():
+            positions = [position for position, state in enumerate(ticket.states) if state is None]
+            assert positions, f"ticket {number} waits for nothing"
+            assert len(positions) == ticket.open_count, (
+                f"ticket {number}: {positions} open, {ticket.open_count} counted"
+            )
+            still_open.extend((number, position) for position in positions)
+            for name in ticket.held:
+                holds[name] = holds.get(name, 0) + 1
+        assert sorted(waiting) == sorted(still_open), f"waiters {sorted(waiting)}, open positions {sorted(still_open)}"
+        for name, segment in self._table.segments.items():
+            assert segment.holds == holds.pop(name, 0), f"{name} has {segment.holds} holds, tickets say otherwise"
+        assert not holds, f"tickets hold {sorted(holds)}, which are gone"
+        for block in self._flights.blocks():
+            assert self._table.of_block(block) is None, f"{block} is here and on its way"
+
+
+def _prefix_count(batch: list[Flight], room_bytes: int) -> int:
+    """How many blocks from the front fit; the first one must."""
+    total = 0
+    for count, flight in enumerate(batch):
+        total += flight.length
+        if total > room_bytes:
+            return count
+    return len(batch)

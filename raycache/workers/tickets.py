@@ -1,0 +1,147 @@
+"""Open requests: what each still waits for, and the reply once it waits for nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from raycache.errors import RaycacheError
+from raycache.messages import BlockRequest, BlockState, GrantKind
+from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
+from raycache.workers.effects import Reply, SegmentGrant
+from raycache.workers.segments import Segment
+
+#: The actor needs a moment to copy INLINE parts out: the segment is kept that long, as if leased.
+INLINE_LEASE_S = 1.0
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One `BlockRequest` that has not been answered."""
+
+    number: int
+    request: BlockRequest
+    #: Shape (F,).
+    versions: list[FileVersion]
+    #: Shape (B,).
+    blocks: list[BlockId]
+    #: Shape (B,); None = still open.
+    states: list[BlockState | None]
+    #: How many states are None.
+    open_count: int
+    #: Segments that the reply will be made from; they stay until then.
+    held: dict[SegmentId, Segment] = field(default_factory=dict)
+    #: Shape (B,): which of `held` serves the block.
+    segments: list[Segment | None] = field(default_factory=list)
+    errors: dict[int, RaycacheError] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, number: int, request: BlockRequest) -> Ticket:
+        """A ticket with everything open."""
+        versions = request.files.versions()
+        ids = [version.id() for version in versions]
+        blocks = [
+            BlockId(ids[file_index], block_index)
+            for file_index, block_index in zip(request.file_index, request.block_index, strict=True)
+        ]
+        count = len(blocks)
+        return cls(number, request, versions, blocks, [None] * count, count, segments=[None] * count)
+
+    def version_of(self, position: int) -> FileVersion:
+        """The file version that the block at `position` is of."""
+        return self.versions[self.request.file_index[position]]
+
+    def settle(
+        self, position: int, state: BlockState, segment: Segment | None = None, error: RaycacheError | None = None
+    ) -> bool:
+        """One block is decided; True when it was the last. A segment is held until the reply."""
+        assert self.states[position] is None, f"ticket {self.number}: position {position} is decided twice"
+        self.states[position] = state
+        self.open_count -= 1
+        self.segments[position] = segment
+        if error is not None:
+            self.errors[position] = error
+        if segment is not None and segment.id not in self.held:
+            self.held[segment.id] = segment
+            segment.holds += 1
+        return self.open_count == 0
+
+
+def final_states(ticket: Ticket) -> list[BlockState]:
+    """The states to reply with: a block that was discarded after it was found here is not served any more.
+
+    When the reason is that its version is gone (another block of this request found out), it says so; else it was freed,
+    and has to be read through.
+    """
+    stale: dict[VersionId, BlockState] = {}
+    for block, state in zip(ticket.blocks, ticket.states, strict=True):
+        if state in (BlockState.CHANGED, BlockState.GONE):
+            stale[block.version] = state
+    states: list[BlockState] = []
+    for block, state, segment in zip(ticket.blocks, ticket.states, ticket.segments, strict=True):
+        assert state is not None
+        if segment is not None and block not in segment.entries:
+            states.append(stale.get(block.version, BlockState.NO_SPACE))
+        else:
+            states.append(state)
+    return states
+
+
+def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: float) -> Reply:
+    """Make the reply, without side effects.
+
+    Args:
+        ticket: with nothing open.
+        states: of `final_states`.
+        local: the reader is on this node, so segments are handed out in place; from elsewhere only when it wants at
+            least half of one that is in the object store.
+        lease_s: of a segment handed out.
+    """
+    request = ticket.request
+    count = len(ticket.blocks)
+    if not request.hand_out:
+        return Reply(ticket.number, states, [], [-1] * count, [0] * count, ticket.errors)
+    positions: dict[SegmentId, list[int]] = {}
+    for position, segment in enumerate(ticket.segments):
+        if segment is not None and states[position].served:
+            positions.setdefault(segment.id, []).append(position)
+    grants: list[SegmentGrant] = []
+    grant_index = [-1] * count
+    grant_offsets = [0] * count
+    for name, chosen in positions.items():
+        segment = ticket.held[name]
+        wanted_bytes = sum(request.lengths[position] for position in chosen)
+        tier = Tier.MEMORY if segment.in_memory else Tier.DISK
+        if local:
+            kind = GrantKind.PLASMA if tier is Tier.MEMORY else GrantKind.FILE
+        elif tier is Tier.MEMORY and 2 * wanted_bytes >= segment.size_bytes:
+            kind = GrantKind.PLASMA
+        else:
+            kind = GrantKind.INLINE
+        parts: list[tuple[int, int]] = []
+        joined_bytes = 0
+        for position in chosen:
+            grant_index[position] = len(grants)
+            offset = segment.entries[ticket.blocks[position]].offset
+            if kind is GrantKind.INLINE:
+                grant_offsets[position] = joined_bytes
+                parts.append((offset + request.offsets[position], request.lengths[position]))
+                joined_bytes += request.lengths[position]
+            else:
+                grant_offsets[position] = offset
+        inline = kind is GrantKind.INLINE
+        entries = [] if inline else list(segment.entries.items())
+        grants.append(
+            SegmentGrant(
+                segment=name,
+                tier=tier,
+                kind=kind,
+                length_bytes=joined_bytes if inline else segment.size_bytes,
+                lease_s=0.0 if inline else lease_s,
+                entry_versions=[block.version for block, _ in entries],
+                entry_blocks=[block.block_index for block, _ in entries],
+                entry_offsets=[entry.offset for _, entry in entries],
+                entry_lengths=[entry.length for _, entry in entries],
+                parts=parts,
+            )
+        )
+    return Reply(ticket.number, states, grants, grant_index, grant_offsets, ticket.errors)

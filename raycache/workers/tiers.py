@@ -1,0 +1,442 @@
+"""The two tiers: room, eviction, demotion, promotion, leases. Pure; decisions are appended to a list of effects.
+
+Theory of operation. A segment's copy may be dropped only when it is *idle*: no open request holds it, no thread copies
+it, no lease on it lasts. Room in a tier is made of idle copies, coldest first:
+
+- memory: only copies that can be given up at once, because disk has one too, or because the disk cannot take one (no
+  disk tier, too small, failing). Others are demoted in the background; the load that needed room now goes to disk.
+- disk: any idle copy.
+
+Nothing is evicted unless that makes enough room. What is *discarded* (freed, or of a replaced version) leaves the index
+at once; if it is not idle it drains: its bytes stay charged until it is.
+
+Life of a segment's copies:  (load) -> memory -> [demote] both -> disk -> [promote] both -> ...
+                             (load) -> disk; (restart) -> disk, unverified -> [verify] disk, or gone
+
+A disk that fails a write is left alone for `DISK_COOLDOWN_S`; what is on it is still read. Meanwhile memory copies count
+as ones the disk cannot take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from raycache.types import BlockId, SegmentId, Tier, VersionId
+from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Promote, Verify
+from raycache.workers.eviction import EvictionPolicy
+from raycache.workers.ledger import TierLedger
+from raycache.workers.segments import Operation, Segment, SegmentTable
+
+DISK_COOLDOWN_S = 30.0
+#: Copies between the tiers under way at a time, each way.
+COPIES_INFLIGHT_MAX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """The numbers a worker lives by; see `Settings` for most of them."""
+
+    block_size_bytes: int
+    segment_size_bytes: int
+    memory_bytes: int
+    #: 0 = no disk tier.
+    disk_bytes: int
+    lease_s: float
+    loads_inflight_max: int
+    load_bytes_inflight_max: int
+    memory_high_watermark: float
+    memory_low_watermark: float
+    promote_after_hits: int
+
+
+class Tiers:
+    """All segments of a worker, and the books of both tiers."""
+
+    def __init__(self, limits: WorkerLimits, policy: Callable[[], EvictionPolicy]) -> None:
+        self.limits = limits
+        self.segments = SegmentTable()
+        self.ledgers = {
+            Tier.MEMORY: TierLedger(Tier.MEMORY, limits.memory_bytes),
+            Tier.DISK: TierLedger(Tier.DISK, limits.disk_bytes),
+        }
+        self.policies = {Tier.MEMORY: policy(), Tier.DISK: policy()}
+        #: Discarded, waiting to be idle.
+        self.draining: dict[SegmentId, Segment] = {}
+        self._copying: dict[Operation, dict[SegmentId, Segment]] = {Operation.DEMOTE: {}, Operation.PROMOTE: {}}
+        self._disk_failing_until_s = float("-inf")
+        self.evictions = 0
+        self.demotions = 0
+        self.promotions = 0
+        self.disk_errors = 0
+        self.corrupt_segments = 0
+
+    # --- room ---------------------------------------------------------------------------------------------------------
+
+    def disk_usable(self, now_s: float) -> bool:
+        """Whether something may be written to disk."""
+        return self.ledgers[Tier.DISK].capacity_bytes > 0 and now_s >= self._disk_failing_until_s
+
+    def reserve(self, size_bytes: int, now_s: float, effects: list[Effect]) -> Tier | None:
+        """Set room aside for a new segment, evicting as needed; None when neither tier can, and nothing was evicted."""
+        if self._take(Tier.MEMORY, size_bytes, now_s, effects):
+            return Tier.MEMORY
+        if self.disk_usable(now_s) and self._take(Tier.DISK, size_bytes, now_s, effects):
+            # Demote, so that the next one finds room in memory.
+            if size_bytes <= self.ledgers[Tier.MEMORY].capacity_bytes:
+                self._demote_some(size_bytes, now_s, effects)
+            return Tier.DISK
+        return None
+
+    def room_bytes(self, now_s: float) -> int:
+        """The largest segment that `reserve` would take."""
+        memory = self.ledgers[Tier.MEMORY].free_bytes + sum(s.size_bytes for s in self._droppable(Tier.MEMORY, now_s))
+        if not self.disk_usable(now_s):
+            return memory
+        disk = self.ledgers[Tier.DISK].free_bytes + sum(s.size_bytes for s in self._droppable(Tier.DISK, now_s))
+        return max(memory, disk)
+
+    def _take(self, tier: Tier, size_bytes: int, now_s: float, effects: list[Effect]) -> bool:
+        ledger = self.ledgers[tier]
+        if size_bytes > ledger.capacity_bytes:
+            return False
+        victims = _enough(self._droppable(tier, now_s), size_bytes - ledger.free_bytes)
+        if victims is None:
+            return False
+        for victim in victims:
+            self._drop_copy(victim, tier, effects)
+        ledger.reserve(size_bytes)
+        return True
+
+    def _droppable(self, tier: Tier, now_s: float) -> Iterator[Segment]:
+        """Copies that can go at once, coldest first."""
+        usable = self.disk_usable(now_s)
+        for name in self.policies[tier].victims():
+            segment = self.segments.segments[name]
+            if not _idle(segment, now_s):
+                continue
+            if tier is Tier.DISK or segment.on_disk or not usable or self._too_large_for_disk(segment):
+                yield segment
+
+    def _too_large_for_disk(self, segment: Segment) -> bool:
+        return segment.size_bytes > self.ledgers[Tier.DISK].capacity_bytes
+
+    def _drop_copy(self, segment: Segment, tier: Tier, effects: list[Effect]) -> None:
+        """Evict one copy."""
+        if tier is Tier.MEMORY and segment.on_disk:
+            self.demotions += 1
+        elif not (segment.in_memory and segment.on_disk):
+            self.evictions += 1
+        self._remove_copy(segment, tier, effects)
+        if not segment.in_memory and not segment.on_disk:
+            self.segments.forget(segment)
+
+    def _remove_copy(self, segment: Segment, tier: Tier, effects: list[Effect]) -> None:
+        self.policies[tier].record_remove(segment.id)
+        self.ledgers[tier].release(segment.size_bytes)
+        segment.hits = 0
+        if tier is Tier.MEMORY:
+            segment.in_memory = False
+            effects.append(DropMemory(segment.id))
+        else:
+            segment.on_disk = False
+            effects.append(DropDisk(segment.id))
+
+    # --- arrivals -----------------------------------------------------------------------------------------------------
+
+    def store(self, segment: Segment, tier: Tier) -> None:
+        """A reserved segment has arrived in its tier."""
+        self.ledgers[tier].commit(segment.size_bytes)
+        self._set_copy(segment, tier)
+        self.segments.add(segment)
+
+    def cancel(self, size_bytes: int, tier: Tier) -> None:
+        """A reserved segment will not arrive."""
+        self.ledgers[tier].cancel(size_bytes)
+
+    def adopt(self, segment: Segment) -> bool:
+        """Take in a segment found on disk; False when there is no room left."""
+        ledger = self.ledgers[Tier.DISK]
+        if segment.size_bytes > ledger.free_bytes:
+            return False
+        segment.verified = False
+        ledger.reserve(segment.size_bytes)
+        self.store(segment, Tier.DISK)
+        return True
+
+    def _set_copy(self, segment: Segment, tier: Tier) -> None:
+        segment.hits = 0
+        if tier is Tier.MEMORY:
+            segment.in_memory = True
+        else:
+            segment.on_disk = True
+        if not segment.draining:
+            self.policies[tier].record_insert(segment.id, segment.size_bytes)
+
+    # --- use ----------------------------------------------------------------------------------------------------------
+
+    def access(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+        """A reader uses the segment: it becomes the warmest, and may be worth promoting."""
+        segment.hits += 1
+        self.policies[Tier.MEMORY].record_access(segment.id)
+        self.policies[Tier.DISK].record_access(segment.id)
+        # Not at every further hit: the search for colder segments costs.
+        if not segment.in_memory and segment.hits % self.limits.promote_after_hits == 0:
+            self._promote(segment, now_s, effects)
+
+    def lease(self, segment: Segment, until_s: float) -> None:
+        """Promise a reader that the bytes stay."""
+        segment.leased_until_s = max(segment.leased_until_s, until_s)
+
+    def unhold(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+        """An open request that was to be answered from the segment has been."""
+        segment.holds -= 1
+        self._settle(segment, now_s, effects)
+
+    # --- copies between the tiers -------------------------------------------------------------------------------------
+
+    def _promote(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+        """Copy to memory when that costs nothing hotter: room below the high watermark, or copies with fewer hits."""
+        copying = self._copying[Operation.PROMOTE]
+        if len(copying) >= COPIES_INFLIGHT_MAX or segment.operation or segment.draining or not segment.verified:
+            return
+        ledger = self.ledgers[Tier.MEMORY]
+        limit_bytes = int(ledger.capacity_bytes * self.limits.memory_high_watermark)
+        if segment.size_bytes > limit_bytes:
+            return
+        colder = (victim for victim in self._droppable(Tier.MEMORY, now_s) if victim.hits < segment.hits)
+        excess_bytes = ledger.used_bytes + ledger.reserved_bytes + segment.size_bytes - limit_bytes
+        victims = _enough(colder, excess_bytes)
+        if victims is None:
+            return
+        for victim in victims:
+            self._drop_copy(victim, Tier.MEMORY, effects)
+        ledger.reserve(segment.size_bytes)
+        self._begin(segment, Operation.PROMOTE)
+        effects.append(Promote(segment.id))
+
+    def promoted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
+        """The copy to memory has ended. When it failed the segment stays where it is."""
+        segment = self._end(name, Operation.PROMOTE)
+        if segment is None:
+            return
+        if ok:
+            self.ledgers[Tier.MEMORY].commit(segment.size_bytes)
+            self._set_copy(segment, Tier.MEMORY)
+            self.promotions += 1
+        else:
+            self.ledgers[Tier.MEMORY].cancel(segment.size_bytes)
+        self._settle(segment, now_s, effects)
+
+    def _demote_some(self, wanted_bytes: int, now_s: float, effects: list[Effect]) -> None:
+        """Start copying the coldest idle memory segments to disk until `wanted_bytes` are on the way."""
+        coming_bytes = self.demoting_bytes
+        for name in self.policies[Tier.MEMORY].victims():
+            if coming_bytes >= wanted_bytes:
+                return
+            segment = self.segments.segments[name]
+            if _idle(segment, now_s) and not segment.on_disk and not self._too_large_for_disk(segment):
+                if not self._demote(segment, now_s, effects):
+                    return
+                coming_bytes += segment.size_bytes
+
+    def _demote(self, segment: Segment, now_s: float, effects: list[Effect]) -> bool:
+        if len(self._copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
+            return False
+        if not self._take(Tier.DISK, segment.size_bytes, now_s, effects):
+            return False
+        self._begin(segment, Operation.DEMOTE)
+        effects.append(Demote(segment.id))
+        return True
+
+    @property
+    def demoting_bytes(self) -> int:
+        """Bytes of memory that running demotions will give back."""
+        return sum(segment.size_bytes for segment in self._copying[Operation.DEMOTE].values())
+
+    def demoted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
+        """The copy to disk has ended. Memory gives its copy up, unless a reader has come meanwhile."""
+        segment = self._end(name, Operation.DEMOTE)
+        if segment is None:
+            return
+        if ok:
+            self.ledgers[Tier.DISK].commit(segment.size_bytes)
+            self._set_copy(segment, Tier.DISK)
+            if not segment.draining and _idle(segment, now_s):
+                self._drop_copy(segment, Tier.MEMORY, effects)
+        else:
+            self.ledgers[Tier.DISK].cancel(segment.size_bytes)
+            self.disk_failed(now_s)
+        self._settle(segment, now_s, effects)
+
+    def _begin(self, segment: Segment, operation: Operation) -> None:
+        segment.operation = operation
+        self._copying[operation][segment.id] = segment
+
+    def _end(self, name: SegmentId, operation: Operation) -> Segment | None:
+        """None for a late or duplicate word."""
+        segment = self._copying[operation].pop(name, None)
+        if segment is not None:
+            segment.operation = None
+        return segment
+
+    # --- checks -------------------------------------------------------------------------------------------------------
+
+    def verify(self, segment: Segment, effects: list[Effect]) -> None:
+        """Start checking an adopted segment, unless that runs already."""
+        if segment.operation is None:
+            segment.operation = Operation.VERIFY
+            effects.append(Verify(segment.id))
+
+    def verified(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> bool:
+        """The check has ended; a bad segment is gone. False for a late or duplicate word."""
+        segment = self.segments.get(name)
+        if segment is None or segment.operation is not Operation.VERIFY:
+            return False
+        segment.operation = None
+        segment.verified = ok
+        if not ok:
+            self.corrupt_segments += 1
+            if not segment.draining:
+                self._discard(segment)
+        self._settle(segment, now_s, effects)
+        return True
+
+    def disk_failed(self, now_s: float) -> None:
+        """A write to disk failed: leave it alone for a while."""
+        self.disk_errors += 1
+        self._disk_failing_until_s = now_s + DISK_COOLDOWN_S
+
+    # --- giving up ----------------------------------------------------------------------------------------------------
+
+    def discard_blocks(self, blocks: Iterable[BlockId], now_s: float, effects: list[Effect]) -> tuple[int, int]:
+        """Take blocks out of the index; segments left without any are dropped, or drained. Returns (blocks, bytes)."""
+        by_segment: dict[SegmentId, list[BlockId]] = {}
+        for block in blocks:
+            segment = self.segments.of_block(block)
+            if segment is not None:
+                by_segment.setdefault(segment.id, []).append(block)
+        size_bytes = 0
+        for name, chosen in by_segment.items():
+            segment = self.segments.segments[name]
+            size_bytes += self.segments.unlist(segment, chosen)
+            if not segment.entries:
+                self._discard(segment)
+                self._settle(segment, now_s, effects)
+        return sum(len(chosen) for chosen in by_segment.values()), size_bytes
+
+    def discard_version(self, version: VersionId, now_s: float, effects: list[Effect]) -> None:
+        """The version no longer exists in the lake."""
+        self.discard_blocks(self.segments.blocks_of(version), now_s, effects)
+
+    def _discard(self, segment: Segment) -> None:
+        self.segments.unlist(segment, segment.entries)
+        for policy in self.policies.values():
+            policy.record_remove(segment.id)
+        segment.draining = True
+        self.draining[segment.id] = segment
+
+    def _settle(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+        """Drop a draining segment once nothing needs it."""
+        if segment.draining and _idle(segment, now_s):
+            if segment.in_memory:
+                self._remove_copy(segment, Tier.MEMORY, effects)
+            if segment.on_disk:
+                self._remove_copy(segment, Tier.DISK, effects)
+            del self.draining[segment.id]
+            self.segments.forget(segment)
+
+    def settle(self, now_s: float, effects: list[Effect]) -> None:
+        """Drop what has drained by now."""
+        for segment in list(self.draining.values()):
+            self._settle(segment, now_s, effects)
+
+    def reclaim(self, now_s: float, effects: list[Effect]) -> None:
+        """Give memory back: what is over a lowered quota at once, and in the background down to the low watermark."""
+        ledger = self.ledgers[Tier.MEMORY]
+        charged_bytes = ledger.used_bytes + ledger.reserved_bytes
+        over_bytes = charged_bytes - ledger.capacity_bytes - self.demoting_bytes
+        if over_bytes <= 0 and (
+            charged_bytes <= ledger.capacity_bytes * self.limits.memory_high_watermark or not self.disk_usable(now_s)
+        ):
+            return
+        low_bytes = int(ledger.capacity_bytes * self.limits.memory_low_watermark)
+        wanted_bytes = charged_bytes - low_bytes - self.demoting_bytes
+        for name in list(self.policies[Tier.MEMORY].victims()):
+            if wanted_bytes <= 0:
+                return
+            segment = self.segments.segments[name]
+            if not _idle(segment, now_s):
+                continue
+            on_its_way = False
+            if not segment.on_disk and self.disk_usable(now_s) and not self._too_large_for_disk(segment):
+                if len(self._copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
+                    # Goes on when one of them has ended.
+                    return
+                on_its_way = self._demote(segment, now_s, effects)
+            if not on_its_way:
+                if not segment.on_disk and over_bytes <= 0:
+                    # Disk has no room: nothing is urgent, later then.
+                    return
+                self._drop_copy(segment, Tier.MEMORY, effects)
+            wanted_bytes -= segment.size_bytes
+            over_bytes -= segment.size_bytes
+
+    # --- checks of itself ---------------------------------------------------------------------------------------------
+
+    def validate(self, reserved_bytes: dict[Tier, int]) -> None:
+        """Check every invariant; `reserved_bytes` is what running loads have set aside."""
+        table = self.segments
+        masks: dict[VersionId, int] = {}
+        for block, name in table.indexed():
+            segment = table.segments[name]
+            assert block in segment.entries, f"{block} is indexed in {name}, which does not list it"
+            assert not segment.draining, f"{block} is indexed in {name}, which drains"
+            masks[block.version] = masks.get(block.version, 0) | 1 << block.block_index
+        assert masks == table.masks, f"masks {table.masks} do not match the index {masks}"
+        assert masks.keys() == table.files.keys(), "files and masks name different versions"
+        assert table.block_count == sum(len(s.entries) for s in table.segments.values()), "blocks outside the index"
+        for name, segment in table.segments.items():
+            copies = segment.in_memory + segment.on_disk
+            assert copies, f"{name} has no copy"
+            assert segment.draining == (name in self.draining), f"{name} is draining and forgotten"
+            assert segment.draining == (not segment.entries), f"{name} has entries {segment.entries}, and drains or not"
+            assert segment.holds >= 0, f"{name} has {segment.holds} holds"
+            end = 0
+            for entry in sorted(segment.entries.values(), key=lambda entry: entry.offset):
+                assert end <= entry.offset, f"{name}: {entry} overlaps the block before it"
+                end = entry.offset + entry.length
+            assert end <= segment.size_bytes, f"{name}: entries end at {end} of {segment.size_bytes}"
+        demoting = sum(s.size_bytes for s in self._copying[Operation.DEMOTE].values())
+        promoting = sum(s.size_bytes for s in self._copying[Operation.PROMOTE].values())
+        for tier, copying in ((Tier.MEMORY, promoting), (Tier.DISK, demoting)):
+            ledger = self.ledgers[tier]
+            held = [s for s in table.segments.values() if (s.in_memory if tier is Tier.MEMORY else s.on_disk)]
+            used = sum(segment.size_bytes for segment in held)
+            assert used == ledger.used_bytes, f"{tier.name}: {used} bytes held, {ledger.used_bytes} in the book"
+            reserved = reserved_bytes.get(tier, 0) + copying
+            assert reserved == ledger.reserved_bytes, (
+                f"{tier.name}: {reserved} reserved, {ledger.reserved_bytes} in book"
+            )
+            known = sorted(self.policies[tier].victims())
+            listed = sorted(segment.id for segment in held if not segment.draining)
+            assert known == listed, f"{tier.name}: the policy knows {known}, not {listed}"
+        for operation, copying_segments in self._copying.items():
+            for name, segment in copying_segments.items():
+                assert table.segments.get(name) is segment, f"{name} is gone while {operation.value} runs"
+                assert segment.operation is operation, f"{name} is in {operation.value}, and says {segment.operation}"
+
+
+def _idle(segment: Segment, now_s: float) -> bool:
+    return segment.holds == 0 and segment.operation is None and segment.leased_until_s <= now_s
+
+
+def _enough(candidates: Iterator[Segment], wanted_bytes: int) -> list[Segment] | None:
+    """The first candidates that together give `wanted_bytes`; None when all of them do not."""
+    chosen: list[Segment] = []
+    for segment in candidates if wanted_bytes > 0 else ():
+        chosen.append(segment)
+        wanted_bytes -= segment.size_bytes
+        if wanted_bytes <= 0:
+            break
+    return chosen if wanted_bytes <= 0 else None
