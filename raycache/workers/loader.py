@@ -1,0 +1,144 @@
+"""Carries a `Load` out: ranged reads from the under storage, in parallel, into one buffer.
+
+Adjacent blocks of one file are fetched with one read of up to `request_bytes_max`. When one read brings the whole
+segment, its buffer is the segment, without a copy. A read that fails spoils its own blocks only; their bytes are zeroed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
+from raycache.messages import BlockState
+from raycache.ufs.base import UnderStorage
+from raycache.workers.effects import Load, LoadItem, LoadOutcome
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+#: (uri, block index) -> the store to read the block from, and the object's key there.
+StorageOf: TypeAlias = Callable[[str, int], tuple[UnderStorage, str]]
+
+
+class Loader:
+    """Safe to call from several threads.
+
+    Args:
+        storage_of: finds the store of a block.
+        request_bytes_max: of one read, unless a block is larger.
+        threads: concurrent reads, all loads together.
+    """
+
+    def __init__(self, storage_of: StorageOf, request_bytes_max: int, threads: int) -> None:
+        self._storage_of = storage_of
+        self._request_bytes_max = request_bytes_max
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="raycache-fetch")
+        self._lock = threading.Lock()
+        #: Reads sent, and the bytes they brought.
+        self.requests = 0
+        self.bytes = 0
+
+    def load(self, load: Load) -> tuple[Bytes | None, LoadOutcome]:
+        """Fetch one segment. Never raises; blocks until all its reads have ended, which they do in bounded time.
+
+        Returns:
+            The buffer, shape (size_bytes,), uint8, or None when no item is good; and what became of each item.
+        """
+        runs = _runs(load.items, self._request_bytes_max)
+        if len(runs) == 1:
+            result = self._pool.submit(self._fetch, load.items).result()
+            if isinstance(result, RaycacheError):
+                return None, _outcome([(load.items, result)])
+            return result, _outcome([(load.items, None)])
+        buffer = np.empty(load.size_bytes, dtype=np.uint8)
+        reads = [self._pool.submit(self._fetch_into, buffer, run) for run in runs]
+        errors = [read.result() for read in reads]
+        outcome = _outcome(list(zip(runs, errors, strict=True)))
+        return (buffer if BlockState.LOADED in outcome.states else None), outcome
+
+    def close(self) -> None:
+        """Stop taking loads; running ones end."""
+        self._pool.shutdown(wait=False)
+
+    def _fetch_into(self, buffer: Bytes, run: Sequence[LoadItem]) -> RaycacheError | None:
+        start = run[0].offset_in_segment
+        part = buffer[start : start + sum(item.length for item in run)]
+        result = self._fetch(run)
+        if isinstance(result, RaycacheError):
+            part[:] = 0
+            return result
+        part[:] = result
+        return None
+
+    def _fetch(self, run: Sequence[LoadItem]) -> Bytes | RaycacheError:
+        first = run[0]
+        length = sum(item.length for item in run)
+        try:
+            storage, key = self._storage_of(first.version.uri, first.block_index)
+            with self._lock:
+                self.requests += 1
+            data = memoryview(storage.read(key, first.file_offset, length, first.version))
+            found: Bytes = np.frombuffer(data, dtype=np.uint8)
+        except RaycacheError as error:
+            return error
+        except Exception as error:
+            # A bug in a store must cost its own reads, not the worker.
+            return UnavailableError(
+                f"reading {first.version.uri} failed unexpectedly ({type(error).__name__}); read it directly",
+                uri=first.version.uri,
+            )
+        with self._lock:
+            self.bytes += found.size
+        if found.size != length:
+            return UnavailableError(
+                f"{first.version.uri} gave {found.size} bytes instead of {length} at {first.file_offset}; try again",
+                uri=first.version.uri,
+            )
+        return found
+
+
+def _runs(items: Sequence[LoadItem], request_bytes_max: int) -> list[list[LoadItem]]:
+    """Group items that follow each other in one file."""
+    runs: list[list[LoadItem]] = []
+    run_bytes = 0
+    for item in items:
+        last = runs[-1][-1] if runs else None
+        if (
+            last is not None
+            and last.block.version == item.block.version
+            and last.file_offset + last.length == item.file_offset
+            and run_bytes + item.length <= request_bytes_max
+        ):
+            runs[-1].append(item)
+            run_bytes += item.length
+        else:
+            runs.append([item])
+            run_bytes = item.length
+    return runs
+
+
+def _outcome(results: Sequence[tuple[Sequence[LoadItem], RaycacheError | None]]) -> LoadOutcome:
+    states: list[BlockState] = []
+    errors: dict[int, RaycacheError] = {}
+    for run, error in results:
+        for _ in run:
+            if error is not None:
+                errors[len(states)] = error
+            states.append(_state(error))
+    return LoadOutcome(tuple(states), errors)
+
+
+def _state(error: RaycacheError | None) -> BlockState:
+    match error:
+        case None:
+            return BlockState.LOADED
+        case ConflictError():
+            return BlockState.CHANGED
+        case NotFoundError():
+            return BlockState.GONE
+        case _:
+            return BlockState.FAILED
