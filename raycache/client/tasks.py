@@ -6,13 +6,10 @@ may be old, and nothing that goes wrong here stops a job.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import ray
-
 from raycache.client import plan
-from raycache.client.placement import soft_affinity
 from raycache.errors import UnavailableError
 
 
@@ -56,17 +53,7 @@ def near(cache: Whereabouts, paths: str | Sequence[str]) -> dict[str, Any]:
     Raises:
         NotFoundError: a path does not exist.
     """
-    try:
-        sizes_bytes, held_bytes = _whereabouts(cache, cache.expand(paths))
-    except UnavailableError:
-        return {}
-    total: dict[str, int] = {}
-    for path in sizes_bytes:
-        for node, held in held_bytes[path].items():
-            total[node] = total.get(node, 0) + held
-    most = max(total.values(), default=0)
-    tied = [node for node, held in total.items() if held == most]
-    return _options(plan.best_node(total, _busy_shares() if len(tied) > 1 else None))
+    return _options(near_node(cache, paths, _busy_shares))
 
 
 def near_many(cache: Whereabouts, path_lists: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
@@ -82,20 +69,42 @@ def near_many(cache: Whereabouts, path_lists: Sequence[str | Sequence[str]]) -> 
     Raises:
         NotFoundError: a path does not exist.
     """
+    return [_options(node) for node in near_nodes(cache, path_lists)]
+
+
+def near_node(
+    cache: Whereabouts, paths: str | Sequence[str], busy_shares: Callable[[], Mapping[str, float]]
+) -> str | None:
+    """The decision behind `near`. `busy_shares` (0..1 per node) is asked only when nodes hold the same."""
+    try:
+        sizes_bytes, held_bytes = _whereabouts(cache, cache.expand(paths))
+    except UnavailableError:
+        return None
+    total: dict[str, int] = {}
+    for path in sizes_bytes:
+        for node, held in held_bytes[path].items():
+            total[node] = total.get(node, 0) + held
+    most = max(total.values(), default=0)
+    tied = sum(held == most for held in total.values()) > 1
+    return plan.best_node(total, busy_shares() if tied else None)
+
+
+def near_nodes(cache: Whereabouts, path_lists: Sequence[str | Sequence[str]]) -> list[str | None]:
+    """The decision behind `near_many`."""
     lists = [[paths] if isinstance(paths, str) else list(paths) for paths in path_lists]
     distinct = list(dict.fromkeys(path for paths in lists for path in paths))
     if not distinct:
-        return [{} for _ in lists]
+        return [None] * len(lists)
     try:
         infos = list(cache.expand(distinct))
         known = {info.path for info in infos}
         below = {path: [i.path for i in cache.expand(path)] for path in distinct if path not in known}
         sizes_bytes, held_bytes = _whereabouts(cache, infos)
     except UnavailableError:
-        return [{} for _ in lists]
+        return [None] * len(lists)
     tasks = [[file for path in paths for file in below.get(path, (path,))] for paths in lists]
     nodes = sorted({node for holders in held_bytes.values() for node in holders})
-    return [_options(node) for node in plan.assign_tasks(tasks, sizes_bytes, held_bytes, nodes)]
+    return plan.assign_tasks(tasks, sizes_bytes, held_bytes, nodes)
 
 
 def _whereabouts(
@@ -112,11 +121,17 @@ def _whereabouts(
 
 
 def _options(node: str | None) -> dict[str, Any]:
-    return {} if node is None else {"scheduling_strategy": soft_affinity(node)}
+    if node is None:
+        return {}
+    from raycache.client.placement import soft_affinity
+
+    return {"scheduling_strategy": soft_affinity(node)}
 
 
 def _busy_shares() -> dict[str, float]:
     """Per node the share of its CPUs in use, 0..1; empty when Ray does not say."""
+    import ray
+
     try:
         total = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
         from ray._private.state import available_resources_per_node
