@@ -16,8 +16,9 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from raycache.errors import UnavailableError
 
@@ -114,11 +115,26 @@ def _is_free(port: int) -> bool:
         return True
 
 
+class ProcessKey(NamedTuple):
+    """A process that no later one is mistaken for: pids are used again, pids with the same start time are not."""
+
+    pid: int
+    #: Clock ticks since the machine's start.
+    started_at: int
+
+
+def process_key(pid: int) -> ProcessKey | None:
+    """The live process behind a pid; None when there is none, or a zombie."""
+    fields = _stat_fields(Path("/proc", str(pid)))
+    return None if fields is None else ProcessKey(pid, int(fields[19]))
+
+
 def processes_below(root_pid: int) -> list[int]:
-    """The pids of all live descendants of a process, nearest first, zombies left out."""
+    """The pids of all live descendants of a process, nearest first."""
     children: dict[int, list[int]] = {}
-    for pid, parent in _parents():
-        children.setdefault(parent, []).append(pid)
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit() and (fields := _stat_fields(directory)) is not None:
+            children.setdefault(int(fields[1]), []).append(int(directory.name))
     found: list[int] = []
     frontier = [root_pid]
     while frontier:
@@ -127,14 +143,11 @@ def processes_below(root_pid: int) -> list[int]:
     return found
 
 
-def _parents() -> Iterator[tuple[int, int]]:
-    for directory in Path("/proc").iterdir():
-        if not directory.name.isdigit():
-            continue
-        try:
-            # The command in parentheses may hold spaces; what follows the last ")" is "state parent ...".
-            fields = (directory / "stat").read_text().rsplit(")", 1)[1].split()
-        except (OSError, IndexError):
-            continue  # it has just ended
-        if fields[0] != "Z":
-            yield int(directory.name), int(fields[1])
+def _stat_fields(directory: Path) -> list[str] | None:
+    """Fields 3.. of /proc/PID/stat (state, parent, ...); None when the process has ended."""
+    try:
+        # The command in parentheses may hold spaces and parentheses; the last one closes it.
+        fields = (directory / "stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+    return None if fields[0] == "Z" else fields

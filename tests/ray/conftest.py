@@ -1,0 +1,48 @@
+"""Real Ray clusters: one for the whole run, and private ones for tests that kill nodes.
+
+A process is a driver of one cluster at a time. While a private cluster lives, the shared one goes on without its driver,
+and what was held from it (a `Cache`, references) is dead afterwards; so tests with private clusters run last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import ray
+
+from raycache.testing.cluster import LocalCluster
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: "make_cluster" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    """Three nodes, shared: leave it as you found it. You may add nodes and remove those you added."""
+    with LocalCluster(nodes=3) as shared:
+        yield shared
+
+
+@pytest.fixture
+def make_cluster(request: pytest.FixtureRequest) -> Iterator[Callable[..., LocalCluster]]:
+    """Start a private cluster, with the arguments of `LocalCluster`; it ends with the test. One at a time."""
+    shared: LocalCluster | None = None
+    if ray.is_initialized():
+        shared = request.getfixturevalue("cluster")
+        shared.disconnect()
+    started: list[LocalCluster] = []
+
+    def make(**arguments: Any) -> LocalCluster:
+        private = LocalCluster(**arguments)
+        started.append(private)
+        private.start()
+        return private
+
+    yield make
+    for private in started:
+        private.stop()
+    if shared is not None:
+        shared.connect()
