@@ -29,8 +29,8 @@ from raycache.errors import RaycacheError
 
 logger = logging.getLogger("raycache")
 
-#: `/@s3/bucket/key` -> `bucket/key`, `/@file//x` -> `/x`: what Ray's own readers show in a `path` column.
-_URI_PATH = re.compile(r"^/@(?:(?:hdfs|viewfs)/[^/]*|[^/]+/)")
+#: What Ray's own readers show in a `path` column: `/@s3/bucket/key` -> `bucket/key`, `/@file/x` -> `/x`. Read by RE2, too.
+_URI_PATH = re.compile(r"^/@(?:(?:file|(?:hdfs|viewfs)/[^/]*)(/)|[^/]+/)")
 
 
 class Placer(Protocol):
@@ -194,10 +194,10 @@ def _stock_paths(block: Any) -> Any:
     if isinstance(block, pa.Table):
         position = block.schema.get_field_index("path")
         if position >= 0 and pa.types.is_string(block.schema.field(position).type):
-            column = pc.replace_substring_regex(block.column(position), _URI_PATH.pattern, "")
+            column = pc.replace_substring_regex(block.column(position), _URI_PATH.pattern, r"\1")
             block = block.set_column(position, block.schema.field(position), column)
     elif "path" in getattr(block, "columns", ()):
-        block["path"] = [_URI_PATH.sub("", path) for path in block["path"]]
+        block["path"] = [_URI_PATH.sub(r"\1", path) for path in block["path"]]
     return block
 
 

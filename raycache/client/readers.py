@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import ray.data
 
+from raycache import paths as names
 from raycache.client import plan
 from raycache.client.placement import PlacementMode, placement_mode
 from raycache.errors import InvalidRequestError, NotFoundError
@@ -37,7 +38,6 @@ Paths: TypeAlias = str | PurePath | Sequence[str | PurePath]
 
 #: LABELS: reads per dataset; files of further nodes are read without a wish.
 _BRANCHES_MAX = 12
-_GLOB = frozenset("*?[")
 
 
 def read_parquet(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
@@ -142,19 +142,19 @@ def _read(name: str, paths: Paths, cache: Cache | None, arguments: dict[str, Any
         if arguments.get(unwanted) is not None:
             raise InvalidRequestError(f"{name} reads through the cache: leave {unwanted}= away and give paths")
     cache = cache or _connect()
-    wanted = [str(path) for path in ([paths] if isinstance(paths, (str, PurePath)) else paths)]
+    wanted = [names.normalise(path) for path in _as_list(paths)]
     reader = _json_lines if name == "read_json" and arguments.get("lines") else getattr(ray.data, name)
     filesystem = cache.filesystem()
     partitioning = arguments.get("partitioning")
     if partitioning is not None and "://" in (partitioning.base_dir or ""):
-        base_dir = filesystem.normalize_path(partitioning.base_dir)
+        base_dir = names.filesystem_path(names.normalise(partitioning.base_dir))
         arguments["partitioning"] = dataclasses.replace(partitioning, base_dir=base_dir, filesystem=filesystem)
     if name == "read_parquet":
         wanted = _without_skipped(cache, wanted, arguments)
 
     def call(some: Sequence[str], extra: dict[str, Any]) -> Any:
-        names = [filesystem.normalize_path(path) for path in some]
-        return _first_generation(reader, names, {**arguments, **extra, "filesystem": filesystem})
+        spelled = [names.filesystem_path(path) for path in some]
+        return _first_generation(reader, spelled, {**arguments, **extra, "filesystem": filesystem})
 
     mode = placement_mode().mode
     if mode is PlacementMode.LABELS:
@@ -208,17 +208,19 @@ def _json_lines(paths: list[str], **arguments: Any) -> Any:
 # --- paths -------------------------------------------------------------------------------------------------------------
 
 
-def _is_glob(path: str) -> bool:
-    return any(mark in path for mark in _GLOB)
+def _as_list(paths: Paths) -> list[str]:
+    return [str(path) for path in ([paths] if isinstance(paths, (str, PurePath)) else paths)]
 
 
 def _globs_expanded(cache: Cache, paths: list[str]) -> list[str]:
     """Globs as the files they match; everything else as it is, for Ray lists directories its own way."""
     if len(paths) > 1:
-        cache.place([path for path in paths if not _is_glob(path)])  # one call resolves them all, instead of one each
+        cache.place(
+            [path for path in paths if not names.is_glob(path)]
+        )  # one call resolves them all, instead of one each
     result: list[str] = []
     for path in paths:
-        if _is_glob(path):
+        if names.is_glob(path):
             found = [info.path for info in cache.expand(path)]
             if not found:
                 raise NotFoundError(f"no file matches {path}; check the pattern", path=path)
@@ -233,11 +235,11 @@ def _without_skipped(cache: Cache, paths: list[str], arguments: dict[str, Any]) 
     ignore_missing = arguments.pop("ignore_missing_paths", False)
     skip = arguments.pop("skip_paths", None) or []
     if ignore_missing:
-        paths = [path for path in paths if _is_glob(path) or cache.exists(path)]
+        paths = [path for path in paths if names.is_glob(path) or cache.exists(path)]
         if not paths:
             raise NotFoundError("none of the paths exists; check them")
     if skip:
-        skipped = [str(path).rstrip("/") for path in ([skip] if isinstance(skip, (str, PurePath)) else skip)]
+        skipped = [names.normalise(path) for path in _as_list(skip)]
         below = tuple(f"{path}/" for path in skipped)
         files = _visible_files(cache, paths)
         paths = [path for path, _ in files if path not in skipped and not path.startswith(below)]
@@ -250,10 +252,8 @@ def _visible_files(cache: Cache, paths: Sequence[str]) -> list[tuple[str, int]]:
     """(path, size) of all files, without those Ray passes over: names below a directory that start with `.` or `_`."""
     result: list[tuple[str, int]] = []
     for path in paths:
-        for info in cache.expand(path):
-            base = path.rstrip("/") + "/"
-            if not info.path.startswith((base + ".", base + "_")):
-                result.append((info.path, info.size_bytes))
+        hidden = (names.join(path, "."), names.join(path, "_"))
+        result.extend((f.path, f.size_bytes) for f in cache.expand(path) if not f.path.startswith(hidden))
     return result
 
 
