@@ -35,15 +35,21 @@ def environment_options(root_uri: str) -> dict[str, Any]:
     return options_from_environment(dict(os.environ)) if root_uri.startswith("s3://") else {}
 
 
+def with_environment(root_uri: str, options: dict[str, Any]) -> dict[str, Any]:
+    """A caller's options, completed by this process's environment; identities are not mixed."""
+    found = environment_options(root_uri)
+    if _IDENTITY_OPTIONS & set(options):
+        found = {key: value for key, value in found.items() if key not in _IDENTITY_OPTIONS}
+    return {**found, **options}
+
+
 def mount(
     calls: Calls, path: str, uri: str, options: dict[str, Any], metadata_ttl_s: float, *, readonly: bool
 ) -> MountTable:
     """Ask the master to mount; the store is tried first."""
     uri = names.normalise(uri)
-    found = environment_options(names.split_uri(uri)[0])
-    if _IDENTITY_OPTIONS & set(options):
-        found = {key: value for key, value in found.items() if key not in _IDENTITY_OPTIONS}
-    info = MountInfo(names.normalise(path), uri, {**found, **options}, metadata_ttl_s, readonly)
+    options = with_environment(names.split_uri(uri)[0], options)
+    info = MountInfo(names.normalise(path), uri, options, metadata_ttl_s, readonly)
     table: MountTable = calls.master("mount", uuid.uuid4().hex, encode(info), timeout_s=_MOUNT_TIMEOUT_S)
     return table
 
@@ -101,20 +107,22 @@ def stats_of(figures: Sequence[NodeFigures]) -> Stats:
 def status_of(reply: StatusReply, figures: Sequence[NodeFigures]) -> Status:
     """The public form of the master's status."""
     sizes = {node.node: node.stats for node in figures}
-    workers = tuple(
-        WorkerStatus(
-            node,
-            epoch,
-            state,
-            *(
-                getattr(sizes.get(node, WorkerStats()), field)
-                for field in ("memory_used_bytes", "memory_capacity_bytes", "disk_used_bytes", "disk_capacity_bytes")
-            ),
-            heartbeat_age_s=age_s,
+    workers = []
+    for node, epoch, state, age_s in reply.workers:
+        size = sizes.get(node, WorkerStats())
+        workers.append(
+            WorkerStatus(
+                node_id=node,
+                epoch=epoch,
+                state=state,
+                memory_used_bytes=size.memory_used_bytes,
+                memory_capacity_bytes=size.memory_capacity_bytes,
+                disk_used_bytes=size.disk_used_bytes,
+                disk_capacity_bytes=size.disk_capacity_bytes,
+                heartbeat_age_s=age_s,
+            )
         )
-        for node, epoch, state, age_s in reply.workers
-    )
-    return Status("alive", reply.uptime_s, reply.mounts, reply.files_known, workers)
+    return Status("alive", reply.uptime_s, reply.mounts, reply.files_known, tuple(workers))
 
 
 def _time(mtime_ns: int) -> dt.datetime | None:

@@ -18,12 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import ray
-from raycache.ufs.open import open_storage
-from raycache.workers.disk import DiskStore, open_slot
-from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, Promote, Reply, Verify
-from raycache.workers.loader import Loader
-from raycache.workers.memory import MemoryStore, foreign_bytes
-from raycache.workers.service import WorkerLimits, WorkerService
 
 from raycache import paths as names
 from raycache.clock import SystemClock
@@ -47,9 +41,25 @@ from raycache.messages import (
 )
 from raycache.settings import Settings
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
-from raycache.ufs.base import UnderStorage
+from raycache.ufs.open import open_storage
 from raycache.workers.capacity import capacity_of
+from raycache.workers.disk import DiskStore, open_slot
+from raycache.workers.effects import (
+    Demote,
+    DropDisk,
+    DropMemory,
+    Effect,
+    Load,
+    LoadOutcome,
+    Promote,
+    Reply,
+    SegmentGrant,
+    Verify,
+)
+from raycache.workers.loader import BlockSource, Loader
+from raycache.workers.memory import MemoryStore, foreign_bytes
 from raycache.workers.peers import PeerStorage
+from raycache.workers.service import WorkerLimits, WorkerService
 
 #: A worker whose master has been silent this long ends itself.
 _ORPHAN_S = 120.0
@@ -205,20 +215,20 @@ class WorkerActor:
         loop = asyncio.get_running_loop()
         buffer, outcome = await loop.run_in_executor(self._loads, self._loader.load, effect)
         if buffer is not None:
-            stored = await loop.run_in_executor(self._io, self._store, effect, buffer)
+            stored = await loop.run_in_executor(self._io, self._store, effect, buffer, outcome)
             if not stored:
                 outcome = outcome.not_stored()
                 if effect.tier is Tier.DISK:
                     self._run(self._service.disk_failed(self._clock.now_s()))
         self._run(self._service.loaded(effect.load_id, outcome, self._clock.now_s()))
 
-    def _store(self, effect: Load, buffer: npt.NDArray[np.uint8]) -> bool:
+    def _store(self, effect: Load, buffer: npt.NDArray[np.uint8], outcome: LoadOutcome) -> bool:
         try:
             if effect.tier is Tier.MEMORY:
                 self._memory.put(effect.segment, buffer)
             else:
                 assert self._disk is not None
-                self._disk.write(effect.segment, buffer, effect.entries())
+                self._disk.write(effect.segment, buffer, effect.entries(outcome))
         except Exception:
             # A full object store or disk: the block is read through instead, and counted so.
             return False
@@ -304,7 +314,7 @@ class WorkerActor:
         )
         return encode(message), payloads
 
-    def _extract(self, grant: Any) -> npt.NDArray[np.uint8]:
+    def _extract(self, grant: SegmentGrant) -> npt.NDArray[np.uint8]:
         if grant.tier is Tier.MEMORY:
             whole = self._memory.view(grant.segment)
         else:
@@ -321,7 +331,7 @@ class WorkerActor:
 
     # --- the lake, and other workers ----------------------------------------------------------------------------------
 
-    def _storage_of(self, uri: str, block_index: int) -> tuple[UnderStorage, str]:
+    def _storage_of(self, uri: str, block_index: int) -> tuple[BlockSource, str]:
         """Where to load a block from. Called from loader threads."""
         source = self._sources.get((uri, block_index))
         root_uri, key = names.split_uri(uri)

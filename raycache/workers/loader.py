@@ -9,19 +9,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Buffer
 
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import BlockState
-from raycache.ufs.base import UnderStorage
+from raycache.types import FileVersion
 from raycache.workers.effects import Load, LoadItem, LoadOutcome
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+
+class BlockSource(Protocol):
+    """Where blocks come from: an under storage, or another worker (which says so by `is_lake = False`)."""
+
+    def read(self, key: str, offset: int, length: int, version: FileVersion | None = None) -> Buffer:
+        """Read exactly `length` bytes of a version; see `UnderStorage.read`."""
+        ...
+
+
 #: (uri, block index) -> the store to read the block from, and the object's key there.
-StorageOf: TypeAlias = Callable[[str, int], tuple[UnderStorage, str]]
+StorageOf: TypeAlias = Callable[[str, int], tuple[BlockSource, str]]
 
 
 class Loader:
@@ -38,7 +49,7 @@ class Loader:
         self._request_bytes_max = request_bytes_max
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="raycache-fetch")
         self._lock = threading.Lock()
-        #: Reads sent, and the bytes they brought.
+        #: Reads sent to the lake, and the bytes they brought.
         self.requests = 0
         self.bytes = 0
 
@@ -79,8 +90,9 @@ class Loader:
         length = sum(item.length for item in run)
         try:
             storage, key = self._storage_of(first.version.uri, first.block_index)
+            is_lake = getattr(storage, "is_lake", True)
             with self._lock:
-                self.requests += 1
+                self.requests += is_lake
             data = memoryview(storage.read(key, first.file_offset, length, first.version))
             found: Bytes = np.frombuffer(data, dtype=np.uint8)
         except RaycacheError as error:
@@ -92,7 +104,7 @@ class Loader:
                 uri=first.version.uri,
             )
         with self._lock:
-            self.bytes += found.size
+            self.bytes += found.size if is_lake else 0
         if found.size != length:
             return UnavailableError(
                 f"{first.version.uri} gave {found.size} bytes instead of {length} at {first.file_offset}; try again",
