@@ -32,7 +32,7 @@ $(UV):
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade --target .tools 'uv>=0.9,<1'
 
 $(SETUP): pyproject.toml uv.lock $(UV)
-	@echo "setting up: the locked packages, into .venv (about 1.5 GB; minutes the first time)"
+	@echo "setting up: the locked packages, into .venv (about 1 GB; may take minutes)"
 	@$(UV) sync --quiet --frozen --python $(PYTHON)
 	@touch $@
 
@@ -51,7 +51,7 @@ check: $(SETUP) ## Check lint, format, types and layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(SETUP) ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix-only

@@ -1,0 +1,56 @@
+"""The live line of a load: bytes, files, rate, time left, failures. Only on a terminal; otherwise the wait is silent."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from raycache.cli.output import human_bytes, human_seconds
+from raycache.client.results import Progress
+
+if TYPE_CHECKING:
+    from raycache.cli.session import Session
+    from raycache.client.jobs import Job
+
+_LOOK_PERIOD_S = 0.25
+
+
+def watch(job: Job, session: Session) -> Progress:
+    """Wait for the end of a load, showing how far it is.
+
+    Returns:
+        The last progress.
+    """
+    if session.json or not sys.stderr.isatty():
+        return job.wait()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Bar(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("loading", total=None, figures="")
+        while True:
+            progress = job.progress()
+            bar.update(
+                task,
+                total=progress.bytes_total or None,
+                completed=progress.bytes_done,
+                figures=figures(progress),
+            )
+            if progress.finished:
+                return progress
+            session.sleep(_LOOK_PERIOD_S)
+
+
+def figures(progress: Progress) -> str:
+    """Write the figures beside the bar."""
+    parts = [
+        f"{human_bytes(progress.bytes_done)} of {human_bytes(progress.bytes_total)}",
+        f"{progress.files_done}/{progress.files_total} files",
+        f"{human_bytes(progress.rate_bytes_s)}/s",
+        f"{human_seconds(progress.eta_s)} left",
+    ]
+    if progress.files_failed:
+        parts.append(f"{progress.files_failed} failed")
+    return ", ".join(parts)

@@ -1,0 +1,104 @@
+"""One run of the command line: how it was asked to speak, which cache it speaks to, and what it must not say.
+
+The cache is reached through a `Backend`, so every verb runs in tests without Ray. Secrets that the user gave are kept
+here, only to be taken out of everything that is shown, tracebacks included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+from raycache.cli.output import Output
+from raycache.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from raycache.client.cache import Cache
+
+#: Shorter values are not taken out of the output: they are no secrets, and words would lose their letters.
+_SECRET_LENGTH_MIN = 3
+
+
+class Backend(Protocol):
+    """What the verbs need of raycache."""
+
+    def connect(self, address: str | None) -> Cache:
+        """Connect to the running cache; `address` is the Ray cluster's, None finds one."""
+        ...
+
+    def start(self, address: str | None, settings: Mapping[str, Any]) -> Cache:
+        """Start the cache in a running Ray cluster."""
+        ...
+
+    def stop(self, address: str | None) -> bool:
+        """End the cache; False when none was running."""
+        ...
+
+
+class RayBackend:
+    """The real one. Ray is imported when it is first needed: `raycache --help` must not wait for it."""
+
+    def connect(self, address: str | None) -> Cache:
+        """Connect, without the logs of Ray."""
+        from raycache.client.connect import connect
+
+        return connect(address)
+
+    def start(self, address: str | None, settings: Mapping[str, Any]) -> Cache:
+        """Start the cache. A Ray cluster must be running: one of this process's own would end with the command."""
+        from raycache.client.connect import ensure_ray
+        from raycache.cluster import start
+
+        ensure_ray(address)
+        return start(**settings)
+
+    def stop(self, address: str | None) -> bool:
+        """End the cache, also one whose master does not answer."""
+        from raycache.client.connect import connect, ensure_ray
+        from raycache.cluster import stop
+        from raycache.errors import UnavailableError
+
+        ensure_ray(address)
+        running = True
+        try:
+            connect(address)
+        except NotFoundError:
+            running = False
+        except UnavailableError:
+            pass  # there is a master, and it hangs: a reason to stop it
+        stop()
+        return running
+
+
+@dataclasses.dataclass
+class Session:
+    """The state of one run; every verb is handed it."""
+
+    backend: Backend = dataclasses.field(default_factory=RayBackend)
+    #: Pauses between two looks at a job, in seconds.
+    sleep: Callable[[float], None] = time.sleep
+    #: Of the Ray cluster; None: RAY_ADDRESS, else the one on this machine.
+    address: str | None = None
+    #: Speak JSON.
+    json: bool = False
+    #: Show tracebacks.
+    debug: bool = False
+    secrets: list[str] = dataclasses.field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        self.output = Output(self.redact)
+
+    def cache(self) -> Cache:
+        """The running cache."""
+        return self.backend.connect(self.address)
+
+    def redact(self, text: str) -> str:
+        """Take the user's secrets out of a text."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            if len(secret) >= _SECRET_LENGTH_MIN:
+                for spelling in (secret, repr(secret)[1:-1], quote(secret, safe="")):
+                    text = text.replace(spelling, "***")
+        return text

@@ -1,0 +1,55 @@
+"""`stats`: how reads were served, node by node."""
+
+from __future__ import annotations
+
+import click
+
+from raycache.cli.options import Verb
+from raycache.cli.output import Column, human_bytes, node_name, numbers, percent, used
+from raycache.cli.session import Session
+from raycache.client.results import NodeStats
+
+
+@click.command(cls=Verb, topic="Watching")
+@click.pass_obj
+def stats(session: Session) -> None:
+    """Show hits, bytes and requests of each node and in total."""
+    found = session.cache().stats()
+    if session.json:
+        session.output.json(found)
+        return
+    named = [*((node_name(node_id), node) for node_id, node in found.nodes.items()), ("total", found.total)]
+    reads = numbers(
+        "Hits", "Misses", "Bypasses", "Hit rate", "Read", "Memory", "Disk", "Lake", "Local", "Remote", "Bypass"
+    )
+    session.output.table([Column("Reads"), *reads], [(name, *_reads(node)) for name, node in named])
+    held = numbers("Memory", "Disk", "Blocks", "Evictions", "Lake requests", "Lake bytes")
+    session.output.line("")
+    session.output.table([Column("Holdings"), *held], [(name, *_holdings(node)) for name, node in named])
+
+
+def _reads(node: NodeStats) -> tuple[str, ...]:
+    asked = node.hits + node.misses + node.bypasses
+    sizes = (
+        node.bytes_memory + node.bytes_disk + node.bytes_ufs,
+        node.bytes_memory, node.bytes_disk, node.bytes_ufs,
+        node.bytes_local, node.bytes_remote, node.bytes_bypass,
+    )  # fmt: skip
+    return (
+        str(node.hits),
+        str(node.misses),
+        str(node.bypasses),
+        percent(node.hits, asked),
+        *(human_bytes(size) for size in sizes),
+    )
+
+
+def _holdings(node: NodeStats) -> tuple[str, ...]:
+    return (
+        used(node.memory_used_bytes, node.memory_capacity_bytes) if node.alive else "gone",
+        used(node.disk_used_bytes, node.disk_capacity_bytes) if node.alive else "gone",
+        str(node.blocks),
+        str(node.evictions),
+        str(node.ufs_requests),
+        human_bytes(node.ufs_bytes),
+    )
