@@ -78,5 +78,5 @@ class PeerStorage:
             arrays[grant][start : start + size]
             for grant, start, size in zip(reply.grant_index, reply.grant_offsets, lengths, strict=True)
         ]
-        joined = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        joined: Any = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         return memoryview(joined)
