@@ -1,0 +1,104 @@
+"""Workload: parquet epochs through Ray Data, the same reader path (V1) on every side.
+
+Targets: local files in page cache (the limit), S3 directly, raycache cold and raycache warm. Stock V2 `read_parquet` of local files is shown beside, once: it spends seconds starting footer actors.
+All targets read every column and sum one up in the tasks, so that reading dominates and little reaches the driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import ray
+
+import raycache
+from benchmarks.measure import Bar, Target, interleave
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.data import WrittenDataset, write_parquet_dataset
+from raycache.testing.seaweed import SeaweedServer
+
+FILES = 32
+NODES = 3
+
+BARS = [
+    Bar("raycache warm", "local files", most=1.15),
+    Bar("raycache cold", "S3 directly", most=1.15),
+]
+
+
+def epoch(path: str, filesystem: Any, rows: int) -> None:
+    """Read a dataset once, all columns, and check the number of rows."""
+
+    def consume(table: pa.Table) -> pa.Table:
+        touched = sum(column.nbytes for column in table.itercolumns())
+        return pa.table({"rows": [table.num_rows], "bytes": [touched]})
+
+    dataset = ray.data.read_parquet(path, filesystem=filesystem)
+    found = dataset.map_batches(consume, batch_format="pyarrow", batch_size=None).sum("rows")
+    if found != rows:
+        raise RuntimeError(f"{path}: {found} rows instead of {rows}")
+
+
+@contextlib.contextmanager
+def targets(total_bytes: int) -> Iterator[list[Target]]:
+    """Start everything, write the data twice (local disk and S3), and yield what to time."""
+    with tempfile.TemporaryDirectory(prefix="raycache-bench-") as directory, SeaweedServer() as server:
+        bucket = server.make_bucket("bench")
+        s3 = pa.fs.S3FileSystem(
+            access_key=server.access_key,
+            secret_key=server.secret_key,
+            endpoint_override=server.endpoint_url,
+            region="us-east-1",
+        )
+        local = pa.fs.LocalFileSystem()
+        written: WrittenDataset = write_parquet_dataset(s3, f"{bucket}/data", FILES, total_bytes, compression="none")
+        write_parquet_dataset(local, f"{directory}/data", FILES, total_bytes, compression="none")
+        store = max(1 << 30, total_bytes)
+        with LocalCluster(nodes=NODES, object_store_memory=store):
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = False
+            context.use_datasource_v2 = False
+            cache = raycache.start(memory="60%", disk="4GiB")
+            try:
+                cache.mount("/lake", f"s3://{bucket}", server.options(), metadata_ttl_s=3600)
+                filesystem = cache.filesystem()
+
+                def run(path: str, fs: Any) -> float:
+                    epoch(path, fs, written.rows)
+                    return float(written.total_bytes)
+
+                # The first Ray Data run of a process pays for starting up: not measured.
+                epoch(written.paths[0], s3, written.rows // FILES)
+
+                def warm_up() -> None:
+                    if not cache.check("/lake/data").complete:
+                        cache.load("/lake/data").wait(300)
+
+                yield [
+                    Target("local files", lambda: run(f"{directory}/data", local)),
+                    Target("S3 directly", lambda: run(f"{bucket}/data", s3)),
+                    Target("raycache cold", lambda: run("/lake/data", filesystem), lambda: _empty(cache)),
+                    Target("raycache warm", lambda: run("/lake/data", filesystem), warm_up),
+                ]
+            finally:
+                raycache.stop()
+
+
+def _empty(cache: raycache.Cache) -> None:
+    cache.free("/lake/data")
+
+
+def measure(total_bytes: int, rounds: int) -> list[Target]:
+    """Run the workload; stock V2 once, beside."""
+    with targets(total_bytes) as found:
+        interleave(found, rounds)
+        context = ray.data.DataContext.get_current()
+        context.use_datasource_v2 = True
+        stock = Target("local files, stock V2", found[0].run)
+        interleave([stock], 1)
+        context.use_datasource_v2 = False
+        return [*found, stock]
