@@ -1,0 +1,232 @@
+"""An in-memory stand-in for a running cache, for the tests of the command line: a small lake, blocks of 4 bytes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raycache.cli.session import Session
+from raycache.client.results import (
+    CheckResult,
+    Entry,
+    Failure,
+    FileLocation,
+    FreeResult,
+    Held,
+    Missing,
+    MountEntry,
+    NodeStats,
+    Progress,
+    Setting,
+    Stats,
+    Status,
+    Usage,
+    WorkerStatus,
+)
+from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
+
+BLOCK_BYTES = 4
+NODE = "a1" * 28
+MTIME = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
+
+
+def blocks_of(size_bytes: int) -> int:
+    return -(-size_bytes // BLOCK_BYTES)
+
+
+class FakeJob:
+    """A load that ends at its third look, or stays unfinished until `stop`."""
+
+    def __init__(self, cache: FakeCache, paths: list[str]) -> None:
+        self.id = "load-1"
+        self.looks = 0
+        self._cache = cache
+        self._paths = paths
+
+    def progress(self) -> Progress:
+        self.looks += 1
+        if self._cache.on_look:
+            self._cache.on_look(self.looks)
+        sizes = {path: self._cache.files[path] for path in self._paths}
+        bad = {path: reason for path, reason in self._cache.broken.items() if path in sizes}
+        finished = self.looks >= 3
+        good = [path for path in sizes if path not in bad] if finished else []
+        if finished:
+            self._cache.cached.update(good)
+        total, done = sum(sizes.values()), sum(sizes[path] for path in good)
+        failed = len(bad) if finished else 0
+        return Progress(
+            state="RUNNING" if not finished else "FAILED" if bad else "SUCCEEDED",
+            files_total=len(sizes),
+            files_done=len(good),
+            files_failed=failed,
+            blocks_total=sum(map(blocks_of, sizes.values())),
+            blocks_done=sum(blocks_of(sizes[path]) for path in good),
+            blocks_failed=0,
+            bytes_total=total,
+            bytes_done=done,
+            bytes_failed=total - done if finished else 0,
+            bytes_already=0,
+            elapsed_s=2.0,
+            rate_bytes_s=done / 2,
+            eta_s=None,
+            failures=tuple(Failure(path, reason) for path, reason in bad.items()) if finished else (),
+        )
+
+    def wait(self, timeout_s: float | None = None) -> Progress:
+        del timeout_s
+        while not (progress := self.progress()).finished:
+            pass
+        return progress
+
+
+class FakeCache:
+    """What the verbs call of `raycache.client.cache.Cache`, over a dict of sizes."""
+
+    def __init__(self, files: Mapping[str, int] | None = None) -> None:
+        self.files: dict[str, int] = dict(files or {"/lake/a": 10, "/lake/b/c": 2048})
+        self.cached: set[str] = set()
+        #: Path -> why it cannot be loaded.
+        self.broken: dict[str, str] = {}
+        self.mounted: dict[str, MountEntry] = {}
+        #: The options of each mount as they arrived, by path.
+        self.options: dict[str, dict[str, Any]] = {}
+        self.on_look: Callable[[int], None] | None = None
+        self.fail_with: BaseException | None = None
+
+    def mount(self, path: str, uri: str, options: Any, metadata_ttl_s: float | None, readonly: bool) -> None:
+        self._raise()
+        if not path.startswith("/"):
+            raise InvalidRequestError(f"path {path!r} is not absolute; write it like /lake")
+        self.options[path] = options
+        shown = {key: value if key == "endpoint_url" else "***" for key, value in options.items()}
+        self.mounted[path] = MountEntry(path, uri, readonly, 60.0 if metadata_ttl_s is None else metadata_ttl_s, shown)
+
+    def unmount(self, path: str, force: bool = False) -> None:
+        if path not in self.mounted:
+            raise NotFoundError(f"nothing is mounted at {path}; see `raycache mounts`")
+        if path == "/busy" and not force:
+            raise ConflictError("a load of /busy is running; stop it, or unmount with force")
+        del self.mounted[path]
+
+    def mounts(self) -> list[MountEntry]:
+        return [self.mounted[path] for path in sorted(self.mounted)]
+
+    def ls(self, path: str, detail: bool = False, recursive: bool = False) -> list[Entry]:
+        self._raise()
+        assert detail
+        if path in self.files:
+            return [self.stat(path)]
+        base = path.rstrip("/") + "/"
+        below = [name for name in sorted(self.files) if name.startswith(base)]
+        if not below:
+            raise NotFoundError(f"no such file or directory: {path}")
+        if not recursive:
+            below = sorted({base + name.removeprefix(base).split("/")[0] for name in below})
+        return [self.stat(name) for name in below]
+
+    def stat(self, path: str) -> Entry:
+        self._raise()
+        name, uri = path.rpartition("/")[2], f"s3://bucket{path}"
+        if path in self.files:
+            return Entry(path, name, "file", self.files[path], MTIME, '"e1"', uri)
+        return Entry(path, name, "directory", 0, None, "", uri)
+
+    def du(self, path: str) -> Usage:
+        result = self.check([path])
+        return Usage(path, result.files, result.bytes_total, result.bytes_cached)
+
+    def locate(self, paths: list[str]) -> list[FileLocation]:
+        return [
+            FileLocation(
+                name,
+                self.files[name],
+                blocks_of(self.files[name]),
+                {NODE: Held(blocks_of(self.files[name]), self.files[name])} if name in self.cached else {},
+            )
+            for name in self._expand(paths)
+        ]
+
+    def load(self, paths: list[str], replicas: int = 1) -> FakeJob:
+        self._raise()
+        assert replicas >= 1
+        return FakeJob(self, self._expand(paths))
+
+    def check(self, paths: list[str]) -> CheckResult:
+        names = self._expand(paths)
+        held = [name for name in names if name in self.cached]
+        return CheckResult(
+            files=len(names),
+            files_complete=len(held),
+            blocks=sum(blocks_of(self.files[name]) for name in names),
+            blocks_cached=sum(blocks_of(self.files[name]) for name in held),
+            bytes_total=sum(self.files[name] for name in names),
+            bytes_cached=sum(self.files[name] for name in held),
+            missing_files=tuple(
+                Missing(name, blocks_of(self.files[name]), self.files[name]) for name in names if name not in held
+            ),
+        )
+
+    def free(self, paths: list[str], force: bool = False) -> FreeResult:
+        del force
+        names = [name for name in self._expand(paths) if name in self.cached]
+        self.cached.difference_update(names)
+        return FreeResult(sum(blocks_of(self.files[name]) for name in names), sum(self.files[name] for name in names))
+
+    def stats(self) -> Stats:
+        node = NodeStats(hits=3, misses=1, bytes_memory=3 << 20, bytes_ufs=1 << 20, bytes_local=4 << 20)
+        return Stats(node, {NODE: node})
+
+    def status(self) -> Status:
+        worker = WorkerStatus(NODE, 7, "LIVE", 1 << 20, 1 << 30, 0, 10 << 30, 0.25)
+        return Status("alive", 3700.0, len(self.mounted), len(self.files), (worker,))
+
+    def settings(self) -> list[Setting]:
+        return [
+            Setting("memory", "30%", "argument"),
+            Setting("block_size_bytes", 8 << 20, "environment RAYCACHE_BLOCK_SIZE_BYTES"),
+            Setting("lease_s", 30.0, "default"),
+            Setting("journal", "", "default"),
+        ]
+
+    def _expand(self, paths: list[str]) -> list[str]:
+        self._raise()
+        names = [name for path in paths for name in sorted(self.files) if name == path or name.startswith(path + "/")]
+        if not names:
+            raise NotFoundError(f"no such file or directory: {paths[0]}")
+        return names
+
+    def _raise(self) -> None:
+        if self.fail_with is not None:
+            raise self.fail_with
+
+
+class FakeBackend:
+    """A Ray cluster in which a cache runs, or does not."""
+
+    def __init__(self, cache: FakeCache | None = None) -> None:
+        self.cache = cache
+        self.address: str | None = None
+        self.settings: dict[str, Any] = {}
+
+    def connect(self, address: str | None) -> Any:
+        self.address = address
+        if self.cache is None:
+            raise NotFoundError("no cache runs in this Ray cluster; run `raycache start`")
+        return self.cache
+
+    def start(self, address: str | None, settings: Mapping[str, Any]) -> Any:
+        self.settings = dict(settings)
+        self.cache = self.cache or FakeCache()
+        return self.connect(address)
+
+    def stop(self, address: str | None) -> bool:
+        self.address = address
+        running, self.cache = self.cache is not None, None
+        return running
+
+
+def session_of(cache: FakeCache | None = None) -> Session:
+    """A session on a running fake cache that never sleeps."""
+    return Session(FakeBackend(cache or FakeCache()), sleep=lambda _: None)
