@@ -11,6 +11,21 @@ if TYPE_CHECKING:
     from raycache.client.cache import Cache
     from raycache.client.connect import connect
     from raycache.client.jobs import Job
+    from raycache.client.readers import (
+        read_audio,
+        read_avro,
+        read_binary_files,
+        read_csv,
+        read_datasource,
+        read_images,
+        read_json,
+        read_numpy,
+        read_parquet,
+        read_text,
+        read_tfrecords,
+        read_videos,
+        read_webdataset,
+    )
     from raycache.cluster import start, stop
     from raycache.errors import (
         AlreadyExistsError,
@@ -35,6 +50,24 @@ _HOMES = {
     "Cache": "raycache.client.cache",
     "Job": "raycache.client.jobs",
     "Settings": "raycache.settings",
+    **dict.fromkeys(
+        (
+            "read_audio",
+            "read_avro",
+            "read_binary_files",
+            "read_csv",
+            "read_datasource",
+            "read_images",
+            "read_json",
+            "read_numpy",
+            "read_parquet",
+            "read_text",
+            "read_tfrecords",
+            "read_videos",
+            "read_webdataset",
+        ),
+        "raycache.client.readers",
+    ),
     **dict.fromkeys(
         (
             "RaycacheError",
@@ -65,6 +98,19 @@ __all__ = [
     "Settings",
     "UnavailableError",
     "connect",
+    "read_audio",
+    "read_avro",
+    "read_binary_files",
+    "read_csv",
+    "read_datasource",
+    "read_images",
+    "read_json",
+    "read_numpy",
+    "read_parquet",
+    "read_text",
+    "read_tfrecords",
+    "read_videos",
+    "read_webdataset",
     "start",
     "stop",
 ]

@@ -344,7 +344,7 @@ class Cache:
         return [PathInfo(path, file.size_bytes) for path, file in expand(self._locator, paths)]
 
     def place(self, paths: Sequence[str]) -> list[tuple[str, ...]]:
-        """Per file the nodes that hold its first bytes, else the node that will; best first.
+        """Per file the nodes that hold most of it, or when nobody holds any the node that will; best first.
 
         Args:
             paths: shape (F,), of files.
@@ -363,10 +363,26 @@ class Cache:
         live = {worker.worker for worker in workers}
         placed: list[tuple[str, ...]] = []
         for meta, owner in zip(metas, owners, strict=True):
-            ranked = sorted((holder for holder in meta.holders if holder[0] in live), key=lambda h: -h[1].bit_count())
-            nodes = dict.fromkeys([worker for worker, _ in ranked] + [workers[owner].worker])
-            placed.append(tuple(nodes) if meta.kind is FileKind.FILE else ())
+            counts = {worker: mask.bit_count() for worker, mask in meta.holders if worker in live and mask}
+            most = max(counts.values(), default=0)
+            nodes = tuple(worker for worker, count in counts.items() if count == most) or (workers[owner].worker,)
+            placed.append(nodes if meta.kind is FileKind.FILE else ())
         return placed
+
+    def near(self, paths: str | Sequence[str]) -> dict[str, Any]:
+        """Ray options that send a task or an actor, softly, to the node that holds most of these bytes.
+
+        `task.options(**cache.near(paths)).remote(...)`; see `client/tasks.py`.
+        """
+        from raycache.client.tasks import near
+
+        return near(self, paths)
+
+    def near_many(self, path_lists: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
+        """Ray options for many tasks at once: balanced, and tasks that share files share a node."""
+        from raycache.client.tasks import near_many
+
+        return near_many(self, path_lists)
 
     def locate_bytes(self, paths: Sequence[str]) -> list[dict[str, int]]:
         """Per path the bytes each node holds of it, directories summed up, from hints: for scheduling, not for proof."""
