@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from raycache.ufs.open import open_storage
 
 from raycache import paths as names
 from raycache.client import admin, residency
@@ -41,6 +40,7 @@ from raycache.messages import FileColumns, FreeReply, Hello, LoadRequest, Select
 from raycache.ranges import clip
 from raycache.settings import Settings
 from raycache.types import FileKind, FileVersion
+from raycache.ufs.open import open_storage
 
 if TYPE_CHECKING:
     import pyarrow.fs
