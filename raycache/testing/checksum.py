@@ -62,6 +62,12 @@ def rows_checksum(table: pa.Table) -> RowsChecksum:
         return RowsChecksum(table.num_rows, int(total.sum(dtype=np.uint64)))
 
 
+def checksum_batch(table: pa.Table) -> pa.Table:
+    """For `map_batches(..., batch_format="pyarrow")`: one row, (rows int64, value uint64), in place of a batch."""
+    checksum = rows_checksum(table)
+    return pa.table({"rows": pa.array([checksum.rows], pa.int64()), "value": pa.array([checksum.value], pa.uint64())})
+
+
 def _bits(array: pa.Array, name: str) -> npt.NDArray[np.uint64]:
     """Shape (len(array),): a value's bits, widened to 64; the same for a value in any encoding of its type."""
     if _is_text(array.type):
