@@ -1,1 +1,1 @@
-"""The master: one actor that knows mounts, files, block locations, members and jobs."""
+"""The master: the namespace, who is alive, where blocks are. Everything but `actor.py` works without Ray."""

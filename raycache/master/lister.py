@@ -1,0 +1,193 @@
+"""Asks the lake: looks keys up, and lists prefixes, many at once.
+
+Theory of operation. `fetch` is called from some thread and runs its pieces in the lister's own bounded pool; pieces
+never wait for pieces, so the pool cannot lock up. A store pages its listings one after the other, at most 1,000 keys
+each, so a large prefix is cut into key ranges that are paged side by side:
+
+1. One flat page. Most prefixes end there.
+2. Else the child directories are listed, one level, and a second and third level while there are too few: these are
+   where keys are, so they make good borders.
+3. The borders are thinned out to a few ranges for each thread. Range i holds the keys behind border i up to and with
+   border i+1; it starts with `start_after`, and ends at the first key beyond. The ranges partition all keys, whatever
+   the borders are: a listing is complete even when directories come and go meanwhile.
+
+Stores with real directories (disks, HDFS) walk them as fast as they can be read anyway: they are paged in one go.
+Pages become packed entries at once, since descriptions as objects would take five times the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from raycache.errors import NotFoundError, RaycacheError, UnavailableError
+from raycache.master.entries import pack
+from raycache.master.needs import HeadNeed, ListNeed, Need, NeedResult
+from raycache.messages import MountInfo
+from raycache.ufs.base import ListPage, UnderStorage
+
+T = TypeVar("T")
+
+#: Ranges a thread gets of one listing: some are larger than others.
+_RANGES_PER_THREAD = 4
+_BORDER_LEVELS_MAX = 3
+#: Pages spent on the borders of one directory.
+_BORDER_PAGES_MAX = 4
+
+
+class Lister:
+    """Executes needs.
+
+    Args:
+        storage_of: opens the store of a mount; may raise RaycacheError.
+        inflight_max: requests to the lake at a time.
+    """
+
+    def __init__(self, storage_of: Callable[[MountInfo], UnderStorage], inflight_max: int) -> None:
+        self._storage_of = storage_of
+        self._inflight_max = inflight_max
+        self._pool = ThreadPoolExecutor(inflight_max, thread_name_prefix="raycache-list")
+
+    def fetch(self, needs: Sequence[Need]) -> dict[Need, NeedResult]:
+        """Answer needs, side by side. Blocks; never raises: an error is a need's result.
+
+        Bounded by the storages' own timeouts.
+        """
+        simple: dict[Need, Future[NeedResult]] = {}
+        for need in needs:
+            if isinstance(need, HeadNeed):
+                simple[need] = self._pool.submit(_guarded, self._head, need)
+            elif not need.recursive:
+                simple[need] = self._pool.submit(_guarded, self._list_level, need)
+        results = {
+            need: _guarded(self._list_tree, need) for need in needs if isinstance(need, ListNeed) and need.recursive
+        }
+        return results | {need: future.result() for need, future in simple.items()}
+
+    def close(self) -> None:
+        """Start nothing new; what is on the way ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _head(self, need: HeadNeed) -> NeedResult:
+        storage = self._storage_of(need.mount)
+        if need.key == "":
+            storage.list("", limit=1)  # raises when the store or the bucket is missing; an empty one is a directory
+            return NeedResult(is_directory=True)
+        try:
+            return NeedResult(head=pack(storage.head(need.key)))
+        except NotFoundError:
+            page = storage.list(need.key + "/", limit=1)
+            return NeedResult(is_directory=bool(page.objects or page.prefixes))
+
+    def _list_level(self, need: ListNeed) -> NeedResult:
+        storage = self._storage_of(need.mount)
+        found: dict[str, bytes] = {}
+        directories: list[str] = []
+        token = None
+        while True:
+            page = storage.list(need.prefix, delimiter=True, token=token)
+            _collect(page, found)
+            directories.extend(page.prefixes)
+            token = page.next_token
+            if token is None:
+                return self._listed(storage, need, found, directories)
+
+    def _list_tree(self, need: ListNeed) -> NeedResult:
+        storage = self._storage_of(need.mount)
+        found: dict[str, bytes] = {}
+        page = self._pool.submit(storage.list, need.prefix).result()
+        _collect(page, found)
+        if page.next_token is not None:
+            borders = [] if storage.has_directories else self._borders(storage, need.prefix)
+            if not borders:
+                rest = self._pool.submit(_list_range, storage, need.prefix, "", None, page.next_token)
+                found.update(rest.result())
+            else:
+                found = self._list_ranges(storage, need.prefix, borders)
+        return self._listed(storage, need, found, [])
+
+    def _listed(
+        self, storage: UnderStorage, need: ListNeed, found: dict[str, bytes], directories: list[str]
+    ) -> NeedResult:
+        if found or directories or not need.prefix:
+            return NeedResult(is_directory=True, found=found, directories=directories)
+        try:
+            return NeedResult(head=pack(storage.head(need.prefix.removesuffix("/"))))
+        except NotFoundError:
+            return NeedResult()
+
+    def _list_ranges(self, storage: UnderStorage, prefix: str, borders: list[str]) -> dict[str, bytes]:
+        starts = ["", *borders]
+        ends: list[str | None] = [*borders, None]
+        parts = [
+            self._pool.submit(_list_range, storage, prefix, start, end, None)
+            for start, end in zip(starts, ends, strict=True)
+        ]
+        found: dict[str, bytes] = {}
+        try:
+            for part in parts:
+                found.update(part.result())
+        except RaycacheError:
+            for part in parts:
+                part.cancel()
+            raise
+        return found
+
+    def _borders(self, storage: UnderStorage, prefix: str) -> list[str]:
+        """Sorted keys that cut a prefix into ranges; few or none when it has no directories."""
+        wanted = self._inflight_max * _RANGES_PER_THREAD
+        found: list[str] = []
+        level = [prefix]
+        for _ in range(_BORDER_LEVELS_MAX):
+            parts = [self._pool.submit(_directories, storage, directory) for directory in level]
+            level = [directory for part in parts for directory in part.result()]
+            found.extend(level)
+            if not level or len(found) >= wanted:
+                break
+        # Without the slash a border lies before everything in its directory, the marker included.
+        borders = sorted({directory[:-1] for directory in found} - {"", prefix})
+        step = -(-len(borders) // wanted) if borders else 1
+        return borders[::step]
+
+
+def _guarded(work: Callable[[T], NeedResult], need: T) -> NeedResult:
+    try:
+        return work(need)
+    except RaycacheError as error:
+        return NeedResult(error=error)
+    except Exception as error:  # a defect of a store's driver must not leave those waiting who asked
+        return NeedResult(error=UnavailableError(f"the lake could not be asked: {type(error).__name__}"))
+
+
+def _directories(storage: UnderStorage, prefix: str) -> list[str]:
+    """The first child directories of a prefix: some pages of them."""
+    found: list[str] = []
+    token = None
+    for _ in range(_BORDER_PAGES_MAX):
+        page = storage.list(prefix, delimiter=True, token=token)
+        found.extend(page.prefixes)
+        token = page.next_token
+        if token is None:
+            break
+    return found
+
+
+def _list_range(
+    storage: UnderStorage, prefix: str, start_after: str, end: str | None, token: str | None
+) -> dict[str, bytes]:
+    """All keys behind `start_after` (or from `token` on) up to and with `end`; None is the end of the prefix."""
+    found: dict[str, bytes] = {}
+    while True:
+        page = storage.list(prefix, start_after=start_after, token=token)
+        _collect(page, found, end)
+        token = page.next_token
+        if token is None or (end is not None and page.objects and page.objects[-1].key > end):
+            return found
+
+
+def _collect(page: ListPage, found: dict[str, bytes], end: str | None = None) -> None:
+    for info in page.objects:
+        if end is not None and info.key > end:
+            return
+        found[info.key] = pack(info)

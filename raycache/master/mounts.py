@@ -1,0 +1,223 @@
+"""Mounts: from namespace paths to URIs, and back.
+
+Theory of operation. There are two kinds. An explicit mount binds a UFS URI to a path of the namespace; mounts may be
+nested (`/lake` and `/lake/sub`), the longest one above a path rules. A self-mount is a UFS authority (`s3://bucket`)
+that a client named in a URI; its path is the URI itself. A URI takes the options of the longest mounted URI above it,
+an explicit mount going before a self-mount. Directories above mounts (`/a` of a mount `/a/b`) exist, too.
+
+Look-ups walk up the parents of a path, so they cost its depth, however many mounts there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+from raycache import paths
+from raycache.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
+from raycache.messages import MountInfo, MountTable
+
+MOUNTS_MAX = 10_000
+HIDDEN = "***"
+#: Options that may be shown. Everything else may be a secret, whatever its name.
+_SHOWN_OPTIONS = frozenset(
+    {
+        "endpoint_url", "endpoint", "endpoint_override", "aws_endpoint_url", "region", "region_name", "aws_region",
+        "path_style", "anonymous", "anon", "profile", "profile_name", "aws_profile", "allow_http", "verify_tls",
+        "ca_file", "connect_timeout_s", "request_timeout_s", "retries_max",
+    }
+)  # fmt: skip
+
+
+class RedactedMount(NamedTuple):
+    """A mount as it may be shown."""
+
+    path: str
+    uri: str
+    readonly: bool
+    metadata_ttl_s: float
+    #: Values that may be secret are "***".
+    options: dict[str, Any]
+
+
+class Mounts:
+    """All mounts of a cache.
+
+    Args:
+        first_version: of the mount table; it grows by one with every change.
+    """
+
+    def __init__(self, first_version: int = 0) -> None:
+        self._version = first_version
+        self._by_path: dict[str, MountInfo] = {}
+        self._by_uri: dict[str, MountInfo] = {}
+        self._table = MountTable(first_version, ())
+
+    def mount(self, mount: MountInfo) -> MountInfo:
+        """Add an explicit mount.
+
+        Returns:
+            It with path and URI normalised.
+
+        Raises:
+            AlreadyExistsError: something is mounted there.
+            InvalidRequestError: a bad path or URI, or too many mounts.
+        """
+        path, uri = paths.normalise(mount.path), paths.normalise(mount.uri)
+        if not path.startswith("/"):
+            raise InvalidRequestError(f"cannot mount at {path}; give a path such as /lake")
+        if uri.startswith("/"):
+            raise InvalidRequestError(f"cannot mount {uri}; give a URI such as s3://bucket/prefix or file:///data")
+        if mount.metadata_ttl_s < 0:
+            raise InvalidRequestError(f"metadata_ttl_s {mount.metadata_ttl_s} is negative; give 0 or more")
+        if path in self._by_path:
+            raise AlreadyExistsError(
+                f"{self._by_path[path].uri} is mounted at {path} already; unmount it first, or choose another path",
+                path=path,
+            )
+        return self._add(mount._replace(path=path, uri=uri, options=dict(mount.options)))
+
+    def auto_mount(self, root_uri: str, options: dict[str, Any], metadata_ttl_s: float) -> MountInfo | None:
+        """Let a UFS authority mount itself, read-only. The first one's options stay.
+
+        Args:
+            root_uri: `s3://bucket`.
+
+        Returns:
+            The new mount, or None when it is there already.
+
+        Raises:
+            InvalidRequestError: not the root of a URI, or too many mounts.
+        """
+        root_uri = paths.normalise(root_uri)
+        if root_uri in self._by_path:
+            return None
+        if paths.split_uri(root_uri)[1]:
+            raise InvalidRequestError(f"{root_uri} is not the root of a store; give {paths.split_uri(root_uri)[0]}")
+        return self._add(MountInfo(root_uri, root_uri, dict(options), metadata_ttl_s, readonly=True))
+
+    def unmount(self, path: str) -> MountInfo:
+        """Take a mount away, explicit or not.
+
+        Raises:
+            NotFoundError: nothing is mounted there.
+        """
+        mount = self.at(path)
+        del self._by_path[mount.path]
+        self._changed()
+        return mount
+
+    def at(self, path: str) -> MountInfo:
+        """The mount at exactly this path.
+
+        Raises:
+            NotFoundError: nothing is mounted there.
+        """
+        path = paths.normalise(path)
+        if path not in self._by_path:
+            raise NotFoundError(f"nothing is mounted at {path}; see `raycache mounts`", path=path)
+        return self._by_path[path]
+
+    def table(self) -> MountTable:
+        """All mounts, explicit ones first, sorted by path."""
+        return self._table
+
+    def resolve(self, path: str) -> tuple[MountInfo, str]:
+        """The mount that answers for a normalised path, and the URI it stands for.
+
+        Raises:
+            NotFoundError: no mount is above it.
+        """
+        if path.startswith("/"):
+            for above in _self_and_parents(path):
+                mount = self._by_path.get(above)
+                if mount is not None:
+                    return mount, mount.uri + path[len(above.rstrip("/")) :].rstrip("/")
+        else:
+            for above in _self_and_parents(path):
+                mount = self._by_uri.get(above)
+                if mount is not None:
+                    return mount, path
+        raise NotFoundError(
+            f"{path} is under no mount; see `raycache mounts`, or give a URI such as s3://bucket/key", path=path
+        )
+
+    def path_of(self, uri: str) -> str:
+        """The namespace path a URI has, by the longest explicit mount above it; the URI itself without one."""
+        for above in _self_and_parents(uri):
+            mount = self._by_uri.get(above)
+            if mount is not None and mount.path.startswith("/"):
+                rest = uri[len(mount.uri) :]
+                return mount.path.rstrip("/") + rest or "/"
+        return uri
+
+    def names_below(self, path: str) -> list[str]:
+        """Sorted first parts of the mounts below a namespace path: directories, whatever the lake says."""
+        base = path.rstrip("/") + "/"
+        below = [mounted[len(base) :] for mounted in self._by_path if mounted.startswith(base) and mounted != base]
+        return sorted({name.partition("/")[0] for name in below})
+
+    def nested_in(self, path: str) -> list[str]:
+        """Sorted paths of the mounts below a namespace path, each relative to it."""
+        base = path.rstrip("/") + "/"
+        return sorted(mounted[len(base) :] for mounted in self._by_path if mounted.startswith(base) and mounted != base)
+
+    def redacted(self) -> list[RedactedMount]:
+        """All mounts as they may be shown; see `_SHOWN_OPTIONS`."""
+        return [
+            RedactedMount(
+                mount.path,
+                _without_user(mount.uri),
+                mount.readonly,
+                mount.metadata_ttl_s,
+                {name: _shown(name, value) for name, value in sorted(mount.options.items())},
+            )
+            for mount in self._table.mounts
+        ]
+
+    def _add(self, mount: MountInfo) -> MountInfo:
+        if len(self._by_path) >= MOUNTS_MAX:
+            raise InvalidRequestError(f"{MOUNTS_MAX} mounts are the most; unmount something")
+        self._by_path[mount.path] = mount
+        self._changed()
+        return mount
+
+    def _changed(self) -> None:
+        self._version += 1
+        # "/" sorts before letters: explicit mounts come first, and win over self-mounts of the same URI.
+        ordered = sorted(self._by_path.values(), key=lambda mount: (not mount.path.startswith("/"), mount.path))
+        self._table = MountTable(self._version, tuple(ordered))
+        self._by_uri = {mount.uri: mount for mount in reversed(ordered)}
+
+
+def _self_and_parents(path: str) -> Iterator[str]:
+    """A path, then what is above it, up to "/" or the root of the URI."""
+    start = path.find("://")
+    floor = start + 3 if start > 0 else 0
+    yield path
+    end = path.rfind("/", floor)
+    while end > 0:
+        yield path[:end]
+        end = path.rfind("/", floor, end)
+    if end == 0 and path != "/":
+        yield "/"
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name not in _SHOWN_OPTIONS or isinstance(value, (dict, list, tuple)):
+        return HIDDEN
+    return _without_user(value) if isinstance(value, str) else value
+
+
+def _without_user(url: str) -> str:
+    """A URL without what may be secret in it: the password of a URI, the whole user and query of an endpoint."""
+    if "://" not in url:
+        return url if "@" not in url else HIDDEN
+    if url.startswith(("http://", "https://")):
+        parts = urlsplit(url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    root_uri, key = paths.split_uri(url)
+    scheme, _, authority = root_uri.partition("://")
+    user, at, host = authority.rpartition("@")
+    return paths.join(f"{scheme}://{user.partition(':')[0]}{at}{host}", key)

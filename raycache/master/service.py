@@ -1,0 +1,346 @@
+"""The master's decisions: the namespace, the workers, and the news each of them must hear. No Ray, no I/O, no clock.
+
+Theory of operation. Every method is an event that takes the time and returns effects: journal records to write, needs
+to ask the lake, workers to start. One thread calls it, so nothing is locked. Mutations that a client may repeat (Ray
+may run a call twice) carry a request id; a repeated one has no second effect, and returns the same records, so that a
+record whose writing failed is written by the repetition.
+
+What a restart must keep is in the journal: mounts, and the numbers that must grow for ever. Locations, counters and
+membership are soft: the workers say them again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
+
+from raycache.errors import InvalidRequestError, RaycacheError
+from raycache.master.catalog import Catalog
+from raycache.master.figures import Figures
+from raycache.master.locations import Locations
+from raycache.master.membership import AdoptWorker, Effect, ForgetWorker, Membership, StartWorker
+from raycache.master.mounts import Mounts, RedactedMount
+from raycache.master.needs import HeadNeed, ListNeed, Need, NeedResult
+from raycache.messages import (
+    Heartbeat,
+    HeartbeatReply,
+    ListReply,
+    ListRequest,
+    MountInfo,
+    MountTable,
+    NodeFigures,
+    ReadCounters,
+    ResolveReply,
+    ResolveRequest,
+    StatusReply,
+)
+from raycache.settings import Settings
+from raycache.types import MembershipView, VersionId, WorkerId
+
+__all__ = [
+    "AdoptWorker", "ForgetWorker", "HeadNeed", "ListNeed", "MasterService", "Need", "NeedResult", "StartWorker",
+]  # fmt: skip
+
+# The method `list` hides the type of that name inside the class.
+Records: TypeAlias = list[dict[str, Any]]
+Versions: TypeAlias = list[VersionId]
+Effects: TypeAlias = list[Effect]
+AllFigures: TypeAlias = list[NodeFigures]
+
+REQUESTS_REMEMBERED_MAX = 1_000
+#: Invalidated versions kept for workers that have not heard of them; beyond, old blocks stay until they are evicted.
+INVALIDATED_KEPT_MAX = 200_000
+INVALIDATED_PER_REPLY_MAX = 10_000
+#: A restarted master's numbers are beyond what an earlier one can have given out, even if the clock went back.
+_NUMBERS_PER_START = 1_000_000
+
+
+@dataclasses.dataclass(slots=True)
+class _Reporting:
+    """How far the master has heard one worker incarnation, and it the master."""
+
+    epoch: int
+    sequence: int = 0
+    want_full: bool = True
+    #: Position in the log of invalidated versions.
+    heard: int = 0
+
+
+class MasterService:
+    """The master of one cache.
+
+    Args:
+        settings: of the cache.
+        start_ns: the time of this start, in nanoseconds; numbers that must grow over restarts start there.
+    """
+
+    def __init__(self, settings: Settings, *, start_ns: int | None = None) -> None:
+        self._settings = settings
+        self._first_number = time.time_ns() if start_ns is None else start_ns
+        self._mounts = Mounts(self._first_number)
+        self._locations = Locations()
+        self._catalog = Catalog(self._mounts, self._locations.holders)
+        self._membership = Membership(self._first_number, settings.heartbeat_timeout_s)
+        self._figures = Figures()
+        self._requests: OrderedDict[str, Records] = OrderedDict()
+        self._reporting: dict[WorkerId, _Reporting] = {}
+        self._invalidated: deque[VersionId] = deque()
+        #: Position in the log of the first one kept.
+        self._invalidated_start = 0
+        self._cache_id = ""
+
+    # --- journal ------------------------------------------------------------------------------------------------------
+
+    def replay(self, records: Records) -> None:
+        """Take over what earlier masters wrote; to be called once, first. Records it does not know are passed over."""
+        starts = [record for record in records if record.get("op") == "start"]
+        numbers = [int(record.get("start_ns") or record.get("version") or 0) for record in records]
+        # The last start is this one's own.
+        self._first_number = max([self._first_number, *(number + _NUMBERS_PER_START for number in numbers)])
+        self._cache_id = str(starts[-1].get("cache_id", "")) if starts else ""
+        restarted = sum(record.get("cache_id", "") == self._cache_id for record in starts) > 1
+        self._membership = Membership(self._first_number, self._settings.heartbeat_timeout_s, restarted=restarted)
+        self._mounts = Mounts(self._first_number)
+        self._catalog = Catalog(self._mounts, self._locations.holders)
+        for record in records:
+            if record.get("request_id", "") in self._requests:
+                continue  # a repeated request: it had no second effect then either
+            try:
+                match record.get("op"):
+                    case "mount":
+                        self._mounts.mount(_mount_of(record))
+                    case "auto_mount":
+                        mount = _mount_of(record)
+                        self._mounts.auto_mount(mount.uri, mount.options, mount.metadata_ttl_s)
+                    case "unmount":
+                        self._mounts.unmount(record["path"])
+            except RaycacheError:
+                continue
+            if record.get("request_id"):
+                self._remember(record["request_id"], [dict(record)])
+
+    def snapshot(self) -> Records:
+        """Records that replay to the present state: for compaction."""
+        start = {"op": "start", "start_ns": self._first_number, "cache_id": self._cache_id}
+        return [start, *(self._mount_record(mount) for mount in self._mounts.table().mounts)]
+
+    # --- mounts -------------------------------------------------------------------------------------------------------
+
+    def mount(self, request_id: str, mount: MountInfo, now_s: float) -> Records:  # noqa: ARG002
+        """Mount something; returns the journal records.
+
+        Raises:
+            AlreadyExistsError, InvalidRequestError: see `Mounts.mount`.
+        """
+        if request_id in self._requests:
+            return self._requests[request_id]
+        try:
+            json.dumps(mount.options)
+        except (TypeError, ValueError) as error:
+            raise InvalidRequestError("mount options must be texts, numbers, lists or dicts of these") from error
+        record = self._mount_record(self._mounts.mount(mount)) | {"request_id": request_id}
+        return self._remember(request_id, [record])
+
+    def auto_mount(self, root_uri: str, options: dict[str, Any], now_s: float) -> Records:  # noqa: ARG002
+        """Let a UFS authority mount itself; nothing to do when it has. Returns the journal records.
+
+        Raises:
+            InvalidRequestError: not the root of a URI.
+        """
+        mount = self._mounts.auto_mount(root_uri, options, self._settings.metadata_ttl_s)
+        return [] if mount is None else [self._mount_record(mount)]
+
+    def unmount(self, request_id: str, path: str, now_s: float) -> Records:  # noqa: ARG002
+        """Take a mount away; returns the journal records.
+
+        Raises:
+            NotFoundError: nothing is mounted there.
+        """
+        if request_id in self._requests:
+            return self._requests[request_id]
+        mount = self._mounts.unmount(path)
+        record = {
+            "op": "unmount", "path": mount.path, "version": self._mounts.table().version, "request_id": request_id,
+        }  # fmt: skip
+        return self._remember(request_id, [record])
+
+    def mounted_uri(self, path: str) -> str:
+        """What is mounted at a path.
+
+        Raises:
+            NotFoundError: nothing is.
+        """
+        return self._mounts.at(path).uri
+
+    def mount_table(self) -> MountTable:
+        """All mounts, secrets included."""
+        return self._mounts.table()
+
+    def redacted_mounts(self) -> list[RedactedMount]:
+        """All mounts as they may be shown."""
+        return self._mounts.redacted()
+
+    # --- namespace ----------------------------------------------------------------------------------------------------
+
+    def resolve_needs(self, request: ResolveRequest, now_s: float) -> list[Need]:
+        """What to ask the lake before `resolve`."""
+        return self._catalog.resolve_needs(request, now_s)
+
+    def list_needs(self, request: ListRequest, now_s: float) -> list[Need]:
+        """What to ask the lake before `list`."""
+        return self._catalog.list_needs(request, now_s)
+
+    def fetched(self, need: Need, result: NeedResult, now_s: float) -> Versions:  # noqa: ARG002
+        """Take an answer of the lake in; returns the versions it shows to be gone, of which workers will hear."""
+        return self._invalidate(self._catalog.fetched(need, result))
+
+    def resolve(self, request: ResolveRequest, errors: Mapping[Need, RaycacheError], now_s: float) -> ResolveReply:
+        """Answer; `errors` are the needs that failed."""
+        return self._catalog.resolve(request, errors, now_s)._replace(
+            view=self._membership.news(request.view_id), mounts=self._mounts_news(request.mounts_version)
+        )
+
+    def list(self, request: ListRequest, now_s: float, errors: Mapping[Need, RaycacheError] | None = None) -> ListReply:
+        """Answer; `errors` are the needs that failed.
+
+        Raises:
+            NotFoundError, NotADirectoryRequestError, InvalidRequestError, or an error of the lake; see `Catalog.listing`.
+        """
+        return self._catalog.listing(request, errors or {}, now_s)
+
+    def invalidate(self, paths: Sequence[str], now_s: float) -> Versions:  # noqa: ARG002
+        """Somebody wrote these paths, or below them; returns the versions of which workers will hear."""
+        return self._invalidate(self._catalog.invalidate(paths))
+
+    # --- workers ------------------------------------------------------------------------------------------------------
+
+    def nodes_changed(self, nodes: Sequence[WorkerId], now_s: float) -> Effects:
+        """Compare Ray's live nodes with the workers; to be called regularly, also without a change."""
+        effects = self._membership.nodes_changed(nodes, now_s)
+        self._drop_the_absent()
+        return effects
+
+    def register(self, worker: WorkerId, epoch: int, weight_bytes: int, now_s: float) -> bool:
+        """A worker has started; returns whether it is its node's current one."""
+        return self._membership.spoke(worker, epoch, weight_bytes, now_s)
+
+    def lost(self, worker: WorkerId, epoch: int, now_s: float) -> None:
+        """A worker's actor has ended, or could not be started."""
+        self._membership.ended(worker, epoch, now_s)
+        self._drop_the_absent()
+
+    def heartbeat(self, heartbeat: Heartbeat, now_s: float, *, delivered: bool = True) -> HeartbeatReply:
+        """Take in a worker's word.
+
+        Args:
+            heartbeat: the word.
+            now_s: the time.
+            delivered: whether the worker will get the reply; False when the word was fetched from it.
+        """
+        self._figures.heard(
+            heartbeat.worker, heartbeat.epoch, heartbeat.sequence, heartbeat.read_counters, heartbeat.stats
+        )
+        weight_bytes = heartbeat.stats.memory_capacity_bytes + heartbeat.stats.disk_capacity_bytes
+        if not self._membership.spoke(heartbeat.worker, heartbeat.epoch, weight_bytes, now_s):
+            return HeartbeatReply(accepted=False, want_full=False, view=None, mounts=None, invalidated=[])
+        known = self._reporting.get(heartbeat.worker)
+        if known is None or known.epoch != heartbeat.epoch:
+            known = _Reporting(heartbeat.epoch, heard=self._invalidated_start + len(self._invalidated))
+            self._reporting[heartbeat.worker] = known
+        if heartbeat.sequence > known.sequence:
+            if heartbeat.report.full:
+                known.want_full = False
+            elif heartbeat.sequence != known.sequence + 1:
+                known.want_full = True  # something in between was lost
+            known.sequence = heartbeat.sequence
+            self._locations.apply(heartbeat.worker, heartbeat.report)
+        return HeartbeatReply(
+            accepted=True,
+            want_full=known.want_full,
+            view=self._membership.news(heartbeat.view_id),
+            mounts=self._mounts_news(heartbeat.mounts_version),
+            invalidated=self._unheard(known) if delivered else [],
+        )
+
+    def count(self, node: WorkerId, counters: ReadCounters) -> None:
+        """Counters of a reader on a node without a worker."""
+        self._figures.count(node, counters)
+
+    def view(self) -> MembershipView:
+        """The live workers."""
+        return self._membership.view()
+
+    def missing_workers(self) -> tuple[int, int]:
+        """(live nodes without a live worker, live workers); (1, 0) before the nodes were first seen."""
+        return self._membership.missing()
+
+    def stats(self) -> AllFigures:
+        """All nodes that ever had a worker or a reader; counters of lost workers included."""
+        return self._figures.all({worker.worker: worker.epoch for worker in self._membership.view().workers})
+
+    def status(self, uptime_s: float, now_s: float) -> StatusReply:
+        """The cache as the master sees it."""
+        return StatusReply(
+            uptime_s, len(self._mounts.table().mounts), self._catalog.entries_count, self._membership.states(now_s)
+        )
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _mount_record(self, mount: MountInfo) -> dict[str, Any]:
+        return {
+            "op": "mount" if mount.path.startswith("/") else "auto_mount",
+            "path": mount.path,
+            "uri": mount.uri,
+            "options": mount.options,
+            "metadata_ttl_s": mount.metadata_ttl_s,
+            "readonly": mount.readonly,
+            "version": self._mounts.table().version,
+        }
+
+    def _mounts_news(self, version: int) -> MountTable | None:
+        table = self._mounts.table()
+        return None if version == table.version else table
+
+    def _remember(self, request_id: str, records: Records) -> Records:
+        self._requests[request_id] = records
+        while len(self._requests) > REQUESTS_REMEMBERED_MAX:
+            self._requests.popitem(last=False)
+        return self._requests[request_id]
+
+    def _drop_the_absent(self) -> None:
+        """Nobody should be sent to a worker that is not in the view; one that comes back says everything again."""
+        live = {worker.worker: worker.epoch for worker in self._membership.view().workers}
+        for worker in [worker for worker, known in self._reporting.items() if live.get(worker) != known.epoch]:
+            self._locations.drop(worker)
+            del self._reporting[worker]
+
+    def _invalidate(self, versions: Versions) -> Versions:
+        self._invalidated.extend(versions)
+        while len(self._invalidated) > INVALIDATED_KEPT_MAX:
+            self._invalidated.popleft()
+            self._invalidated_start += 1
+        return versions
+
+    def _unheard(self, known: _Reporting) -> Versions:
+        """What a worker has not been told yet, a part at a time; what all have been told is forgotten."""
+        first = max(known.heard, self._invalidated_start)
+        offset = first - self._invalidated_start
+        until = min(len(self._invalidated), offset + INVALIDATED_PER_REPLY_MAX)
+        told = [*islice(self._invalidated, offset, until)]
+        known.heard = self._invalidated_start + until
+        everywhere = min(other.heard for other in self._reporting.values())
+        while self._invalidated_start < everywhere and self._invalidated:
+            self._invalidated.popleft()
+            self._invalidated_start += 1
+        return told
+
+
+def _mount_of(record: Mapping[str, Any]) -> MountInfo:
+    return MountInfo(
+        record["path"], record["uri"], dict(record["options"]), record["metadata_ttl_s"], record["readonly"]
+    )
