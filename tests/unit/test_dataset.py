@@ -63,6 +63,8 @@ def test_checksum_ignores_order_of_rows_and_columns():
     for start in range(0, 1000, 300):
         parts = parts.plus(rows_checksum(shuffled.slice(start, 300)))
     assert rows_checksum(TABLE) == parts
+    chunked = pa.concat_tables([TABLE.slice(0, 7), TABLE.slice(7, 500), TABLE.slice(507)])
+    assert rows_checksum(TABLE) == rows_checksum(chunked)
 
 
 def test_checksum_ignores_the_encoding_of_strings():
