@@ -132,7 +132,8 @@ def stop() -> None:
         return
     handles = [WorkerLauncher("").find(worker.actor_name) for worker in running.view.workers]
     handles = [handle for handle in handles if handle is not None]
-    ray.wait([handle.shutdown.remote() for handle in handles], num_returns=len(handles), timeout=_STOP_TIMEOUT_S)
+    if handles:
+        ray.wait([handle.shutdown.remote() for handle in handles], num_returns=len(handles), timeout=_STOP_TIMEOUT_S)
     for handle in handles:
         ray.kill(handle)
 
@@ -149,10 +150,10 @@ def _running() -> Hello | None:
 def _wait_ready(master: Any) -> None:
     """Wait until every live node has its worker."""
     deadline = time.monotonic() + _START_TIMEOUT_S
-    missing: list[str] = []
+    missing, alive = 1, 0
     while time.monotonic() < deadline:
         try:
-            missing = unwrap(ray.get(master.ready.remote(), timeout=_START_TIMEOUT_S))
+            missing, alive = unwrap(ray.get(master.ready.remote(), timeout=_START_TIMEOUT_S))
         except ray.exceptions.RayActorError as error:
             lines = str(error).strip().splitlines()
             raise UnavailableError(f"the cache master failed to start: {lines[-1] if lines else error}") from error
@@ -161,7 +162,9 @@ def _wait_ready(master: Any) -> None:
         if not missing:
             return
         time.sleep(_POLL_S)
-    raise UnavailableError(f"no worker came up within {_START_TIMEOUT_S:g} s on nodes {missing}; see Ray's logs")
+    if alive:
+        return  # the others are started as soon as their nodes allow; reads work meanwhile
+    raise UnavailableError(f"no worker came up within {_START_TIMEOUT_S:g} s on any of {missing} nodes; see Ray's logs")
 
 
 def _session_directory() -> str:

@@ -17,15 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, Protocol
 
 import ray
-from raycache.master.journal import Journal, open_journal
-from raycache.master.lister import Lister
-from raycache.master.service import ForgetWorker, MasterService, Need, StartWorker
-from raycache.ufs.open import open_storage
 
 from raycache import paths as names
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.master.jobs import Batch, LoadJob
+from raycache.master.journal import Journal, open_journal
+from raycache.master.lister import Lister
+from raycache.master.mounts import RedactedMount
+from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, Need, StartWorker
 from raycache.messages import (
     Hello,
     JobProgress,
@@ -43,6 +43,7 @@ from raycache.messages import (
 from raycache.settings import Settings
 from raycache.types import WorkerId
 from raycache.ufs.base import UnderStorage
+from raycache.ufs.open import open_storage
 
 P = ParamSpec("P")
 
@@ -52,6 +53,8 @@ _WORKER_START_TIMEOUT_S = 60.0
 _JOBS_KEPT_MAX = 100
 _JOBS_RUNNING_MAX = 16
 _JOB_PAUSE_S = 0.05
+#: A longer journal is compacted when the master starts.
+_JOURNAL_RECORDS_MAX = 1_000
 
 
 class Launcher(Protocol):
@@ -90,8 +93,11 @@ class MasterActor:
         self._clock = SystemClock()
         self._started_s = self._clock.now_s()
         self._service = MasterService(self._settings)
-        self._journal: Journal = open_journal(self._settings.journal)
-        self._service.replay(self._journal.replay())
+        self._journal: Journal = open_journal(self._settings.journal, cache_id)
+        records = self._journal.replay()
+        self._service.replay(records)
+        if len(records) > _JOURNAL_RECORDS_MAX:
+            self._journal.compact(self._service.snapshot())
         self._threads = ThreadPoolExecutor(self._settings.listings_inflight_max, thread_name_prefix="raycache-ask")
         self._lister = Lister(self._storage_of, self._settings.listings_inflight_max)
         #: Look-ups on the way; a second asker waits for the first one's answer.
@@ -120,13 +126,11 @@ class MasterActor:
         return self._service.resolve(request, errors, self._clock.now_s())
 
     @replies
-    async def list(self, blob: bytes) -> Any:
+    async def list_directory(self, blob: bytes) -> Any:
         """Answer a `ListRequest`."""
         request: ListRequest = decode(blob)
         errors = await self._ask(self._service.list_needs(request, self._clock.now_s()))
-        for error in errors.values():
-            raise error
-        return self._service.list(request, self._clock.now_s())
+        return self._service.list(request, self._clock.now_s(), errors)
 
     @replies
     async def invalidate(self, paths: list[str]) -> None:
@@ -167,7 +171,7 @@ class MasterActor:
         return uri, self._service.mount_table()
 
     @replies
-    async def mounts(self) -> list[tuple[Any, ...]]:
+    async def mounts(self) -> list[RedactedMount]:
         """All mounts, secrets hidden: (path, uri, readonly, metadata_ttl_s, options)."""
         return self._service.redacted_mounts()
 
@@ -292,7 +296,7 @@ class MasterActor:
                 live = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
                 for effect in self._service.nodes_changed(live, self._clock.now_s()):
                     match effect:
-                        case StartWorker():
+                        case StartWorker() | AdoptWorker():
                             self._spawn(self._start_worker(effect))
                         case ForgetWorker():
                             self._workers.pop(effect.worker, None)
@@ -301,8 +305,8 @@ class MasterActor:
                 pass
             await asyncio.sleep(_NODES_PERIOD_S)
 
-    async def _start_worker(self, effect: StartWorker) -> None:
-        """Start one worker and stay with it until its end."""
+    async def _start_worker(self, effect: StartWorker | AdoptWorker) -> None:
+        """Start one worker, or find the one an earlier master started, and stay with it until its end."""
         try:
             handle = self._launcher.find(effect.actor_name) or self._launcher.start(
                 self._cache_id, effect.worker, effect.epoch, effect.actor_name, self._settings.as_dict()
@@ -325,7 +329,7 @@ class MasterActor:
         except Exception:
             # Its last heartbeat stands.
             return
-        self._service.heartbeat(heartbeat, self._clock.now_s())
+        self._service.heartbeat(heartbeat, self._clock.now_s(), delivered=False)
 
     # --- inside: loads ------------------------------------------------------------------------------------------------
 

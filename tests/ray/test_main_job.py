@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
+from lake import Lake, content
 
 import raycache
 from raycache.client.cache import Cache
@@ -21,8 +22,6 @@ from raycache.errors import (
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
-
-from .lake import Lake, content
 
 MIB = 1 << 20
 
@@ -84,7 +83,6 @@ def test_an_s3_uri_goes_through_the_cache_too(cache: Cache, mounted: Lake) -> No
     rows, _ = mounted.put_parquet("data", files=2)
     cache.load("/lake/data").wait(60)
     mounted.proxy.reset()
-    assert rows == ray.data.read_parquet(f"{mounted.uri}/data", filesystem=cache.filesystem()).sum("id") * 0 + rows
     assert rows == ray.data.read_parquet(f"{mounted.uri}/data", filesystem=cache.filesystem()).count()
     assert 0 == mounted.proxy.counters().data_requests
 
@@ -222,7 +220,7 @@ def test_files_larger_than_the_cache_are_read_through(cache: Cache, mounted: Lak
 
 def test_s3_gone_after_warm_up_does_not_matter(cache: Cache, mounted: Lake) -> None:
     """When the lake goes away, a warm pipeline finishes."""
-    rows, total = mounted.put_parquet("data", files=3)
+    _, total = mounted.put_parquet("data", files=3)
     assert "SUCCEEDED" == cache.load("/lake/data").wait(60).state
     mounted.proxy.down(True)
     dataset = ray.data.read_parquet("/lake/data", filesystem=cache.filesystem())
