@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Buffer
 
-from raycache.errors import InvalidRequestError, IsADirectoryRequestError, NotFoundError, RaycacheError
+from raycache.errors import (
+    InvalidRequestError,
+    IsADirectoryRequestError,
+    NotFoundError,
+    RaycacheError,
+    UnavailableError,
+)
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import as_bytes_view, check_file_key, check_range, check_version, is_path_key, past_end
@@ -204,22 +210,19 @@ class ArrowStorage:
         return describe(key, found)
 
     def _read_once(self, key: str, offset: int, length: int, version: FileVersion | None) -> Buffer:
-        if version is not None:
-            self._check_version(key, version)
-        else:
-            self._head_once(key)  # some filesystems open directories
+        found = self._head_once(key)  # also because some filesystems open directories
+        check_version(self.uri(key), found.size_bytes, found.etag, found.mtime_ns, version)
+        if offset + length > found.size_bytes:
+            raise past_end(self.uri(key), offset, length, found.size_bytes)
         with self.filesystem.open_input_file(self.path(key)) as stream:
             stream.seek(offset)
             data: Buffer = stream.read_buffer(length)
         if version is not None:
-            self._check_version(key, version)
+            found = self._head_once(key)
+            check_version(self.uri(key), found.size_bytes, found.etag, found.mtime_ns, version)
         if memoryview(data).nbytes < length:
-            raise past_end(self.uri(key), offset, length, self._head_once(key).size_bytes)
+            raise UnavailableError(f"{shown(self.uri(key))} gave too few bytes; try later", uri=self.uri(key))
         return data
-
-    def _check_version(self, key: str, version: FileVersion) -> None:
-        found = self._head_once(key)
-        check_version(self.uri(key), found.size_bytes, found.etag, found.mtime_ns, version)
 
     def _delete_once(self, key: str) -> None:
         from pyarrow.fs import FileType

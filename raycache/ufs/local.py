@@ -9,7 +9,7 @@ also by writes; links in a circle end a walk. Sockets, pipes and devices are not
 """
 
 # pathlib drops slashes that keys have, and costs more than the system calls.
-# ruff: noqa: PTH103, PTH105, PTH108, PTH112, PTH114, PTH116, PTH120, PTH123
+# ruff: noqa: PTH103, PTH105, PTH106, PTH108, PTH112, PTH114, PTH116, PTH120, PTH123
 from __future__ import annotations
 
 import contextlib

@@ -108,7 +108,8 @@ class MemoryStorage:
 
     def copy(self, source_key: str, target_key: str) -> ObjectInfo:
         """See `UnderStorage.copy`."""
-        return self.put(target_key, self._get(source_key)[1])
+        info, content = self._get(source_key)
+        return info if source_key == target_key else self.put(target_key, content)
 
     def delete(self, keys: Sequence[str]) -> None:
         """See `UnderStorage.delete`."""

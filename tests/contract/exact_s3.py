@@ -1,0 +1,198 @@
+"""An S3 server of a few lines for what SeaweedFS cannot show: keys taken literally, byte order, and failures on order.
+
+SeaweedFS collapses "a//b" and drops leading slashes, as it keeps objects in directories; AWS does neither. Signatures
+are not checked. Multipart is not served.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, quote_plus, unquote, unquote_plus
+from xml.sax.saxutils import escape
+
+from raycache.errors import NotFoundError
+from raycache.ufs.base import ObjectInfo
+from raycache.ufs.memory import MemoryStorage
+
+ACCESS_KEY = "AKIAEXACTEXAMPLE"
+SECRET_KEY = "wJalrXUtnFEMI-exact"
+
+
+class ExactS3:
+    """One bucket, `exact`."""
+
+    def __init__(self) -> None:
+        self.lake = MemoryStorage("memory://exact")
+        #: What happens to the next requests instead of an answer: (status, S3 code), "truncate" or "drop".
+        self.failures: deque[tuple[int, str] | str] = deque()
+        #: (method, raw path with its query) of each request, as it came over the wire.
+        self.seen: list[tuple[str, str]] = []
+        self.delay_s = 0.0
+        self.ignores_conditions = False
+        self.encodes_keys = True
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.endpoint_url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def options(self, **more: object) -> dict[str, object]:
+        return {"endpoint_url": self.endpoint_url, "access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY, **more}
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def exact_s3() -> Iterator[ExactS3]:
+    server = ExactS3()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # else each answer is two packets, and the second waits for the first one's acknowledgement
+
+        def handle_expect_100(self) -> bool:
+            going_on = super().handle_expect_100()
+            self.wfile.flush()
+            return going_on
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def handle_one_request(self) -> None:
+            try:
+                super().handle_one_request()
+            except ConnectionError:
+                self.close_connection = True
+
+        def _serve(self) -> None:
+            server.seen.append((self.command, self.path))
+            raw_path, _, raw_query = self.path.partition("?")
+            query = dict(parse_qsl(raw_query, keep_blank_values=True))
+            bucket, _, raw_key = raw_path.removeprefix("/").partition("/")
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            time.sleep(server.delay_s)
+            failure = server.failures.popleft() if server.failures else None
+            if failure == "drop":
+                self.close_connection = True
+            elif isinstance(failure, tuple):
+                self._fail(*failure)
+            elif bucket != "exact":
+                self._fail(404, "NoSuchBucket")
+            elif not raw_key:
+                self._of_bucket(query, body)
+            else:
+                self._of_object(unquote(raw_key), body, truncate=failure == "truncate")
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+
+        def _of_bucket(self, query: dict[str, str], body: bytes) -> None:
+            if self.command == "HEAD":
+                self._answer(200)
+            elif self.command == "POST":
+                server.lake.delete([e.text or "" for e in ET.fromstring(body).iter() if e.tag.endswith("Key")])
+                self._answer(200, b"<DeleteResult/>")
+            else:
+                self._answer(200, _listing(server, query).encode())
+
+        def _of_object(self, key: str, body: bytes, *, truncate: bool) -> None:
+            try:
+                if self.command == "DELETE":
+                    server.lake.delete([key])
+                    self._answer(204)
+                elif self.command == "PUT" and (source := self.headers.get("x-amz-copy-source")):
+                    info = server.lake.copy(unquote(source).removeprefix("exact/"), key)
+                    self._answer(200, f"<CopyObjectResult><ETag>{info.etag}</ETag></CopyObjectResult>".encode())
+                elif self.command == "PUT":
+                    self._answer(200, info=server.lake.put(key, body))
+                else:
+                    self._get(server.lake.head(key), truncate=truncate)
+            except NotFoundError:
+                self._fail(404, "NoSuchKey")
+
+        def _get(self, info: ObjectInfo, *, truncate: bool) -> None:
+            wanted = self.headers.get("If-Match")
+            if wanted and wanted != info.etag and not server.ignores_conditions:
+                self._fail(412, "PreconditionFailed")
+                return
+            first, last = 0, info.size_bytes - 1
+            span = self.headers.get("Range")
+            if span:
+                start, _, end = span.removeprefix("bytes=").partition("-")
+                first, last = int(start), min(int(end), last)
+                if first > last:
+                    self._fail(416, "InvalidRange")
+                    return
+            data = bytes(server.lake.read(info.key, first, last - first + 1)) if last >= first else b""
+            extra = {"Content-Range": f"bytes {first}-{last}/{info.size_bytes}"} if span else {}
+            self._answer(206 if span else 200, data, info=info, truncate=truncate, **extra)
+
+        def _fail(self, status: int, code: str) -> None:
+            # AWS repeats the key id and what was signed.
+            text = f"<Error><Code>{code}</Code><AWSAccessKeyId>{self.headers.get('Authorization', '')}</AWSAccessKeyId>"
+            self._answer(status, f"{text}<StringToSign>AWS4 secretly</StringToSign></Error>".encode())
+
+        def _answer(
+            self,
+            status: int,
+            data: bytes = b"",
+            *,
+            info: ObjectInfo | None = None,
+            truncate: bool = False,
+            **extra: str,
+        ) -> None:
+            self.send_response(status)
+            length = info.size_bytes if info and self.command == "HEAD" else len(data)
+            self.send_header("Content-Length", str(length))
+            if info:
+                self.send_header("ETag", info.etag)
+                self.send_header("Last-Modified", formatdate(info.mtime_ns // 10**9, usegmt=True))
+            for name, value in extra.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data[: len(data) // 2] if truncate else data)
+            self.close_connection = truncate
+
+    return Handler
+
+
+def _listing(server: ExactS3, query: dict[str, str]) -> str:
+    page = server.lake.list(
+        query.get("prefix", ""),
+        delimiter="delimiter" in query,
+        start_after=query.get("start-after", ""),
+        token=unquote_plus(query["continuation-token"]) if "continuation-token" in query else None,
+        limit=int(query.get("max-keys", 1000)),
+    )
+
+    def said(text: str) -> str:
+        return quote_plus(text) if server.encodes_keys else escape(text)
+
+    parts = ['<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">']
+    if server.encodes_keys:
+        parts.append("<EncodingType>url</EncodingType>")
+    for info in page.objects:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(info.mtime_ns // 10**9))
+        parts.append(
+            f"<Contents><Key>{said(info.key)}</Key><LastModified>{when}</LastModified>"
+            f"<ETag>{escape(info.etag, {chr(34): '&quot;'})}</ETag><Size>{info.size_bytes}</Size></Contents>"
+        )
+    parts += [f"<CommonPrefixes><Prefix>{said(prefix)}</Prefix></CommonPrefixes>" for prefix in page.prefixes]
+    parts.append(f"<IsTruncated>{str(page.next_token is not None).lower()}</IsTruncated>")
+    if page.next_token is not None:
+        parts.append(f"<NextContinuationToken>{quote_plus(page.next_token)}</NextContinuationToken>")
+    return "".join([*parts, "</ListBucketResult>"])
