@@ -1,0 +1,366 @@
+"""A `WorkerService` against a naive world that carries its effects out with real bytes, late, out of order and failing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from raycache.errors import UnavailableError
+from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Selector
+from raycache.ranges import block_count, block_length
+from raycache.types import BlockId, FileVersion, Tier
+from raycache.workers.effects import (
+    Demote,
+    DiskSegment,
+    DropDisk,
+    DropMemory,
+    Effect,
+    Entry,
+    Load,
+    LoadOutcome,
+    Promote,
+    Reply,
+    Verify,
+)
+from raycache.workers.service import WorkerLimits, WorkerService
+
+BLOCK = 8
+SIZES = (3, 5, 8, 20, 44, 100, 300)
+LEASE_S = 10.0
+
+
+def content(version: FileVersion, block_index: int) -> bytes:
+    """The bytes of a block: different for every version, block and position."""
+    start = block_index * BLOCK
+    length = block_length(block_index, version.size_bytes, BLOCK)
+    seed = SIZES.index(version.size_bytes) * 31 + int(version.etag) * 101
+    return bytes((seed + start + i) * 7 % 251 for i in range(length))
+
+
+@dataclass
+class World:
+    """What the actor would hold, and what it has not done yet."""
+
+    memory: dict[str, bytes] = field(default_factory=dict)
+    disk: dict[str, bytes] = field(default_factory=dict)
+    corrupt: list[str] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+    demotes: list[str] = field(default_factory=list)
+    promotes: list[str] = field(default_factory=list)
+    verifies: list[str] = field(default_factory=list)
+    leases: dict[str, float] = field(default_factory=dict)
+    tickets: dict[int, BlockRequest] = field(default_factory=dict)
+    #: What was held when the ticket came.
+    held_then: dict[int, dict[bytes, int]] = field(default_factory=dict)
+    ids: dict[bytes, FileVersion] = field(default_factory=dict)
+
+    def busy(self, segment: str) -> bool:
+        return segment in (*self.demotes, *self.promotes, *self.verifies)
+
+
+class WorkerMachine(RuleBasedStateMachine):
+    """Rules are the events a worker can see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 100.0
+        self.world = World()
+        self.etags = [0] * len(SIZES)
+        self.next_ticket = 0
+        self.reported: dict[bytes, int] = {}
+
+    @initialize(
+        memory=st.sampled_from([0, 16, 64, 128]),
+        disk=st.sampled_from([0, 16, 64, 200]),
+        inflight=st.sampled_from([1, 3]),
+        inflight_bytes=st.sampled_from([8, 40, 1000]),
+        adopted=st.lists(st.tuples(st.integers(0, len(SIZES) - 1), st.booleans()), max_size=4),
+    )
+    def begin(
+        self, memory: int, disk: int, inflight: int, inflight_bytes: int, adopted: list[tuple[int, bool]]
+    ) -> None:
+        self.disk_quota = disk
+        self.memory_bound = memory
+        limits = WorkerLimits(BLOCK, 32, memory, disk, LEASE_S, inflight, inflight_bytes, 0.95, 0.8, 2)
+        self.service = WorkerService("here", 7, limits)
+        found = []
+        for number, (file, corrupt) in enumerate(adopted):
+            version = self.version(file, 0)
+            data = content(version, 0)
+            name = f"old-{number}"
+            self.world.disk[name] = data
+            if corrupt:
+                self.world.corrupt.append(name)
+            found.append(DiskSegment(name, len(data), [Entry(version, 0, 0, len(data))]))
+        self.run_effects(self.service.adopt(found, self.now_s))
+
+    def version(self, file: int, etag: int) -> FileVersion:
+        version = FileVersion(f"s3://b/{'ab'[file % 2]}/{file}", SIZES[file], str(etag), 0)
+        self.world.ids[version.id()] = version
+        return version
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    @rule(
+        data=st.data(),
+        files=st.lists(st.integers(0, len(SIZES) - 1), min_size=0, max_size=4, unique=True),
+        node=st.sampled_from(["here", "there"]),
+        hand_out=st.sampled_from([True, True, True, False]),
+        old=st.integers(0, 9),
+    )
+    def ask(self, data: st.DataObject, files: list[int], node: str, hand_out: bool, old: int) -> None:
+        versions = [self.version(f, max(0, self.etags[f] - (old == 0))) for f in files]
+        rows: list[tuple[int, int, int, int]] = []
+        for number, version in enumerate(versions):
+            last = block_count(version.size_bytes, BLOCK) - 1
+            first = data.draw(st.integers(0, last))
+            for index in range(first, data.draw(st.integers(first, last)) + 1):
+                length = block_length(index, version.size_bytes, BLOCK)
+                offset = data.draw(st.integers(0, 1)) if length > 1 else 0
+                rows.append((number, index, offset, length - offset))
+        columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+        request = BlockRequest(node, 0, 0, FileColumns.of(versions), *columns, BLOCK, hand_out)
+        ticket = self.next_ticket
+        self.next_ticket += 1
+        self.world.tickets[ticket] = request
+        self.world.held_then[ticket] = self.held()
+        self.run_effects(self.service.ask(ticket, request, self.now_s))
+
+    @precondition(lambda self: self.world.loads)
+    @rule(data=st.data(), fate=st.sampled_from(["good", "good", "good", "fail", "some", "unstored"]))
+    def load_ends(self, data: st.DataObject, fate: str) -> None:
+        load = self.world.loads.pop(data.draw(st.integers(0, len(self.world.loads) - 1)))
+        self.end_load(load, fate)
+
+    def end_load(self, load: Load, fate: str) -> None:
+        states: list[BlockState] = []
+        buffer = bytearray(load.size_bytes)
+        for number, item in enumerate(load.items):
+            file = SIZES.index(item.version.size_bytes)
+            if item.version.etag != str(self.etags[file]):
+                states.append(BlockState.CHANGED)
+            elif fate == "fail" or (fate == "some" and number % 2):
+                states.append(BlockState.FAILED)
+            else:
+                states.append(BlockState.LOADED)
+                start = item.offset_in_segment
+                buffer[start : start + item.length] = content(item.version, item.block_index)
+        errors = {i: UnavailableError("down") for i, state in enumerate(states) if state is BlockState.FAILED}
+        outcome = LoadOutcome(tuple(states), errors)
+        if fate == "unstored":
+            outcome = outcome.not_stored()
+            if load.tier is Tier.DISK:
+                self.run_effects(self.service.disk_failed(self.now_s))
+        elif BlockState.LOADED in states:
+            (self.world.memory if load.tier is Tier.MEMORY else self.world.disk)[load.segment] = bytes(buffer)
+        self.run_effects(self.service.loaded(load.load_id, outcome, self.now_s))
+        self.run_effects(self.service.loaded(load.load_id, outcome, self.now_s))
+        held = self.held()
+        for item, state in zip(load.items, states, strict=True):
+            assert not (state is BlockState.CHANGED and held[item.block.version]), "a replaced version is still here"
+
+    @precondition(lambda self: self.world.demotes)
+    @rule(data=st.data(), ok=st.sampled_from([True, True, True, False]))
+    def demote_ends(self, data: st.DataObject, ok: bool) -> None:
+        self.end_demote(self.world.demotes.pop(data.draw(st.integers(0, len(self.world.demotes) - 1))), ok)
+
+    def end_demote(self, segment: str, ok: bool) -> None:
+        if ok:
+            self.world.disk[segment] = self.world.memory[segment]
+        self.run_effects(self.service.demoted(segment, ok, self.now_s))
+        self.run_effects(self.service.demoted(segment, ok, self.now_s))
+
+    @precondition(lambda self: self.world.promotes)
+    @rule(data=st.data(), ok=st.sampled_from([True, True, False]))
+    def promote_ends(self, data: st.DataObject, ok: bool) -> None:
+        self.end_promote(self.world.promotes.pop(data.draw(st.integers(0, len(self.world.promotes) - 1))), ok)
+
+    def end_promote(self, segment: str, ok: bool) -> None:
+        if ok:
+            self.world.memory[segment] = self.world.disk[segment]
+        self.run_effects(self.service.promoted(segment, ok, self.now_s))
+
+    @precondition(lambda self: self.world.verifies)
+    @rule()
+    def verify_ends(self) -> None:
+        segment = self.world.verifies.pop(0)
+        self.run_effects(self.service.verified(segment, segment not in self.world.corrupt, self.now_s))
+
+    @rule(file=st.integers(0, len(SIZES) - 1))
+    def replace_in_lake(self, file: int) -> None:
+        self.etags[file] += 1
+
+    @rule(seconds=st.sampled_from([0.5, 4.0, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.run_effects(self.service.tick(self.now_s))
+
+    @rule(data=st.data())
+    def touch(self, data: st.DataObject) -> None:
+        known = sorted({*self.world.memory, *self.world.disk, "never"})
+        chosen = data.draw(st.lists(st.sampled_from(known), max_size=3))
+        self.run_effects(self.service.touch(chosen, self.now_s))
+
+    @rule(prefix=st.sampled_from(["s3://b/a", "s3://b/", "s3://c"]), force=st.booleans())
+    def free(self, prefix: str, force: bool) -> None:
+        before = {v: m for v, m in self.held().items() if m and self.world.ids[v].uri.startswith(prefix)}
+        reply, effects = self.service.free(Selector([], [prefix], []), force, self.now_s)
+        assert sum(mask.bit_count() for mask in before.values()) == reply.blocks
+        self.run_effects(effects)
+        for version, mask in self.held().items():
+            assert not (mask and self.world.ids[version].uri.startswith(prefix)), "freed blocks are still here"
+
+    @rule(quota=st.sampled_from([0, 16, 64, 128]))
+    def pressure(self, quota: int) -> None:
+        self.memory_bound = max(quota, self.memory_charge())
+        self.run_effects(self.service.set_memory_bytes(quota, self.now_s))
+
+    @rule(full=st.booleans())
+    def report(self, full: bool) -> None:
+        report = self.service.report(full)
+        if full:
+            self.reported = {}
+        self.reported.update(zip(report.versions, report.masks, strict=True))
+        held = {version: mask for version, mask in self.held().items() if mask}
+        assert held == {version: mask for version, mask in self.reported.items() if mask}
+
+    # --- effects ------------------------------------------------------------------------------------------------------
+
+    def run_effects(self, effects: list[Effect]) -> None:
+        world = self.world
+        for effect in effects:
+            match effect:
+                case Reply():
+                    self.check_reply(effect, world.tickets.pop(effect.ticket))
+                case Load():
+                    running = {item.block for load in world.loads for item in load.items}
+                    assert not running & {item.block for item in effect.items}, "a block is loaded twice at a time"
+                    assert sum(item.length for item in effect.items) == effect.size_bytes <= 32
+                    world.loads.append(effect)
+                case Demote(segment):
+                    assert segment in world.memory
+                    assert segment not in world.disk
+                    assert not world.busy(segment)
+                    world.demotes.append(segment)
+                case Promote(segment):
+                    assert segment in world.disk
+                    assert segment not in world.memory
+                    assert not world.busy(segment)
+                    world.promotes.append(segment)
+                case Verify(segment):
+                    assert segment in world.disk
+                    assert not world.busy(segment)
+                    world.verifies.append(segment)
+                case DropMemory(segment):
+                    self.check_drop(segment)
+                    del world.memory[segment]
+                case DropDisk(segment):
+                    self.check_drop(segment)
+                    del world.disk[segment]
+
+    def check_drop(self, segment: str) -> None:
+        assert not self.world.busy(segment), f"{segment} is dropped while it is copied"
+        assert self.world.leases.get(segment, 0.0) <= self.now_s, f"{segment} is dropped under a lease"
+
+    def check_reply(self, reply: Reply, request: BlockRequest) -> None:
+        versions = request.files.versions()
+        held_then = self.world.held_then.pop(reply.ticket)
+        assert len(reply.states) == len(request.block_index)
+        for position, state in enumerate(reply.states):
+            assert (state is BlockState.FAILED) == (position in reply.errors)
+            then = held_then.get(versions[request.file_index[position]].id(), 0)
+            if state in (BlockState.HIT_MEMORY, BlockState.HIT_DISK):
+                assert then >> request.block_index[position] & 1, "a hit on a block that was not here"
+            grant_index = reply.grant_index[position]
+            assert (grant_index >= 0) == (request.hand_out and state.served)
+            if grant_index < 0:
+                continue
+            grant = reply.grants[grant_index]
+            assert grant.segment not in self.world.corrupt, "unchecked bytes are handed out"
+            store = self.world.memory if grant.tier is Tier.MEMORY else self.world.disk
+            segment = store[grant.segment]
+            offset, length = request.offsets[position], request.lengths[position]
+            expected = content(versions[request.file_index[position]], request.block_index[position])
+            start = reply.grant_offsets[position]
+            if grant.kind is GrantKind.INLINE:
+                assert request.node == "there"
+                joined = b"".join(segment[at : at + size] for at, size in grant.parts)
+                assert len(joined) == grant.length_bytes
+                assert expected[offset : offset + length] == joined[start : start + length]
+                continue
+            assert grant.kind is (GrantKind.PLASMA if grant.tier is Tier.MEMORY else GrantKind.FILE)
+            assert grant.kind is GrantKind.PLASMA or request.node == "here"
+            assert expected == segment[start : start + len(expected)]
+            self.world.leases[grant.segment] = self.now_s + grant.lease_s
+            for entry in zip(
+                grant.entry_versions, grant.entry_blocks, grant.entry_offsets, grant.entry_lengths, strict=True
+            ):
+                version, block_index, at, size = entry
+                assert content(self.world.ids[version], block_index) == segment[at : at + size]
+
+    # --- what always holds --------------------------------------------------------------------------------------------
+
+    def held(self) -> dict[bytes, int]:
+        versions = list(self.world.ids)
+        reply = self.service.resident(versions)
+        return {v: m | d for v, m, d in zip(versions, reply.memory_masks, reply.disk_masks, strict=True)}
+
+    def memory_charge(self) -> int:
+        loading = sum(load.size_bytes for load in self.world.loads if load.tier is Tier.MEMORY)
+        lifting = sum(len(self.world.disk[segment]) for segment in self.world.promotes)
+        return sum(map(len, self.world.memory.values())) + loading + lifting
+
+    def disk_charge(self) -> int:
+        loading = sum(load.size_bytes for load in self.world.loads if load.tier is Tier.DISK)
+        lowering = sum(len(self.world.memory[segment]) for segment in self.world.demotes)
+        return sum(map(len, self.world.disk.values())) + loading + lowering
+
+    @invariant()
+    def consistent(self) -> None:
+        self.service.validate()
+        charge = self.memory_charge()
+        assert charge <= self.memory_bound, f"{charge} bytes in memory, {self.memory_bound} allowed"
+        self.memory_bound = max(self.service.memory_bytes, charge)
+        assert self.disk_charge() <= self.disk_quota
+        stats = self.service.stats()
+        assert sum(map(len, self.world.memory.values())) == stats.memory_used_bytes
+        assert sum(map(len, self.world.disk.values())) == stats.disk_used_bytes
+
+    def teardown(self) -> None:
+        """Whatever happened: once everything has ended, every ticket has been answered, and frees free everything."""
+        if not hasattr(self, "service"):
+            return
+        world = self.world
+        while world.loads or world.verifies or world.demotes or world.promotes:
+            if world.loads:
+                self.end_load(world.loads.pop(0), "good")
+            elif world.verifies:
+                self.verify_ends()
+            elif world.demotes:
+                self.end_demote(world.demotes.pop(0), True)
+            else:
+                self.end_promote(world.promotes.pop(0), True)
+        assert not world.tickets, f"tickets {list(world.tickets)} were never answered"
+        _, effects = self.service.free(Selector([], [""], []), True, self.now_s)
+        self.run_effects(effects)
+        self.now_s += 2 * LEASE_S
+        self.run_effects(self.service.tick(self.now_s))
+        assert (world.memory, world.disk) == ({}, {})
+        self.service.validate()
+
+
+WorkerMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestWorkerService = WorkerMachine.TestCase
+
+
+def test_blocks_of_a_version_are_told_apart() -> None:
+    """The machine's own contents differ between blocks and versions, so mixed-up bytes would show."""
+    versions = [FileVersion("s3://b/x", 44, str(etag), 0) for etag in range(3)]
+    contents = [content(version, index) for version in versions for index in range(5)]
+    assert len(contents) == len(set(contents))
+    assert BlockId(versions[0].id(), 0) != BlockId(versions[1].id(), 0)
