@@ -167,7 +167,9 @@ class LocalCluster:
             "include_log_monitor": False,
         }
         if not self._nodes:
-            arguments |= {"no_monitor": True, "_system_config": _SYSTEM_CONFIG, "include_dashboard": self._dashboard}
+            # A copy: Ray writes the session's own spill directory into it.
+            system_config = dict(_SYSTEM_CONFIG)
+            arguments |= {"no_monitor": True, "_system_config": system_config, "include_dashboard": self._dashboard}
         with _without_dashboard_process(active=not self._dashboard):
             node = self._cluster.add_node(**arguments)
         self._nodes.append(node)

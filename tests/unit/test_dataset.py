@@ -1,6 +1,5 @@
 """The data sets that tests and the demo write, and the checksum that compares their rows."""
 
-# ruff: noqa: SIM300  # the project writes `expected == actual`
 from __future__ import annotations
 
 import numpy as np

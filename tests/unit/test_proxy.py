@@ -1,7 +1,5 @@
 """The proxy before S3, against a small HTTP server in this process."""
 
-# ruff: noqa: SIM300  # the project writes `expected == actual`
-
 from __future__ import annotations
 
 import http.client
