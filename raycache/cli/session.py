@@ -41,36 +41,46 @@ class Backend(Protocol):
 class RayBackend:
     """The real one. Ray is imported when it is first needed: `raycache --help` must not wait for it."""
 
+    def __init__(self) -> None:
+        self._joined = False
+
     def connect(self, address: str | None) -> Cache:
         """Connect, without the logs of Ray."""
         from raycache.client.connect import connect
 
-        return connect(address)
+        self._join(address)
+        return connect()
 
     def start(self, address: str | None, settings: Mapping[str, Any]) -> Cache:
         """Start the cache. A Ray cluster must be running: one of this process's own would end with the command."""
-        from raycache.client.connect import ensure_ray
         from raycache.cluster import start
 
-        ensure_ray(address)
+        self._join(address)
         return start(**settings)
 
     def stop(self, address: str | None) -> bool:
         """End the cache, also one whose master does not answer."""
-        from raycache.client.connect import connect, ensure_ray
         from raycache.cluster import stop
         from raycache.errors import UnavailableError
 
-        ensure_ray(address)
+        self._join(address)
         running = True
         try:
-            connect(address)
+            self.connect(address)
         except NotFoundError:
             running = False
         except UnavailableError:
             pass  # there is a master, and it hangs: a reason to stop it
         stop()
         return running
+
+    def _join(self, address: str | None) -> None:
+        from raycache.client.connect import ensure_ray
+        from raycache.client.ray_address import find_cluster
+
+        if not self._joined:
+            ensure_ray(find_cluster(address))
+            self._joined = True
 
 
 @dataclasses.dataclass

@@ -22,6 +22,7 @@ RAY_FILES = (
     "raycache/client/data*.py",
     "raycache/client/located.py",
     "raycache/client/placement*.py",
+    "raycache/client/ray_address.py",
     "raycache/client/readers.py",
     "raycache/client/tasks.py",
     "raycache/testing/*.py",
