@@ -164,6 +164,8 @@ class S3Errors:
             status, code_match = _STATUS.search(text), _CODE.search(text)
             if status:
                 return self.of_answer(int(status[1]), code_match[1] if code_match else "", action, key)
+            if "Received redirect" in text:
+                return self.of_answer(HTTPStatus.MOVED_PERMANENTLY, "", action, key)
             if isinstance(error, FileNotFoundError):
                 return self.of_answer(HTTPStatus.NOT_FOUND, "", action, key)
             return self._unreachable("Timeout" in text or "TimedOut" in text or "timed out" in text, action, key)

@@ -4,6 +4,8 @@ obstore costs a fifth to an eighth of boto3's CPU per small GET, but it normalis
 ("a//b", "/a", "dir/"), "." or ".." or control characters cannot be said in it (`is_plain_key`), nor can it list them.
 Both clients sign with the same credentials, have the same time-outs, and never retry: `retry.py` does.
 
+On AWS the bucket's own region is asked for once: boto3 follows redirects to it, obstore does not.
+
 obstore also reads `AWS_*` variables for whatever it is not told, and lets AWS_ENDPOINT_URL_S3 override an explicit
 endpoint; so it is told everything.
 """
@@ -47,7 +49,7 @@ def is_plain_key(key: str) -> bool:
 
 
 def make_clients(bucket: str, options: S3Options) -> S3Clients:
-    """Build both clients; nothing is sent to S3 yet.
+    """Build both clients. Only on AWS something is sent: one HEAD of the bucket, for its region.
 
     Raises:
         DeniedError: no credentials anywhere.
@@ -76,8 +78,30 @@ def make_clients(bucket: str, options: S3Options) -> S3Clients:
             f"no credentials for s3://{bucket}; give access_key_id and secret_access_key, or anonymous=True",
             uri=f"s3://{bucket}",
         )
+    if is_aws(boto.meta.endpoint_url):
+        region = bucket_region(boto, bucket) or region
     store = _make_store(bucket, options, region, boto.meta.endpoint_url, _provider(credentials))
     return S3Clients(boto, store, boto.meta.endpoint_url)
+
+
+def is_aws(endpoint_url: str) -> bool:
+    """Whether this is Amazon's own S3."""
+    return (urlsplit(endpoint_url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def bucket_region(boto: S3Client, bucket: str) -> str | None:
+    """Where the bucket lives; None when the server does not say, which it does even to those it denies the rest."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    answer: Any
+    try:
+        answer = boto.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        answer = error.response
+    except BotoCoreError:  # whatever it is, the first real request meets it and says so
+        return None
+    region: str | None = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+    return region
 
 
 def _make_boto(session: Any, options: S3Options, region: str) -> S3Client:
@@ -112,11 +136,11 @@ def _make_store(
     from obstore.store import S3Store
 
     parts = urlsplit(endpoint_url)
-    is_aws = (parts.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
-    path_style = options.uses_path_style or (options.path_style is None and not is_aws)
+    on_aws = is_aws(endpoint_url)
+    path_style = options.uses_path_style or (options.path_style is None and not on_aws)
     store_endpoint_url = endpoint_url
     if not path_style:  # obstore wants the bucket in the endpoint itself
-        host = f"s3.{region}.{parts.netloc[parts.netloc.index('amazonaws.com') :]}" if is_aws else parts.netloc
+        host = f"s3.{region}.{parts.netloc[parts.netloc.index('amazonaws.com') :]}" if on_aws else parts.netloc
         store_endpoint_url = f"{parts.scheme}://{bucket}.{host}"
     client_options: dict[str, Any] = {
         "allow_http": parts.scheme == "http",

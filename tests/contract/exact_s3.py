@@ -157,6 +157,7 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             length = info.size_bytes if info and self.command == "HEAD" else len(data)
             self.send_header("Content-Length", str(length))
+            self.send_header("x-amz-bucket-region", "eu-exact-1")
             if info:
                 self.send_header("ETag", info.etag)
                 self.send_header("Last-Modified", formatdate(info.mtime_ns // 10**9, usegmt=True))
