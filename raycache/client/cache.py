@@ -39,7 +39,7 @@ from raycache.hashing import extent_key, place_many
 from raycache.messages import FileColumns, FreeReply, Hello, LoadRequest, Selector, decode, encode
 from raycache.ranges import clip
 from raycache.settings import Settings
-from raycache.types import FileKind, FileVersion
+from raycache.types import FileKind, FileVersion, MembershipView
 from raycache.ufs.open import open_storage
 
 if TYPE_CHECKING:
@@ -411,15 +411,17 @@ class Cache:
 
     def _resident(self, paths: str | Sequence[str]) -> tuple[list[tuple[str, FileVersion]], residency.Residency]:
         files = expand(self._locator, paths)
-        self._refresh_view()
+        self.refresh_view()
         return files, residency.ask(self._calls, self._locator.view, [file for _, file in files])
 
-    def _refresh_view(self) -> None:
+    def refresh_view(self) -> MembershipView:
+        """Ask the master who is alive now."""
         hello: Hello = self._calls.master("hello")
         self._locator.learn(hello.view, hello.mounts)
+        return self._locator.view
 
     def _free(self, selector: Selector, *, force: bool) -> FreeResult:
-        self._refresh_view()
+        self.refresh_view()
         self._table.clear()
         blob = encode(selector)
         calls = [WorkerCall(w.actor_name, "free", (blob, force)) for w in self._locator.view.workers]

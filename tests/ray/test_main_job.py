@@ -35,6 +35,8 @@ def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
 @pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
     """One cache for the module: 1 MiB blocks, so that small files have several."""
+    # Stock V2 spends its time starting footer actors; both go through the same filesystem.
+    ray.data.DataContext.get_current().use_datasource_v2 = False
     cache = raycache.start(
         memory="60MiB", disk="200MiB", block_size_bytes=MIB, segment_size_bytes=8 * MIB, extent_size_bytes=8 * MIB
     )
@@ -240,7 +242,19 @@ def test_a_flaky_lake_is_retried(cache: Cache, mounted: Lake) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["a b", "ünï/cödé", "100%25", "a+b&c=d", "tab\tx", "semi;colon", "hash#tag", "q?x=1", "x" * 900, "p//q", "dot.d/e"],
+    [
+        "a b",
+        "ünï/cödé",
+        "100%25",
+        "a+b&c=d",
+        "tab\tx",
+        "semi;colon",
+        "hash#tag",
+        "q?x=1",
+        "/".join(["x" * 200] * 4),
+        "p//q",
+        "dot.d/e",
+    ],
 )
 def test_odd_names_read_back(cache: Cache, mounted: Lake, key: str) -> None:
     """Spaces, unicode, percent signs, doubled slashes, long names: found by stat, listed, and read."""

@@ -1,0 +1,137 @@
+"""Killing things in the middle of a read: the pipeline finishes, and its rows are right."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import ray
+from lake import Lake, content
+
+import raycache
+from raycache.client.cache import Cache
+from raycache.messages import MASTER_NAME, RAY_NAMESPACE
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.proxy import S3Proxy
+from raycache.testing.seaweed import SeaweedServer
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
+    with S3Proxy(s3_server.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def private(make_cluster: Callable[..., LocalCluster]) -> LocalCluster:
+    """A cluster of three nodes that may lose some."""
+    cluster = make_cluster(nodes=3)
+    ray.data.DataContext.get_current().use_datasource_v2 = False
+    return cluster
+
+
+@pytest.fixture
+def cache(private: LocalCluster) -> Iterator[Cache]:
+    yield raycache.start(memory="60MiB", disk="200MiB", block_size_bytes=MIB, segment_size_bytes=8 * MIB)
+    raycache.stop()
+
+
+@pytest.fixture
+def lake(s3_server: SeaweedServer, proxy: S3Proxy, cache: Cache) -> Lake:
+    lake = Lake.make(s3_server, proxy)
+    cache.mount("/lake", lake.uri, lake.options, metadata_ttl_s=600)
+    return lake
+
+
+def pid_of(name: str) -> int:
+    """The process of a cache actor, asked of itself."""
+    actor = ray.get_actor(name, namespace=RAY_NAMESPACE)
+    return int(ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30))
+
+
+@pytest.mark.parametrize("victim", ["worker", "master", "raylet"])
+def test_a_pipeline_survives_a_kill(private: LocalCluster, cache: Cache, lake: Lake, victim: str) -> None:
+    """A worker, the master or a whole node is killed while tasks read: all rows, no failed job; then it heals."""
+    rows, total = lake.put_parquet("data", files=12, rows=50_000)
+    cache.load("/lake/data/part-00*").wait(60)
+    killed: list[str] = []
+    found_rows = found_total = 0
+    dataset = ray.data.read_parquet("/lake/data", filesystem=cache.filesystem(), override_num_blocks=12)
+    for batch in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
+        found_rows += len(batch["value"])
+        found_total += int(batch["value"].sum())
+        if killed:
+            continue
+        if victim == "raylet":
+            killed.append(private.remove_node(2))
+        else:
+            name = MASTER_NAME if victim == "master" else cache.locator.view.workers[1].actor_name
+            os.kill(pid_of(name), signal.SIGKILL)
+            killed.append(name)
+    assert (rows, total) == (found_rows, found_total)
+    assert {"raylet": 2}.get(victim, 3) == _workers_after(cache, killed[0])
+    mounts = [mount.path for mount in cache.mounts() if mount.path.startswith("/")]
+    assert ["/lake"] == mounts
+    assert content(1, 100) == _fresh(cache, lake)
+
+
+def _workers_after(cache: Cache, killed: str) -> int:
+    """Live workers once the dead one has been noticed and, where its node lives, replaced."""
+
+    def healed() -> bool:
+        view = cache.refresh_view().workers
+        live_nodes = sum(node["Alive"] for node in ray.nodes())
+        return len(view) == live_nodes and all(killed not in (w.actor_name, w.worker) for w in view)
+
+    wait_until(healed)
+    return len(cache.locator.view.workers)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
+    """Poll until something becomes true."""
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
+        pause.wait(0.1)
+
+
+def _fresh(cache: Cache, lake: Lake) -> bytes:
+    lake.put("fresh.bin", content(1, 100))
+    return cache.read("/lake/fresh.bin").to_pybytes()
+
+
+def test_a_restarted_worker_takes_its_disk_over(private: LocalCluster, cache: Cache, lake: Lake) -> None:
+    """What a killed worker had on disk is served again by the next one, without asking the lake."""
+    size = 40 * MIB
+    for number in range(6):
+        lake.put(f"big/{number}", content(number, size))
+    assert "SUCCEEDED" == cache.load("/lake/big").wait(120).state
+    held = {place.path: place.nodes for place in cache.locate("/lake/big")}
+    on_disk = {node: stats.disk_used_bytes for node, stats in cache.stats().nodes.items()}
+    victim = max(on_disk, key=lambda node: on_disk[node])
+    assert on_disk[victim] > 0
+    (name,) = [worker.actor_name for worker in cache.locator.view.workers if worker.worker == victim]
+    os.kill(pid_of(name), signal.SIGKILL)
+    assert 3 == _workers_after(cache, name)
+    back = sum(place.nodes[victim].bytes for place in cache.locate("/lake/big") if victim in place.nodes)
+    assert back > 0
+    assert back <= sum(nodes[victim].bytes for nodes in held.values() if victim in nodes)
+    for number in range(6):
+        assert content(number, size) == cache.read(f"/lake/big/{number}").to_pybytes()
+
+
+def test_a_node_that_joins_gets_a_worker(private: LocalCluster, cache: Cache, lake: Lake) -> None:
+    """A worker appears on a node that joins later, and takes part."""
+    node = private.add_node()
+    wait_until(lambda: node in {worker.worker for worker in cache.refresh_view().workers})
+    for number in range(40):
+        lake.put(f"small/{number}", content(number, 1000))
+    assert "SUCCEEDED" == cache.load("/lake/small").wait(60).state
+    assert any(node in place.nodes for place in cache.locate("/lake/small"))
