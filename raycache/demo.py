@@ -17,8 +17,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import click
 import pyarrow.parquet as pq
@@ -98,7 +98,7 @@ def failures(epochs: list[Epoch], rows: int) -> list[str]:
     return found
 
 
-def run(plan: Plan, say: Callable[[str], None]) -> tuple[WrittenDataset, list[Epoch]]:
+def run(plan: Plan, say: Callable[[str], None], signals: StopSignals) -> tuple[WrittenDataset, list[Epoch]]:
     """Start everything, read, and stop everything; `say` hears of each step."""
     with contextlib.ExitStack() as stack:
         say("starting SeaweedFS, and the proxy before it")
@@ -118,6 +118,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> tuple[WrittenDataset, list[Ep
         # Placement is by hash: one node may get up to twice its share. The store also holds what the pipeline makes.
         memory_bytes = max(256 * MIB, 2 * plan.total_bytes // plan.nodes + 128 * MIB)
         cluster = stack.enter_context(LocalCluster(plan.nodes, object_store_memory=memory_bytes + GIB))
+        signals.take()
         say("starting the cache")
         cache = raycache.start(memory=memory_bytes)
         stack.callback(raycache.stop)
@@ -213,21 +214,30 @@ def _human(count: float) -> str:
     return f"{count:.2f} GB"
 
 
-@contextlib.contextmanager
-def _stops_on_signals() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, and let a second signal not cut the unwinding short."""
+class StopSignals:
+    """Let SIGTERM unwind the stack as Ctrl-C does, and let a second signal not cut the unwinding short.
 
-    def interrupt(number: int, _frame: Any) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt(signal.Signals(number).name)
+    Connecting to Ray puts a handler of Ray's own in place that aborts the process: `take` again after that.
+    """
 
-    saved = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in saved.items():
+    def __enter__(self) -> Self:
+        self._saved = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._saved.items():
             signal.signal(number, handler)
+
+    def take(self) -> None:
+        """Put the handlers in place."""
+        for number in self._saved:
+            signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, _frame: Any) -> None:
+        for each in self._saved:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 @click.command(help="Read a lake data set through the cache with Ray Data, cold and warm, on one machine.")
@@ -254,8 +264,8 @@ def main(
     except InvalidRequestError as error:
         raise click.UsageError(str(error)) from error
     try:
-        with _stops_on_signals():
-            dataset, epochs = run(plan, say)
+        with StopSignals() as signals:
+            dataset, epochs = run(plan, say, signals)
     except KeyboardInterrupt:
         progress.print("interrupted; everything is stopped")
         sys.exit(130)
