@@ -69,6 +69,7 @@ class Reader:
         node: this process's node.
         block_size_bytes, extent_size_bytes: of the cache.
         on_read: called after every read that asked a worker or the under storage.
+        map_file: (path, length in bytes) -> the disk segment there, None when it is gone; see `mapped_file`.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Reader:
         block_size_bytes: int,
         extent_size_bytes: int,
         on_read: Callable[[], None],
+        map_file: Callable[[str, int], pa.Buffer | None] | None = None,
     ) -> None:
         self._calls = calls
         self._locator = locator
@@ -93,6 +95,7 @@ class Reader:
         self._block_size_bytes = block_size_bytes
         self._extent_size_bytes = extent_size_bytes
         self._on_read = on_read
+        self._map_file = map_file or mapped_file
         self._pool: ThreadPoolExecutor | None = None
 
     def read(self, requests: Sequence[Request]) -> list[pa.Buffer]:
@@ -209,7 +212,7 @@ class Reader:
                 buffers[g] = pa.py_buffer(payloads[g])
                 continue
             if grant.kind == GrantKind.FILE:
-                buffers[g] = mapped_file(grant.path, grant.length_bytes)
+                buffers[g] = self._map_file(grant.path, grant.length_bytes)
             buffer = buffers[g]
             if buffer is not None:
                 self._table.add(grant, call.worker.actor_name, buffer, local=local, now_s=now_s)

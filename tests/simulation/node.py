@@ -1,0 +1,88 @@
+"""A machine: it may die, it has disks that outlive the workers on it, and disks may rot while nobody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from raycache.types import SegmentId
+from raycache.workers.effects import DiskSegment, Entry
+
+if TYPE_CHECKING:
+    from .worker import SimulatedWorker
+
+
+@dataclass(slots=True)
+class StoredSegment:
+    """One segment file."""
+
+    data: npt.NDArray[np.uint8]
+    entries: list[Entry]
+    #: Of the data as it was written.
+    checksum: int
+    rotten: bool = False
+
+
+@dataclass(slots=True)
+class Slot:
+    """One worker's directory on the machine's disk; the next worker on the machine finds it."""
+
+    path: str
+    owner: SimulatedWorker | None = None
+    files: dict[SegmentId, StoredSegment] = field(default_factory=dict)
+
+    def write(self, segment: SegmentId, data: npt.NDArray[np.uint8], entries: Sequence[Entry]) -> None:
+        """Store a segment whole."""
+        self.files[segment] = StoredSegment(data.copy(), list(entries), xxhash.xxh3_64_intdigest(data.tobytes()))
+
+    def verify(self, segment: SegmentId) -> bool:
+        """Whether the data is what was written."""
+        found = self.files.get(segment)
+        return found is not None and xxhash.xxh3_64_intdigest(found.data.tobytes()) == found.checksum
+
+    def scan(self) -> list[DiskSegment]:
+        """What an earlier worker left."""
+        return [DiskSegment(name, stored.data.size, list(stored.entries)) for name, stored in self.files.items()]
+
+    def rot(self, segment: SegmentId, position: int) -> None:
+        """Flip a bit; who has the file mapped keeps the old page, since the new one is another file here."""
+        stored = self.files[segment]
+        data = stored.data.copy()
+        data[position % data.size] ^= 1
+        self.files[segment] = StoredSegment(data, stored.entries, stored.checksum, rotten=True)
+
+
+@dataclass(slots=True)
+class Node:
+    """One machine of the cluster."""
+
+    name: str
+    memory_bytes: int
+    disk_bytes: int
+    alive: bool = True
+    slots: list[Slot] = field(default_factory=list)
+
+    def take_slot(self, owner: SimulatedWorker) -> Slot:
+        """The first directory that no living worker has."""
+        for slot in self.slots:
+            if slot.owner is None or not slot.owner.alive:
+                slot.owner = owner
+                return slot
+        slot = Slot(f"{self.name}/{len(self.slots)}", owner)
+        self.slots.append(slot)
+        return slot
+
+    def map_file(self, path: str, length_bytes: int) -> pa.Buffer | None:
+        """A segment file as a buffer; see `reader.mapped_file`."""
+        slot_path, _, segment = path.rpartition("/")
+        for slot in self.slots:
+            if slot.path == slot_path and segment in slot.files:
+                data = slot.files[segment].data
+                return pa.py_buffer(data) if data.size == length_bytes else None
+        return None

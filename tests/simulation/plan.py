@@ -1,0 +1,101 @@
+"""What one seed stands for: sizes of the cluster, and how much goes wrong in it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from raycache.settings import Settings
+
+from .network import Weather
+
+BLOCK_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The parameters of one simulation. Shares are of events, periods are means."""
+
+    settings: Settings
+    weather: Weather
+    nodes: int
+    clients: int
+    files: int
+    memory_bytes: int
+    disk_bytes: int
+    #: How long things happen, before everything calms down.
+    active_s: float
+    read_period_s: float
+    #: No message is lost, doubled or late, nothing dies: figures must be exact.
+    calm: bool
+    #: Room for everything, nothing is freed: each byte leaves the lake once.
+    roomy: bool
+    #: Requests of the cache, and of readers themselves, that the lake fails.
+    lake_failing: float
+    reader_lake_failing: float
+    disk_failing: float
+    #: Resolved paths whose block hints are replaced by nonsense.
+    wrong_hints: float
+    #: Mean times between such events; 0 = never.
+    overwrite_period_s: float
+    crash_period_s: float
+    master_crash_period_s: float
+    node_period_s: float
+    operator_period_s: float
+    pressure_period_s: float
+
+
+def plan_of(seed: int) -> Plan:
+    """Draw the parameters of a seed."""
+    draw = random.Random(f"plan {seed}")
+    calm = draw.random() < 0.25
+    roomy = calm and draw.random() < 0.5
+    lossy = not calm and draw.random() < 0.7
+    segment_blocks = draw.choice([1, 2, 4])
+    settings = Settings(
+        block_size_bytes=BLOCK_BYTES,
+        segment_size_bytes=segment_blocks * BLOCK_BYTES,
+        extent_size_bytes=segment_blocks * BLOCK_BYTES * draw.choice([1, 2, 4]),
+        lease_s=draw.choice([4.0, 6.0]),
+        heartbeat_period_s=1.0,
+        heartbeat_timeout_s=5.0,
+        loads_inflight_max=draw.choice([1, 2, 8]),
+        load_bytes_inflight_max=draw.choice([16, 64, 1024]),
+        master_timeout_s=3.0,
+        worker_timeout_s=5.0,
+        client_mapped_bytes_max=draw.choice([32, 128, 4096]),
+        client_paths_max=draw.choice([4, 1000]),
+        metadata_ttl_s=draw.choice([0.0, 1.0, 4.0]),
+        promote_after_hits=draw.choice([1, 2]),
+        memory_high_watermark=draw.choice([0.7, 0.95, 1.0]),
+        memory_low_watermark=draw.choice([0.5, 0.7]),
+    )
+    slow = draw.choice([0.0, 0.02, 0.1])
+    return Plan(
+        settings=settings,
+        weather=Weather(
+            delay_s=draw.choice([0.002, 0.02, 0.1]),
+            lost=draw.choice([0.01, 0.05]) if lossy else 0.0,
+            doubled=draw.choice([0.02, 0.1]) if lossy else 0.0,
+            slow=0.0 if calm else slow,
+        ),
+        nodes=draw.randint(2, 5),
+        clients=draw.randint(2, 3),
+        files=draw.randint(3, 8),
+        memory_bytes=2048 if roomy else draw.choice([0, 24, 48, 96, 160]),
+        disk_bytes=2048 if roomy else draw.choice([0, 40, 96, 200]),
+        active_s=draw.choice([8.0, 14.0]),
+        read_period_s=draw.choice([0.3, 0.8]),
+        calm=calm,
+        roomy=roomy,
+        lake_failing=0.0 if calm else draw.choice([0.0, 0.0, 0.05]),
+        reader_lake_failing=0.0 if calm else draw.choice([0.0, 0.0, 0.0, 0.05]),
+        disk_failing=0.0 if calm else draw.choice([0.0, 0.1]),
+        wrong_hints=0.0 if roomy else draw.choice([0.0, 0.2]),
+        overwrite_period_s=draw.choice([0.0, 1.0, 4.0]),
+        crash_period_s=0.0 if calm else draw.choice([0.0, 5.0, 10.0]),
+        master_crash_period_s=0.0 if calm else draw.choice([0.0, 0.0, 8.0]),
+        node_period_s=0.0 if calm else draw.choice([0.0, 8.0]),
+        operator_period_s=draw.choice([0.0, 2.0]),
+        pressure_period_s=draw.choice([0.0, 5.0]) if not roomy else 0.0,
+    )

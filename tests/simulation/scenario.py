@@ -1,0 +1,189 @@
+"""What happens in a simulation: reads, writes to the lake, loads, frees, crashes; then calm; then the final checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from raycache.errors import RaycacheError
+
+from .client import SimulatedClient
+from .cluster import Cluster
+from .engine import ViolationError
+from .plan import Plan, plan_of
+
+#: Long enough for a restarted master to settle, for leases to end, and for full reports.
+_CALM_S = 14.0
+_CALM_ROUNDS_MAX = 5
+_FLUSH_PERIOD_S = 0.7
+_SIZES = (0, 1, 5, 8, 9, 16, 23, 40, 64, 100)
+
+
+class Outcome(NamedTuple):
+    """What a simulation that kept all invariants has to tell."""
+
+    digest: str
+    steps: int
+    reads: int
+    #: What happened how often: shows that a seed is worth its time.
+    figures: dict[str, int]
+
+
+def simulate(seed: int, plan: Plan | None = None) -> Outcome:
+    """Run one seed.
+
+    Raises:
+        ViolationError: an invariant does not hold; the message tells how to run the seed again.
+    """
+    cluster = Cluster(seed, plan or plan_of(seed))
+    try:
+        Scenario(cluster).run()
+    except AssertionError as error:
+        checker = error.checker if isinstance(error, ViolationError) else "ServicesKeepTheirInvariants"
+        trail = "\n  ".join(list(cluster.engine.trail)[-25:])
+        story = f"{error}\nThe last events:\n  {trail}\nRun it again: python -m tests.simulation --seed {seed}"
+        failure = ViolationError(checker, story)
+        raise failure from error
+    engine = cluster.engine
+    return Outcome(engine.digest, engine.steps, cluster.checkers.reads, cluster.checkers.figures())
+
+
+class Scenario:
+    """Lets things happen in a cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.engine = cluster.engine
+        self.draw = cluster.engine.random
+        self.plan = cluster.plan
+        self.keys = [f"d{number % 2}/f{number}" for number in range(self.plan.files)]
+        #: (client, job id) of all loads started.
+        self.jobs: list[str] = []
+
+    def run(self) -> None:
+        """All of it."""
+        plan = self.plan
+        for key in self.keys:
+            self.cluster.lake.write(key, self._size())
+        for client in self.cluster.clients:
+            self._often(plan.read_period_s, lambda client=client: self._read(client))
+            self._often(_FLUSH_PERIOD_S, client.flush)
+        self._often(plan.overwrite_period_s, self._overwrite)
+        self._often(plan.crash_period_s, self._crash_worker)
+        self._often(plan.master_crash_period_s, self.cluster.crash_master)
+        self._often(plan.node_period_s, self._change_nodes)
+        self._often(plan.operator_period_s, self._operate)
+        self._often(plan.pressure_period_s, self._press)
+        self.engine.run_until(plan.active_s)
+        self._calm_down()
+        self.cluster.checkers.at_rest(self.keys)
+
+    def _often(self, period_s: float, action: Callable[[], None]) -> None:
+        """Do something at random times while the storm lasts."""
+        if not period_s:
+            return
+
+        def act() -> None:
+            if self.cluster.stormy and self.engine.now_s < self.plan.active_s:
+                self._often(period_s, action)
+                action()
+
+        self.engine.after(min(self.draw.expovariate(1 / period_s), 4 * period_s), "", act)
+
+    def _size(self) -> int:
+        return self.draw.choice(_SIZES)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def _read(self, client: SimulatedClient) -> None:
+        if client.busy:
+            return
+        count = self.draw.choice((1, 1, 2, 4))
+        keys = [self.draw.choice(self.keys) for _ in range(count)]
+        ranges: list[tuple[int, int | None]] = [
+            (0, None) if self.draw.random() < 0.4 else (self.draw.randrange(70), self.draw.randrange(40)) for _ in keys
+        ]
+        spelling = "/lake/" if self.draw.random() < 0.8 else "memory://lake/"
+        client.busy = True
+        started_s, held_up_s = self.engine.now_s, client.held_up_s
+        try:
+            paths = [spelling + key for key in keys]
+            outcome: list[bytes] | RaycacheError
+            try:
+                if len(paths) == 1 and ranges[0] == (0, None):
+                    outcome = [client.cache.read(paths[0]).to_pybytes()]
+                else:
+                    outcome = [buffer.to_pybytes() for buffer in client.cache.read_ranges(paths, ranges)]
+            except RaycacheError as error:
+                outcome = error
+        finally:
+            client.busy = False
+        own_s = self.engine.now_s - started_s - (client.held_up_s - held_up_s)
+        self.engine.note(f"{client.name} has read {keys} {ranges}: {outcome!r}")
+        self.cluster.checkers.read_ended(client, keys, ranges, started_s, own_s, outcome)
+
+    def _overwrite(self) -> None:
+        key = self.draw.choice(self.keys)
+        if self.draw.random() < 0.25 and self.cluster.lake.content(key) is not None:
+            self.cluster.lake.remove(key)
+        else:
+            self.cluster.lake.write(key, self._size())
+
+    def _crash_worker(self) -> None:
+        live = self.cluster.live_workers()
+        if not live:
+            return
+        worker = self.draw.choice(live)
+        worker.die()
+        if worker.slot.files and self.draw.random() < 0.6:
+            segment = self.draw.choice(list(worker.slot.files))
+            worker.slot.rot(segment, self.draw.randrange(1 << 20))
+            self.engine.note(f"{segment} rots")
+
+    def _change_nodes(self) -> None:
+        homes = [client.node for client in self.cluster.clients]
+        free = [node for node in self.cluster.nodes.values() if node.alive and node not in homes]
+        if free and self.draw.random() < 0.5:
+            self.cluster.remove_node(self.draw.choice(free))
+        elif len(self.cluster.live_nodes()) < 5:
+            self.cluster.add_node()
+
+    def _press(self) -> None:
+        for worker in self.cluster.live_workers():
+            worker.set_memory_bytes(int(self.plan.memory_bytes * self.draw.choice((0.0, 0.5, 1.0))))
+
+    def _operate(self) -> None:
+        """A client acts as the operator: load, free, check."""
+        client = self.draw.choice(self.cluster.clients)
+        key = self.draw.choice([*self.keys, "d0", "d1", "**"])
+        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else ("free",))))
+        self.engine.note(f"{client.name} {action} {key}")
+        try:
+            match action:
+                case "load":
+                    self.jobs.append(client.cache.load(f"/lake/{key}", replicas=self.draw.choice((1, 1, 2))).id)
+                case "free":
+                    client.cache.free(f"/lake/{key}", force=self.draw.random() < 0.5)
+                case "check":
+                    client.cache.check(f"/lake/{key}")
+                case "stats":
+                    client.cache.stats()
+        except RaycacheError as error:
+            self.engine.note(f"{client.name} {action} {key}: {error!r}")
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _calm_down(self) -> None:
+        """No more faults: after a while everything must be as if there had been none."""
+        cluster = self.cluster
+        cluster.stormy = False
+        weather = cluster.network.weather
+        cluster.lake.unlucky = False
+        weather.lost = weather.doubled = weather.slow = 0.0
+        for round_number in range(_CALM_ROUNDS_MAX):
+            self.engine.run_until(self.engine.now_s + (_CALM_S if round_number == 0 else 10.0))
+            for client in cluster.clients:
+                client.flush()
+            if cluster.checkers.is_quiet():
+                break
+        self.engine.run_until(self.engine.now_s + 2.5)
