@@ -1,0 +1,148 @@
+"""How loads become reads of the under storage."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
+from raycache.messages import BlockState
+from raycache.types import BlockId, FileVersion, Tier
+from raycache.workers.effects import Load, LoadItem
+from raycache.workers.loader import Loader
+
+BLOCK = 8
+
+
+class Lake:
+    """Objects in memory; keeps the reads it saw, and fails where told."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[str, int, int]] = []
+        self.errors: dict[str, Exception] = {}
+        self.short = 0
+        self.last: bytes = b""
+        self._lock = threading.Lock()
+
+    def read(self, key: str, offset: int, length: int, version: FileVersion | None = None) -> bytes:
+        assert version is not None
+        assert version.uri == f"s3://b/{key}"
+        with self._lock:
+            self.reads.append((key, offset, length))
+        if key in self.errors:
+            raise self.errors[key]
+        self.last = bytes((ord(key[0]) + i) % 256 for i in range(offset, offset + length - self.short))
+        return self.last
+
+
+def load_of(*parts: tuple[str, list[int]]) -> Load:
+    """Whole blocks of files of 100 blocks."""
+    items: list[LoadItem] = []
+    for name, indices in parts:
+        version = FileVersion(f"s3://b/{name}", 100 * BLOCK, "1", 0)
+        for i in indices:
+            items.append(LoadItem(BlockId(version.id(), i), version, i, i * BLOCK, len(items) * BLOCK, BLOCK))
+    return Load(1, "s", Tier.MEMORY, len(items) * BLOCK, tuple(items))
+
+
+@contextmanager
+def loader_of(lake: Lake, request_bytes_max: int = 4 * BLOCK) -> Iterator[Loader]:
+    loader = Loader(lambda uri, _block: (lake, uri.removeprefix("s3://b/")), request_bytes_max, threads=2)
+    try:
+        yield loader
+    finally:
+        loader.close()
+
+
+def expected(load: Load) -> bytes:
+    return b"".join(
+        bytes((ord(i.version.uri[7]) + at) % 256 for at in range(i.file_offset, i.file_offset + i.length))
+        for i in load.items
+    )
+
+
+def test_a_segment_that_one_read_brings_is_not_copied() -> None:
+    """Adjacent blocks are one request, and its buffer is the segment."""
+    lake = Lake()
+    load = load_of(("a", [3, 4, 5]))
+    with loader_of(lake) as loader:
+        buffer, outcome = loader.load(load)
+    assert buffer is not None
+    assert buffer.tobytes() == expected(load)
+    assert np.shares_memory(buffer, np.frombuffer(lake.last, np.uint8))
+    assert outcome.states == (BlockState.LOADED,) * 3
+    assert lake.reads == [("a", 24, 24)]
+    assert (loader.requests, loader.bytes) == (1, 24)
+
+
+def test_reads_end_at_the_request_size_at_holes_and_at_files() -> None:
+    """What is not adjacent, or too much for one request, is another read; all land at their places."""
+    lake = Lake()
+    load = load_of(("a", [0, 1, 2, 5]), ("b", [6]))
+    with loader_of(lake, 2 * BLOCK) as loader:
+        buffer, outcome = loader.load(load)
+    assert buffer is not None
+    assert buffer.tobytes() == expected(load)
+    assert sorted(lake.reads) == [("a", 0, 16), ("a", 16, 8), ("a", 40, 8), ("b", 48, 8)]
+    assert set(outcome.states) == {BlockState.LOADED}
+
+
+def test_a_block_larger_than_a_request_is_one_read() -> None:
+    """The request size never splits a block."""
+    lake = Lake()
+    with loader_of(lake, 1) as loader:
+        loader.load(load_of(("a", [0, 1])))
+    assert sorted(lake.reads) == [("a", 0, 8), ("a", 8, 8)]
+
+
+def test_failures_are_told_apart_and_spoil_only_their_own_blocks() -> None:
+    """Conflict is CHANGED, not found is GONE, anything else FAILED, even a bug; the rest is good."""
+    lake = Lake()
+    conflict, gone, down = ConflictError("other"), NotFoundError("gone"), UnavailableError("down")
+    lake.errors = {"b": conflict, "c": gone, "d": down, "e": ZeroDivisionError()}
+    load = load_of(("a", [0]), ("b", [0]), ("c", [0]), ("d", [0]), ("e", [0]))
+    with loader_of(lake) as loader:
+        buffer, outcome = loader.load(load)
+    assert buffer is not None
+    assert buffer.tobytes() == expected(load)[:8] + bytes(32)
+    assert outcome.states == (
+        BlockState.LOADED,
+        BlockState.CHANGED,
+        BlockState.GONE,
+        BlockState.FAILED,
+        BlockState.FAILED,
+    )
+    assert [outcome.errors[i] for i in (1, 2, 3)] == [conflict, gone, down]
+    assert isinstance(outcome.errors[4], RaycacheError)
+
+
+def test_a_load_without_a_good_block_has_no_buffer() -> None:
+    """Nothing to store, with one read or with several."""
+    lake = Lake()
+    lake.errors = {"a": UnavailableError("down")}
+    with loader_of(lake) as loader:
+        for load in (load_of(("a", [0])), load_of(("a", [0, 7]))):
+            buffer, outcome = loader.load(load)
+            assert buffer is None
+            assert set(outcome.states) == {BlockState.FAILED}
+
+
+def test_a_short_body_is_a_failure() -> None:
+    """A store that breaks its promise costs a block, never wrong bytes."""
+    lake = Lake()
+    lake.short = 1
+    with loader_of(lake) as loader:
+        buffer, outcome = loader.load(load_of(("a", [0])))
+    assert (buffer, outcome.states) == (None, (BlockState.FAILED,))
+
+
+def test_what_could_not_be_stored_has_no_space() -> None:
+    """`not_stored` turns good blocks only."""
+    lake = Lake()
+    lake.errors = {"b": NotFoundError("gone")}
+    with loader_of(lake) as loader:
+        _, outcome = loader.load(load_of(("a", [0]), ("b", [0])))
+    assert outcome.not_stored().states == (BlockState.NO_SPACE, BlockState.GONE)
