@@ -69,6 +69,7 @@ class Mounts:
             raise InvalidRequestError(f"cannot mount at {path}; give a path such as /lake")
         if uri.startswith("/"):
             raise InvalidRequestError(f"cannot mount {uri}; give a URI such as s3://bucket/prefix or file:///data")
+        _refuse_password(uri)
         if mount.metadata_ttl_s < 0:
             raise InvalidRequestError(f"metadata_ttl_s {mount.metadata_ttl_s} is negative; give 0 or more")
         if path in self._by_path:
@@ -95,6 +96,7 @@ class Mounts:
             return None
         if paths.split_uri(root_uri)[1]:
             raise InvalidRequestError(f"{root_uri} is not the root of a store; give {paths.split_uri(root_uri)[0]}")
+        _refuse_password(root_uri)
         return self._add(MountInfo(root_uri, root_uri, dict(options), metadata_ttl_s, readonly=True))
 
     def unmount(self, path: str) -> MountInfo:
@@ -168,7 +170,7 @@ class Mounts:
         return [
             RedactedMount(
                 mount.path,
-                _without_user(mount.uri),
+                mount.uri,
                 mount.readonly,
                 mount.metadata_ttl_s,
                 {name: _shown(name, value) for name, value in sorted(mount.options.items())},
@@ -211,13 +213,15 @@ def _shown(name: str, value: Any) -> Any:
 
 
 def _without_user(url: str) -> str:
-    """A URL without what may be secret in it: the password of a URI, the whole user and query of an endpoint."""
+    """An option's text without a user, password or query, which an endpoint may hold."""
     if "://" not in url:
-        return url if "@" not in url else HIDDEN
-    if url.startswith(("http://", "https://")):
-        parts = urlsplit(url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    root_uri, key = paths.split_uri(url)
-    scheme, _, authority = root_uri.partition("://")
-    user, at, host = authority.rpartition("@")
-    return paths.join(f"{scheme}://{user.partition(':')[0]}{at}{host}", key)
+        return HIDDEN if "@" in url else url
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _refuse_password(uri: str) -> None:
+    # A URI is shown everywhere: in errors, listings and logs.
+    authority = paths.split_uri(uri)[0].partition("://")[2]
+    if ":" in authority.rpartition("@")[0]:
+        raise InvalidRequestError("a URI must hold no password; give it as an option of the mount")

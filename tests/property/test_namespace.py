@@ -17,9 +17,10 @@ from raycache.settings import Settings
 from raycache.types import FileKind
 from raycache.ufs.memory import MemoryStorage
 
-_PARTS = st.sampled_from(["a", "b", "a b", "%20", "é", "漢", "a.b", "a-", "a0", ""])
+#: Few, so that questions meet what was written; "." and "-" sort before "/", "0" right after it.
+_PARTS = st.sampled_from(["a", "a", "b", "a.", "a0", "% é", ""])
 #: Keys of objects; those that end in "/" are markers.
-_KEYS = st.lists(_PARTS, min_size=1, max_size=4).map("/".join).filter(lambda key: key.strip("/"))
+_KEYS = st.lists(_PARTS, min_size=1, max_size=3).map("/".join).filter(lambda key: key.strip("/"))
 _FILES = _KEYS.filter(lambda key: not key.endswith("/"))
 _DIRECTORIES = st.one_of(st.just(""), _FILES)
 
