@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -132,7 +132,8 @@ class Output:
         elif self.is_terminal and len(cells) <= _RICH_ROWS_MAX:
             table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
             for column in columns:
-                table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+                justify: Literal["left", "right"] = "right" if column.right else "left"
+                table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.right)
             for row in cells:
                 table.add_row(*(Text(cell) for cell in row))
             Console().print(table)

@@ -19,29 +19,26 @@ def stats(session: Session) -> None:
         session.output.json(found)
         return
     named = [*((node_name(node_id), node) for node_id, node in found.nodes.items()), ("total", found.total)]
-    reads = numbers(
-        "Hits", "Misses", "Bypasses", "Hit rate", "Read", "Memory", "Disk", "Lake", "Local", "Remote", "Bypass"
-    )
+    reads = numbers("Hits", "Misses", "Bypasses", "Hit rate")
     session.output.table([Column("Reads"), *reads], [(name, *_reads(node)) for name, node in named])
-    held = numbers("Memory", "Disk", "Blocks", "Evictions", "Lake requests", "Lake bytes")
     session.output.line("")
+    sizes = numbers("All", "Memory", "Disk", "Lake", "Local", "Remote", "Bypass")
+    session.output.table([Column("Bytes read"), *sizes], [(name, *_bytes_read(node)) for name, node in named])
+    session.output.line("")
+    held = numbers("Memory", "Disk", "Blocks", "Evictions", "Lake requests", "Lake bytes")
     session.output.table([Column("Holdings"), *held], [(name, *_holdings(node)) for name, node in named])
 
 
 def _reads(node: NodeStats) -> tuple[str, ...]:
     asked = node.hits + node.misses + node.bypasses
-    sizes = (
-        node.bytes_memory + node.bytes_disk + node.bytes_ufs,
-        node.bytes_memory, node.bytes_disk, node.bytes_ufs,
-        node.bytes_local, node.bytes_remote, node.bytes_bypass,
-    )  # fmt: skip
-    return (
-        str(node.hits),
-        str(node.misses),
-        str(node.bypasses),
-        percent(node.hits, asked),
-        *(human_bytes(size) for size in sizes),
-    )
+    return str(node.hits), str(node.misses), str(node.bypasses), percent(node.hits, asked)
+
+
+def _bytes_read(node: NodeStats) -> tuple[str, ...]:
+    """All bytes; where they were when asked for; how they travelled."""
+    places = (node.bytes_memory, node.bytes_disk, node.bytes_ufs)
+    ways = (node.bytes_local, node.bytes_remote, node.bytes_bypass)
+    return tuple(human_bytes(size) for size in (sum(places), *places, *ways))
 
 
 def _holdings(node: NodeStats) -> tuple[str, ...]:
