@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +127,9 @@ def test_files_are_private(tmp_path: Path) -> None:
     """Nobody but the owner can read what may be secret."""
     journal = FileJournal(tmp_path / "made" / "journal")
     journal.append(_RECORDS[0])
-    assert 0o600 == os.stat(tmp_path / "made" / "journal").st_mode & 0o777
+    assert 0o600 == (tmp_path / "made" / "journal").stat().st_mode & 0o777
     journal.compact(_RECORDS)
-    assert 0o600 == os.stat(tmp_path / "made" / "journal").st_mode & 0o777
+    assert 0o600 == (tmp_path / "made" / "journal").stat().st_mode & 0o777
 
 
 def test_a_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:

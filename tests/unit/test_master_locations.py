@@ -1,0 +1,68 @@
+"""Locations: masks per worker and version, exact after any order of reports, and bounded."""
+
+from __future__ import annotations
+
+from raycache.master import locations as module
+from raycache.master.locations import Locations
+from raycache.messages import BlockReport
+
+V1, V2 = b"1" * 16, b"2" * 16
+
+
+def _report(*pairs: tuple[bytes, int], full: bool = False) -> BlockReport:
+    return BlockReport(full, [version for version, _ in pairs], [mask for _, mask in pairs])
+
+
+def test_reports_add_replace_and_remove() -> None:
+    """The last word on a version counts; a mask of 0 removes it."""
+    locations = Locations()
+    locations.apply("a", _report((V1, 0b1), (V2, 0b10), full=True))
+    locations.apply("b", _report((V1, 0b11)))
+    assert (("a", 0b1), ("b", 0b11)) == locations.holders(V1)
+    locations.apply("a", _report((V1, 0b111), (V2, 0)))
+    assert (("b", 0b11), ("a", 0b111)) == locations.holders(V1)
+    assert () == locations.holders(V2)
+    assert 1 == len(locations)
+
+
+def test_a_full_report_replaces_all_earlier_ones() -> None:
+    """What it does not name is no longer there."""
+    locations = Locations()
+    locations.apply("a", _report((V1, 1), (V2, 1)))
+    locations.apply("a", _report((V2, 2), full=True))
+    assert () == locations.holders(V1)
+    assert (("a", 2),) == locations.holders(V2)
+
+
+def test_a_dropped_worker_holds_nothing() -> None:
+    """Nor does it after it has come back with news only."""
+    locations = Locations()
+    locations.apply("a", _report((V1, 1)))
+    locations.apply("b", _report((V1, 2)))
+    locations.drop("a")
+    locations.drop("never seen")
+    assert (("b", 2),) == locations.holders(V1)
+    locations.apply("a", _report((V2, 1)))
+    assert (("b", 2),) == locations.holders(V1)
+
+
+def test_versions_are_bounded() -> None:
+    """Beyond the bound news of unknown versions are dropped, those of known ones taken."""
+    locations = Locations(versions_max=1)
+    locations.apply("a", _report((V1, 1), (V2, 1)))
+    locations.apply("b", _report((V1, 2), (V2, 2)))
+    assert (("a", 1), ("b", 2)) == locations.holders(V1)
+    assert () == locations.holders(V2)
+
+
+def test_what_dead_workers_left_is_swept() -> None:
+    """Workers that come and go leave nothing behind for good."""
+    locations = Locations()
+    versions = [i.to_bytes(16, "big") for i in range(module._SWEEP_MIN + 1)]
+    locations.apply("a", BlockReport(True, versions, [1] * len(versions)))
+    locations.apply("b", _report((versions[0], 2), (V1, 1)))
+    locations.drop("a")
+    assert len(versions) + 1 == len(locations)
+    locations.apply("b", _report((V2, 1)))
+    assert 3 == len(locations)
+    assert (("b", 2),) == locations.holders(versions[0])
