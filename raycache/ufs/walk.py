@@ -135,8 +135,8 @@ class Pager:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._lock = threading.Lock()
-        #: By number: the walk and the last key it gave out. At most `_WALKS_MAX`, the oldest goes first.
-        self._walks: OrderedDict[str, tuple[Iterator[Found], str]] = OrderedDict()
+        #: By number. At most `_WALKS_MAX`, the oldest goes first.
+        self._walks: OrderedDict[str, Iterator[Found]] = OrderedDict()
         self._numbers = itertools.count()
         self._salt = secrets.token_hex(4)
 
@@ -148,7 +148,7 @@ class Pager:
             number, separator, last = token.partition("/")
             if not separator:
                 raise InvalidRequestError("this listing token is not one of this storage; begin the listing anew")
-        found = self._take(number, last) if token is not None else None
+        found = self._take(number) if token is not None else None
         if found is None:
             found = _continued(self._tree, prefix, last, delimiter=delimiter, resumed=token is not None)
         rows = list(itertools.islice(found, limit))
@@ -157,7 +157,7 @@ class Pager:
         following = next(found, None) if len(rows) == limit else None
         next_token = None
         if following is not None:
-            next_token = self._keep(itertools.chain([following], found), _key_of(rows[-1]))
+            next_token = f"{self._keep(itertools.chain([following], found))}/{_key_of(rows[-1])}"
         return ListPage(objects, prefixes, next_token)
 
     def close(self) -> None:
@@ -165,21 +165,17 @@ class Pager:
         with self._lock:
             self._walks.clear()
 
-    def _take(self, number: str, last: str) -> Iterator[Found] | None:
+    def _take(self, number: str) -> Iterator[Found] | None:
         with self._lock:
-            kept = self._walks.get(number)
-            if kept is None or kept[1] != last:
-                return None
-            del self._walks[number]  # one reader only; a token used twice begins anew
-            return kept[0]
+            return self._walks.pop(number, None)  # one reader only; a token used twice begins anew
 
-    def _keep(self, found: Iterator[Found], last: str) -> str:
+    def _keep(self, found: Iterator[Found]) -> str:
         with self._lock:
             number = f"{self._salt}-{next(self._numbers)}"
-            self._walks[number] = (found, last)
+            self._walks[number] = found
             while len(self._walks) > _WALKS_MAX:
                 self._walks.popitem(last=False)
-            return f"{number}/{last}"
+            return number
 
 
 def _continued(tree: Tree, prefix: str, last: str, *, delimiter: bool, resumed: bool) -> Iterator[Found]:

@@ -1,7 +1,7 @@
 """An S3 server of a few lines for what SeaweedFS cannot show: keys taken literally, byte order, and failures on order.
 
 SeaweedFS collapses "a//b" and drops leading slashes, as it keeps objects in directories; AWS does neither. Signatures
-are not checked. Multipart is not served.
+are not checked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,10 +30,14 @@ class ExactS3:
 
     def __init__(self) -> None:
         self.lake = MemoryStorage("memory://exact")
-        #: What happens to the next requests instead of an answer: (status, S3 code), "truncate" or "drop".
-        self.failures: deque[tuple[int, str] | str] = deque()
+        #: What happens to the next requests instead of an answer: (status, S3 code), "truncate", "drop" (not done),
+        #: "lose" (done, but not answered), "short" (too little, but well-formed), "serve" (nothing), or a function to
+        #: call first.
+        self.failures: deque[tuple[int, str] | str | Callable[[], object]] = deque()
         #: (method, raw path with its query) of each request, as it came over the wire.
         self.seen: list[tuple[str, str]] = []
+        #: By upload: its parts by number.
+        self.uploads: dict[str, dict[int, bytes]] = {}
         self.delay_s = 0.0
         self.ignores_conditions = False
         self.encodes_keys = True
@@ -64,6 +68,8 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 16  # else each answer is two packets, and the second waits for the first one's acknowledgement
 
+        _answers = True
+
         def handle_expect_100(self) -> bool:
             going_on = super().handle_expect_100()
             self.wfile.flush()
@@ -80,12 +86,15 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
 
         def _serve(self) -> None:
             server.seen.append((self.command, self.path))
+            self._answers = True
             raw_path, _, raw_query = self.path.partition("?")
             query = dict(parse_qsl(raw_query, keep_blank_values=True))
             bucket, _, raw_key = raw_path.removeprefix("/").partition("/")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             time.sleep(server.delay_s)
             failure = server.failures.popleft() if server.failures else None
+            if callable(failure):
+                failure()
             if failure == "drop":
                 self.close_connection = True
             elif isinstance(failure, tuple):
@@ -95,7 +104,12 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
             elif not raw_key:
                 self._of_bucket(query, body)
             else:
-                self._of_object(unquote(raw_key), body, truncate=failure == "truncate")
+                self._answers = failure != "lose"
+                key = unquote(raw_key)
+                if "uploads" in query or "uploadId" in query:
+                    self._of_upload(key, query, body)
+                else:
+                    self._of_object(key, body, cut=failure if failure in ("truncate", "short") else "")
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
 
@@ -108,22 +122,46 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
             else:
                 self._answer(200, _listing(server, query).encode())
 
-        def _of_object(self, key: str, body: bytes, *, truncate: bool) -> None:
+        def _of_object(self, key: str, body: bytes, *, cut: str) -> None:
             try:
                 if self.command == "DELETE":
                     server.lake.delete([key])
                     self._answer(204)
                 elif self.command == "PUT" and (source := self.headers.get("x-amz-copy-source")):
+                    wanted = self.headers.get("x-amz-copy-source-if-match")
+                    if wanted not in (None, server.lake.head(unquote(source).removeprefix("exact/")).etag):
+                        self._fail(412, "PreconditionFailed")
+                        return
                     info = server.lake.copy(unquote(source).removeprefix("exact/"), key)
                     self._answer(200, f"<CopyObjectResult><ETag>{info.etag}</ETag></CopyObjectResult>".encode())
                 elif self.command == "PUT":
                     self._answer(200, info=server.lake.put(key, body))
                 else:
-                    self._get(server.lake.head(key), truncate=truncate)
+                    self._get(server.lake.head(key), cut=cut)
             except NotFoundError:
                 self._fail(404, "NoSuchKey")
 
-        def _get(self, info: ObjectInfo, *, truncate: bool) -> None:
+        def _of_upload(self, key: str, query: dict[str, str], body: bytes) -> None:
+            if "uploads" in query:
+                upload = f"upload-{len(server.seen)}"
+                server.uploads[upload] = {}
+                self._answer(200, f"<R><UploadId>{upload}</UploadId></R>".encode())
+                return
+            upload = query["uploadId"]
+            if upload not in server.uploads:
+                self._fail(404, "NoSuchUpload")
+            elif self.command == "PUT":
+                server.uploads[upload][int(query["partNumber"])] = body
+                self._answer(200, ETag=f'"part-{query["partNumber"]}"')
+            elif self.command == "DELETE":
+                del server.uploads[upload]
+                self._answer(204)
+            else:
+                parts = server.uploads.pop(upload)
+                info = server.lake.put(key, b"".join(parts[number] for number in sorted(parts)))
+                self._answer(200, f"<R><ETag>{escape(info.etag)}</ETag></R>".encode())
+
+        def _get(self, info: ObjectInfo, *, cut: str) -> None:
             wanted = self.headers.get("If-Match")
             if wanted and wanted != info.etag and not server.ignores_conditions:
                 self._fail(412, "PreconditionFailed")
@@ -138,11 +176,12 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
                     return
             data = bytes(server.lake.read(info.key, first, last - first + 1)) if last >= first else b""
             extra = {"Content-Range": f"bytes {first}-{last}/{info.size_bytes}"} if span else {}
-            self._answer(206 if span else 200, data, info=info, truncate=truncate, **extra)
+            self._answer(206 if span else 200, data, info=info, cut=cut, **extra)
 
         def _fail(self, status: int, code: str) -> None:
             # AWS repeats the key id and what was signed.
             text = f"<Error><Code>{code}</Code><AWSAccessKeyId>{self.headers.get('Authorization', '')}</AWSAccessKeyId>"
+            text += f"<Message>Who is {ACCESS_KEY}?</Message>"
             self._answer(status, f"{text}<StringToSign>AWS4 secretly</StringToSign></Error>".encode())
 
         def _answer(
@@ -151,10 +190,15 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
             data: bytes = b"",
             *,
             info: ObjectInfo | None = None,
-            truncate: bool = False,
+            cut: str = "",
             **extra: str,
         ) -> None:
+            if not self._answers:
+                self.close_connection = True
+                return
             self.send_response(status)
+            if cut == "short":
+                data = data[: len(data) // 2]
             length = info.size_bytes if info and self.command == "HEAD" else len(data)
             self.send_header("Content-Length", str(length))
             self.send_header("x-amz-bucket-region", "eu-exact-1")
@@ -165,8 +209,8 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(data[: len(data) // 2] if truncate else data)
-            self.close_connection = truncate
+                self.wfile.write(data[: len(data) // 2] if cut == "truncate" else data)
+            self.close_connection = cut == "truncate"
 
     return Handler
 

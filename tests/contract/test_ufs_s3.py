@@ -72,7 +72,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         "failure",
         [(500, "InternalError"), (503, "SlowDown"), (502, ""), (504, ""), (429, ""), (400, "RequestTimeout"),
-         "truncate", "drop"],
+         "truncate", "short", "drop"],
     )  # fmt: skip
     def test_passing_ones_are_retried(self, wire: Wire, key: str, failure: tuple[int, str] | str) -> None:
         """A read survives a failure that passes, and returns the whole range."""
@@ -82,7 +82,7 @@ class TestFailures:
         assert len(wire.waits_s) == 2
 
     @pytest.mark.parametrize("key", [ODD, PLAIN])
-    @pytest.mark.parametrize("failure", [(503, "SlowDown"), "truncate", "drop"])
+    @pytest.mark.parametrize("failure", [(503, "SlowDown"), "truncate", "short", "drop"])
     def test_lasting_ones_end_in_unavailable(self, wire: Wire, key: str, failure: tuple[int, str] | str) -> None:
         """A read that keeps failing ends after the attempts allowed, with an error that names the endpoint."""
         wire.server.failures.extend([failure] * 20)
@@ -174,6 +174,57 @@ class TestFailures:
             wire.storage.list("")
 
 
+class TestUploads:
+    """With parts of 4 bytes: creation, parts and completion are one request each."""
+
+    CONTENT = b"0123456789"
+
+    @pytest.fixture
+    def storage(self, wire: Wire) -> S3Storage:
+        wire.server.uploads.clear()
+        retrier = Retrier(RetryPolicy(attempts_max=2, backoff_first_s=0.0))
+        return S3Storage("s3://exact", wire.server.options(), sizes=S3Sizes(4, 1), retrier=retrier)
+
+    def test_lost_answers(self, wire: Wire, storage: S3Storage) -> None:
+        """Each request's answer may get lost once; the object is whole and written once."""
+        for position in range(1, 5):  # an upload whose creation's answer is lost stays behind, as S3 cannot tell
+            wire.server.failures.extend([*["serve"] * position, "lose"])
+            info = storage.put("target", self.CONTENT)
+            assert info == storage.head("target")
+            assert bytes(wire.server.lake.read("target", 0, 10)) == self.CONTENT
+            assert (wire.server.uploads, list(wire.server.failures)) == ({}, [])
+            wire.server.lake.delete(["target"])
+
+    def test_a_gone_upload(self, wire: Wire, storage: S3Storage) -> None:
+        """An upload that somebody else removed is an error, even if an older object has the name."""
+        wire.server.lake.put("target", b"old")
+        writer = storage.open_writer("target")
+        writer.write(self.CONTENT[:8])  # whole parts, so that only the completion is left
+        wire.server.uploads.clear()
+        wire.server.failures.append((503, "SlowDown"))
+        with pytest.raises(NotFoundError):
+            writer.close()
+        assert bytes(wire.server.lake.read("target", 0, 3)) == b"old"
+
+    def test_a_gone_upload_is_not_excused_by_chance(self, wire: Wire, storage: S3Storage) -> None:
+        """An older object of the same size does not make a first refusal a success."""
+        wire.server.lake.put("target", b"same size"[:8])
+        writer = storage.open_writer("target")
+        writer.write(self.CONTENT[:8])
+        wire.server.uploads.clear()
+        with pytest.raises(NotFoundError):
+            writer.close()
+
+    def test_a_failing_part(self, wire: Wire, storage: S3Storage) -> None:
+        """A part that cannot be sent fails the write, and the parts sent so far are removed."""
+        wire.server.failures.extend(["serve", "serve", (503, "SlowDown"), (503, "SlowDown")])
+        with pytest.raises(UnavailableError):
+            storage.put("target", self.CONTENT)
+        assert wire.server.uploads == {}
+        with pytest.raises(NotFoundError):
+            storage.head("target")
+
+
 class TestVersions:
     @pytest.mark.parametrize("key", [ODD, PLAIN])
     @pytest.mark.parametrize("ignores_conditions", [False, True])
@@ -186,6 +237,22 @@ class TestVersions:
         wire.server.lake.put(key, b"9876543210")
         with pytest.raises(ConflictError):
             wire.storage.read(key, 0, 1, version)
+
+    @pytest.mark.parametrize("key", [ODD, PLAIN])
+    def test_shrunk_even_if_conditions_are_ignored(self, wire: Wire, key: str) -> None:
+        """A range that is gone with the version is a conflict, not a bad request."""
+        wire.server.ignores_conditions = True
+        info = wire.server.lake.put(key, b"0123456789")
+        version = FileVersion(f"s3://exact/{key}", info.size_bytes, info.etag, info.mtime_ns)
+        wire.server.lake.put(key, b"01")
+        with pytest.raises(ConflictError):
+            wire.storage.read(key, 5, 3, version)
+
+    def test_copy_of_a_changing_object(self, wire: Wire) -> None:
+        """A source that is replaced while it is copied is a conflict: what came back would describe the old one."""
+        wire.server.failures.extend(["serve", lambda: wire.server.lake.put(PLAIN, b"other")])
+        with pytest.raises(ConflictError):
+            wire.storage.copy(PLAIN, "copy")
 
     def test_unencoded_listing(self, wire: Wire) -> None:
         """A store that does not encode keys in listings has them taken as they are."""

@@ -97,6 +97,22 @@ def test_a_foreign_token_skips_what_comes_before() -> None:
     assert tree.directories_read == ["", "b/", "c/"]
 
 
+def test_a_token_works_twice() -> None:
+    """The same token gives the same page again."""
+    tree = TreeOfKeys(*(f"d/{n}" for n in range(9)))
+    pager = Pager(tree)
+    token = pager.page("", delimiter=False, start_after="", token=None, limit=3).next_token
+    pages = [pager.page("", delimiter=False, start_after="", token=token, limit=2) for _ in range(2)]
+    assert [[info.key for info in page.objects] for page in pages] == [["d/3", "d/4"]] * 2
+
+
+def test_a_foreign_token_does_not_repeat_a_prefix() -> None:
+    """A directory that ended a page is not given out again by another process, though keys in it come later."""
+    tree = TreeOfKeys("a/1", "a/2", "b/1")
+    token = Pager(tree).page("", delimiter=True, start_after="", token=None, limit=1).next_token
+    assert Pager(tree).page("", delimiter=True, start_after="", token=token, limit=9).prefixes == ["b/"]
+
+
 def test_open_walks_are_bounded() -> None:
     """Listings that nobody goes on with do not pile up."""
     tree = TreeOfKeys("a", "b")
