@@ -25,9 +25,6 @@ from raycache.ufs.s3 import S3Storage
 KINDS = ["memory", "local", "arrow-local", "arrow-mock", "faulty-idle", "s3-exact", "s3-seaweed"]
 
 
-_bucket_number = itertools.count()
-
-
 @dataclasses.dataclass
 class Lake:
     """A storage, and what its kind is excused from."""
@@ -54,16 +51,9 @@ def s3_exact() -> Iterator[UnderStorage]:
 
 
 @pytest.fixture(scope="module")
-def seaweed_client(s3_server: SeaweedServer) -> object:
-    return s3_server.client()
-
-
-@pytest.fixture
-def s3_seaweed(s3_server: SeaweedServer, seaweed_client: object) -> UnderStorage:
-    """A bucket for each test, since SeaweedFS goes on listing directories whose objects are gone."""
-    name = f"ufs-{next(_bucket_number)}"
-    seaweed_client.create_bucket(Bucket=name)
-    return S3Storage(f"s3://{name}", s3_server.options())
+def s3_seaweed(s3_server: SeaweedServer) -> UnderStorage:
+    """One bucket for all tests: a new one takes SeaweedFS longer than most of them."""
+    return S3Storage(f"s3://{s3_server.make_bucket('conformance')}", s3_server.options())
 
 
 @pytest.fixture(params=KINDS)
@@ -72,8 +62,16 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
     yield Lake(request.param, storage)
     storage.close()
     storage.close()
-    if request.param == "s3-exact":
-        storage.delete(keys_of(storage))
+    if request.param.startswith("s3"):
+        _sweep(storage, "")
+
+
+def _sweep(storage: UnderStorage, prefix: str) -> None:
+    """Delete everything, and the directories that SeaweedFS goes on listing when their objects are gone."""
+    for page in pages(lambda token: storage.list(prefix, delimiter=True, token=token)):
+        for below in page.prefixes:
+            _sweep(storage, below)
+        storage.delete([*(info.key for info in page.objects), *page.prefixes])
 
 
 def _empty_storage(request: pytest.FixtureRequest, tmp_path: Path) -> UnderStorage:
@@ -296,7 +294,7 @@ class TestWriters:
 class TestListings:
     KEYS = ("a", "b/1", "b/2", "b/sub/x", "b/sub/y", "b.txt", "b-", "c/deep/er/z", "\u00fc", "z")
 
-    @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+    @pytest.mark.parametrize("limit", [1, 3, 1000])
     def test_flat(self, lake: Lake, limit: int) -> None:
         """Pages of any size give each key once, in order, and never more than asked for."""
         fill(lake.storage, *self.KEYS)
@@ -305,7 +303,7 @@ class TestListings:
         assert sorted(self.KEYS) == (keys if lake.ordered else sorted(keys))
         assert all(len(page.objects) <= limit and not page.prefixes for page in found)
 
-    @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+    @pytest.mark.parametrize("limit", [1, 3, 1000])
     def test_delimiter(self, lake: Lake, limit: int) -> None:
         """With a delimiter each directory comes once, as a prefix, also over pages."""
         fill(lake.storage, *self.KEYS)
