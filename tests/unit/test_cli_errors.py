@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -198,12 +199,20 @@ def test_help_waits_for_neither_ray_nor_arrow() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_reader_that_stops_reading_is_no_error() -> None:
-    """`raycache ... | head -1` ends without a message of a broken pipe."""
-    code = "import sys; from raycache.cli.main import main; sys.argv = ['raycache', 'load', '--help']; main()"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.stderr is not None
-    assert process.stderr.read() == b""
-    process.wait(timeout=60)
+@pytest.mark.parametrize("files", [1, 20_000])
+def test_a_reader_that_stops_reading_is_no_error(files: int) -> None:
+    """`raycache ls | head -1` ends without a message of a broken pipe, for a short and a long listing."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from fake_cache import FakeCache; from raycache.cli import main, session\n"
+        f"cache = FakeCache({{f'/lake/{{i}}': i for i in range({files})}})\n"
+        "session.RayBackend.connect = lambda *_: cache\n"
+        "sys.argv = ['raycache', 'ls', '/lake']; main.main()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
