@@ -68,8 +68,8 @@ class Epoch:
     checksum: RowsChecksum
     #: As the proxy counted them.
     s3: ProxyCounters
-    #: By node, in the cluster's order: hits / blocks asked for by readers there; None when none were, or no cache.
-    hit_rates: tuple[float | None, ...]
+    #: By node, in the cluster's order: (hits, blocks asked for) of the readers there; empty without the cache.
+    nodes: tuple[tuple[int, int], ...]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -83,7 +83,10 @@ class Epoch:
             "s3_list_requests": self.s3.list_requests,
             "s3_head_requests": self.s3.head_requests,
             "s3_data_bytes": self.s3.data_bytes,
-            "hit_rates": list(self.hit_rates),
+            "nodes": [
+                {"hits": hits, "blocks": asked, "hit_rate": hits / asked if asked else None}
+                for hits, asked in self.nodes
+            ],
         }
 
 
@@ -153,11 +156,11 @@ def _cached_epoch(name: str, cache: Cache, cluster: LocalCluster, proxy: S3Proxy
     checksum = _read_all("/lake/events")
     time_s = time.monotonic() - started_s
     after = _settled_counts(cache)
-    rates: list[float | None] = []
+    nodes = []
     for node in cluster.node_ids():
-        hits, asked = (new - old for new, old in zip(after.get(node, (0, 0)), before.get(node, (0, 0)), strict=True))
-        rates.append(hits / asked if asked else None)
-    return Epoch(name, time_s, checksum, proxy.counters(), tuple(rates))
+        (hits_before, asked_before), (hits, asked) = before.get(node, (0, 0)), after.get(node, (0, 0))
+        nodes.append((hits - hits_before, asked - asked_before))
+    return Epoch(name, time_s, checksum, proxy.counters(), tuple(nodes))
 
 
 def _read_all(path: str) -> RowsChecksum:
@@ -190,7 +193,7 @@ def _quieten() -> None:
 def make_table(dataset: WrittenDataset, epochs: list[Epoch]) -> Table:
     """The one table: a column for each read, so that it fits a narrow terminal."""
     table = Table(title=f"{dataset.rows:,} rows, {_human(dataset.total_bytes)} in {len(dataset.paths)} parquet files")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for epoch in epochs:
         table.add_column(epoch.name, justify="right", no_wrap=True)
     table.add_row("time", *(f"{epoch.time_s:.1f} s" for epoch in epochs))
@@ -200,9 +203,12 @@ def make_table(dataset: WrittenDataset, epochs: list[Epoch]) -> Table:
     table.add_row("S3 data bytes", *(_human(epoch.s3.data_bytes) for epoch in epochs))
     table.add_row("  of the data set", *(f"{epoch.s3.data_bytes / dataset.total_bytes:.3f}x" for epoch in epochs))
     table.add_row("S3 other requests", *(f"{epoch.s3.requests - epoch.s3.data_requests:,}" for epoch in epochs))
-    for index in range(max(len(epoch.hit_rates) for epoch in epochs)):
-        rates = [epoch.hit_rates[index] if epoch.hit_rates else None for epoch in epochs]
-        table.add_row(f"hit rate, node {index + 1}", *("-" if rate is None else f"{rate:.0%}" for rate in rates))
+    for index in range(max(len(epoch.nodes) for epoch in epochs)):
+        cells = []
+        for epoch in epochs:
+            hits, asked = epoch.nodes[index] if epoch.nodes else (0, 0)
+            cells.append(f"{hits / asked:.0%} of {asked:,}" if asked else "-")
+        table.add_row(f"block hits, node {index + 1}", *cells)
     return table
 
 
@@ -283,7 +289,10 @@ def main(
         }
         click.echo(json.dumps(report, indent=2))
     else:
-        Console().print(make_table(dataset, epochs))
+        console = Console()
+        table = make_table(dataset, epochs)
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).minimum)
+        console.print(table)
         for failure in found:
             progress.print(f"not as it should be: {failure}", style="red", markup=False)
         if not found:

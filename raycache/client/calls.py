@@ -58,7 +58,7 @@ class Calls:
                 self._forget(MASTER_NAME)
                 if attempt == 2:
                     raise _mapped(error, what) from error
-            except Exception as error:
+            except Exception as error:  # Ray's errors have no common class; `_mapped` is their one place
                 raise _mapped(error, what) from error
         return unwrap(reply)
 
@@ -81,7 +81,7 @@ class Calls:
         for call in calls:
             try:
                 pending.append(getattr(self._handle(call.actor_name), call.method).remote(*call.arguments))
-            except Exception as error:
+            except Exception as error:  # a value here, as `_mapped` says
                 pending.append(_mapped(error, f"worker {call.actor_name} cannot be reached"))
         results: list[Any] = []
         for call, reference in zip(calls, pending, strict=True):
@@ -90,7 +90,7 @@ class Calls:
                 continue
             try:
                 results.append(ray.get(reference, timeout=max(0.0, deadline - time.monotonic())))
-            except Exception as error:
+            except Exception as error:  # a value here, as `_mapped` says
                 if isinstance(error, ray.exceptions.RayActorError):
                     self._forget(call.actor_name)
                 results.append(_mapped(error, f"worker {call.actor_name} did not answer {call.method!r}"))
@@ -105,7 +105,7 @@ class Calls:
         timeout_s = self._worker_timeout_s if timeout_s is None else timeout_s
         try:
             return list(ray.get(list(references), timeout=timeout_s))
-        except Exception as error:
+        except Exception as error:  # one lost object must not take the others along: they are asked one by one
             if len(references) == 1:
                 return [_mapped(error, "a segment could not be fetched from the object store")]
         return [self.objects([reference], timeout_s)[0] for reference in references]

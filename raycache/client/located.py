@@ -168,18 +168,20 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
 
     def _finish(self, task: ReadTask) -> ReadTask:
         """Show paths as Ray's own readers do."""
-        if not getattr(self._inner, "_include_paths", False):
+        columns = ["path"] if getattr(self._inner, "_include_paths", False) else []
+        if self.get_name() == "WebDataset":
+            columns.append("__url__")
+        if not columns or not any(str(path).startswith("/@") for path in task.metadata.input_files or ()):
             return task
-        if not any(str(path).startswith("/@") for path in task.metadata.input_files or ()):
-            return task
-        return ReadTask(_StockPaths(task.read_fn), task.metadata, task.schema, task.per_task_row_limit)
+        return ReadTask(_StockPaths(task.read_fn, columns), task.metadata, task.schema, task.per_task_row_limit)
 
 
 class _StockPaths:
-    """A read function whose `path` column has no `/@scheme/` in front. Pickles."""
+    """A read function whose path columns have no `/@scheme/` in front. Pickles."""
 
-    def __init__(self, read: Any) -> None:
+    def __init__(self, read: Any, columns: Sequence[str]) -> None:
         self._read = read
+        self._columns = columns
 
     @property
     def __name__(self) -> str:
@@ -187,17 +189,19 @@ class _StockPaths:
 
     def __call__(self) -> Iterable[Any]:
         for block in self._read():
-            yield _stock_paths(block)
+            for column in self._columns:
+                block = _with_stock_paths(block, column)  # noqa: PLW2901
+            yield block
 
 
-def _stock_paths(block: Any) -> Any:
+def _with_stock_paths(block: Any, name: str) -> Any:
     if isinstance(block, pa.Table):
-        position = block.schema.get_field_index("path")
+        position = block.schema.get_field_index(name)
         if position >= 0 and pa.types.is_string(block.schema.field(position).type):
             column = pc.replace_substring_regex(block.column(position), _URI_PATH.pattern, r"\1")
             block = block.set_column(position, block.schema.field(position), column)
-    elif "path" in getattr(block, "columns", ()):
-        block["path"] = [_URI_PATH.sub(r"\1", path) for path in block["path"]]
+    elif name in getattr(block, "columns", ()):
+        block[name] = [_URI_PATH.sub(r"\1", path) for path in block[name]]
     return block
 
 

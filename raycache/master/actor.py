@@ -360,7 +360,7 @@ class MasterActor:
             call = handle.read.remote(encode(batch.request))
             blob, _ = await asyncio.wait_for(call, self._settings.worker_timeout_s)
             job.replied(batch.batch_id, decode(blob), self._clock.now_s())
-        except Exception as error:
+        except Exception as error:  # whatever it was, the job plans these blocks again
             await asyncio.sleep(_JOB_PAUSE_S)
             reason = UnavailableError(f"worker {batch.worker.actor_name} did not answer: {type(error).__name__}")
             job.failed(batch.batch_id, reason, self._clock.now_s())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,11 @@ from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 
+# Worker processes cannot import this module: what they run of it travels by value.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
 BUCKET = "readers"
+MANY = 90
 #: (reader, directory, further arguments)
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("read_parquet", "parquet", {}),
@@ -49,10 +54,10 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def lake(s3_server: SeaweedServer) -> str:
-    """A bucket with every format, and 60 equal parquet files under `many/`."""
+    """A bucket with every format, and `MANY` equal parquet files under `many/`."""
     client = s3_server.client()
     client.create_bucket(Bucket=BUCKET)
-    objects = all_formats() | {f"many/f{i:02d}.parquet": parquet_file(i) for i in range(60)}
+    objects = all_formats() | {f"many/f{i:02d}.parquet": parquet_file(i) for i in range(MANY)}
     for key, body in objects.items():
         client.put_object(Bucket=BUCKET, Key=key, Body=body)
     return BUCKET
@@ -118,7 +123,8 @@ def balanced_files(cache: Cache, per_node: int) -> dict[str, str]:
     paths = [info.path for info in cache.expand("/lake/many")]
     for path, nodes in zip(paths, cache.place(paths), strict=True):
         chosen.setdefault(nodes[0], []).append(path)
-    assert all(len(found) >= per_node for found in chosen.values()), "no balanced choice among the files"
+    counts = {node: len(found) for node, found in chosen.items()}
+    assert min(counts.values()) >= per_node, f"no balanced choice among the files: {counts}"
     picked = [(path, node) for node, found in chosen.items() for path in found[:per_node]]
     return dict(sorted(picked))
 
@@ -138,7 +144,7 @@ def test_reader_gives_the_rows_of_its_namesake(
     expected = expected_rows(name, f"{lake}/{directory}", stock, arguments)
     by_uri = rows(getattr(readers, name)(f"s3://{lake}/{directory}", cache=cache, **arguments))
     assert expected == by_uri
-    if "include_paths" not in arguments:
+    if "include_paths" not in arguments and name != "read_webdataset":  # these show paths as given
         assert expected == rows(getattr(readers, name)(f"/lake/{directory}", **arguments))
 
 
@@ -215,7 +221,7 @@ def test_order_is_kept_when_asked_for(cache: Cache) -> None:
         found = [row["id"] for row in readers.read_parquet("/lake/many", cache=cache).take_all()]
     finally:
         options.preserve_order = False
-    assert found == list(range(60 * ROWS))
+    assert found == list(range(MANY * ROWS))
 
 
 def test_dataset_behaves_as_one_of_ray(cache: Cache) -> None:
@@ -223,8 +229,8 @@ def test_dataset_behaves_as_one_of_ray(cache: Cache) -> None:
     dataset = readers.read_parquet("/lake/many", cache=cache, override_num_blocks=12)
     assert dataset.limit(30).count() == 30
     assert [row["id"] for row in dataset.take(2)] == [0, 1]
-    assert dataset.materialize().count() == 60 * ROWS
-    assert sum(len(batch["id"]) for batch in dataset.iter_batches(batch_size=64)) == 60 * ROWS
+    assert dataset.materialize().count() == MANY * ROWS
+    assert sum(len(batch["id"]) for batch in dataset.iter_batches(batch_size=64)) == MANY * ROWS
     assert dataset.schema().names == ["id", "file", "name"]
 
 
@@ -237,7 +243,7 @@ def test_streaming_split_reads_every_row_once(cache: Cache) -> None:
         return [value for batch in split.iter_batches(batch_size=100) for value in batch["id"].tolist()]
 
     found = ray.get([consume.remote(split) for split in splits], timeout=120)
-    assert sorted(value for part in found for value in part) == list(range(60 * ROWS))
+    assert sorted(value for part in found for value in part) == list(range(MANY * ROWS))
 
 
 class JsonLines(Datasource):
@@ -259,7 +265,7 @@ class JsonLines(Datasource):
                 with filesystem.open_input_stream(path) as stream:
                     yield pa.Table.from_pylist([json.loads(line) for line in stream.readall().splitlines()])
 
-            return ReadTask(read, BlockMetadata(None, None, [path], None))
+            return ReadTask(read, BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=[path]))
 
         return [task(path) for path in self.files]
 
@@ -310,9 +316,9 @@ def test_task_near_its_bytes_runs_there(cache: Cache) -> None:
 def test_many_tasks_are_spread_over_all_nodes(cache: Cache) -> None:
     """`near_many` uses every node that holds data, evenly."""
     paths = [info.path for info in cache.expand("/lake/many")]
-    options = tasks.near_many(cache, [paths[start : start + 6] for start in range(54)])
+    options = tasks.near_many(cache, [paths[start : start + 6] for start in range(MANY - 6)])
     nodes = [found["scheduling_strategy"].node_id for found in options]
-    assert {nodes.count(node) for node in set(nodes)} == {18}
+    assert {nodes.count(node) for node in set(nodes)} == {(MANY - 6) // 3}
 
 
 def test_busy_node_does_not_hold_tasks_up(cache: Cache, tmp_path: Path) -> None:
@@ -366,12 +372,12 @@ def test_node_killed_in_the_middle_costs_no_row(
         time.sleep(0.2)
         return batch
 
-    dataset = readers.read_parquet("/lake/many", cache=cache, override_num_blocks=60)
+    dataset = readers.read_parquet("/lake/many", cache=cache, override_num_blocks=MANY)
     found: list[int] = []
     for batch in dataset.map_batches(slowly, batch_format="pyarrow").iter_batches(batch_size=None):
         found.extend(batch["id"].tolist())
         if not started.is_set() and len(found) >= 3 * ROWS:
             started.set()
             private.remove_node(2, kill=True)
-    assert sorted(found) == list(range(60 * ROWS))
+    assert sorted(found) == list(range(MANY * ROWS))
     raycache.stop()

@@ -67,9 +67,7 @@ class ReadsAreOfOneVersion(Checker):
             slices = [_slice(content, offset, size) for content in contents]
             if got in slices:
                 continue
-            ever = [
-                _slice(r.content, offset, size) for r in lake.history.get(key, []) if r.content is not None
-            ]
+            ever = [_slice(r.content, offset, size) for r in lake.history.get(key, []) if r.content is not None]
             self.require(got not in ever, f"{client.name} got a version of {key} that is too old: {got!r}")
             self.require(False, f"{client.name} read {key} at {offset}, {size}: {got!r} is not in {slices!r}")
 
@@ -77,9 +75,7 @@ class ReadsAreOfOneVersion(Checker):
 class ReadsNeverFailBecauseOfTheCache(Checker):
     """A read fails only for what the lake did: the file is not there, it kept changing, or the lake failed the reader."""
 
-    def read_ended(
-        self, client: SimulatedClient, keys: Sequence[str], started_s: float, error: RaycacheError
-    ) -> None:
+    def read_ended(self, client: SimulatedClient, keys: Sequence[str], started_s: float, error: RaycacheError) -> None:
         """Judge an error."""
         plan, lake, now_s = self.cluster.plan, self.cluster.lake, self.cluster.engine.now_s
         story = f"{client.name} read {list(keys)} and got {error!r}"

@@ -248,10 +248,18 @@ class SimulatedClient:
         self.wait_for(lambda then: self.engine.after(delay_s, f"{self.name} goes on", lambda: then(None)))
 
     def flush(self) -> None:
-        """Deliver counters and renew leases; one at a time."""
+        """Deliver counters and renew leases."""
+        self._alone(self.cache.flush)
+
+    def stats(self) -> None:
+        """Ask for statistics, which delivers counters first."""
+        self._alone(lambda: self.cache.stats() and None)
+
+    def _alone(self, work: Callable[[], None]) -> None:
+        """The flusher's lock: without threads whoever finds it taken goes away."""
         if not self.flushing:
             self.flushing = True
             try:
-                self.cache.flush()
+                work()
             finally:
                 self.flushing = False

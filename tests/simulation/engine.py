@@ -29,9 +29,10 @@ STEPS_MAX = 200_000
 class ViolationError(AssertionError):
     """An invariant does not hold. `checker` names it."""
 
-    def __init__(self, checker: str, story: str) -> None:
-        super().__init__(f"{checker}: {story}")
+    def __init__(self, checker: str, what: str) -> None:
+        super().__init__(f"{checker}: {what}")
         self.checker = checker
+        self.what = what
 
 
 class Answer:

@@ -15,6 +15,7 @@ from raycache.errors import UnavailableError
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo
 from raycache.ufs.memory import MemoryStorage
+
 from .engine import Engine, ViolationError
 
 ROOT_URI = "memory://lake"
@@ -100,9 +101,7 @@ class LakeDoor:
     ) -> ListPage:
         """See `UnderStorage.list`."""
         self._may_fail("list")
-        return self._lake.storage.list(
-            prefix, delimiter=delimiter, start_after=start_after, token=token, limit=limit
-        )
+        return self._lake.storage.list(prefix, delimiter=delimiter, start_after=start_after, token=token, limit=limit)
 
     def head(self, key: str) -> ObjectInfo:
         """See `UnderStorage.head`."""

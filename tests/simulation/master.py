@@ -50,7 +50,7 @@ class SimulatedMaster:
         self.service = MasterService(cluster.plan.settings, start_ns=start_ns)
         cluster.journal.append({"op": "start", "start_ns": start_ns, "cache_id": "sim"})
         self.service.replay(list(cluster.journal))
-        self._lister = Lister(lambda mount: self.door, 1)  # noqa: ARG005  # there is one lake
+        self._lister = Lister(lambda mount: self.door, 1)  # there is one lake
         self._lister._pool = _Inline()
         self._asking: dict[Need, list[Then]] = {}
         self.jobs: dict[str, LoadJob] = {}
@@ -84,7 +84,7 @@ class SimulatedMaster:
                     service.resolve_needs(resolve, now_s),
                     lambda errors: reply(service.resolve(resolve, errors, self.engine.now_s)),
                 )
-            case "list":
+            case "list_directory":
                 listing = decode(arguments[0])
                 self._ask(service.list_needs(listing, now_s), lambda errors: self._list(listing, errors, reply))
             case "heartbeat":
@@ -113,6 +113,8 @@ class SimulatedMaster:
                 if arguments[0] not in self.jobs:
                     raise NotFoundError(f"load {arguments[0]!r} is unknown")
                 reply(self.jobs[arguments[0]].progress(now_s))
+            case _:
+                raise AssertionError(f"the simulated master has no {method}")
 
     def _unmounted_uri(self, path: str) -> str:
         try:
@@ -259,4 +261,3 @@ class SimulatedMaster:
                 action()
 
         self.engine.after(delay_s, f"{self.name} goes on", act)
-

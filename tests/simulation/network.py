@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from raycache.errors import RaycacheError, UnavailableError
+
 from .engine import Engine
 
 #: Takes a result, or a RaycacheError in its place.

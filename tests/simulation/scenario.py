@@ -39,9 +39,10 @@ def simulate(seed: int, plan: Plan | None = None) -> Outcome:
     try:
         Scenario(cluster).run()
     except AssertionError as error:
-        checker = error.checker if isinstance(error, ViolationError) else "ServicesKeepTheirInvariants"
+        known = isinstance(error, ViolationError)
+        checker, what = (error.checker, error.what) if known else ("ServicesKeepTheirInvariants", str(error))
         trail = "\n  ".join(list(cluster.engine.trail)[-25:])
-        story = f"{error}\nThe last events:\n  {trail}\nRun it again: python -m tests.simulation --seed {seed}"
+        story = f"{what}\nThe last events:\n  {trail}\nRun it again: python -m tests.simulation --seed {seed}"
         failure = ViolationError(checker, story)
         raise failure from error
     engine = cluster.engine
@@ -167,7 +168,7 @@ class Scenario:
                 case "check":
                     client.cache.check(f"/lake/{key}")
                 case "stats":
-                    client.cache.stats()
+                    client.stats()
         except RaycacheError as error:
             self.engine.note(f"{client.name} {action} {key}: {error!r}")
 

@@ -141,6 +141,8 @@ class SimulatedWorker:
                 reply(encode(self.service.resident(decode(arguments[0]))))
             case "beat":
                 reply(self._heartbeat())
+            case _:
+                raise AssertionError(f"the simulated worker has no {method}")
 
     def _read(self, request: BlockRequest, reply: Then) -> None:
         if request.mounts_version > self.mounts.version:
@@ -383,7 +385,7 @@ class SimulatedWorker:
 
     # --- the lake -----------------------------------------------------------------------------------------------------
 
-    def _storage_of(self, uri: str, block_index: int) -> tuple[LakeDoor, str]:  # noqa: ARG002  # sources come first
+    def _storage_of(self, uri: str, block_index: int) -> tuple[LakeDoor, str]:  # sources come first
         return self.door, names.split_uri(uri)[1]
 
     # --- background ---------------------------------------------------------------------------------------------------
