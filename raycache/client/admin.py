@@ -23,7 +23,7 @@ from raycache.messages import (
     encode,
 )
 from raycache.types import FileKind
-from raycache.ufs.s3 import options_from_environment
+from raycache.ufs.s3 import canonical_names, options_from_environment
 
 #: Options that say who the caller is: with one of them the environment's keys must not be mixed in.
 _IDENTITY_OPTIONS = frozenset({"access_key_id", "secret_access_key", "session_token", "anonymous", "profile"})
