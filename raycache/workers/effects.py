@@ -74,17 +74,17 @@ class Load:
     #: In the order of their offsets in the segment, without holes.
     items: tuple[LoadItem, ...]
 
-    def entries(self, outcome: LoadOutcome | None = None) -> list[Entry]:
+    def entries(self, outcome: LoadOutcome) -> list[Entry]:
         """The segment's table: what to write into a disk segment's footer.
 
         Args:
-            outcome: leaves out the items that failed. Without it the load must have succeeded whole: a footer that
-                names a block which was never fetched would be believed after a restart.
+            outcome: leaves out the items that failed: a footer that names a block which was never fetched would be
+                believed after a restart.
         """
         return [
             Entry(item.version, item.block_index, item.offset_in_segment, item.length)
             for number, item in enumerate(self.items)
-            if outcome is None or outcome.states[number] is BlockState.LOADED
+            if outcome.states[number] is BlockState.LOADED
         ]
 
 
