@@ -291,7 +291,7 @@ def main(
     else:
         console = Console()
         table = make_table(dataset, epochs)
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).minimum)
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
         console.print(table)
         for failure in found:
             progress.print(f"not as it should be: {failure}", style="red", markup=False)
