@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raycache.client.cache import Cache
 from raycache.client.calls import unwrap
-from raycache.client.connect import connect, disconnect
+from raycache.client.connect import connect, disconnect, ensure_ray
 from raycache.errors import AlreadyExistsError, UnavailableError
 from raycache.master.actor import MasterActor
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE, Hello
@@ -79,8 +79,8 @@ def start(memory: str | int | None = None, disk: str | None = None, **settings: 
     wanted = {"memory": memory, "disk": disk, **settings}
     if not ray.is_initialized():
         try:
-            ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
-        except ConnectionError:
+            ensure_ray()
+        except UnavailableError:
             ray.init(logging_level="ERROR", log_to_driver=False)
     values, origins = Settings.load(wanted)
     running = _running()
@@ -120,8 +120,8 @@ def stop() -> None:
     disconnect()
     if not ray.is_initialized():
         try:
-            ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
-        except ConnectionError:
+            ensure_ray()
+        except UnavailableError:
             return
     running = _running()
     try:

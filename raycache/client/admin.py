@@ -23,7 +23,7 @@ from raycache.messages import (
     encode,
 )
 from raycache.types import FileKind
-from raycache.ufs.s3 import canonical_names, options_from_environment
+from raycache.ufs.s3 import options_from_environment
 
 #: Options that say who the caller is: with one of them the environment's keys must not be mixed in.
 _IDENTITY_OPTIONS = frozenset({"access_key_id", "secret_access_key", "session_token", "anonymous", "profile"})
@@ -76,7 +76,7 @@ def entry_of(meta: FileMeta) -> Entry:
 
 def entries_of(path: str, reply: ListReply) -> list[Entry]:
     """The public form of a listing of `path`."""
-    base_path, base_uri = path.rstrip("/"), reply.base_uri.rstrip("/")
+    base_path = path.rstrip("/")
     return [
         Entry(
             f"{base_path}/{name}",
@@ -85,7 +85,7 @@ def entries_of(path: str, reply: ListReply) -> list[Entry]:
             size,
             _time(mtime_ns) if kind == FileKind.FILE else None,
             etag,
-            f"{base_uri}/{name}",
+            names.join(reply.base_uri, name),
         )
         for name, kind, size, etag, mtime_ns in zip(
             reply.names, reply.kinds, reply.sizes_bytes, reply.etags, reply.mtimes_ns, strict=True

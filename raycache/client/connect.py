@@ -9,6 +9,7 @@ import ray
 
 from raycache.client.cache import Cache
 from raycache.client.calls import Calls, own_node_id
+from raycache.client.ray_address import find_cluster
 from raycache.errors import UnavailableError
 from raycache.messages import Hello
 from raycache.settings import Settings
@@ -78,10 +79,10 @@ def ensure_ray(address: str | None = None) -> None:
     """
     if ray.is_initialized():
         return
+    found = find_cluster(address)
     try:
-        ray.init(address=address or "auto", logging_level="ERROR", log_to_driver=False)
+        ray.init(address=found, logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"at {address}" if address else "on this machine"
         raise UnavailableError(
-            f"no Ray cluster {where}; start one with `ray start --head`, or call ray.init()"
+            f"no Ray cluster at {found}; start one with `ray start --head`, or call ray.init()"
         ) from error

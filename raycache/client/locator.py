@@ -273,9 +273,8 @@ class Locator:
     def _remember_listing(self, path: str, reply: ListReply) -> None:
         expires_at_s = self._clock.now_s() + reply.expires_in_s
         base_path = path.rstrip("/")
-        base_uri = reply.base_uri.rstrip("/")
         columns = FileColumns(
-            [f"{base_uri}/{name}" for name in reply.names], reply.sizes_bytes, reply.etags, reply.mtimes_ns
+            [names.join(reply.base_uri, name) for name in reply.names], reply.sizes_bytes, reply.etags, reply.mtimes_ns
         )
         fresh = []
         for name, kind, file in zip(reply.names, reply.kinds, columns.versions(), strict=True):

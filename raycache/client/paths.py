@@ -31,8 +31,8 @@ def as_list(paths: str | Sequence[str]) -> list[str]:
 
 def listed_files(path: str, reply: ListReply) -> list[tuple[str, FileVersion]]:
     """(path, version) of the files in a listing of `path`, in its order."""
-    base_path, base_uri = path.rstrip("/"), reply.base_uri.rstrip("/")
-    uris = [f"{base_uri}/{name}" for name in reply.names]
+    base_path = path.rstrip("/")
+    uris = [names.join(reply.base_uri, name) for name in reply.names]
     versions = FileColumns(uris, reply.sizes_bytes, reply.etags, reply.mtimes_ns).versions()
     return [
         (f"{base_path}/{name}", version)

@@ -105,6 +105,8 @@ class MasterActor:
         self._workers: dict[WorkerId, Any] = {}
         self._jobs: dict[str, LoadJob] = {}
         self._job_requests: dict[str, str] = {}
+        #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
+        self._unmounted: dict[str, str] = {}
         self._journaling = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._spawn(self._keep_workers())
@@ -161,6 +163,8 @@ class MasterActor:
     @replies
     async def unmount(self, request_id: str, path: str, force: bool) -> tuple[str, MountTable]:
         """Take a mount away; refused while a load of it runs, unless forced."""
+        if request_id in self._unmounted:
+            return self._unmounted[request_id], self._service.mount_table()
         uri = self._service.mounted_uri(path)
         for job in self._jobs.values():
             if job.reads_below(uri.rstrip("/") + "/"):
@@ -168,6 +172,9 @@ class MasterActor:
                     raise ConflictError(f"{path} is in use by load {job.job_id}; stop it, or unmount with force=True")
                 job.stop(self._clock.now_s())
         await self._record(self._service.unmount(request_id, path, self._clock.now_s()))
+        self._unmounted[request_id] = uri
+        while len(self._unmounted) > _JOBS_KEPT_MAX:
+            del self._unmounted[next(iter(self._unmounted))]
         return uri, self._service.mount_table()
 
     @replies
@@ -263,19 +270,22 @@ class MasterActor:
         waiting = {need: self._asking[need] for need in needs}
         if new:
             self._spawn(self._fetch(new))
-        outcomes = await asyncio.gather(*waiting.values())
+        # Shielded: an asker that gives up must not take the answer away from the others.
+        outcomes = await asyncio.gather(*(asyncio.shield(future) for future in waiting.values()))
         return {need: error for need, error in zip(waiting, outcomes, strict=True) if error is not None}
 
     async def _fetch(self, needs: list[Need]) -> None:
+        error: RaycacheError | None = UnavailableError("the look-up in the lake broke off; try again")
+        outcomes: dict[Need, RaycacheError | None] = {}
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._threads, self._lister.fetch, needs)
-        except RaycacheError as error:
             for need in needs:
-                self._asking.pop(need).set_result(error)
-            return
-        for need in needs:
-            self._service.fetched(need, results[need], self._clock.now_s())
-            self._asking.pop(need).set_result(results[need].error)
+                self._service.fetched(need, results[need], self._clock.now_s())
+                outcomes[need] = results[need].error
+        finally:
+            # Whatever happened, nobody waits for ever.
+            for need in needs:
+                self._asking.pop(need).set_result(outcomes.get(need, error))
 
     def _storage_of(self, mount: MountInfo) -> UnderStorage:
         return open_storage(names.split_uri(mount.uri)[0], mount.options)
@@ -308,7 +318,12 @@ class MasterActor:
     async def _start_worker(self, effect: StartWorker | AdoptWorker) -> None:
         """Start one worker, or find the one an earlier master started, and stay with it until its end."""
         try:
-            handle = self._launcher.find(effect.actor_name) or self._launcher.start(
+            handle = self._launcher.find(effect.actor_name)
+            if handle is None and isinstance(effect, AdoptWorker):
+                # It spoke, and is gone: a new one needs a new epoch.
+                self._service.lost(effect.worker, effect.epoch, self._clock.now_s())
+                return
+            handle = handle or self._launcher.start(
                 self._cache_id, effect.worker, effect.epoch, effect.actor_name, self._settings.as_dict()
             )
             weight_bytes: int = decode(await asyncio.wait_for(handle.start.remote(), _WORKER_START_TIMEOUT_S))
