@@ -318,7 +318,9 @@ def test_many_tasks_are_spread_over_all_nodes(cache: Cache) -> None:
     paths = [info.path for info in cache.expand("/lake/many")]
     options = tasks.near_many(cache, [paths[start : start + 6] for start in range(MANY - 6)])
     nodes = [found["scheduling_strategy"].node_id for found in options]
-    assert {nodes.count(node) for node in set(nodes)} == {(MANY - 6) // 3}
+    counts = [nodes.count(node) for node in sorted(set(nodes))]
+    assert len(counts) == 3
+    assert max(counts) <= 1.05 * len(nodes) / 3 + 1
 
 
 def test_busy_node_does_not_hold_tasks_up(cache: Cache, tmp_path: Path) -> None:
