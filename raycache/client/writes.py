@@ -385,15 +385,20 @@ def _tree(storage: UnderStorage, prefix: str) -> tuple[list[str], list[str]]:
 
 
 def _delete_keys(storage: UnderStorage, prefix: str, *, contents_only: bool) -> None:
-    """Delete a prefix of an object store, a page at a time."""
+    """Delete a prefix of an object store, a page at a time.
+
+    Then the keys that would mark its directories, deepest first: some stores (SeaweedFS) keep empty directories as common
+    prefixes until they are deleted so; elsewhere there is mostly nothing by these names.
+    """
     batch: list[str] = []
+    directories: dict[str, None] = {} if contents_only or not prefix else {"": None}
     for keys in _keys(storage, prefix):
-        batch.extend(key for key in keys if key != prefix or not contents_only)
+        _add_above(directories, (key.removeprefix(prefix) for key in keys))
+        batch.extend(key for key in keys if not key.endswith("/"))
         if len(batch) >= _DELETE_BATCH_KEYS:
             storage.delete(batch)
             batch = []
-    if batch:
-        storage.delete(batch)
+    storage.delete(batch + [f"{prefix}{name}/" if name else prefix for name in _deepest_first(directories)])
 
 
 def _delete_tree(storage: UnderStorage, prefix: str, *, contents_only: bool) -> None:
@@ -401,15 +406,24 @@ def _delete_tree(storage: UnderStorage, prefix: str, *, contents_only: bool) -> 
     files, empty = _tree(storage, prefix)
     storage.delete([prefix + name for name in files])
     directories = dict.fromkeys(empty)
-    for name in [*files, *empty]:
+    _add_above(directories, [*files, *empty])
+    for name in _deepest_first(directories):
+        storage.remove_directory(prefix + name)
+    if not contents_only and prefix:
+        storage.remove_directory(prefix.rstrip("/"))
+
+
+def _add_above(directories: dict[str, None], below: Iterable[str]) -> None:
+    """Add all directories that relative names lie in."""
+    for name in below:
         above = name.rpartition("/")[0]
         while above and above not in directories:
             directories[above] = None
             above = above.rpartition("/")[0]
-    for name in sorted(directories, key=lambda name: name.count("/"), reverse=True):
-        storage.remove_directory(prefix + name)
-    if not contents_only and prefix:
-        storage.remove_directory(prefix.rstrip("/"))
+
+
+def _deepest_first(directories: Iterable[str]) -> list[str]:
+    return sorted(directories, key=lambda name: name.count("/") + 1 if name else 0, reverse=True)
 
 
 def _copy_one(pair: tuple[_Place, _Place]) -> None:

@@ -49,6 +49,8 @@ def parse_page(body: bytes) -> ListPage:
             if element.tag == f"{namespace}Contents":
                 values = {child.tag: child.text for child in element}
                 key = values[f"{namespace}Key"] or ""
+                if key.endswith("/") and values.get(f"{namespace}ETag") == '""':
+                    continue  # SeaweedFS: a directory that has become empty; no such object exists
                 objects.append(
                     ObjectInfo(
                         unquote_plus(key) if encoded else key,

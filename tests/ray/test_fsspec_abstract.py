@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import fsspec.tests.abstract as abstract
@@ -13,6 +14,8 @@ from raycache.client.fsspec import RaycacheFileSystem
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 
+_number = itertools.count()
+
 
 @pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
@@ -21,41 +24,47 @@ def cache(cluster: LocalCluster) -> Iterator[Cache]:
     raycache.stop()
 
 
+@pytest.fixture(scope="module")
+def disk(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    cache.mount("/disk", f"file://{tmp_path_factory.mktemp('lake')}", readonly=False)
+    yield "/disk"
+    cache.unmount("/disk")
+
+
+@pytest.fixture(scope="module")
+def s3(cache: Cache, s3_server: SeaweedServer) -> Iterator[str]:
+    options = {
+        "endpoint_url": s3_server.endpoint_url,
+        "access_key_id": s3_server.access_key,
+        "secret_access_key": s3_server.secret_key,
+    }
+    bucket = s3_server.make_bucket("fsspec-abstract")
+    cache.mount("/s3", f"s3://{bucket}/lake", options, readonly=False)
+    yield "/s3"
+    cache.unmount("/s3")
+    s3_server.client().delete_bucket(Bucket=bucket)
+
+
 class Fixtures(abstract.AbstractFixtures):
-    """The cache as fsspec's tests want it: one directory of a mount for each test."""
+    """The cache as fsspec's tests want it: each test has one directory of a mount to itself."""
 
     @pytest.fixture
-    def fs(self, mounted: str) -> RaycacheFileSystem:
+    def fs(self) -> RaycacheFileSystem:
         return RaycacheFileSystem()
-
-    @pytest.fixture
-    def fs_path(self, mounted: str) -> str:
-        return mounted
 
 
 class LocalFixtures(Fixtures):
     @pytest.fixture
-    def mounted(self, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-        cache.mount("/disk", f"file://{tmp_path_factory.mktemp('lake')}", readonly=False)
-        yield "/disk/work"
-        cache.unmount("/disk")
-
-    @pytest.fixture(autouse=True)
-    def work(self, mounted: str, fs: RaycacheFileSystem) -> None:
-        fs.mkdir(mounted)
+    def fs_path(self, disk: str, fs: RaycacheFileSystem) -> str:
+        path = f"{disk}/{next(_number)}"
+        fs.mkdir(path)
+        return path
 
 
 class S3Fixtures(Fixtures):
     @pytest.fixture
-    def mounted(self, cache: Cache, s3_server: SeaweedServer, bucket: str) -> Iterator[str]:
-        options = {
-            "endpoint_url": s3_server.endpoint_url,
-            "access_key_id": s3_server.access_key,
-            "secret_access_key": s3_server.secret_key,
-        }
-        cache.mount("/s3", f"s3://{bucket}/lake", options, readonly=False)
-        yield "/s3/work"
-        cache.unmount("/s3")
+    def fs_path(self, s3: str) -> str:
+        return f"{s3}/{next(_number)}"
 
     @pytest.fixture
     def supports_empty_directories(self) -> bool:
