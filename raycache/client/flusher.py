@@ -16,7 +16,7 @@ from raycache.client.locator import Locator
 from raycache.client.segments import LEASE_MARGIN_S, SegmentTable
 from raycache.clock import Clock
 from raycache.errors import RaycacheError
-from raycache.messages import ReadCounters, TouchRequest, encode
+from raycache.messages import ReadCounters, TouchRequest, decode, encode
 from raycache.types import WorkerId
 
 #: Quiet time before a flush, so that many small reads make one call.
@@ -91,6 +91,7 @@ class Flusher:
 
     def _deliver(self) -> None:
         actors = {worker.worker: worker.actor_name for worker in self._locator.view.workers}
+        self._table.expire(self._clock.now_s())
         used = self._table.take_used()
         counters = self._counters.take() if self._counters.dirty else None
         own_actor = actors.get(self._node)
@@ -106,11 +107,13 @@ class Flusher:
             replies = self._calls.workers(
                 [WorkerCall(actor, "touch", (encode(message),)) for actor, _, message in messages], _TIMEOUT_S
             )
-            for (actor, segments, message), reply in zip(messages, replies, strict=True):
+            for (actor, _, message), reply in zip(messages, replies, strict=True):
                 if isinstance(reply, RaycacheError):
                     continue
                 delivered = delivered or message.counters is not None
-                self._table.renew(actor, segments, now_s + self._lease_s() - LEASE_MARGIN_S)
+                # A segment that was freed is not renewed: the worker counts its bytes as gone when the old lease ends.
+                until_s = now_s + self._lease_s() - LEASE_MARGIN_S
+                self._table.renew(actor, decode(reply), until_s, self._clock.now_s())
         if counters is not None and not delivered:
             self._to_master(counters)
 

@@ -155,6 +155,8 @@ class Reader:
         )
         spans: list[Span | None] = [None] * len(parts)
         while rounds := operation.next_calls():
+            # Leases count from before the call: the slowest worker may answer long after the first one granted.
+            sent_s = self._clock.now_s()
             replies = self._calls.workers(
                 [WorkerCall(call.worker.actor_name, "read", (encode(call.request),)) for call in rounds]
             )
@@ -162,7 +164,7 @@ class Reader:
                 if isinstance(answer, RaycacheError):
                     operation.failed(call.part_indices)
                 else:
-                    self._take(operation, call, answer, spans)
+                    self._take(operation, call, answer, spans, sent_s)
         if operation.bypass:
             self._bypass(operation, metas, spans)
         if operation.stale:
@@ -173,11 +175,16 @@ class Reader:
         return [span for span in spans if span is not None]
 
     def _take(
-        self, operation: ReadOperation, call: Round, answer: tuple[bytes, list[Any]], spans: list[Span | None]
+        self,
+        operation: ReadOperation,
+        call: Round,
+        answer: tuple[bytes, list[Any]],
+        spans: list[Span | None],
+        sent_s: float,
     ) -> None:
         blob, payloads = answer
         reply: BlockReply = decode(blob)
-        buffers = self._map(reply.grants, payloads, call)
+        buffers = self._map(reply.grants, payloads, call, sent_s)
         lost: list[int] = []
         remote = call.worker.worker != self._node
         states = dict(zip(call.part_indices, reply.states, strict=True))
@@ -197,9 +204,8 @@ class Reader:
         if lost:
             operation.failed(lost)
 
-    def _map(self, grants: list[Grant], payloads: list[Any], call: Round) -> list[pa.Buffer | None]:
+    def _map(self, grants: list[Grant], payloads: list[Any], call: Round, sent_s: float) -> list[pa.Buffer | None]:
         """Turn grants into buffers; None where the segment was lost on the way."""
-        now_s = self._clock.now_s()
         local = call.worker.worker == self._node
         buffers: list[pa.Buffer | None] = [None] * len(grants)
         plasma = [g for g, grant in enumerate(grants) if grant.kind == GrantKind.PLASMA]
@@ -209,13 +215,13 @@ class Reader:
                 buffers[g] = pa.py_buffer(array)
         for g, grant in enumerate(grants):
             if grant.kind == GrantKind.INLINE:
-                buffers[g] = pa.py_buffer(payloads[g])
+                buffers[g] = None if payloads[g] is None else pa.py_buffer(payloads[g])
                 continue
             if grant.kind == GrantKind.FILE:
                 buffers[g] = self._map_file(grant.path, grant.length_bytes)
             buffer = buffers[g]
             if buffer is not None:
-                self._table.add(grant, call.worker.actor_name, buffer, local=local, now_s=now_s)
+                self._table.add(grant, call.worker.actor_name, buffer, local=local, now_s=sent_s)
         return buffers
 
     def _bypass(self, operation: ReadOperation, metas: list[FileMeta], spans: list[Span | None]) -> None:

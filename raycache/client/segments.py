@@ -116,7 +116,7 @@ class SegmentTable:
         return mapped
 
     def take_used(self) -> dict[str, list[SegmentId]]:
-        """The segments read since the last call, by worker actor: leases worth renewing. Expired ones are forgotten."""
+        """The segments read since the last call, by worker actor: leases worth renewing."""
         used: dict[str, list[SegmentId]] = {}
         with self._lock:
             for mapped in self._segments.values():
@@ -132,12 +132,16 @@ class SegmentTable:
             for key in ended:
                 self._remove(self._segments.pop(key))
 
-    def renew(self, actor_name: str, segments: list[SegmentId], expires_at_s: float) -> None:
-        """The worker has prolonged these leases."""
+    def renew(self, actor_name: str, segments: list[SegmentId], expires_at_s: float, now_s: float) -> None:
+        """The worker has prolonged these leases.
+
+        One that has ended by now stays ended: meanwhile the worker may have dropped the very copy that is mapped here,
+        and prolonged a lease on another one.
+        """
         with self._lock:
             for segment in segments:
                 mapped = self._segments.get((actor_name, segment))
-                if mapped is not None:
+                if mapped is not None and mapped.expires_at_s > now_s:
                     mapped.expires_at_s = max(mapped.expires_at_s, expires_at_s)
 
     def forget_version(self, version: VersionId) -> None:

@@ -160,12 +160,14 @@ class WorkerActor:
                     self._sources.pop((request.files.uris[file_index], request.block_index[position]), None)
         return await self._hand_out(reply)
 
-    async def touch(self, blob: bytes) -> None:
-        """Take a reader's counters and renew its leases."""
+    async def touch(self, blob: bytes) -> bytes:
+        """Take a reader's counters and renew its leases; answers which segments' leases are renewed."""
         request: TouchRequest = decode(blob)
         if request.counters is not None:
             self._counters = self._counters.plus(request.counters)
+        renewed = self._service.renewable(request.segments)
         self._run(self._service.touch(request.segments, self._clock.now_s()))
+        return encode(renewed)
 
     async def free(self, blob: bytes, force: bool) -> bytes:
         """Drop blocks by `Selector`; answers a `FreeReply`."""

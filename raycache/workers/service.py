@@ -277,12 +277,18 @@ class WorkerService:
     def touch(self, segments: list[SegmentId], now_s: float) -> list[Effect]:
         """Readers used these leased segments again: renew the leases. What is gone or drains is ignored."""
         effects: list[Effect] = []
-        for name in segments:
-            segment = self._table.get(name)
-            if segment is not None and segment.verified and not segment.draining:
-                self._tiers.lease(segment, now_s + self.limits.lease_s)
-                self._tiers.access(segment, now_s, effects)
+        renewed = [self._table.segments[name] for name in self.renewable(segments)]
+        # All leases first: one segment's promotion must not evict another that is renewed here.
+        for segment in renewed:
+            self._tiers.lease(segment, now_s + self.limits.lease_s)
+        for segment in renewed:
+            self._tiers.access(segment, now_s, effects)
         return self._conclude([], now_s, effects)
+
+    def renewable(self, segments: list[SegmentId]) -> list[SegmentId]:
+        """Those of the segments that `touch` would renew; readers must let the others go when their leases end."""
+        found = [(name, self._table.get(name)) for name in segments]
+        return [name for name, s in found if s is not None and s.verified and not s.draining]
 
     def free(self, selector: Selector, force: bool, now_s: float) -> tuple[FreeReply, list[Effect]]:  # noqa: ARG002
         """Drop blocks. What is leased goes when the lease ends, with `force` or without: readers have mapped it.

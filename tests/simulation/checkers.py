@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from raycache.client.cache import READ_ATTEMPTS_MAX
 from raycache.client.reader import Request
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
-from raycache.messages import BlockRequest, Heartbeat, HeartbeatReply, ReadCounters
+from raycache.messages import BlockRequest, BlockState, Heartbeat, HeartbeatReply, ReadCounters
 from raycache.ranges import BlockRange, clip
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId, WorkerId
-from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, Promote, Reply
+from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, LoadOutcome, Promote, Reply
 
 from .engine import ViolationError
 from .lake import ROOT_URI
@@ -105,14 +105,24 @@ class DiskIsChecksummed(Checker):
 
 
 class BlocksAreLoadedOnce(Checker):
-    """A block is on its way from the lake at most once at a time; with room and calm, it comes exactly once.
+    """A block is on its way to a worker at most once at a time; with room and calm, it leaves the lake exactly once.
 
-    At a time: per worker always; in the cluster among workers that were asked as owners by the same view.
+    Once, that is, among those who share a view: a worker that joins becomes the owner of blocks that others hold.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
-        self._loaded: dict[BlockId, int] = {}
+        #: (block, view) -> loads from the lake.
+        self._loaded: dict[tuple[BlockId, int], int] = {}
+        #: (worker, block) -> the view of who asked last.
+        self._views: dict[tuple[str, BlockId], int] = {}
+
+    def asked(self, worker: SimulatedWorker, request: BlockRequest) -> None:
+        """A worker is asked for blocks."""
+        if self.cluster.plan.roomy:
+            ids = [version.id() for version in request.files.versions()]
+            for file_index, block_index in zip(request.file_index, request.block_index, strict=True):
+                self._views[worker.name, BlockId(ids[file_index], block_index)] = request.view_id
 
     def load(self, worker: SimulatedWorker, load: Load) -> None:
         """A load starts; the worker does not count it as running yet."""
@@ -120,20 +130,23 @@ class BlocksAreLoadedOnce(Checker):
             for other in worker.running.values():
                 there = any(item.block == running.block for running in other.items)
                 self.require(not there, f"{worker.name} loads block {item.block_index} of {item.version.uri} twice")
-            self._loaded[item.block] = self._loaded.get(item.block, 0) + 1
-            if self.cluster.plan.roomy:
-                from_lake = (item.version.uri, item.block_index) not in worker.sources
-                count = self._loaded[item.block]
-                self.require(
-                    count == 1 or not from_lake,
-                    f"{worker.name} loads block {item.block_index} of {item.version.uri} for the {count}th time",
-                )
+
+    def loaded(self, worker: SimulatedWorker, load: Load, outcome: LoadOutcome) -> None:
+        """A load has ended."""
+        if not self.cluster.plan.roomy:
+            return
+        for item, state in zip(load.items, outcome.states, strict=True):
+            if state is BlockState.LOADED and (item.version.uri, item.block_index) not in worker.sources:
+                key = (item.block, self._views[worker.name, item.block])
+                count = self._loaded[key] = self._loaded.get(key, 0) + 1
+                what = f"block {item.block_index} of {item.version.uri}"
+                self.require(count == 1, f"{worker.name} has loaded {what}, which was loaded before")
 
 
 class MemoryIsWithinQuota(Checker):
     """What a worker's segments take in the object store, those included that readers were promised, is in its quota.
 
-    A lowered quota may be exceeded while leases and copies last, but never grow.
+    What is on its way to memory counts. A lowered quota may be exceeded while leases and copies last, never by more.
     """
 
     def after_event(self) -> None:
@@ -146,7 +159,8 @@ class MemoryIsWithinQuota(Checker):
                         lasts = mapped.expires_at_s > self.cluster.engine.now_s
                         if actor == worker.name and mapped.tier is Tier.MEMORY and lasts:
                             held.setdefault(segment, mapped.buffer)
-            used = sum(len(array) for array in held.values())
+            coming = sum(load.size_bytes for load in worker.running.values() if load.tier is Tier.MEMORY)
+            used = sum(len(array) for array in held.values()) + coming + sum(worker.lifting.values())
             bound = max(worker.service.memory_bytes, worker.memory_bound)
             self.require(used <= bound, f"{worker.name} has {used} bytes in memory, {bound} are allowed")
             worker.memory_bound = used
@@ -336,7 +350,7 @@ class Checkers:
 
     def asked(self, worker: SimulatedWorker, request: BlockRequest) -> None:
         """A worker is asked for blocks."""
-        del worker
+        self.loaded_once.asked(worker, request)
         self.count("loads asked" if not request.hand_out else "reads asked")
 
     def effect(self, worker: SimulatedWorker, effect: Effect) -> None:
@@ -354,6 +368,10 @@ class Checkers:
             case Demote() | Promote():
                 pass
         self.count(type(effect).__name__)
+
+    def loaded(self, worker: SimulatedWorker, load: Load, outcome: LoadOutcome) -> None:
+        """A worker's load has ended."""
+        self.loaded_once.loaded(worker, load, outcome)
 
     def served_from_disk(self, worker: SimulatedWorker, segment: SegmentId) -> None:
         """A worker uses bytes of its disk."""

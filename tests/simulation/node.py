@@ -26,7 +26,18 @@ class StoredSegment:
     entries: list[Entry]
     #: Of the data as it was written.
     checksum: int
-    rotten: bool = False
+    #: Before it rotted.
+    whole: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def rotten(self) -> bool:
+        """Whether the data is no longer what was written."""
+        return self.whole is not None
+
+    @property
+    def granted(self) -> npt.NDArray[np.uint8]:
+        """As it was when a worker last vouched for it."""
+        return self.data if self.whole is None else self.whole
 
 
 @dataclass(slots=True)
@@ -51,11 +62,11 @@ class Slot:
         return [DiskSegment(name, stored.data.size, list(stored.entries)) for name, stored in self.files.items()]
 
     def rot(self, segment: SegmentId, position: int) -> None:
-        """Flip a bit; who has the file mapped keeps the old page, since the new one is another file here."""
+        """Flip a bit."""
         stored = self.files[segment]
         data = stored.data.copy()
         data[position % data.size] ^= 1
-        self.files[segment] = StoredSegment(data, stored.entries, stored.checksum, rotten=True)
+        self.files[segment] = StoredSegment(data, stored.entries, stored.checksum, stored.granted)
 
 
 @dataclass(slots=True)
@@ -83,6 +94,7 @@ class Node:
         slot_path, _, segment = path.rpartition("/")
         for slot in self.slots:
             if slot.path == slot_path and segment in slot.files:
-                data = slot.files[segment].data
+                # What rots is what the next worker finds; a reader that was granted the file before gets it whole.
+                data = slot.files[segment].granted
                 return pa.py_buffer(data) if data.size == length_bytes else None
         return None

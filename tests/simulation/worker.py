@@ -90,6 +90,8 @@ class SimulatedWorker:
         self.view = MembershipView(0, ())
         self.counters = ReadCounters()
         self.running: dict[int, Load] = {}
+        #: Segments on their way from disk to memory, and their bytes.
+        self.lifting: dict[SegmentId, int] = {}
         self._requests: dict[int, BlockRequest] = {}
         self._next_ticket = 0
         self._sequence = 0
@@ -130,8 +132,9 @@ class SimulatedWorker:
                 request: TouchRequest = decode(arguments[0])
                 if request.counters is not None:
                     self.counters = self.counters.plus(request.counters)
+                renewed = self.service.renewable(request.segments)
                 self._run(self.service.touch(request.segments, self.engine.now_s))
-                reply(None)
+                reply(encode(renewed))
             case "free":
                 selector: Selector = decode(arguments[0])
                 freed, effects = self.service.free(selector, arguments[1], self.engine.now_s)
@@ -182,6 +185,7 @@ class SimulatedWorker:
                 case Demote():
                     self._demote(effect.segment)
                 case Promote():
+                    self.lifting[effect.segment] = self.slot.files[effect.segment].data.size
                     self._later(self._disk_s(), lambda segment=effect.segment: self._promote(segment))
                 case Verify():
                     self._later(self._disk_s(), lambda segment=effect.segment: self._verify(segment))
@@ -272,6 +276,7 @@ class SimulatedWorker:
         results: Sequence[tuple[Sequence[LoadItem], RaycacheError | None]],
     ) -> None:
         outcome = _outcome(results)
+        self.cluster.checkers.loaded(self, load, outcome)
         if BlockState.LOADED in outcome.states:
             if self._write_fails(load.tier):
                 outcome = outcome.not_stored()
@@ -299,6 +304,7 @@ class SimulatedWorker:
 
     def _promote(self, segment: SegmentId) -> None:
         good = not self._write_fails(Tier.MEMORY)
+        del self.lifting[segment]
         if good:
             self.cluster.checkers.served_from_disk(self, segment)
             self.memory[segment] = self.slot.files[segment].data.copy()

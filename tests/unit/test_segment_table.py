@@ -45,8 +45,8 @@ def test_a_renewed_lease_lasts_longer() -> None:
     """What the worker prolonged stays readable; an old, shorter renewal takes nothing away."""
     table = SegmentTable(1000)
     table.add(grant("s", [(V, 0, 0, 100)]), "a", buffer(), local=True, now_s=0.0)
-    table.renew("a", ["s", "unknown"], 50.0)
-    table.renew("a", ["s"], 20.0)
+    table.renew("a", ["s", "unknown"], 50.0, 1.0)
+    table.renew("a", ["s"], 20.0, 1.0)
     assert table.get(V, 0, 49.0) is not None
 
 
@@ -60,6 +60,18 @@ def test_mapped_bytes_are_bounded_and_the_oldest_go() -> None:
     table.add(grant("big", [(W, 0, 0, 999)], length=999), "w", buffer(999), local=True, now_s=0.0)
     assert table.get(W, 0, 1.0) is not None
     assert table.mapped_bytes == 999
+
+
+def test_an_ended_lease_is_not_revived() -> None:
+    """A late renewal finds the lease ended: by then the worker may have dropped the copy that is mapped here.
+
+    Found by the simulation: the segment had been demoted, its lease was prolonged for the copy on disk, and the reader
+    went on in the copy in memory, whose bytes the worker had given to others.
+    """
+    table = SegmentTable(1000)
+    table.add(grant("s", [(V, 0, 0, 100)], lease_s=12.0), "a", buffer(), local=True, now_s=0.0)
+    table.renew("a", ["s"], 50.0, 12.0 - LEASE_MARGIN_S)
+    assert table.get(V, 0, 12.0 - LEASE_MARGIN_S) is None
 
 
 def test_a_block_granted_again_elsewhere_is_not_lost_with_the_old_segment() -> None:

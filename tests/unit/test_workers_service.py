@@ -201,8 +201,21 @@ def test_touch_renews_a_lease() -> None:
     worker = Worker(memory=8)
     worker.fill(file("a", 8))
     worker.ask(file("a", 8))
+    assert worker.service.renewable(["s0", "unknown"]) == ["s0"]
     worker.service.touch(["s0", "unknown"], 9.0)
     assert reply_in(worker.ask(file("b", 8), now_s=15.0)).states == [NO_SPACE]
+
+
+def test_a_freed_segment_cannot_be_renewed() -> None:
+    """Its readers are told so, and stop when the old lease ends: then its bytes are no longer charged.
+
+    Found by the simulation: readers prolonged leases on their own while the worker took the memory for something else.
+    """
+    worker = Worker(memory=8)
+    worker.fill(file("a", 8))
+    worker.ask(file("a", 8))
+    worker.service.free(Selector([file("a", 8).uri], [], []), False, 1.0)
+    assert worker.service.renewable(["s0"]) == []
 
 
 def test_a_file_larger_than_the_cache_is_cached_in_part_without_evicting_itself() -> None:
