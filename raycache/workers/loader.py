@@ -24,7 +24,7 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 
 class BlockSource(Protocol):
-    """Where blocks come from: an under storage, or another worker (which says so by `is_lake = False`)."""
+    """Where blocks come from: an under storage, or another worker (whose `is_lake` says after a read where it went)."""
 
     def read(self, key: str, offset: int, length: int, version: FileVersion | None = None) -> Buffer:
         """Read exactly `length` bytes of a version; see `UnderStorage.read`."""
@@ -90,10 +90,12 @@ class Loader:
         length = sum(item.length for item in run)
         try:
             storage, key = self._storage_of(first.version.uri, first.block_index)
-            is_lake = getattr(storage, "is_lake", True)
-            with self._lock:
-                self.requests += is_lake
-            data = memoryview(storage.read(key, first.file_offset, length, first.version))
+            try:
+                data = memoryview(storage.read(key, first.file_offset, length, first.version))
+            finally:
+                is_lake = getattr(storage, "is_lake", True)
+                with self._lock:
+                    self.requests += is_lake
             found: Bytes = np.frombuffer(data, dtype=np.uint8)
         except RaycacheError as error:
             return error

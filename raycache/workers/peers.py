@@ -28,7 +28,7 @@ _TIMEOUT_S = 60.0
 class PeerStorage:
     """Reads blocks of a file version from a peer; from the lake when the peer does not serve them.
 
-    Only what the loader calls is here: `read` of ranges that start at a block.
+    Only what the loader calls is here: `read` of ranges that start at a block. For one read.
     """
 
     def __init__(self, actor_name: str, node: WorkerId, root_uri: str, lake: UnderStorage, settings: Settings) -> None:
@@ -37,6 +37,8 @@ class PeerStorage:
         self._root_uri = root_uri
         self._lake = lake
         self._block_size_bytes = settings.block_size_bytes
+        #: Whether the read went to the lake after all; see `loader.BlockSource`.
+        self.is_lake = False
 
     def read(self, key: str, offset: int, length: int, version: FileVersion | None = None) -> Buffer:
         """Read exactly `length` bytes of a version; see `UnderStorage.read`."""
@@ -48,6 +50,7 @@ class PeerStorage:
                 found = None
             if found is not None:
                 return found
+        self.is_lake = True
         return self._lake.read(key, offset, length, version)
 
     def _ask(self, version: FileVersion, offset: int, length: int) -> Buffer | None:

@@ -146,3 +146,21 @@ def test_what_could_not_be_stored_has_no_space() -> None:
     with loader_of(lake) as loader:
         _, outcome = loader.load(load_of(("a", [0]), ("b", [0])))
     assert outcome.not_stored().states == (BlockState.NO_SPACE, BlockState.GONE)
+
+
+class Peer(Lake):
+    """Another worker, which serves what starts with "a" itself, and gets the rest from the lake."""
+
+    is_lake = False
+
+    def read(self, key: str, offset: int, length: int, version: FileVersion | None = None) -> bytes:
+        self.is_lake = not key.startswith("a")
+        return super().read(key, offset, length, version)
+
+
+def test_only_what_left_the_lake_is_counted() -> None:
+    """Bytes that a peer had are not requests to the lake; those that it had not are."""
+    for name, counted in (("a", (0, 0)), ("b", (1, BLOCK))):
+        with loader_of(Peer()) as loader:
+            loader.load(load_of((name, [0])))
+            assert counted == (loader.requests, loader.bytes)
