@@ -83,7 +83,7 @@ class CacheFile(io.RawIOBase):
     def readinto(self, target: Buffer) -> int:
         view = memoryview(target).cast("B")
         buffer = self.read_buffer(len(view))
-        view[: buffer.size] = memoryview(buffer).cast("B")
+        view[: buffer.size] = memoryview(buffer).cast("B").cast("B")
         return int(buffer.size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

@@ -83,7 +83,7 @@ class ReadFile(io.BufferedIOBase):
     def readinto(self, target: Buffer) -> int:
         view = memoryview(target).cast("B")
         buffer = self.read_buffer(len(view))
-        view[: buffer.size] = memoryview(buffer)
+        view[: buffer.size] = memoryview(buffer).cast("B")
         return int(buffer.size)
 
     def readinto1(self, target: Buffer) -> int:
