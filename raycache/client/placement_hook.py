@@ -6,6 +6,9 @@ is marked with a node (`LocatedMetadata`). The operator that runs the tasks asks
 operator of a process is made through one factory, which `install` extends, so the placement survives the fusion of the
 read with the operators that follow. Operators without marked input behave exactly as before.
 
+Ray Data hands the operator one input for each task it may start, in a fixed order. Unless rows must come in order, the
+operator exchanges it for the one that fits the nodes' load now (`dispatch.py`): as many inputs, each used once.
+
 A dataset may be executed in another process than it was made in (`streaming_split` does so): unpickling a `LocatedRead`
 installs the hook there.
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -30,6 +34,7 @@ from ray.data.datasource import file_meta_provider
 from ray.data.datasource.datasource import Datasource
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raycache.client.dispatch import DispatchQueue
 from raycache.client.located import LocatedDatasource, Placer
 from raycache.client.placement import soft_affinity
 
@@ -42,6 +47,11 @@ class LocatedMetadata(BlockMetadata):  # type: ignore[misc]
     """Metadata of a read task's input, with the node that should run it (hex id)."""
 
     node: str | None = None
+    #: All inputs of this execution, where their order is free. Stays in the process that executes.
+    queue: DispatchQueue[RefBundle] | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "queue": None}
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -102,21 +112,45 @@ def _located_operator(base: Any) -> Any:
     """A task-pool operator that sends tasks with marked input to their node."""
 
     class LocatedMapOperator(base):  # type: ignore[misc]
+        _charged: tuple[DispatchQueue[RefBundle], str] | None = None
+
+        def _try_schedule_task(self, bundle: RefBundle, *arguments: Any, **named: Any) -> None:
+            located = _located_metadata(bundle)
+            if located is not None and located.queue is not None and (found := located.queue.take()) is not None:
+                bundle, charged = found
+                self._charged = (located.queue, charged)
+            super()._try_schedule_task(bundle, *arguments, **named)
+
+        def _submit_data_task(
+            self, gen: Any, inputs: RefBundle, task_done_callback: Callable[[], None] | None = None
+        ) -> None:
+            started, self._charged = self._charged, None
+
+            def done() -> None:
+                if started is not None:
+                    started[0].finished(started[1])
+                if task_done_callback is not None:
+                    task_done_callback()
+
+            super()._submit_data_task(gen, inputs, task_done_callback=done)
+
         def _get_dynamic_ray_remote_args(self, input_bundle: Any = None) -> dict[str, Any]:
             arguments: dict[str, Any] = super()._get_dynamic_ray_remote_args(input_bundle)
             if input_bundle is None or arguments.get("label_selector"):
                 return arguments
-            if arguments.get("scheduling_strategy") in _UNDECIDED:
-                for metadata in input_bundle.metadata:
-                    if isinstance(metadata, LocatedMetadata) and metadata.node is not None:
-                        arguments["scheduling_strategy"] = soft_affinity(metadata.node)
-                        break
+            located = _located_metadata(input_bundle)
+            if located is not None and located.node and arguments.get("scheduling_strategy") in _UNDECIDED:
+                arguments["scheduling_strategy"] = soft_affinity(located.node)
             return arguments
 
     # Ray Data shows the class name in plans and metrics.
     LocatedMapOperator.__name__ = base.__name__
     LocatedMapOperator.__qualname__ = base.__qualname__
     return LocatedMapOperator
+
+
+def _located_metadata(bundle: RefBundle) -> LocatedMetadata | None:
+    return next((metadata for metadata in bundle.metadata if isinstance(metadata, LocatedMetadata)), None)
 
 
 def plan_located_read(read: Any, physical_children: list[Any], data_context: Any) -> Any:
@@ -132,11 +166,20 @@ def plan_located_read(read: Any, physical_children: list[Any], data_context: Any
 def _input(read: Any, data_context: Any) -> list[RefBundle]:
     """One bundle per read task, in the order they should start."""
     tasks = read.datasource.located_tasks(read.get_detected_parallelism(), read.per_block_limit, data_context)
-    bundles = []
+    bundles, nodes = [], []
     for task, node in tasks:
         reference = ray.put(task)
         bundles.append(_bundle(reference, stock._derive_metadata(task, reference), node))  # noqa: SLF001
+        nodes.append(node)
+    if None not in nodes and not data_context.execution_options.preserve_order:
+        queue = DispatchQueue(list(zip(bundles, nodes, strict=True)), _cpus())
+        for bundle in bundles:
+            object.__setattr__(_located_metadata(bundle), "queue", queue)
     return bundles
+
+
+def _cpus() -> dict[str, float]:
+    return {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
 
 
 def _bundle(reference: Any, metadata: Any, node: str | None) -> RefBundle:
@@ -173,6 +216,9 @@ def self_test() -> str:
     if planner.get_plan_fn(plain) is plan_located_read:
         return "the planner takes our plan function for plain reads"
     operator = plan_located_read(located, [], DataContext.get_current())
+    for name in ("_try_schedule_task", "_submit_data_task", "_get_dynamic_ray_remote_args"):
+        if not callable(getattr(type(operator).__mro__[1], name, None)):
+            return f"operators have no {name}"
     metadata = BlockMetadata(num_rows=1, size_bytes=1, exec_stats=None, input_files=None)
 
     def asked(node: str | None) -> Any:

@@ -1,0 +1,63 @@
+"""Which read task of an execution starts next: a rule, no Ray.
+
+Theory of operation. Ray Data starts a task whenever the cluster has room for one, in an order fixed beforehand, without
+saying where the room is. In a fixed order a task often comes up while its own node is busy, and runs elsewhere, although
+another task would have fitted the idle node. So the order is decided here at the last moment: a call of `take` means "one
+task may start", and gives the one that fits best.
+
+A node has as many slots as CPUs. Of the nodes with a free slot the one with the longest backlog per CPU is served first.
+When none of the nodes with a backlog has a free slot, the longest backlog gives a task away: it is charged to the idlest
+node, where Ray will probably run it. The counts are a guess, and need be no more: they only order the tasks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
+
+Task = TypeVar("Task")
+
+
+class DispatchQueue(Generic[Task]):
+    """The tasks of one execution that have not started, by node.
+
+    Args:
+        tasks: shape (T,): (task, its node), in the order of first choice.
+        cpus: per node; a node that is missing counts as one CPU.
+    """
+
+    def __init__(self, tasks: Sequence[tuple[Task, str]], cpus: Mapping[str, float]) -> None:
+        self._pending: dict[str, deque[Task]] = {}
+        for task, node in tasks:
+            self._pending.setdefault(node, deque()).append(task)
+        self._cpus = {node: max(1.0, cpus.get(node, 1.0)) for node in [*cpus, *self._pending]}
+        self._running = dict.fromkeys(self._cpus, 0)
+        self._first = tasks[0][1] if tasks else None
+
+    def __len__(self) -> int:
+        """Tasks that have not started."""
+        return sum(map(len, self._pending.values()))
+
+    def take(self) -> tuple[Task, str] | None:
+        """Start a task.
+
+        Returns:
+            The task, and the node it is charged to, to be given to `finished`; None when all have started. The very
+            first is the first task given, so that the first rows are those of the first file.
+        """
+        waiting = [node for node, tasks in self._pending.items() if tasks]
+        if not waiting:
+            return None
+        node = self._first or max(waiting, key=lambda n: (self._free(n) >= 1, len(self._pending[n]) / self._cpus[n]))
+        self._first = None
+        charged = node if self._free(node) >= 1 else max(self._cpus, key=self._free)
+        self._running[charged] += 1
+        return self._pending[node].popleft(), charged
+
+    def finished(self, charged: str) -> None:
+        """A task that was charged to this node has ended, well or not."""
+        self._running[charged] -= 1
+
+    def _free(self, node: str) -> float:
+        return self._cpus[node] - self._running[node]
