@@ -437,6 +437,8 @@ def test_moving_onto_itself_loses_nothing(fs: RaycacheFileSystem, lake: Lake, s3
         fs.mv(f"{s3}/d", f"{s3}/d/e/", recursive=True)
     arrow = fs.cache.filesystem()
     arrow.move(f"{s3}/d", f"/@s3/{lake.bucket}/{key}/d")
+    arrow.move(f"{s3}/d/x", f"/@s3/{lake.bucket}/{key}/d/x")
+    arrow.copy_file(f"{s3}/d/x", f"/@s3/{lake.bucket}/{key}/d/x")
     with pytest.raises(ValueError, match="outside"):
         arrow.move(f"{s3}/d", f"{s3}/d/e")
     assert {f"{s3}/d/x": b"1", f"{s3}/d/y": b"2"} == fs.cat(f"{s3}/d", recursive=True)
