@@ -33,7 +33,7 @@ from ray._private import node as ray_node
 
 from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
 from raycache.settings import MIB
-from raycache.testing.processes import ProcessKey, process_key, processes_below
+from raycache.testing.processes import ProcessKey, command_line, process_key, processes_below
 
 _ENVIRONMENT = {
     # Since 2.59 a local `ray.init` turns tokens on; a cluster and all its clients must agree.
@@ -158,7 +158,11 @@ class LocalCluster:
         return [str(node.node_id) for node in self._nodes]
 
     def add_node(self, cpus: int | None = None, object_store_memory: int | None = None) -> str:
-        """Add a node like the others, or of another size; returns its id once Ray knows it."""
+        """Add a node like the others, or of another size; returns its id once Ray knows it.
+
+        Raises:
+            UnavailableError: it did not come up within Ray's own 30 s.
+        """
         if self._cluster is None:
             raise UnavailableError("this cluster does not run; call start()")
         arguments: dict[str, Any] = {
@@ -171,7 +175,11 @@ class LocalCluster:
             system_config = dict(_SYSTEM_CONFIG)
             arguments |= {"no_monitor": True, "_system_config": system_config, "include_dashboard": self._dashboard}
         with _without_dashboard_process(active=not self._dashboard):
-            node = self._cluster.add_node(**arguments)
+            try:
+                node = self._cluster.add_node(**arguments)
+            except Exception as error:  # Ray raises bare ones here
+                reason = str(error).partition(".")[0]
+                raise UnavailableError(f"a Ray node did not start ({reason}); is the machine overloaded?") from error
         self._nodes.append(node)
         self._note_processes()
         return str(node.node_id)
@@ -224,12 +232,18 @@ class LocalCluster:
                 os.environ[name] = value
 
     def _note_processes(self) -> None:
-        for node in self._nodes:
-            for root in _root_pids(node):
-                for pid in [root, *processes_below(root)]:
-                    key = process_key(pid)
-                    if key is not None:
-                        self._seen.add(key)
+        """Remember all that is below this process and names the cluster's directory, and all below that.
+
+        By directory and not by Ray's records, which lack a node that failed halfway.
+        """
+        if self._directory is None:
+            return
+        mark = f"{self._directory}/".encode()
+        roots = [pid for pid in processes_below(os.getpid()) if mark in command_line(pid)]
+        for pid in [*roots, *(child for root in roots for child in processes_below(root))]:
+            key = process_key(pid)
+            if key is not None:
+                self._seen.add(key)
 
     def _end_leftovers(self) -> None:
         deadline_s = time.monotonic() + _LEFTOVERS_GRACE_S

@@ -129,6 +129,14 @@ def process_key(pid: int) -> ProcessKey | None:
     return None if fields is None else ProcessKey(pid, int(fields[19]))
 
 
+def command_line(pid: int) -> bytes:
+    """Program and arguments, NUL between them; empty when the process has ended."""
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def processes_below(root_pid: int) -> list[int]:
     """The pids of all live descendants of a process, nearest first."""
     children: dict[int, list[int]] = {}
