@@ -100,5 +100,5 @@ def _self_test_failure() -> str:
         from raycache.client import placement_hook
 
         return placement_hook.self_test()
-    except Exception as error:
+    except Exception as error:  # whatever it was, the hook does not work here
         return f"{type(error).__name__}: {error}"
