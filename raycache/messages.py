@@ -219,6 +219,9 @@ class BlockRequest(NamedTuple):
     hand_out: bool = True
     #: The actor name of a worker that holds the blocks: fetch what is missing from it, not from the lake.
     source_actor: str = ""
+    #: Serve what is here, load nothing: the asker is another worker, which can ask the lake itself. Were its blocks loaded
+    #: for it, workers could wait for each other in a circle.
+    held_only: bool = False
 
 
 class BlockState(enum.IntEnum):

@@ -67,6 +67,7 @@ class PeerStorage:
             offsets=[0] * len(lengths),
             lengths=lengths,
             block_size_bytes=block_size,
+            held_only=True,
         )
         peer: Any = ray.get_actor(self._actor_name, namespace=RAY_NAMESPACE)
         blob, payloads = ray.get(peer.read.remote(encode(request)), timeout=_TIMEOUT_S)

@@ -108,6 +108,9 @@ class WorkerService:
             if error is not None:
                 self._settle(ticket, position, BlockState.FAILED, error=error)
                 return
+            if ticket.request.held_only:
+                self._settle(ticket, position, BlockState.NO_SPACE)
+                return
             flight = self._flights.get(block)
             if flight is None:
                 version = ticket.version_of(position)
@@ -168,7 +171,8 @@ class WorkerService:
     def _answer(self, ticket: Ticket, now_s: float, effects: list[Effect]) -> None:
         del self._tickets[ticket.number]
         states = final_states(ticket)
-        self._refusals += states.count(BlockState.NO_SPACE)
+        if not ticket.request.held_only:
+            self._refusals += states.count(BlockState.NO_SPACE)
         reply = reply_of(ticket, states, local=ticket.request.node == self.worker, lease_s=self.limits.lease_s)
         for grant in reply.grants:
             lease_s = INLINE_LEASE_S if grant.kind is GrantKind.INLINE else self.limits.lease_s

@@ -6,19 +6,21 @@ knows the lake's history, and believes nobody's word. `Checkers` passes the even
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raycache.client.cache import READ_ATTEMPTS_MAX
+from raycache.client.locator import FileMeta
 from raycache.client.reader import Request
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
-from raycache.messages import BlockRequest, BlockState, Heartbeat, HeartbeatReply, ReadCounters
-from raycache.ranges import BlockRange, clip
-from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId, WorkerId
+from raycache.messages import BlockRequest, BlockState, Heartbeat, HeartbeatReply, MountTable, ReadCounters
+from raycache.ranges import BlockRange, block_count, clip
+from raycache.types import BlockId, FileKind, MembershipView, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, LoadOutcome, Promote, Reply
 
 from .engine import ViolationError
-from .lake import ROOT_URI
 
 if TYPE_CHECKING:
     from .client import SimulatedClient
@@ -180,29 +182,51 @@ class LeasesAreKept(Checker):
 
 
 class LateMessagesAreHarmless(Checker):
-    """Words of an ended epoch are refused, and what the master believes in the end is what the workers hold."""
+    """Words of an ended epoch are refused, and what the master believes in the end is what the workers hold.
+
+    Numbers are never used twice, over restarts of the master too: epochs, views, versions of the mount table.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
         self._newest: dict[WorkerId, int] = {}
+        #: (master, worker) -> the newest epoch that this incarnation of the master can know of.
+        self._known: dict[tuple[str, WorkerId], int] = {}
+        self._views: dict[int, MembershipView] = {}
+        self._tables: dict[int, MountTable] = {}
 
-    def started(self, worker: WorkerId, epoch: int) -> None:
+    def started(self, master: SimulatedMaster, worker: WorkerId, epoch: int) -> None:
         """The master has decided on a new incarnation."""
         newest = self._newest.get(worker, 0)
         self.require(epoch > newest, f"epoch {epoch} of {worker} follows {newest}")
-        self._newest[worker] = epoch
+        self._newest[worker] = self._known[master.name, worker] = epoch
 
-    def heard(self, heartbeat: Heartbeat, reply: HeartbeatReply) -> None:
+    def heard(self, master: SimulatedMaster, heartbeat: Heartbeat, reply: HeartbeatReply) -> None:
         """The master has answered a heartbeat."""
-        stale = heartbeat.epoch < self._newest.get(heartbeat.worker, 0)
-        self.require(
-            not (stale and reply.accepted), f"a heartbeat of {heartbeat.worker}'s old epoch {heartbeat.epoch} counts"
-        )
+        known = self._known.get((master.name, heartbeat.worker), 0)
+        if reply.accepted:
+            what = f"a heartbeat of {heartbeat.worker}'s epoch {heartbeat.epoch} counts, though {known} was heard"
+            self.require(heartbeat.epoch >= known, what)
+            self._known[master.name, heartbeat.worker] = heartbeat.epoch
+        view, table = reply.view, reply.mounts
+        if view is not None:
+            first = self._views.setdefault(view.view_id, view)
+            self.require(view == first, f"view {view.view_id} was {first.workers}, now it is {view.workers}")
+        if table is not None:
+            known = self._tables.setdefault(table.version, table)
+            self.require(table == known, f"mounts {table.version} were {known.mounts}, now they are {table.mounts}")
 
-    def at_rest(self, versions: dict[VersionId, str]) -> None:
-        """The master's locations, and the view, are true."""
+    def mounted(self, client: SimulatedClient, meta: FileMeta) -> None:
+        """Something was mounted, and then resolved by the same client."""
+        self.require(meta.file.uri != "" or meta.kind is not FileKind.FILE, f"{client.name} does not see its mount")
+
+    def at_rest(self, versions: dict[VersionId, str], *, mounted: bool | None) -> None:
+        """The master's locations, its view and its mounts are true."""
         master = self.cluster.master
         assert master is not None
+        paths = [mount.path for mount in master.service.mount_table().mounts]
+        self.require("/lake" in paths, f"/lake is no longer mounted: {paths}")
+        self.require(mounted is None or mounted == ("/m" in paths), f"/m is mounted: {mounted}, but there are {paths}")
         live = {worker.worker: worker for worker in self.cluster.live_workers()}
         view = {worker.worker: worker.epoch for worker in master.service.view().workers}
         running = {name: worker.epoch for name, worker in live.items()}
@@ -229,6 +253,7 @@ class AccountingIsExact(Checker):
 
     def at_rest(self) -> None:
         """Books and stores agree; in calm, what the master sums up is what readers counted."""
+        self._check_is_true()
         for worker in self.cluster.live_workers():
             stats = worker.service.stats()
             memory = sum(len(array) for array in worker.memory.values())
@@ -251,6 +276,21 @@ class AccountingIsExact(Checker):
         self.require(told_bytes == moved_bytes, f"workers say they loaded {told_bytes} bytes, it was {moved_bytes}")
 
 
+    def _check_is_true(self) -> None:
+        """`check` of the whole lake says what is there."""
+        blocks = cached = 0
+        for key in self.cluster.lake.history:
+            content = self.cluster.lake.content(key)
+            if content is not None:
+                version = self.cluster.lake.version(key)
+                masks = [worker.held_masks([version.id()])[0] for worker in self.cluster.live_workers()]
+                blocks += block_count(len(content), self.cluster.plan.settings.block_size_bytes)
+                cached += functools.reduce(operator.or_, masks, 0).bit_count()
+        if blocks:
+            result = self.cluster.clients[0].cache.check("/lake")
+            self.require((result.blocks, result.blocks_cached) == (blocks, cached), f"{result}, not {cached}/{blocks}")
+
+
 class EverythingIsBounded(Checker):
     """Reads end in bounded time; in the end no request is open, no load runs, no job hangs, nothing is retried."""
 
@@ -261,9 +301,8 @@ class EverythingIsBounded(Checker):
         attempt_s = 2 * settings.master_timeout_s + 4 * settings.worker_timeout_s + 5.0
         self.require(own_s <= READ_ATTEMPTS_MAX * attempt_s, f"{client.name} read for {own_s} s")
 
-    def at_rest(self, job_ids: Sequence[str]) -> None:
+    def at_rest(self) -> None:
         """Nothing is left over."""
-        del job_ids
         cluster = self.cluster
         assert cluster.master is not None
         for worker in cluster.live_workers():
@@ -379,15 +418,14 @@ class Checkers:
 
     # --- the master ---------------------------------------------------------------------------------------------------
 
-    def started(self, worker: WorkerId, epoch: int) -> None:
+    def started(self, master: SimulatedMaster, worker: WorkerId, epoch: int) -> None:
         """The master starts a worker."""
-        self.late_harmless.started(worker, epoch)
+        self.late_harmless.started(master, worker, epoch)
 
     def heard(self, master: SimulatedMaster, heartbeat: Heartbeat, reply: HeartbeatReply) -> None:
         """The master has answered a heartbeat."""
-        del master
         self.count("heartbeats" if reply.accepted else "heartbeats refused")
-        self.late_harmless.heard(heartbeat, reply)
+        self.late_harmless.heard(master, heartbeat, reply)
 
     # --- always, and at the end ---------------------------------------------------------------------------------------
 
@@ -404,18 +442,20 @@ class Checkers:
         view = master.service.view().workers
         return len(view) == len(self.cluster.live_nodes()) and all(job.finished for job in jobs)
 
-    def at_rest(self, keys: Sequence[str]) -> None:
+    def mounted(self, client: SimulatedClient, meta: FileMeta) -> None:
+        """Something was mounted, and then resolved by the same client."""
+        self.late_harmless.mounted(client, meta)
+
+    def at_rest(self, keys: Sequence[str], *, mounted: bool | None) -> None:
         """Nothing has gone wrong for a while."""
         versions: dict[VersionId, str] = {}
         for key in keys:
             if self.cluster.lake.content(key) is not None:
-                found = self.cluster.lake.storage.head(key)
-                version = FileVersion(f"{ROOT_URI}/{key}", found.size_bytes, found.etag, found.mtime_ns)
-                versions[version.id()] = key
+                versions[self.cluster.lake.version(key).id()] = key
         for worker in self.cluster.live_workers():
             worker.service.validate()
-        self.bounded.at_rest([])
-        self.late_harmless.at_rest(versions)
+        self.bounded.at_rest()
+        self.late_harmless.at_rest(versions, mounted=mounted)
         self.exact.at_rest()
 
 

@@ -165,6 +165,13 @@ class _Inline:
         return [function(item) for item in items]
 
 
+class QuietFlusher(Flusher):
+    """Without the thread: the scenario flushes."""
+
+    def wake(self) -> None:
+        """See `Flusher.wake`."""
+
+
 class SimulatedCache(Cache):
     """The real `Cache`; only its parts are put together differently."""
 
@@ -185,7 +192,7 @@ class SimulatedCache(Cache):
             calls, lambda root_uri, options: client.door, lambda root_uri: {}, clock, settings.client_paths_max
         )
         self._locator.learn(hello.view, hello.mounts)
-        self._flusher = Flusher(
+        self._flusher = QuietFlusher(
             calls, self._locator, self._table, self._counters, clock, self._node, lambda: settings.lease_s
         )
         reader = CheckedReader(

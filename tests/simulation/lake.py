@@ -56,6 +56,11 @@ class Lake:
         """What is there now."""
         return self.history[key][-1].content if key in self.history else None
 
+    def version(self, key: str) -> FileVersion:
+        """Of what is there now."""
+        found = self.storage.head(key)
+        return FileVersion(f"{ROOT_URI}/{key}", found.size_bytes, found.etag, found.mtime_ns)
+
     def revisions(self, key: str, from_s: float, to_s: float) -> list[bytes | None]:
         """What stood at a key at some moment between two times, both included."""
         found: list[bytes | None] = []

@@ -178,7 +178,7 @@ class SimulatedMaster:
         for effect in self.service.nodes_changed(self.cluster.live_nodes(), self.engine.now_s):
             match effect:
                 case StartWorker(worker, epoch, name):
-                    self.cluster.checkers.started(worker, epoch)
+                    self.cluster.checkers.started(self, worker, epoch)
                     self._later(0.05, lambda w=worker, e=epoch, n=name: self._start_worker(w, e, n))
                 case AdoptWorker(worker, epoch, name):
                     self._watch(worker, epoch, name)

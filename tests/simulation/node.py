@@ -62,8 +62,10 @@ class Slot:
         return [DiskSegment(name, stored.data.size, list(stored.entries)) for name, stored in self.files.items()]
 
     def rot(self, segment: SegmentId, position: int) -> None:
-        """Flip a bit."""
+        """Flip a bit, once."""
         stored = self.files[segment]
+        if stored.rotten:
+            return
         data = stored.data.copy()
         data[position % data.size] ^= 1
         self.files[segment] = StoredSegment(data, stored.entries, stored.checksum, stored.granted)

@@ -10,6 +10,7 @@ from raycache.errors import RaycacheError
 from .client import SimulatedClient
 from .cluster import Cluster
 from .engine import ViolationError
+from .lake import ROOT_URI
 from .plan import Plan, plan_of
 
 #: Long enough for a restarted master to settle, for leases to end, and for full reports.
@@ -58,8 +59,9 @@ class Scenario:
         self.draw = cluster.engine.random
         self.plan = cluster.plan
         self.keys = [f"d{number % 2}/f{number}" for number in range(self.plan.files)]
-        #: (client, job id) of all loads started.
-        self.jobs: list[str] = []
+        #: Of what is mounted at /m: None while it is not known, since the answer to a change got lost.
+        self.mounted: bool | None = False
+        self.changing_mount = False
 
     def run(self) -> None:
         """All of it."""
@@ -77,7 +79,7 @@ class Scenario:
         self._often(plan.pressure_period_s, self._press)
         self.engine.run_until(plan.active_s)
         self._calm_down()
-        self.cluster.checkers.at_rest(self.keys)
+        self.cluster.checkers.at_rest(self.keys, mounted=self.mounted)
 
     def _often(self, period_s: float, action: Callable[[], None]) -> None:
         """Do something at random times while the storm lasts."""
@@ -104,7 +106,7 @@ class Scenario:
         ranges: list[tuple[int, int | None]] = [
             (0, None) if self.draw.random() < 0.4 else (self.draw.randrange(70), self.draw.randrange(40)) for _ in keys
         ]
-        spelling = "/lake/" if self.draw.random() < 0.8 else "memory://lake/"
+        spelling = self.draw.choice(("/lake/", "/lake/", "memory://lake/"))
         client.busy = True
         started_s, held_up_s = self.engine.now_s, client.held_up_s
         try:
@@ -157,20 +159,41 @@ class Scenario:
         """A client acts as the operator: load, free, check."""
         client = self.draw.choice(self.cluster.clients)
         key = self.draw.choice([*self.keys, "d0", "d1", "**"])
-        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else ("free",))))
+        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else ("free", "mount"))))
         self.engine.note(f"{client.name} {action} {key}")
         try:
             match action:
                 case "load":
-                    self.jobs.append(client.cache.load(f"/lake/{key}", replicas=self.draw.choice((1, 1, 2))).id)
+                    client.cache.load(f"/lake/{key}", replicas=self.draw.choice((1, 1, 2)))
                 case "free":
                     client.cache.free(f"/lake/{key}", force=self.draw.random() < 0.5)
                 case "check":
                     client.cache.check(f"/lake/{key}")
+                case "mount":
+                    self._change_mount(client)
                 case "stats":
                     client.stats()
         except RaycacheError as error:
             self.engine.note(f"{client.name} {action} {key}: {error!r}")
+
+    def _change_mount(self, client: SimulatedClient) -> None:
+        """Mount something at /m, or take it away, and read through it; one operator at a time."""
+        if self.changing_mount:
+            return
+        self.changing_mount = True
+        wanted = not self.mounted
+        self.mounted = None
+        try:
+            if wanted:
+                client.cache.mount("/m", f"{ROOT_URI}/d0")
+            else:
+                client.cache.unmount("/m")
+            self.mounted = wanted
+            if wanted:
+                meta = client.cache.locator.resolve(["/m/f0"])[0]
+                self.cluster.checkers.mounted(client, meta)
+        finally:
+            self.changing_mount = False
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -242,6 +242,7 @@ class SimulatedWorker:
             offsets=[0] * len(run),
             lengths=[item.length for item in run],
             block_size_bytes=self.limits.block_size_bytes,
+            held_only=True,
         )
 
         def answered(answer: Any) -> None:

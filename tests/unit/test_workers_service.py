@@ -478,3 +478,17 @@ def test_an_empty_request_is_answered_at_once() -> None:
     """No blocks, no wait."""
     request = BlockRequest("here", 0, 0, FileColumns.of([]), [], [], [], [], BLOCK)
     assert Worker().service.ask(5, request, 0.0) == [Reply(5, [], [], [], [], {})]
+
+
+def test_another_worker_gets_only_what_is_here() -> None:
+    """What a peer asks for in vain is neither loaded nor waited for; it asks the lake itself.
+
+    Found by the simulation: two workers, each full of loads that fetched replicas from the other, waited for each other
+    until their calls timed out, one block at a time.
+    """
+    worker = Worker(memory=100)
+    worker.fill(file("a", 8))
+    effects = worker.ask(file("a", 8), file("b", 8), held_only=True)
+    assert [type(effect) for effect in effects] == [Reply]
+    assert reply_in(effects).states == [HIT_MEMORY, NO_SPACE]
+    assert worker.service.stats().refusals == 0
