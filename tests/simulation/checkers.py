@@ -275,7 +275,6 @@ class AccountingIsExact(Checker):
         moved_bytes = sum(worker.door.bytes for worker in self.cluster.workers.values())
         self.require(told_bytes == moved_bytes, f"workers say they loaded {told_bytes} bytes, it was {moved_bytes}")
 
-
     def _check_is_true(self) -> None:
         """`check` of the whole lake says what is there."""
         blocks = cached = 0

@@ -1,0 +1,337 @@
+"""The simulation can fail: faults that a programmer might well make are each caught, by the checker they concern.
+
+A fault is planted by patching one decision of the real code, or one step of an actor's work. Each must be found within
+a few seeds; the very same seeds pass without it (`test_simulation`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from raycache.client.counters import Counters
+from raycache.client.flusher import Flusher
+from raycache.client.locator import Locator
+from raycache.client.reader import Reader
+from raycache.client.segments import SegmentTable
+from raycache.errors import UnavailableError
+from raycache.master.locations import Locations
+from raycache.master.membership import Membership
+from raycache.master.service import MasterService
+from raycache.messages import BlockState, ResidencyReply, decode, encode
+from raycache.types import FileVersion
+from raycache.workers import tiers
+from raycache.workers.flight import FlightTable
+from raycache.workers.ledger import TierLedger
+from raycache.workers.service import WorkerService
+
+from .engine import ViolationError
+from .lake import LakeDoor
+from .network import Weather
+from .node import Slot
+from .plan import plan_of
+from .scenario import simulate
+from .worker import SimulatedWorker
+
+SEEDS_MAX = 60
+
+#: Plans in which certain things happen all the time.
+CRASHES = {
+    "crash_period_s": 2.0,
+    "memory_bytes": 48,
+    "disk_bytes": 200,
+    "active_s": 20.0,
+    "calm": False,
+    "roomy": False,
+}
+REORDERED = {
+    "weather": Weather(delay_s=0.05, lost=0.0, doubled=0.4, slow=0.4),
+    "calm": False, "roomy": False, "crash_period_s": 0.0, "master_crash_period_s": 0.0, "node_period_s": 0.0,
+}  # fmt: skip
+
+
+def caught_by(**changes: Any) -> str:
+    """The checker that finds the fault first; empty when none does. `changes` are made to each seed's plan."""
+    for seed in range(SEEDS_MAX):
+        try:
+            simulate(seed, dataclasses.replace(plan_of(seed), **changes))
+        except ViolationError as error:
+            print(f"seed {seed}: {error}")
+            return error.checker
+    return ""
+
+
+def test_a_loader_that_drops_the_version_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads without If-Match mix versions."""
+    original = LakeDoor.read
+
+    def read(self: LakeDoor, key: str, offset: int, length: int, version: FileVersion | None = None) -> Any:
+        enough = len(self._lake.content(key) or b"") >= offset + length
+        return original(self, key, offset, length, None if enough else version)
+
+    monkeypatch.setattr(LakeDoor, "read", read)
+    assert caught_by() == "ReadsAreOfOneVersion"
+
+
+def test_a_reader_that_bypasses_without_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that goes past the cache is bound to the version, too."""
+    original = Reader._bypass_one
+
+    def bypass(self: Reader, metas: Any, parts: Any, group: list[int]) -> Any:
+        storage, key = self._locator.storage(metas[parts[group[0]].target_index].file.uri)
+        first = parts[group[0]]
+        offset = first.block_index * self._block_size_bytes + first.offset
+        length = sum(parts[i].length for i in group)
+        content = storage._lake.content(key)
+        if content is None or len(content) < offset + length:
+            return original(self, metas, parts, group)
+        return pa.py_buffer(content[offset : offset + length])
+
+    monkeypatch.setattr(Reader, "_bypass_one", bypass)
+    assert caught_by() == "ReadsAreOfOneVersion"
+
+
+def test_a_segment_table_that_forgets_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks hang on versions: by their number alone they are of any file."""
+    original_add, original_get = SegmentTable.add, SegmentTable.get
+    monkeypatch.setattr(
+        SegmentTable,
+        "add",
+        lambda self, grant, *a, **k: original_add(
+            self, grant._replace(entry_versions=[b""] * len(grant.entry_versions)), *a, **k
+        ),
+    )
+    monkeypatch.setattr(SegmentTable, "get", lambda self, version, *a: original_get(self, b"", *a))
+    assert caught_by() == "ReadsAreOfOneVersion"
+
+
+def test_a_reader_that_keeps_metadata_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the TTL the new version is read."""
+    monkeypatch.setattr(Locator, "cached", lambda self, path, now_s: self._metas.get(path))
+    assert caught_by() == "ReadsAreOfOneVersion"
+
+
+def test_a_reader_that_gives_up_on_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was replaced is resolved again, and read."""
+    monkeypatch.setattr("raycache.client.cache.READ_ATTEMPTS_MAX", 1)
+    assert caught_by() == "ReadsNeverFailBecauseOfTheCache"
+
+
+def test_a_reader_that_does_not_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent master is no reason to fail."""
+
+    def refuse(self: Locator, path: str) -> Any:
+        raise UnavailableError(f"no master for {path}")
+
+    monkeypatch.setattr(Locator, "_unattended", refuse)
+    assert caught_by() == "ReadsNeverFailBecauseOfTheCache"
+
+
+def test_a_disk_that_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the checksum rotten bytes are served."""
+    monkeypatch.setattr(Slot, "verify", lambda self, segment: True)
+    assert caught_by(**CRASHES) == "DiskIsChecksummed"
+
+
+def test_an_adopted_segment_that_counts_as_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier incarnation wrote is checked before its first use."""
+    original = tiers.Tiers.adopt
+
+    def adopt(self: tiers.Tiers, segment: Any) -> bool:
+        good = original(self, segment)
+        segment.verified = True
+        return good
+
+    monkeypatch.setattr(tiers.Tiers, "adopt", adopt)
+    assert caught_by(**CRASHES) == "DiskIsChecksummed"
+
+
+def test_single_flight_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that is on its way must be joined."""
+    monkeypatch.setattr(FlightTable, "get", lambda self, block: None)
+
+    def open_anyway(self: FlightTable, flight: Any) -> bool:
+        self._flights[flight.block] = flight
+        self._queued_blocks += 1
+        return True
+
+    monkeypatch.setattr(FlightTable, "open", open_anyway)
+    assert caught_by() == "BlocksAreLoadedOnce"
+
+
+def test_a_quota_off_by_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block too many in memory is one too many."""
+    original = TierLedger.free_bytes.fget
+    assert original is not None
+    monkeypatch.setattr(
+        TierLedger, "free_bytes", property(lambda self: original(self) + (8 if self._tier.name == "MEMORY" else 0))
+    )
+    assert caught_by() == "MemoryIsWithinQuota"
+
+
+@pytest.mark.parametrize("leak", ["renew what was freed", "count from the answer"])
+def test_leases_that_readers_keep_too_long(monkeypatch: pytest.MonkeyPatch, leak: str) -> None:
+    """Two ways in which readers once used memory that the worker had given to others."""
+    if leak == "renew what was freed":
+        original_receive = SimulatedWorker.receive
+
+        def receive(
+            self: SimulatedWorker, method: str, arguments: tuple[Any, ...], reply: Callable[[Any], None]
+        ) -> None:
+            if method == "touch":
+                asked = decode(arguments[0]).segments
+                original_receive(self, method, arguments, lambda _: reply(encode(asked)))
+            else:
+                original_receive(self, method, arguments, reply)
+
+        monkeypatch.setattr(SimulatedWorker, "receive", receive)
+    else:
+        original_map = Reader._map
+        monkeypatch.setattr(
+            Reader,
+            "_map",
+            lambda self, grants, payloads, call, sent_s: original_map(
+                self, grants, payloads, call, self._clock.now_s() + 2.0
+            ),
+        )
+    assert caught_by() in ("LeasesAreKept", "MemoryIsWithinQuota")
+
+
+def test_a_lease_ignored_when_blocks_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free takes a leased segment out of sight, not out of its readers' hands."""
+    monkeypatch.setattr(tiers, "_idle", lambda segment, now_s: segment.holds == 0 and segment.operation is None)
+    assert caught_by() in ("LeasesAreKept", "MemoryIsWithinQuota")
+
+
+def test_a_stale_epoch_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of long ago must not speak for its node."""
+    original = Membership.spoke
+
+    def spoke(self: Membership, worker: str, epoch: int, weight_bytes: int, now_s: float) -> bool:
+        known = self._workers.get(worker)
+        return original(self, worker, known.epoch if known else epoch, weight_bytes, now_s) or known is not None
+
+    monkeypatch.setattr(Membership, "spoke", spoke)
+    assert caught_by(**CRASHES) == "LateMessagesAreHarmless"
+
+
+def test_a_doubled_heartbeat_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older word, or the same again, changes nothing: the master would believe what was true before."""
+    original = MasterService.heartbeat
+
+    def heartbeat(self: MasterService, word: Any, now_s: float, **more: Any) -> Any:
+        known = self._reporting.get(word.worker)
+        if known is not None:
+            known.sequence = word.sequence - 1
+        return original(self, word, now_s, **more)
+
+    monkeypatch.setattr(MasterService, "heartbeat", heartbeat)
+    assert caught_by(**REORDERED) == "LateMessagesAreHarmless"
+
+
+def test_a_lost_report_that_nobody_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a gap the master asks for everything; else it believes in blocks that are long gone."""
+    original = MasterService.heartbeat
+
+    def heartbeat(self: MasterService, word: Any, now_s: float, **more: Any) -> Any:
+        return original(self, word, now_s, **more)._replace(want_full=False)
+
+    monkeypatch.setattr(MasterService, "heartbeat", heartbeat)
+    monkeypatch.setattr(SimulatedWorker, "_want_full", property(lambda self: False, lambda self, value: None), False)
+    assert caught_by() == "LateMessagesAreHarmless"
+
+
+def test_a_dead_worker_whose_blocks_stay_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locations of a lost worker are dropped."""
+    monkeypatch.setattr(Locations, "drop", lambda self, worker: None)
+    assert caught_by(**CRASHES) == "LateMessagesAreHarmless"
+
+
+def test_a_repeated_mount_that_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutation that arrives twice has one effect: a mount must not come back after its unmount."""
+    original = MasterService.mount
+
+    def mount(self: MasterService, request_id: str, mount: Any, now_s: float) -> Any:
+        self._requests.pop(request_id, None)
+        if mount.path in {known.path for known in self._mounts.table().mounts}:
+            return []
+        return original(self, request_id, mount, now_s)
+
+    monkeypatch.setattr(MasterService, "mount", mount)
+    assert caught_by(**REORDERED, operator_period_s=0.2) == "LateMessagesAreHarmless"
+
+
+def test_a_hit_that_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits, misses and bypasses sum up to the blocks asked for."""
+    original = Counters.hit
+    monkeypatch.setattr(Counters, "hit", lambda self, tier, length, **k: original(self, tier, length, blocks=0, **k))
+    assert caught_by() == "AccountingIsExact"
+
+
+def test_counters_that_are_delivered_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In calm the master's sums are what readers counted."""
+    original = Flusher._deliver
+
+    def deliver(self: Flusher) -> None:
+        counters = self._counters._sum[:]
+        original(self)
+        self._counters._sum = [a + b for a, b in zip(self._counters._sum, counters, strict=True)]
+        self._counters.dirty = any(self._counters._sum)
+
+    monkeypatch.setattr(Flusher, "_deliver", deliver)
+    assert caught_by() == "AccountingIsExact"
+
+
+def test_a_check_that_believes_in_freed_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `check` says is resident is resident."""
+
+    def resident(self: WorkerService, versions: list[bytes]) -> ResidencyReply:
+        return ResidencyReply([1] * len(versions), [0] * len(versions))
+
+    original = SimulatedWorker.receive
+
+    def receive(self: SimulatedWorker, method: str, arguments: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
+        if method == "resident":
+            reply(encode(resident(self.service, decode(arguments[0]))))
+        else:
+            original(self, method, arguments, reply)
+
+    monkeypatch.setattr(SimulatedWorker, "receive", receive)
+    assert caught_by() == "AccountingIsExact"
+
+
+def test_a_ticket_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request is answered: in the end none is open."""
+    original = WorkerService._answer
+
+    def answer(self: WorkerService, ticket: Any, now_s: float, effects: Any) -> None:
+        if BlockState.LOADED in ticket.states and ticket.number % 3 == 0:
+            return
+        original(self, ticket, now_s, effects)
+
+    monkeypatch.setattr(WorkerService, "_answer", answer)
+    monkeypatch.setattr(WorkerService, "validate", lambda self: None)
+    assert caught_by() == "EverythingIsBounded"
+
+
+def test_a_free_that_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropping blocks never touches the lake."""
+    original = SimulatedWorker.receive
+
+    def receive(self: SimulatedWorker, method: str, arguments: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
+        if method == "free":
+            self.door.delete(["d0/f0"])
+        original(self, method, arguments, reply)
+
+    monkeypatch.setattr(SimulatedWorker, "receive", receive)
+    assert caught_by() == "TheLakeIsNeverWritten"
+
+
+def test_a_service_that_breaks_its_own_books(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `validate` of a worker finds is found here, too."""
+    monkeypatch.setattr(TierLedger, "release", lambda self, size_bytes: None)
+    assert caught_by() in ("ServicesKeepTheirInvariants", "AccountingIsExact")
