@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from typing import Any
 
 import numpy as np
 import ray
@@ -43,6 +44,17 @@ class Model:
         self.rows += len(target)
 
 
+def settled(cache: raycache.Cache) -> Any:
+    """The counters, once every process has delivered its own: they arrive within a second or two of the reads."""
+    found, same = cache.stats().total, 0
+    while same < 4:
+        time.sleep(0.5)
+        newer = cache.stats().total
+        same = same + 1 if (newer.hits, newer.bytes_local) == (found.hits, found.bytes_local) else 0
+        found = newer
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=24)
@@ -61,13 +73,12 @@ def main() -> None:
             model = Model()
             for epoch in range(1, options.epochs + 1):
                 proxy.reset()
-                before, rows, started = cache.stats().total, model.rows, time.perf_counter()
+                before, rows, started = settled(cache), model.rows, time.perf_counter()
                 dataset = raycache.read_parquet("/train/set", cache=cache)
                 for batch in dataset.iter_batches(batch_size=4096):
                     model.step(batch)
                 seconds = time.perf_counter() - started
-                time.sleep(1.5)  # workers report twice a second
-                after, counters = cache.stats().total, proxy.counters()
+                after, counters = settled(cache), proxy.counters()
                 asked = after.hits + after.misses + after.bypasses - before.hits - before.misses - before.bypasses
                 local, remote, bypass = (
                     getattr(after, name) - getattr(before, name)

@@ -26,6 +26,7 @@ import ray.data
 from raycache import paths as names
 from raycache.client import plan
 from raycache.client.placement import PlacementMode, placement_mode
+from raycache.client.tasks import label_wish
 from raycache.errors import InvalidRequestError, NotFoundError
 
 if TYPE_CHECKING:
@@ -289,10 +290,7 @@ def _parts(
     parts: list[tuple[list[str], dict[str, Any]]] = []
     blocks = arguments.get("override_num_blocks")
     for node, indexes in by_node.items():
-        extra: dict[str, Any] = {}
-        if node is not None:
-            extra["label_selector"] = {"ray.io/node-id": node}
-            extra["fallback_strategy"] = [{"label_selector": {}}]
+        extra: dict[str, Any] = {} if node is None else label_wish(node)
         if blocks:
             extra["override_num_blocks"] = max(1, round(blocks * len(indexes) / len(files)))
         parts.append(([files[index][0] for index in sorted(indexes)], extra))
