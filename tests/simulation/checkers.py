@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: `locator._UNATTENDED_TTL_S`: how long a reader trusts what it looked up past a silent master.
 _UNATTENDED_TTL_S = 2.0
+#: Events.
+_WEIGH_ALL_EVERY = 8
 
 
 class Checker:
@@ -152,8 +154,10 @@ class MemoryIsWithinQuota(Checker):
     """
 
     def after_event(self) -> None:
-        """Weigh every worker."""
-        for worker in self.cluster.live_workers():
+        """Weigh the workers that have just acted; now and then all, for what readers alone have changed."""
+        cluster = self.cluster
+        acted, cluster.acted = cluster.acted, {}
+        for worker in cluster.live_workers() if cluster.engine.steps % _WEIGH_ALL_EVERY == 0 else acted:
             held = dict(worker.memory)
             for client in self.cluster.clients:
                 if client.node is worker.node:

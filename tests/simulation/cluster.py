@@ -46,6 +46,8 @@ class Cluster:
         self.master: SimulatedMaster | None = None
         self._masters = 0
         self._touches = 0
+        #: Workers that have acted in the present event; see `checkers.MemoryIsWithinQuota`.
+        self.acted: dict[SimulatedWorker, None] = {}
         self.start_master()
         assert self.master is not None
         mount = MountInfo("/lake", ROOT_URI, {}, plan.settings.metadata_ttl_s, True)
@@ -117,5 +119,6 @@ class Cluster:
     def touched(self, worker: SimulatedWorker) -> None:
         """A worker has acted: its own invariants must hold."""
         self._touches += 1
+        self.acted[worker] = None
         if self._touches % _VALIDATE_EVERY == 0:
             worker.service.validate()

@@ -262,7 +262,7 @@ def test_a_repeated_mount_that_is_done_again(monkeypatch: pytest.MonkeyPatch) ->
         return original(self, request_id, mount, now_s)
 
     monkeypatch.setattr(MasterService, "mount", mount)
-    assert caught_by(**REORDERED, operator_period_s=0.2) == "LateMessagesAreHarmless"
+    assert caught_by(**REORDERED, operator_period_s=0.2, active_s=20.0) == "LateMessagesAreHarmless"
 
 
 def test_a_hit_that_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
