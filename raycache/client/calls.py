@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import ray
@@ -17,6 +18,8 @@ import ray.exceptions
 from raycache.errors import NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE, decode
 
+#: Calls of one process that may wait at once from its main thread (and from threads it hands work to).
+_WAITERS = 8
 #: How long a name look-up of an actor may be remembered after it failed; bounds the cost of a lost worker per read.
 _ABSENT_S = 1.0
 
@@ -51,7 +54,7 @@ class Calls:
         for attempt in (1, 2):
             try:
                 handle = self._handle(MASTER_NAME)
-                reply = ray.get(getattr(handle, method).remote(*arguments), timeout=timeout_s)
+                reply = _get(getattr(handle, method).remote(*arguments), timeout_s)
                 break
             except ray.exceptions.RayActorError as error:
                 # This incarnation is gone for good; after a stop and a start there is another by that name.
@@ -89,7 +92,7 @@ class Calls:
                 results.append(reference)
                 continue
             try:
-                results.append(ray.get(reference, timeout=max(0.0, deadline - time.monotonic())))
+                results.append(_get(reference, max(0.0, deadline - time.monotonic())))
             except Exception as error:  # a value here, as `_mapped` says
                 if isinstance(error, ray.exceptions.RayActorError):
                     self._forget(call.actor_name)
@@ -104,7 +107,7 @@ class Calls:
         """
         timeout_s = self._worker_timeout_s if timeout_s is None else timeout_s
         try:
-            return list(ray.get(list(references), timeout=timeout_s))
+            return list(_get(list(references), timeout_s))
         except Exception as error:  # one lost object must not take the others along: they are asked one by one
             if len(references) == 1:
                 return [_mapped(error, "a segment could not be fetched from the object store")]
@@ -134,6 +137,25 @@ class Calls:
     def _forget(self, name: str) -> None:
         with self._lock:
             self._handles.pop(name, None)
+
+
+_waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
+
+
+def _get(references: Any, timeout_s: float) -> Any:
+    """`ray.get`, without giving this task's CPU away while it waits.
+
+    When the main thread of a task blocks, Ray lends the task's CPU to another one, and starts a process for it if need
+    be. For waits of a millisecond that costs far more than it gives, and too many tasks run in the end. Ray does so
+    for the main thread only; so another thread waits.
+    """
+    if threading.current_thread() is threading.main_thread():
+        try:
+            waiting = _waiters.submit(ray.get, references, timeout=timeout_s)
+        except RuntimeError:  # the interpreter is ending: no more threads
+            return ray.get(references, timeout=timeout_s)
+        return waiting.result()
+    return ray.get(references, timeout=timeout_s)
 
 
 def unwrap(reply: Any) -> Any:
