@@ -65,6 +65,7 @@ class CacheFile(io.RawIOBase):
             view = self._table.get(self._meta.version, offset >> self._shift, self._clock.now_s())
             if view is not None:
                 self._counters.hit(view.mapped.tier, length)
+                self._reader.on_read()
                 return view.mapped.buffer.slice(view.offset + within, length)
         return self._reader.read([Request(self._meta, offset, length)])[0]
 

@@ -68,7 +68,7 @@ class Reader:
         clock: monotonic time.
         node: this process's node.
         block_size_bytes, extent_size_bytes: of the cache.
-        on_read: called after every read that asked a worker or the under storage.
+        on_read: called after every read; it makes counters and lease renewals go out soon.
         map_file: (path, length in bytes) -> the disk segment there, None when it is gone; see `mapped_file`.
     """
 
@@ -94,7 +94,8 @@ class Reader:
         self._node = node
         self._block_size_bytes = block_size_bytes
         self._extent_size_bytes = extent_size_bytes
-        self._on_read = on_read
+        #: To be called after reads from mapped segments that did not come through `read`.
+        self.on_read = on_read
         self._map_file = map_file or mapped_file
         self._pool: ThreadPoolExecutor | None = None
 
@@ -139,7 +140,7 @@ class Reader:
             found = self._fetch(targets, parts, metas)
             for (request_index, position), span in zip(places, found, strict=True):
                 spans[request_index][position] = span
-            self._on_read()
+        self.on_read()
         return [joined([span for span in row if span is not None]) for row in spans]
 
     def _fetch(self, targets: list[FileTarget], parts: list[Part], metas: list[FileMeta]) -> list[Span]:
