@@ -46,6 +46,7 @@ def connect(address: str | None = None) -> Cache:
         hello: Hello = calls.master("hello")
         if _current is not None and _current[0] == session and _current[2].id == hello.cache_id:
             cache = _current[2]
+            cache.locator.learn(hello.view, hello.mounts)
         else:
             settings = Settings(**hello.settings)
             calls = Calls(settings.master_timeout_s, settings.worker_timeout_s)
@@ -55,9 +56,17 @@ def connect(address: str | None = None) -> Cache:
 
 
 def current() -> Cache | None:
-    """The connection this process has in its present Ray session, if any; asks nobody, and costs about a microsecond."""
+    """The connection this process has in its present Ray session, if it was good within the last seconds.
+
+    Asks nobody, and costs about a microsecond.
+    """
     known = _current
-    if known is None or not ray.is_initialized() or ray.get_runtime_context().gcs_address != known[0]:
+    if (
+        known is None
+        or time.monotonic() - known[1] > _TRUST_S
+        or not ray.is_initialized()
+        or ray.get_runtime_context().gcs_address != known[0]
+    ):
         return None
     return known[2]
 

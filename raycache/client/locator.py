@@ -221,8 +221,12 @@ class Locator:
         """Take over newer knowledge of the cluster."""
         if view is not None:
             self.view = view
-        if mounts is not None:
+        if mounts is not None and mounts.version != self.mounts.version:
+            changed = {m[:2] for m in self.mounts.mounts} - {m[:2] for m in mounts.mounts}
             self.mounts = mounts
+            if changed:
+                # A path may stand for something else now.
+                self.forget_all()
 
     def announce(self, root_uri: str, options: dict[str, Any]) -> None:
         """Self-mount a UFS authority with these options; nothing to do where it is mounted.

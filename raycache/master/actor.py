@@ -150,7 +150,9 @@ class MasterActor:
         def attempt() -> None:
             open_storage(root_uri, mount.options).list(key.rstrip("/") + "/" if key else "", limit=1)
 
-        await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
+        # Where something is mounted already, that alone decides.
+        if all(other.path != mount.path for other in self._service.mount_table().mounts):
+            await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
         await self._record(self._service.mount(request_id, mount, self._clock.now_s()))
         return self._service.mount_table()
 

@@ -62,11 +62,13 @@ def pid_of(name: str) -> int:
 
 def read_and_kill(cache: Cache, lake: Lake, kill: Callable[[], None]) -> None:
     """Read a dataset, half of it warm; kill something after the first batch; every row must come."""
-    rows, total = lake.put_parquet("data", files=12, rows=50_000)
-    cache.load("/lake/data/part-00*").wait(60)
+    # A directory of its own: other processes may remember what a path meant under the last test's mount.
+    directory = f"/lake/{lake.bucket}"
+    rows, total = lake.put_parquet(lake.bucket, files=12, rows=50_000)
+    cache.load(f"{directory}/part-00*").wait(60)
     alive = True
     found_rows = found_total = 0
-    dataset = ray.data.read_parquet("/lake/data", filesystem=cache.filesystem(), override_num_blocks=12)
+    dataset = ray.data.read_parquet(directory, filesystem=cache.filesystem(), override_num_blocks=12)
     for batch in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
         found_rows += len(batch["value"])
         found_total += int(batch["value"].sum())
