@@ -27,7 +27,9 @@ NODES = 3
 
 BARS = [
     Bar("raycache warm", "local files", most=1.15),
+    Bar("raycache warm, placed", "local files", most=1.05),
     Bar("raycache cold", "S3 directly", most=1.15),
+    Bar("raycache cold, placed", "S3 directly", most=1.15),
 ]
 
 
@@ -90,6 +92,7 @@ def targets(total_bytes: int) -> Iterator[list[Target]]:
                     Target("local files", lambda: run(f"{directory}/data", local)),
                     Target("S3 directly", lambda: run(f"{bucket}/data", s3)),
                     Target("raycache cold", lambda: run("/lake/data", filesystem), lambda: _empty(cache)),
+                    Target("raycache cold, placed", lambda: run("/lake/data", None), lambda: _empty(cache)),
                     Target("raycache warm", lambda: run("/lake/data", filesystem), warm_up),
                     Target("raycache warm, placed", lambda: run("/lake/data", None), warm_up),
                 ]

@@ -46,13 +46,18 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
 
     Args:
         inner: of the V1 interface, over paths the cache knows.
-        placer: the cache.
+        placer: the cache; None: connect when it is needed.
     """
 
-    def __init__(self, inner: Any, placer: Placer) -> None:
+    def __init__(self, inner: Any, placer: Placer | None) -> None:
         super().__init__()
         self._inner = inner
         self._placer = placer
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A dataset may be executed in another process. That one connects when it plans, not while it unpickles: Ray holds
+        # a lock then, under which no other thread of the process can fetch anything.
+        return {**self.__dict__, "_placer": None}
 
     def __getattr__(self, name: str) -> Any:
         # Ray Data's rules look at attributes of datasources they know. Dunders and our own are never forwarded: copying
@@ -161,6 +166,10 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
 
     def _place(self, paths: Sequence[str]) -> list[tuple[str, ...]]:
         try:
+            if self._placer is None:
+                from raycache.client.connect import connect
+
+                self._placer = connect()
             return self._placer.place(paths)
         except RaycacheError as error:
             logger.warning("cannot tell where %d files are, so tasks run anywhere: %s", len(paths), error)
