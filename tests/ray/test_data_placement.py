@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import sys
@@ -33,6 +34,7 @@ from raycache.testing.seaweed import SeaweedServer
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 BUCKET = "readers"
+_numbers = itertools.count()
 MANY = 90
 #: (reader, directory, further arguments)
 CASES: list[tuple[str, str, dict[str, Any]]] = [
@@ -56,11 +58,12 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 def lake(s3_server: SeaweedServer) -> str:
     """A bucket with every format, and `MANY` equal parquet files under `many/`."""
     client = s3_server.client()
-    client.create_bucket(Bucket=BUCKET)
+    # Made again for the tests with clusters of their own, which run last.
+    bucket = s3_server.make_bucket(f"{BUCKET}-{next(_numbers)}")
     objects = all_formats() | {f"many/f{i:02d}.parquet": parquet_file(i) for i in range(MANY)}
     for key, body in objects.items():
-        client.put_object(Bucket=BUCKET, Key=key, Body=body)
-    return BUCKET
+        client.put_object(Bucket=bucket, Key=key, Body=body)
+    return bucket
 
 
 def quiet() -> None:
