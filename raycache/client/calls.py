@@ -20,6 +20,8 @@ from raycache.messages import MASTER_NAME, RAY_NAMESPACE, decode
 
 #: Calls of one process that may wait at once from its main thread (and from threads it hands work to).
 _WAITERS = 8
+#: A waiting thread that is held up itself is given up after this much more.
+_WAIT_MARGIN_S = 5.0
 #: How long a name look-up of an actor may be remembered after it failed; bounds the cost of a lost worker per read.
 _ABSENT_S = 1.0
 
@@ -54,7 +56,8 @@ class Calls:
         for attempt in (1, 2):
             try:
                 handle = self._handle(MASTER_NAME)
-                reply = _get(getattr(handle, method).remote(*arguments), timeout_s)
+                call = getattr(handle, method).remote(*arguments)
+                reply = _get(call, timeout_s, in_place=method == "hello")
                 break
             except ray.exceptions.RayActorError as error:
                 # This incarnation is gone for good; after a stop and a start there is another by that name.
@@ -142,19 +145,23 @@ class Calls:
 _waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
 
 
-def _get(references: Any, timeout_s: float) -> Any:
+def _get(references: Any, timeout_s: float, *, in_place: bool = False) -> Any:
     """`ray.get`, without giving this task's CPU away while it waits.
 
     When the main thread of a task blocks, Ray lends the task's CPU to another one, and starts a process for it if need
     be. For waits of a millisecond that costs far more than it gives, and too many tasks run in the end. Ray does so
     for the main thread only; so another thread waits.
+
+    Args:
+        in_place: wait in this thread. A `Cache` among a task's arguments connects while Ray holds a lock that the other
+            thread would need: neither would ever go on.
     """
-    if threading.current_thread() is threading.main_thread():
+    if not in_place and threading.current_thread() is threading.main_thread():
         try:
             waiting = _waiters.submit(ray.get, references, timeout=timeout_s)
         except RuntimeError:  # the interpreter is ending: no more threads
             return ray.get(references, timeout=timeout_s)
-        return waiting.result()
+        return waiting.result(timeout_s + _WAIT_MARGIN_S)
     return ray.get(references, timeout=timeout_s)
 
 
