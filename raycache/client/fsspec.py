@@ -183,7 +183,7 @@ class RaycacheFileSystem(WritingFileSystem):
             info = self._info(self._meta(path))
             found[info["name"]] = info
         except NotFoundError:
-            pass
+            pass  # fsspec's contract: nothing found, no error
         else:
             found = self._infos(full, reply, maxdepth=maxdepth, withdirs=withdirs)
             if withdirs:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ from raycache.ufs.base import UnderStorage
 from raycache.ufs.open import open_storage
 
 P = ParamSpec("P")
+_log = logging.getLogger(__name__)
 
 _NODES_PERIOD_S = 0.5
 _BEAT_TIMEOUT_S = 3.0
@@ -312,9 +314,9 @@ class MasterActor:
                             self._spawn(self._start_worker(effect))
                         case ForgetWorker():
                             self._workers.pop(effect.worker, None)
-            except ray.exceptions.RayError:
-                # The head is busy: look again.
-                pass
+            except Exception:
+                # The head is busy, or something is wrong that the next look may not meet: this task must never end.
+                _log.warning("comparing Ray's nodes with the workers failed; looking again", exc_info=True)
             await asyncio.sleep(_NODES_PERIOD_S)
 
     async def _start_worker(self, effect: StartWorker | AdoptWorker) -> None:

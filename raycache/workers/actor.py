@@ -417,8 +417,8 @@ class WorkerActor:
             try:
                 others = await loop.run_in_executor(self._io, foreign_bytes, self._node, self._memory.used_bytes)
             except Exception:
-                # Not to be told on this version of Ray: the quota stands as set.
-                return
+                # The node is busy, or this version of Ray does not tell: the quota stands as it is until it does.
+                continue
             room = max(0, int(self._object_store_bytes * _PRESSURE_SHARE) - others)
             wanted = min(quota, room)
             if wanted != self._service.memory_bytes:
