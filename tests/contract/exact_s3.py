@@ -91,8 +91,9 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
             query = dict(parse_qsl(raw_query, keep_blank_values=True))
             bucket, _, raw_key = raw_path.removeprefix("/").partition("/")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            time.sleep(server.delay_s)
+            # Drawn on arrival: a request whose client gave up must not wake later and take another test's failure.
             failure = server.failures.popleft() if server.failures else None
+            time.sleep(server.delay_s)
             if callable(failure):
                 failure()
             if failure == "drop":
