@@ -1,0 +1,42 @@
+"""What crosses process borders: requests and replies, as columns.
+
+A Ray call costs about 1 ms whatever it carries, and lists of objects pickle slowly, so every message is a batch whose
+fields are parallel lists: field[i] speaks of item i. Messages are pickled once into `bytes` (`encode`), since Ray's own
+serializer walks lists of strings in Python. Only object references and arrays travel beside the blob.
+
+Shapes: F files, B blocks asked for, G grants (segments handed out), E entries of a segment.
+"""
+
+from __future__ import annotations
+
+from raycache.messages.base import MASTER_NAME as MASTER_NAME
+from raycache.messages.base import RAY_NAMESPACE as RAY_NAMESPACE
+from raycache.messages.base import VERSION_ID_BYTES as VERSION_ID_BYTES
+from raycache.messages.base import FileColumns as FileColumns
+from raycache.messages.base import Hello as Hello
+from raycache.messages.base import MountInfo as MountInfo
+from raycache.messages.base import MountTable as MountTable
+from raycache.messages.base import decode as decode
+from raycache.messages.base import encode as encode
+from raycache.messages.blocks import BlockReply as BlockReply
+from raycache.messages.blocks import BlockRequest as BlockRequest
+from raycache.messages.blocks import BlockState as BlockState
+from raycache.messages.blocks import FreeReply as FreeReply
+from raycache.messages.blocks import Grant as Grant
+from raycache.messages.blocks import GrantKind as GrantKind
+from raycache.messages.blocks import ResidencyReply as ResidencyReply
+from raycache.messages.blocks import Selector as Selector
+from raycache.messages.figures import NodeFigures as NodeFigures
+from raycache.messages.figures import ReadCounters as ReadCounters
+from raycache.messages.figures import StatusReply as StatusReply
+from raycache.messages.figures import TouchRequest as TouchRequest
+from raycache.messages.figures import WorkerStats as WorkerStats
+from raycache.messages.jobs import JobProgress as JobProgress
+from raycache.messages.jobs import LoadRequest as LoadRequest
+from raycache.messages.membership import BlockReport as BlockReport
+from raycache.messages.membership import Heartbeat as Heartbeat
+from raycache.messages.membership import HeartbeatReply as HeartbeatReply
+from raycache.messages.namespace import ListReply as ListReply
+from raycache.messages.namespace import ListRequest as ListRequest
+from raycache.messages.namespace import ResolveReply as ResolveReply
+from raycache.messages.namespace import ResolveRequest as ResolveRequest

@@ -1,0 +1,127 @@
+"""Client to worker: give me blocks, drop blocks, say what you hold."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from raycache.errors import RaycacheError
+from raycache.messages.base import FileColumns
+from raycache.types import SegmentId, Tier, VersionId, WorkerId
+
+
+class BlockRequest(NamedTuple):
+    """Give me these parts of blocks; load what you do not hold."""
+
+    #: The reader's node: on the worker's own node segments are handed out in place.
+    node: WorkerId
+    view_id: int
+    mounts_version: int
+    #: Shape (F,).
+    files: FileColumns
+    #: Shape (B,): which file of `files`.
+    file_index: list[int]
+    #: Shape (B,): which block of the file.
+    block_index: list[int]
+    #: Shape (B,): the part wanted, within the block.
+    offsets: list[int]
+    lengths: list[int]
+    #: As the asker knows it; a worker of another cache generation refuses.
+    block_size_bytes: int
+    #: False: a load; make the blocks resident and say so, hand nothing out.
+    hand_out: bool = True
+    #: The actor name of a worker that holds the blocks: fetch what is missing from it, not from the lake.
+    source_actor: str = ""
+    #: Serve what is here, load nothing: the asker is another worker, which can ask the lake itself. Were its blocks loaded
+    #: for it, workers could wait for each other in a circle.
+    held_only: bool = False
+
+
+class BlockState(enum.IntEnum):
+    """What became of one block asked for. A miss or a refusal is a value, not an error."""
+
+    HIT_MEMORY = 0
+    HIT_DISK = 1
+    #: Was missing; has been fetched from the under storage (or from another worker) for this request.
+    LOADED = 2
+    #: Nothing could make room: read through.
+    NO_SPACE = 3
+    #: The object is no longer this version (412, or another size or mtime).
+    CHANGED = 4
+    #: The object is gone (404).
+    GONE = 5
+    #: The under storage failed; see `errors`.
+    FAILED = 6
+
+    @property
+    def served(self) -> bool:
+        """Whether a grant carries the bytes."""
+        return self <= BlockState.LOADED
+
+
+class GrantKind(enum.IntEnum):
+    """How a segment is handed to the reader."""
+
+    #: payload = object reference of a numpy uint8 array holding the whole segment.
+    PLASMA = 0
+    #: `path` = a file on the reader's own machine to map; the segment's bytes start at offset 0.
+    FILE = 1
+    #: payload = numpy uint8 array holding just the wanted parts, one after the other.
+    INLINE = 2
+
+
+class Grant(NamedTuple):
+    """A lease on one segment: the right to read it in place for a while."""
+
+    segment: SegmentId
+    tier: Tier
+    kind: GrantKind
+    length_bytes: int
+    path: str
+    lease_s: float
+    #: Shape (E,): all blocks in the segment, so that further files of it cost no call. Empty for INLINE.
+    entry_versions: list[VersionId]
+    entry_blocks: list[int]
+    entry_offsets: list[int]
+    entry_lengths: list[int]
+
+
+class BlockReply(NamedTuple):
+    """The answer to a `BlockRequest`; travels as (encode(reply), payloads), payloads[g] belonging to grants[g]."""
+
+    worker: WorkerId
+    epoch: int
+    view_id: int
+    #: Shape (B,), of `BlockState`.
+    states: list[int]
+    #: Shape (B,): index into `grants`, -1 when not served.
+    grant_index: list[int]
+    #: Shape (B,): where in the grant's bytes the block starts; for INLINE, where the wanted part starts.
+    grant_offsets: list[int]
+    grants: list[Grant]
+    #: By position.
+    errors: dict[int, RaycacheError]
+
+
+class Selector(NamedTuple):
+    """Which blocks to free. A block is meant when any of the three lists names its file."""
+
+    #: Exact UFS URIs.
+    uris: list[str]
+    #: UFS URI prefixes: everything that starts with one of them.
+    prefixes: list[str]
+    versions: list[VersionId]
+
+
+class FreeReply(NamedTuple):
+    """What one worker dropped. Pinned or leased bytes that must wait are counted too: they go when the lease ends."""
+
+    blocks: int
+    bytes: int
+
+
+class ResidencyReply(NamedTuple):
+    """What one worker holds of F files, exactly: bit masks of blocks, per tier (a block may be in both)."""
+
+    memory_masks: list[int]
+    disk_masks: list[int]

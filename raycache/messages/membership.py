@@ -1,0 +1,46 @@
+"""Worker to master and back: heartbeats."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from raycache.messages.base import MountTable
+from raycache.messages.figures import ReadCounters, WorkerStats
+from raycache.types import MembershipView, VersionId, WorkerId
+
+
+class BlockReport(NamedTuple):
+    """What a worker holds (full) or what changed since its last report; shape (R,) each."""
+
+    full: bool
+    versions: list[VersionId]
+    #: Shape (R,): the blocks now held of that version, as a bit mask; 0 = none any more.
+    masks: list[int]
+
+
+class Heartbeat(NamedTuple):
+    """A worker's periodic word."""
+
+    worker: WorkerId
+    epoch: int
+    #: Grows by one with every heartbeat of an epoch; an older one is dropped, a gap makes the master ask for a full report.
+    sequence: int
+    report: BlockReport
+    stats: WorkerStats
+    #: Of all readers on this node, since this worker's start.
+    read_counters: ReadCounters
+    view_id: int
+    mounts_version: int
+
+
+class HeartbeatReply(NamedTuple):
+    """What the worker should know."""
+
+    #: False: the epoch is stale or unknown; register again (or exit when a newer worker exists).
+    accepted: bool
+    #: The next report should be full.
+    want_full: bool
+    view: MembershipView | None
+    mounts: MountTable | None
+    #: Versions replaced or removed in the lake: drop their blocks.
+    invalidated: list[VersionId]

@@ -1,0 +1,63 @@
+"""Client to master: what is at these paths."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from raycache.errors import RaycacheError
+from raycache.messages.base import FileColumns, MountTable
+from raycache.types import MembershipView, WorkerId
+
+
+class ResolveRequest(NamedTuple):
+    """Which file versions stand at these paths, and where are their blocks?"""
+
+    #: Shape (F,), normalised: absolute in the namespace, or a UFS URI.
+    paths: list[str]
+    #: What the client knows; newer ones come back with the reply.
+    view_id: int
+    mounts_version: int
+    #: Ask the under storage again even where the metadata TTL has not passed.
+    fresh: bool = False
+
+
+class ResolveReply(NamedTuple):
+    """Answers in the order of the request's paths."""
+
+    #: Shape (F,), of `FileKind`.
+    kinds: list[int]
+    #: Shape (F,). For a directory only `uris` means something (no trailing slash); for MISSING nothing does.
+    files: FileColumns
+    #: Shape (F,): seconds the client may keep the answer.
+    expires_in_s: list[float]
+    #: Shape (F,): per file a tuple of (worker, block bit mask): hints.
+    holders: list[tuple[tuple[WorkerId, int], ...]]
+    #: By position: why a path could not be resolved (denied, unavailable); its kind is MISSING.
+    errors: dict[int, RaycacheError]
+    #: None when the client's is current.
+    view: MembershipView | None
+    mounts: MountTable | None
+
+
+class ListRequest(NamedTuple):
+    """What is below a directory?"""
+
+    path: str
+    #: Everything below, not only the direct children.
+    recursive: bool
+    fresh: bool = False
+
+
+class ListReply(NamedTuple):
+    """Entries sorted by name; shape (E,) each."""
+
+    #: Relative to the directory asked for; directories have no trailing slash.
+    names: list[str]
+    #: Of `FileKind`: FILE or DIRECTORY (only direct ones, and only when not recursive).
+    kinds: list[int]
+    sizes_bytes: list[int]
+    etags: list[str]
+    mtimes_ns: list[int]
+    #: The URI the names are relative to, no trailing slash.
+    base_uri: str
+    expires_in_s: float
