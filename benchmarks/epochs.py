@@ -1,7 +1,8 @@
 """Workload: parquet epochs through Ray Data, the same reader path (V1) on every side.
 
-Targets: local files in page cache (the limit), S3 directly, raycache after a
-`free`, and raycache warm. After a free, readers may still use segments they hold leases on: no figure for a cold epoch. Stock V2 `read_parquet` of local files is shown beside, once: it spends seconds starting footer actors.
+Targets: local files in page cache (the limit), S3 directly, raycache cold, and raycache warm. Every cold round reads a
+fresh copy of the dataset: after a mere `free`, readers go on using segments they hold leases on. Stock V2 `read_parquet`
+of local files is shown beside, once: it spends seconds starting footer actors.
 All targets read every column and sum one up in the tasks, so that reading dominates and little reaches the driver.
 """
 
@@ -11,7 +12,7 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.fs
@@ -23,12 +24,17 @@ from raycache.testing.cluster import LocalCluster
 from raycache.testing.data import WrittenDataset, write_parquet_dataset
 from raycache.testing.seaweed import SeaweedServer
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 FILES = 32
 NODES = 3
 
 BARS = [
     Bar("raycache warm", "local files", most=1.15),
     Bar("raycache warm, placed", "local files", most=1.05),
+    Bar("raycache cold", "S3 directly", most=1.15),
+    Bar("raycache cold, placed", "S3 directly", most=1.15),
 ]
 
 
@@ -51,6 +57,31 @@ def epoch(path: str | list[str], filesystem: Any, rows: int) -> None:
         raise RuntimeError(f"{path}: {found} rows instead of {rows}")
 
 
+class FreshCopies:
+    """Copies of a dataset in a bucket, one at a time: what is under a new key was never read by anybody."""
+
+    def __init__(self, client: S3Client, bucket: str, keys: list[str]) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._keys = keys
+        self._count = 0
+
+    @property
+    def directory(self) -> str:
+        """Of the newest copy, in the bucket."""
+        return f"copy-{self._count}"
+
+    def renew(self) -> None:
+        """Remove the copy and make another one, inside the store."""
+        old = [{"Key": f"{self.directory}/{key.rpartition('/')[2]}"} for key in self._keys] if self._count else []
+        if old:
+            self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": old})
+        self._count += 1
+        for key in self._keys:
+            target = f"{self.directory}/{key.rpartition('/')[2]}"
+            self._client.copy_object(Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": key})
+
+
 @contextlib.contextmanager
 def targets(total_bytes: int) -> Iterator[list[Target]]:
     """Start everything, write the data twice (local disk and S3), and yield what to time."""
@@ -65,7 +96,9 @@ def targets(total_bytes: int) -> Iterator[list[Target]]:
         local = pa.fs.LocalFileSystem()
         written: WrittenDataset = write_parquet_dataset(s3, f"{bucket}/data", FILES, total_bytes, compression="none")
         write_parquet_dataset(local, f"{directory}/data", FILES, total_bytes, compression="none")
-        store = (1 << 30) + total_bytes
+        copies = FreshCopies(server.client(), bucket, [path.partition("/")[2] for path in written.paths])
+        # Room for the copies of some rounds: freed segments stay for as long as readers hold leases.
+        store = (1 << 30) + 3 * total_bytes
         with LocalCluster(nodes=NODES, object_store_memory=store):
             context = ray.data.DataContext.get_current()
             context.enable_progress_bars = False
@@ -83,6 +116,11 @@ def targets(total_bytes: int) -> Iterator[list[Target]]:
                 # The first Ray Data run of a process pays for starting up: not measured.
                 epoch(written.paths[:1], s3, written.rows // FILES)
 
+                def cold() -> None:
+                    if copies.directory != "copy-0":
+                        cache.free(f"/lake/{copies.directory}", force=True)
+                    copies.renew()
+
                 def warm_up() -> None:
                     if not cache.check("/lake/data").complete:
                         cache.load("/lake/data").wait(300)
@@ -90,17 +128,13 @@ def targets(total_bytes: int) -> Iterator[list[Target]]:
                 yield [
                     Target("local files", lambda: run(f"{directory}/data", local)),
                     Target("S3 directly", lambda: run(f"{bucket}/data", s3)),
-                    Target("raycache after free", lambda: run("/lake/data", filesystem), lambda: _empty(cache)),
-                    Target("raycache after free, placed", lambda: run("/lake/data", None), lambda: _empty(cache)),
+                    Target("raycache cold", lambda: run(f"/lake/{copies.directory}", filesystem), cold),
+                    Target("raycache cold, placed", lambda: run(f"/lake/{copies.directory}", None), cold),
                     Target("raycache warm", lambda: run("/lake/data", filesystem), warm_up),
                     Target("raycache warm, placed", lambda: run("/lake/data", None), warm_up),
                 ]
             finally:
                 raycache.stop()
-
-
-def _empty(cache: raycache.Cache) -> None:
-    cache.free("/lake/data")
 
 
 def measure(total_bytes: int, rounds: int) -> list[Target]:

@@ -74,6 +74,8 @@ class Settings:
     segment_size_bytes: int = 64 * MIB
     #: Blocks of one file that are placed together. A multiple of the segment size.
     extent_size_bytes: int = 512 * MIB
+    #: Workers that may hold the same block because readers there wanted it, while there is room; 1: no such copies.
+    replicas_max: int = 16
     #: How long a reader may read a segment in place without asking again.
     lease_s: float = 30.0
     #: A worker speaks to the master this often.

@@ -17,6 +17,7 @@ from raycache.client.flusher import Flusher
 from raycache.client.jobs import Job, progress_of
 from raycache.client.locator import FileMeta, Locator, require_file
 from raycache.client.paths import as_list, expand, glob_base
+from raycache.client.prefetch import prefetch_calls
 from raycache.client.reader import Reader, Request
 from raycache.client.results import (
     CheckResult,
@@ -81,6 +82,7 @@ class Cache:
             node,
             block_size_bytes=self._settings.block_size_bytes,
             extent_size_bytes=self._settings.extent_size_bytes,
+            replicas_max=self._settings.replicas_max,
             on_read=self._flusher.wake,
         )
         #: Writing through to the lake, on mounts with `readonly=False`.
@@ -266,6 +268,30 @@ class Cache:
                 self._locator.forget([meta.path for meta in metas])
                 metas = self._locator.resolve(paths, fresh=True)
         raise AssertionError("unreachable")
+
+    def prefetch(self, paths: str | Sequence[str], bytes_max: int = 256 << 20) -> None:
+        """Say which files will be read soon: what is missing of them is loaded in the background.
+
+        A hint: nobody waits for it, and nothing says whether it was followed. For certainty, `load`.
+
+        Args:
+            paths: of files; others are left out.
+            bytes_max: no more than about this much is asked for.
+
+        Raises:
+            InvalidRequestError: a path is not one.
+        """
+        metas = self._locator.resolve(as_list(paths))
+        calls = prefetch_calls(
+            metas,
+            bytes_max,
+            self._locator.view,
+            self._node,
+            self._locator.mounts.version,
+            block_size_bytes=self._settings.block_size_bytes,
+            extent_size_bytes=self._settings.extent_size_bytes,
+        )
+        self._calls.tell_workers(calls)
 
     def filesystem(self) -> pyarrow.fs.FileSystem:
         """The cache as a pyarrow filesystem; pickles, so Ray Data and dask take it."""

@@ -6,6 +6,7 @@ Every call has a timeout. Requests are blobs (`messages.encode`); replies of ord
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -101,6 +102,12 @@ class Calls:
                     self._forget(call.actor_name)
                 results.append(_mapped(error, f"worker {call.actor_name} did not answer {call.method!r}"))
         return results
+
+    def tell_workers(self, calls: Sequence[WorkerCall]) -> None:
+        """Tell workers something; nobody waits for the answers, or for anything to arrive."""
+        for call in calls:
+            with contextlib.suppress(Exception):
+                getattr(self._handle(call.actor_name), call.method).remote(*call.arguments)
 
     def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
         """Map objects of the object store into this process, or pull them here first.

@@ -62,6 +62,14 @@ class FileMeta:
         #: Why the path could not be resolved.
         self.error = error
 
+    def learn_holder(self, worker: WorkerId, block_index: int) -> None:
+        """A worker held this block when it was asked: a hint for the next read of it."""
+        bit = 1 << block_index
+        known = dict(self.holders)
+        if not known.get(worker, 0) & bit:
+            known[worker] = known.get(worker, 0) | bit
+            self.holders = tuple(known.items())
+
 
 class Locator:
     """Resolves paths.

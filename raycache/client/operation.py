@@ -5,6 +5,10 @@ workers hinted to hold the block (the reader's own node first), then the worker 
 last the under storage itself. `next_calls` groups what is due into one call per worker; `replied` and `failed` feed
 back what came of it; a part that a worker could not serve moves on to its next candidate.
 
+What another worker is hinted to hold is first asked of the reader's own worker, as a *passive* copy: it may have one by
+now, or makes one from that holder while there is room. So nodes that read the same data again and again, wherever their
+tasks happen to run, end up with it, and a hot block's readers spread over its copies. A refusal is no attempt.
+
     WAITING --call--> ASKED --served--> DONE
                         |---no space / worker failed / lost segment---> WAITING (next candidate) ... BYPASS
                         `---changed / gone---> STALE: the caller resolves the path again, and starts anew
@@ -21,10 +25,13 @@ import numpy as np
 
 from raycache.hashing import extent_key, place_many
 from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, GrantKind
+from raycache.ranges import block_length
 from raycache.types import FileVersion, MembershipView, VersionId, WorkerId, WorkerView
 
 #: After so many workers a part goes to the under storage.
 WORKER_ATTEMPTS_MAX = 2
+#: Passive copies are asked for from this share of a block's size on: less costs more calls than it saves.
+PASSIVE_SHARE_MIN = 1 / 8
 
 
 class FileTarget(NamedTuple):
@@ -55,6 +62,13 @@ class Round(NamedTuple):
     part_indices: list[int]
 
 
+class _Route(NamedTuple):
+    """Whom to ask, and from which worker that one should make a passive copy, if any."""
+
+    worker: WorkerId
+    source: WorkerId | None = None
+
+
 class ReadOperation:
     """A batched read in progress.
 
@@ -65,6 +79,7 @@ class ReadOperation:
         node: the reader's node.
         mounts_version: what the reader knows.
         block_size_bytes, extent_size_bytes: of the cache.
+        replicas_max: workers that may hold a block before no more passive copies are asked for.
     """
 
     def __init__(
@@ -77,6 +92,7 @@ class ReadOperation:
         *,
         block_size_bytes: int,
         extent_size_bytes: int,
+        replicas_max: int = 1,
     ) -> None:
         self.targets = targets
         self.parts = parts
@@ -87,6 +103,9 @@ class ReadOperation:
         self._by_id = {worker.worker: worker for worker in view.workers}
         self._waiting: list[int] = list(range(len(parts)))
         self._tried: dict[int, list[WorkerId]] = {}
+        self._replicas_max = replicas_max
+        #: Parts that were asked for as passive copies.
+        self._copies_asked: set[int] = set()
         self._owners = self._place(extent_size_bytes // block_size_bytes)
         #: Parts that only the under storage can serve, in part order.
         self.bypass: list[int] = []
@@ -95,17 +114,29 @@ class ReadOperation:
 
     def next_calls(self) -> list[Round]:
         """What to send now, one call per worker; empty when every part is served, stale or due for a bypass."""
-        groups: dict[WorkerId, list[int]] = {}
+        groups: dict[_Route, list[int]] = {}
         for part_index in self._waiting:
             worker = self._candidate(part_index)
             if worker is None:
                 self.bypass.append(part_index)
+            elif self._copy_pays(part_index, worker):
+                groups.setdefault(_Route(self._node, worker), []).append(part_index)
             else:
-                self._tried.setdefault(part_index, []).append(worker)
-                groups.setdefault(worker, []).append(part_index)
+                groups.setdefault(_Route(worker), []).append(part_index)
+        for route in [route for route in groups if route.source is not None]:
+            if sum(self.parts[i].length for i in groups[route]) < PASSIVE_SHARE_MIN * self._block_size_bytes:
+                groups.setdefault(_Route(route.source or ""), []).extend(groups.pop(route))
         self._waiting = []
         self.bypass.sort()
-        return [Round(self._by_id[worker], self._request(indices), indices) for worker, indices in groups.items()]
+        for route, indices in groups.items():
+            if route.source is not None:
+                self._copies_asked.update(indices)
+            else:
+                for part_index in indices:
+                    self._tried.setdefault(part_index, []).append(route.worker)
+        return [
+            Round(self._by_id[r.worker], self._request(indices, r.source), indices) for r, indices in groups.items()
+        ]
 
     def replied(self, call: Round, reply: BlockReply) -> list[tuple[int, int, int]]:
         """Take in a worker's answer.
@@ -125,6 +156,8 @@ class ReadOperation:
                 served.append((part_index, grant_index, start))
             elif state in (BlockState.CHANGED, BlockState.GONE):
                 self.stale.append(part_index)
+            elif call.request.passive:
+                self._waiting.append(part_index)
             elif state is BlockState.FAILED or state is BlockState.NO_SPACE:
                 self.bypass.append(part_index)
         return served
@@ -132,6 +165,16 @@ class ReadOperation:
     def failed(self, part_indices: Sequence[int]) -> None:
         """These parts were not served after all (worker or segment lost): try their next candidates."""
         self._waiting.extend(part_indices)
+
+    def _copy_pays(self, part_index: int, worker: WorkerId) -> bool:
+        """Whether to ask the reader's own worker for a copy of what `worker` is hinted to hold."""
+        if worker == self._node or self._node not in self._by_id or part_index in self._copies_asked:
+            return False
+        part = self.parts[part_index]
+        target = self.targets[part.target_index]
+        holders = [name for name, mask in target.holders if mask >> part.block_index & 1 and name in self._by_id]
+        length = block_length(part.block_index, target.file.size_bytes, self._block_size_bytes)
+        return worker in holders and len(holders) < self._replicas_max and 2 * part.length >= length
 
     def _candidate(self, part_index: int) -> WorkerId | None:
         tried = self._tried.get(part_index, [])
@@ -165,7 +208,7 @@ class ReadOperation:
         owners = [workers[i].worker for i in place_many(keys, workers)[:, 0].tolist()]
         return [owners[extent] for extent in part_extents]
 
-    def _request(self, part_indices: list[int]) -> BlockRequest:
+    def _request(self, part_indices: list[int], source: WorkerId | None) -> BlockRequest:
         files: dict[int, int] = {}
         file_index = [files.setdefault(self.parts[i].target_index, len(files)) for i in part_indices]
         return BlockRequest(
@@ -178,4 +221,6 @@ class ReadOperation:
             offsets=[self.parts[i].offset for i in part_indices],
             lengths=[self.parts[i].length for i in part_indices],
             block_size_bytes=self._block_size_bytes,
+            source_actor="" if source is None else self._by_id[source].actor_name,
+            passive=source is not None,
         )

@@ -34,6 +34,7 @@ from ray.data.datasource import file_meta_provider
 from ray.data.datasource.datasource import Datasource
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raycache.client import read_ahead
 from raycache.client.dispatch import DispatchQueue
 from raycache.client.located import LocatedDatasource, Placer
 from raycache.client.placement import soft_affinity
@@ -166,6 +167,8 @@ def plan_located_read(read: Any, physical_children: list[Any], data_context: Any
 def _input(read: Any, data_context: Any) -> list[RefBundle]:
     """One bundle per read task, in the order they should start."""
     tasks = read.datasource.located_tasks(read.get_detected_parallelism(), read.per_block_limit, data_context)
+    if read_ahead.reads_whole_files(read.datasource.inner):
+        tasks = read_ahead.announce(tasks, _cpus())
     bundles, nodes = [], []
     for task, node in tasks:
         reference = ray.put(task)

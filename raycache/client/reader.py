@@ -67,7 +67,7 @@ class Reader:
         counters: where reads are counted.
         clock: monotonic time.
         node: this process's node.
-        block_size_bytes, extent_size_bytes: of the cache.
+        block_size_bytes, extent_size_bytes, replicas_max: of the cache.
         on_read: called after every read; it makes counters and lease renewals go out soon.
         map_file: (path, length in bytes) -> the disk segment there, None when it is gone; see `mapped_file`.
     """
@@ -83,6 +83,7 @@ class Reader:
         *,
         block_size_bytes: int,
         extent_size_bytes: int,
+        replicas_max: int,
         on_read: Callable[[], None],
         map_file: Callable[[str, int], pa.Buffer | None] | None = None,
     ) -> None:
@@ -94,6 +95,7 @@ class Reader:
         self._node = node
         self._block_size_bytes = block_size_bytes
         self._extent_size_bytes = extent_size_bytes
+        self._replicas_max = replicas_max
         #: To be called after reads from mapped segments that did not come through `read`.
         self.on_read = on_read
         self._map_file = map_file or mapped_file
@@ -153,6 +155,7 @@ class Reader:
             locator.mounts.version,
             block_size_bytes=self._block_size_bytes,
             extent_size_bytes=self._extent_size_bytes,
+            replicas_max=self._replicas_max,
         )
         spans: list[Span | None] = [None] * len(parts)
         while rounds := operation.next_calls():
@@ -165,7 +168,7 @@ class Reader:
                 if isinstance(answer, RaycacheError):
                     operation.failed(call.part_indices)
                 else:
-                    self._take(operation, call, answer, spans, sent_s)
+                    self._take(operation, call, answer, spans, sent_s, metas)
         if operation.bypass:
             self._bypass(operation, metas, spans)
         if operation.stale:
@@ -182,6 +185,7 @@ class Reader:
         answer: tuple[bytes, list[Any]],
         spans: list[Span | None],
         sent_s: float,
+        metas: list[FileMeta],
     ) -> None:
         blob, payloads = answer
         reply: BlockReply = decode(blob)
@@ -200,8 +204,10 @@ class Reader:
             if state == BlockState.LOADED:
                 self._counters.miss(length, remote=remote)
             else:
+                part = operation.parts[part_index]
+                metas[part.target_index].learn_holder(call.worker.worker, part.block_index)
                 tier = Tier.DISK if state == BlockState.HIT_DISK else Tier.MEMORY
-                self._counters.hit(tier, length, remote=remote)
+                self._counters.hit(tier, length, remote=remote or state == BlockState.COPIED)
         if lost:
             operation.failed(lost)
 

@@ -35,6 +35,9 @@ class BlockRequest(NamedTuple):
     #: Serve what is here, load nothing: the asker is another worker, which can ask the lake itself. Were its blocks loaded
     #: for it, workers could wait for each other in a circle.
     held_only: bool = False
+    #: With `source_actor`: a copy for readers on this node, which is welcome but not needed. Only into free memory, never
+    #: evicting, never from the lake, and the first to be evicted: the asker goes to the source itself where this is refused.
+    passive: bool = False
 
 
 class BlockState(enum.IntEnum):
@@ -42,21 +45,23 @@ class BlockState(enum.IntEnum):
 
     HIT_MEMORY = 0
     HIT_DISK = 1
-    #: Was missing; has been fetched from the under storage (or from another worker) for this request.
+    #: Was missing; has been fetched from the under storage for this request.
     LOADED = 2
+    #: Was missing here; has been fetched from another worker for this request.
+    COPIED = 3
     #: Nothing could make room: read through.
-    NO_SPACE = 3
+    NO_SPACE = 4
     #: The object is no longer this version (412, or another size or mtime).
-    CHANGED = 4
+    CHANGED = 5
     #: The object is gone (404).
-    GONE = 5
+    GONE = 6
     #: The under storage failed; see `errors`.
-    FAILED = 6
+    FAILED = 7
 
     @property
     def served(self) -> bool:
         """Whether a grant carries the bytes."""
-        return self <= BlockState.LOADED
+        return self <= BlockState.COPIED
 
 
 class GrantKind(enum.IntEnum):

@@ -9,6 +9,7 @@ replies; another watches the node's object store, and gives memory back before R
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ import ray
 
 from raycache import paths as names
 from raycache.clock import SystemClock
-from raycache.errors import InvalidRequestError, NotFoundError
+from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
 from raycache.messages import (
     MASTER_NAME,
     RAY_NAMESPACE,
@@ -50,6 +51,7 @@ from raycache.workers.effects import (
     DropMemory,
     Effect,
     Load,
+    LoadItem,
     LoadOutcome,
     Promote,
     Reply,
@@ -106,8 +108,6 @@ class WorkerActor:
         )
         self._mounts = MountTable(0, ())
         self._view = MembershipView(0, ())
-        #: Blocks that a load job wants from another worker: (uri, block index) -> actor name.
-        self._sources: dict[tuple[str, int], str] = {}
         self._loader = Loader(
             self._storage_of, self._settings.block_size_bytes, threads=self._settings.loads_inflight_max
         )
@@ -142,10 +142,6 @@ class WorkerActor:
             return self._refusal(request), []
         if request.mounts_version > self._mounts.version:
             await self._learn_mounts()
-        if request.source_actor:
-            for position, file_index in enumerate(request.file_index):
-                key = (request.files.uris[file_index], request.block_index[position])
-                self._sources[key] = request.source_actor
         ticket = self._next_ticket
         self._next_ticket += 1
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -155,9 +151,6 @@ class WorkerActor:
             reply = await answer
         finally:
             self._tickets.pop(ticket, None)
-            if request.source_actor:
-                for position, file_index in enumerate(request.file_index):
-                    self._sources.pop((request.files.uris[file_index], request.block_index[position]), None)
         return await self._hand_out(reply)
 
     async def touch(self, blob: bytes) -> bytes:
@@ -333,16 +326,18 @@ class WorkerActor:
 
     # --- the lake, and other workers ----------------------------------------------------------------------------------
 
-    def _storage_of(self, uri: str, block_index: int) -> tuple[BlockSource, str]:
+    def _storage_of(self, item: LoadItem) -> tuple[BlockSource, str]:
         """Where to load a block from. Called from loader threads."""
-        source = self._sources.get((uri, block_index))
+        uri = item.version.uri
         root_uri, key = names.split_uri(uri)
+        if item.passive:
+            return PeerStorage(item.source_actor, self._node, root_uri, None, self._settings), key
         mount = self._mounts.of_uri(uri)
         if mount is None:
             raise NotFoundError(f"{uri} is under no mount of this cache; mount it again")
         storage = open_storage(root_uri, mount.options)
-        if source is not None:
-            return PeerStorage(source, self._node, root_uri, storage, self._settings), key
+        if item.source_actor:
+            return PeerStorage(item.source_actor, self._node, root_uri, storage, self._settings), key
         return storage, key
 
     async def _learn_mounts(self) -> None:
@@ -352,8 +347,16 @@ class WorkerActor:
             # Reads of mounts known here go on; others fail over to the reader itself.
             return
         good, table = decode(blob)
-        if good and table.version > self._mounts.version:
-            self._mounts = table
+        if good:
+            self._take_mounts(table)
+
+    def _take_mounts(self, table: MountTable) -> None:
+        if table.version <= self._mounts.version:
+            return
+        self._mounts = table
+        for root_uri, options in {names.split_uri(m.uri)[0]: m.options for m in table.mounts}.items():
+            # Now rather than at the first read: importing and connecting takes half a second.
+            self._loads.submit(_open_ahead, root_uri, options)
 
     # --- background ---------------------------------------------------------------------------------------------------
 
@@ -402,8 +405,8 @@ class WorkerActor:
         self._want_full = self._want_full or reply.want_full
         if reply.view is not None:
             self._view = reply.view
-        if reply.mounts is not None and reply.mounts.version > self._mounts.version:
-            self._mounts = reply.mounts
+        if reply.mounts is not None:
+            self._take_mounts(reply.mounts)
         if reply.invalidated:
             _, effects = self._service.free(Selector([], [], reply.invalidated), True, self._clock.now_s())
             self._run(effects)
@@ -423,6 +426,11 @@ class WorkerActor:
             wanted = min(quota, room)
             if wanted != self._service.memory_bytes:
                 self._run(self._service.set_memory_bytes(wanted, self._clock.now_s()))
+
+
+def _open_ahead(root_uri: str, options: dict[str, Any]) -> None:
+    with contextlib.suppress(RaycacheError):  # whoever reads from it will say so
+        open_storage(root_uri, options)
 
 
 def _master() -> Any:

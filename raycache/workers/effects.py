@@ -45,22 +45,24 @@ class LoadItem(NamedTuple):
     #: Where its bytes go in the segment.
     offset_in_segment: int
     length: int
+    #: The actor name of another worker to fetch it from; empty: the under storage.
+    source_actor: str = ""
+    #: Not needed: when the other worker does not have it, it fails rather than ask the under storage.
+    passive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
     """What became of a `Load`."""
 
-    #: Shape (I,), one per item: LOADED, CHANGED, GONE, FAILED, or NO_SPACE (fetched, but the tier could not store it).
+    #: Shape (I,), one per item: LOADED, COPIED, CHANGED, GONE, FAILED, or NO_SPACE (fetched, but the tier could not store it).
     states: tuple[BlockState, ...]
     #: By item: why it failed.
     errors: dict[int, RaycacheError]
 
     def not_stored(self) -> LoadOutcome:
         """The same, when the tier could not take the buffer: what was good has no space."""
-        return LoadOutcome(
-            tuple(BlockState.NO_SPACE if state is BlockState.LOADED else state for state in self.states), self.errors
-        )
+        return LoadOutcome(tuple(BlockState.NO_SPACE if state.served else state for state in self.states), self.errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Load:
     size_bytes: int
     #: In the order of their offsets in the segment, without holes.
     items: tuple[LoadItem, ...]
+    #: The segment is the first to be evicted; see `BlockRequest.passive`.
+    passive: bool = False
 
     def entries(self, outcome: LoadOutcome) -> list[Entry]:
         """The segment's table: what to write into a disk segment's footer.
@@ -84,7 +88,7 @@ class Load:
         return [
             Entry(item.version, item.block_index, item.offset_in_segment, item.length)
             for number, item in enumerate(self.items)
-            if outcome.states[number] is BlockState.LOADED
+            if outcome.states[number].served
         ]
 
 

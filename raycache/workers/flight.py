@@ -25,6 +25,9 @@ class Flight:
     block: BlockId
     version: FileVersion
     length: int
+    #: See `BlockRequest`.
+    source_actor: str = ""
+    passive: bool = False
     #: (ticket, position in its request).
     waiters: list[tuple[int, int]] = field(default_factory=list)
 

@@ -1,6 +1,7 @@
 """Carries a `Load` out: ranged reads from the under storage, in parallel, into one buffer.
 
-Adjacent blocks of one file are fetched with one read of up to `request_bytes_max`. When one read brings the whole
+Adjacent blocks of one file are fetched with one read of up to `request_bytes_max`; from another worker with a single one,
+since that one hands over what it holds as a whole. When one read brings the whole
 segment, its buffer is the segment, without a copy. A read that fails spoils its own blocks only; their bytes are zeroed.
 """
 
@@ -21,6 +22,8 @@ from raycache.types import FileVersion
 from raycache.workers.effects import Load, LoadItem, LoadOutcome
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
+#: What a read brought, and whether the lake gave it (or another worker).
+Fetched: TypeAlias = tuple[Bytes, bool]
 
 
 class BlockSource(Protocol):
@@ -31,8 +34,8 @@ class BlockSource(Protocol):
         ...
 
 
-#: (uri, block index) -> the store to read the block from, and the object's key there.
-StorageOf: TypeAlias = Callable[[str, int], tuple[BlockSource, str]]
+#: The store to read a block from, and the object's key there.
+StorageOf: TypeAlias = Callable[[LoadItem], tuple[BlockSource, str]]
 
 
 class Loader:
@@ -62,34 +65,33 @@ class Loader:
         runs = _runs(load.items, self._request_bytes_max)
         if len(runs) == 1:
             result = self._pool.submit(self._fetch, load.items).result()
-            if isinstance(result, RaycacheError):
-                return None, _outcome([(load.items, result)])
-            return result, _outcome([(load.items, None)])
+            buffer = None if isinstance(result, RaycacheError) else result[0]
+            return buffer, _outcome([(load.items, result)])
         buffer = np.empty(load.size_bytes, dtype=np.uint8)
         reads = [self._pool.submit(self._fetch_into, buffer, run) for run in runs]
-        errors = [read.result() for read in reads]
-        outcome = _outcome(list(zip(runs, errors, strict=True)))
-        return (buffer if BlockState.LOADED in outcome.states else None), outcome
+        results = [read.result() for read in reads]
+        outcome = _outcome(list(zip(runs, results, strict=True)))
+        return (buffer if any(state.served for state in outcome.states) else None), outcome
 
     def close(self) -> None:
         """Stop taking loads; running ones end."""
         self._pool.shutdown(wait=False)
 
-    def _fetch_into(self, buffer: Bytes, run: Sequence[LoadItem]) -> RaycacheError | None:
+    def _fetch_into(self, buffer: Bytes, run: Sequence[LoadItem]) -> Fetched | RaycacheError:
         start = run[0].offset_in_segment
         part = buffer[start : start + sum(item.length for item in run)]
         result = self._fetch(run)
         if isinstance(result, RaycacheError):
             part[:] = 0
             return result
-        part[:] = result
-        return None
+        part[:] = result[0]
+        return part, result[1]
 
-    def _fetch(self, run: Sequence[LoadItem]) -> Bytes | RaycacheError:
+    def _fetch(self, run: Sequence[LoadItem]) -> Fetched | RaycacheError:
         first = run[0]
         length = sum(item.length for item in run)
         try:
-            storage, key = self._storage_of(first.version.uri, first.block_index)
+            storage, key = self._storage_of(first)
             try:
                 data = memoryview(storage.read(key, first.file_offset, length, first.version))
             finally:
@@ -112,7 +114,7 @@ class Loader:
                 f"{first.version.uri} gave {found.size} bytes instead of {length} at {first.file_offset}; try again",
                 uri=first.version.uri,
             )
-        return found
+        return found, is_lake
 
 
 def _runs(items: Sequence[LoadItem], request_bytes_max: int) -> list[list[LoadItem]]:
@@ -124,8 +126,9 @@ def _runs(items: Sequence[LoadItem], request_bytes_max: int) -> list[list[LoadIt
         if (
             last is not None
             and last.block.version == item.block.version
+            and last.source_actor == item.source_actor
             and last.file_offset + last.length == item.file_offset
-            and run_bytes + item.length <= request_bytes_max
+            and (item.source_actor or run_bytes + item.length <= request_bytes_max)
         ):
             runs[-1].append(item)
             run_bytes += item.length
@@ -135,21 +138,21 @@ def _runs(items: Sequence[LoadItem], request_bytes_max: int) -> list[list[LoadIt
     return runs
 
 
-def _outcome(results: Sequence[tuple[Sequence[LoadItem], RaycacheError | None]]) -> LoadOutcome:
+def _outcome(results: Sequence[tuple[Sequence[LoadItem], Fetched | RaycacheError]]) -> LoadOutcome:
     states: list[BlockState] = []
     errors: dict[int, RaycacheError] = {}
-    for run, error in results:
+    for run, result in results:
         for _ in run:
-            if error is not None:
-                errors[len(states)] = error
-            states.append(_state(error))
+            if isinstance(result, RaycacheError):
+                errors[len(states)] = result
+            states.append(_state(result))
     return LoadOutcome(tuple(states), errors)
 
 
-def _state(error: RaycacheError | None) -> BlockState:
-    match error:
-        case None:
-            return BlockState.LOADED
+def _state(result: Fetched | RaycacheError) -> BlockState:
+    match result:
+        case (_, is_lake):
+            return BlockState.LOADED if is_lake else BlockState.COPIED
         case ConflictError():
             return BlockState.CHANGED
         case NotFoundError():

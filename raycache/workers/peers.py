@@ -1,4 +1,4 @@
-"""Another worker as a source of blocks: how replicas are made without asking the lake again."""
+"""Another worker as a source of blocks: how replicas and passive copies are made without asking the lake again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import ray
 from typing_extensions import Buffer
 
+from raycache.errors import UnavailableError
 from raycache.messages import (
     RAY_NAMESPACE,
     BlockReply,
@@ -29,9 +30,14 @@ class PeerStorage:
     """Reads blocks of a file version from a peer; from the lake when the peer does not serve them.
 
     Only what the loader calls is here: `read` of ranges that start at a block. For one read.
+
+    Args:
+        lake: None: what the peer does not serve is not needed.
     """
 
-    def __init__(self, actor_name: str, node: WorkerId, root_uri: str, lake: UnderStorage, settings: Settings) -> None:
+    def __init__(
+        self, actor_name: str, node: WorkerId, root_uri: str, lake: UnderStorage | None, settings: Settings
+    ) -> None:
         self._actor_name = actor_name
         self._node = node
         self._root_uri = root_uri
@@ -50,6 +56,8 @@ class PeerStorage:
                 found = None
             if found is not None:
                 return found
+        if self._lake is None:
+            raise UnavailableError(f"{self._actor_name} does not hold {key} any more; ask it, or read the lake")
         self.is_lake = True
         return self._lake.read(key, offset, length, version)
 

@@ -45,6 +45,8 @@ class Segment:
     #: Uses since it came to its present tier.
     hits: int = 0
     draining: bool = False
+    #: A copy of what another worker holds, made because there was room: the first to be evicted, never demoted.
+    passive: bool = False
 
 
 def bits(mask: int) -> list[int]:

@@ -112,10 +112,14 @@ class WorkerService:
                 self._settle(ticket, position, BlockState.NO_SPACE)
                 return
             flight = self._flights.get(block)
-            if flight is None:
+            request = ticket.request
+            if flight is not None:
+                # Somebody needs it now.
+                flight.passive = flight.passive and request.passive
+            else:
                 version = ticket.version_of(position)
                 length = block_length(block.block_index, version.size_bytes, self.limits.block_size_bytes)
-                flight = Flight(block, version, length)
+                flight = Flight(block, version, length, request.source_actor, request.passive)
                 if not self._flights.open(flight):
                     self._settle(ticket, position, BlockState.NO_SPACE)
                     return
@@ -185,7 +189,12 @@ class WorkerService:
 
     def _start(self, batch: list[Flight], now_s: float, effects: list[Effect]) -> None:
         """Start a load of the batch, or of the part of it that there is room for."""
-        tier = self._tiers.reserve(size_of(batch), now_s, effects)
+        passive = all(flight.passive for flight in batch)
+        if passive and not self._tiers.reserve_spare(size_of(batch)):
+            for flight in batch:
+                self._land(flight.block, BlockState.NO_SPACE)
+            return
+        tier = Tier.MEMORY if passive else self._tiers.reserve(size_of(batch), now_s, effects)
         if tier is None:
             room_bytes = self._tiers.room_bytes(now_s)
             refused = [flight for flight in batch if flight.length > room_bytes]
@@ -204,9 +213,20 @@ class WorkerService:
         for flight in batch:
             block_index = flight.block.block_index
             file_offset = block_index * self.limits.block_size_bytes
-            items.append(LoadItem(flight.block, flight.version, block_index, file_offset, offset, flight.length))
+            items.append(
+                LoadItem(
+                    flight.block,
+                    flight.version,
+                    block_index,
+                    file_offset,
+                    offset,
+                    flight.length,
+                    flight.source_actor,
+                    flight.passive,
+                )
+            )
             offset += flight.length
-        load = Load(self._flights.new_load_id(), self._new_id(), tier, offset, tuple(items))
+        load = Load(self._flights.new_load_id(), self._new_id(), tier, offset, tuple(items), passive)
         self._flights.start(load)
         effects.append(load)
 
@@ -225,17 +245,17 @@ class WorkerService:
         entries = {
             item.block: Entry(item.version, item.block_index, item.offset_in_segment, item.length)
             for item, state in zip(load.items, outcome.states, strict=True)
-            if state is BlockState.LOADED
+            if state.served
         }
         segment: Segment | None = None
         if entries:
-            segment = Segment(load.segment, load.size_bytes, entries)
+            segment = Segment(load.segment, load.size_bytes, entries, passive=load.passive)
             self._tiers.store(segment, load.tier)
         else:
             self._tiers.cancel(load.size_bytes, load.tier)
         stale: dict[VersionId, None] = {}
         for number, (item, state) in enumerate(zip(load.items, outcome.states, strict=True)):
-            good = state is BlockState.LOADED
+            good = state.served
             self._land(item.block, state, segment if good else None, outcome.errors.get(number))
             if state in (BlockState.CHANGED, BlockState.GONE):
                 stale[item.block.version] = None

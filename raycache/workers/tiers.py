@@ -3,8 +3,8 @@
 Theory of operation. A segment's copy may be dropped only when it is *idle*: no open request holds it, no thread copies
 it, no lease on it lasts. Room in a tier is made of idle copies, coldest first:
 
-- memory: only copies that can be given up at once, because disk has one too, or because the disk cannot take one (no
-  disk tier, too small, failing). Others are demoted in the background; the load that needed room now goes to disk.
+- memory: only copies that can be given up at once, because disk has one too, because the disk cannot take one (no disk
+  tier, too small, failing), or because they are passive: made only since there was room. Others are demoted in the background; the load that needed room now goes to disk.
 - disk: any idle copy.
 
 Nothing is evicted unless that makes enough room. What is *discarded* (freed, or of a replaced version) leaves the index
@@ -61,6 +61,8 @@ class Tiers:
             Tier.DISK: TierLedger(Tier.DISK, limits.disk_bytes),
         }
         self.policies = {Tier.MEMORY: policy(), Tier.DISK: policy()}
+        #: Of passive copies in memory, which are not in `policies`: they go before all others.
+        self.passive = policy()
         #: Discarded, waiting to be idle.
         self.draining: dict[SegmentId, Segment] = {}
         self._copying: dict[Operation, dict[SegmentId, Segment]] = {Operation.DEMOTE: {}, Operation.PROMOTE: {}}
@@ -88,6 +90,15 @@ class Tiers:
             return Tier.DISK
         return None
 
+    def reserve_spare(self, size_bytes: int) -> bool:
+        """Set memory aside for a passive copy, when it is free: nothing is evicted, nor demoted soon after."""
+        ledger = self.ledgers[Tier.MEMORY]
+        limit_bytes = int(ledger.capacity_bytes * self.limits.memory_high_watermark)
+        if ledger.used_bytes + ledger.reserved_bytes + size_bytes > limit_bytes:
+            return False
+        ledger.reserve(size_bytes)
+        return True
+
     def room_bytes(self, now_s: float) -> int:
         """The largest segment that `reserve` would take."""
         memory = self.ledgers[Tier.MEMORY].free_bytes + sum(s.size_bytes for s in self._droppable(Tier.MEMORY, now_s))
@@ -111,12 +122,22 @@ class Tiers:
     def _droppable(self, tier: Tier, now_s: float) -> Iterator[Segment]:
         """Copies that can go at once, coldest first."""
         usable = self.disk_usable(now_s)
-        for name in self.policies[tier].victims():
+        for name in self._victims(tier):
             segment = self.segments.segments[name]
             if not _idle(segment, now_s):
                 continue
-            if tier is Tier.DISK or segment.on_disk or not usable or self._too_large_for_disk(segment):
+            at_once = segment.passive or segment.on_disk or not usable or self._too_large_for_disk(segment)
+            if tier is Tier.DISK or at_once:
                 yield segment
+
+    def _victims(self, tier: Tier) -> Iterator[SegmentId]:
+        """Every copy that is not discarded, the one to evict first in front."""
+        if tier is Tier.MEMORY:
+            yield from self.passive.victims()
+        yield from self.policies[tier].victims()
+
+    def _policy(self, segment: Segment, tier: Tier) -> EvictionPolicy:
+        return self.passive if segment.passive and tier is Tier.MEMORY else self.policies[tier]
 
     def _too_large_for_disk(self, segment: Segment) -> bool:
         return segment.size_bytes > self.ledgers[Tier.DISK].capacity_bytes
@@ -132,7 +153,7 @@ class Tiers:
             self.segments.forget(segment)
 
     def _remove_copy(self, segment: Segment, tier: Tier, effects: list[Effect]) -> None:
-        self.policies[tier].record_remove(segment.id)
+        self._policy(segment, tier).record_remove(segment.id)
         self.ledgers[tier].release(segment.size_bytes)
         segment.hits = 0
         if tier is Tier.MEMORY:
@@ -171,14 +192,14 @@ class Tiers:
         else:
             segment.on_disk = True
         if not segment.draining:
-            self.policies[tier].record_insert(segment.id, segment.size_bytes)
+            self._policy(segment, tier).record_insert(segment.id, segment.size_bytes)
 
     # --- use ----------------------------------------------------------------------------------------------------------
 
     def access(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
         """A reader uses the segment: it becomes the warmest, and may be worth promoting."""
         segment.hits += 1
-        self.policies[Tier.MEMORY].record_access(segment.id)
+        self._policy(segment, Tier.MEMORY).record_access(segment.id)
         self.policies[Tier.DISK].record_access(segment.id)
         # Not at every further hit: the search for colder segments costs.
         if not segment.in_memory and segment.hits % self.limits.promote_after_hits == 0:
@@ -331,7 +352,7 @@ class Tiers:
 
     def _discard(self, segment: Segment) -> None:
         self.segments.unlist(segment, segment.entries)
-        for policy in self.policies.values():
+        for policy in (self.passive, *self.policies.values()):
             policy.record_remove(segment.id)
         segment.draining = True
         self.draining[segment.id] = segment
@@ -362,20 +383,21 @@ class Tiers:
             return
         low_bytes = int(ledger.capacity_bytes * self.limits.memory_low_watermark)
         wanted_bytes = charged_bytes - low_bytes - self.demoting_bytes
-        for name in list(self.policies[Tier.MEMORY].victims()):
+        for name in list(self._victims(Tier.MEMORY)):
             if wanted_bytes <= 0:
                 return
             segment = self.segments.segments[name]
             if not _idle(segment, now_s):
                 continue
             on_its_way = False
-            if not segment.on_disk and self.disk_usable(now_s) and not self._too_large_for_disk(segment):
+            demotable = not segment.on_disk and not segment.passive and not self._too_large_for_disk(segment)
+            if demotable and self.disk_usable(now_s):
                 if len(self._copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
                     # Goes on when one of them has ended.
                     return
                 on_its_way = self._demote(segment, now_s, effects)
             if not on_its_way:
-                if not segment.on_disk and over_bytes <= 0:
+                if not segment.on_disk and not segment.passive and over_bytes <= 0:
                     # Disk has no room: nothing is urgent, later then.
                     return
                 self._drop_copy(segment, Tier.MEMORY, effects)
@@ -418,7 +440,7 @@ class Tiers:
             assert reserved == ledger.reserved_bytes, (
                 f"{tier.name}: {reserved} reserved, {ledger.reserved_bytes} in book"
             )
-            known = sorted(self.policies[tier].victims())
+            known = sorted(self._victims(tier))
             listed = sorted(segment.id for segment in held if not segment.draining)
             assert known == listed, f"{tier.name}: the policy knows {known}, not {listed}"
         for operation, copying_segments in self._copying.items():

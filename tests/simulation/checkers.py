@@ -140,7 +140,7 @@ class BlocksAreLoadedOnce(Checker):
         if not self.cluster.plan.roomy:
             return
         for item, state in zip(load.items, outcome.states, strict=True):
-            if state is BlockState.LOADED and (item.version.uri, item.block_index) not in worker.sources:
+            if state is BlockState.LOADED:
                 key = (item.block, self._views[worker.name, item.block])
                 count = self._loaded[key] = self._loaded.get(key, 0) + 1
                 what = f"block {item.block_index} of {item.version.uri}"
@@ -312,7 +312,6 @@ class EverythingIsBounded(Checker):
             service = worker.service
             left = (len(service._tickets), len(service._flights.blocks()), len(service._tiers.draining))
             self.require(left == (0, 0, 0), f"{worker.name} has (tickets, flights, draining) {left} left")
-            self.require(not worker.sources, f"{worker.name} remembers sources {worker.sources}")
         hanging = [job_id for job_id, job in cluster.master.jobs.items() if not job.finished]
         self.require(not hanging, f"{hanging} never end")
         self.require(not cluster.master._asking, "the master waits for the lake")

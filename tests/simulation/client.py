@@ -204,6 +204,7 @@ class SimulatedCache(Cache):
             self._node,
             block_size_bytes=settings.block_size_bytes,
             extent_size_bytes=settings.extent_size_bytes,
+            replicas_max=settings.replicas_max,
             on_read=lambda: None,
             map_file=client.node.map_file,
         )

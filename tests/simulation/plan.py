@@ -56,6 +56,7 @@ def plan_of(seed: int) -> Plan:
         block_size_bytes=BLOCK_BYTES,
         segment_size_bytes=segment_blocks * BLOCK_BYTES,
         extent_size_bytes=segment_blocks * BLOCK_BYTES * draw.choice([1, 2, 4]),
+        replicas_max=draw.choice([1, 2, 16]),
         lease_s=draw.choice([4.0, 6.0]),
         heartbeat_period_s=1.0,
         heartbeat_timeout_s=5.0,

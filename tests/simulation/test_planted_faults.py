@@ -17,13 +17,13 @@ from raycache.client.counters import Counters
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
 from raycache.client.reader import Reader
-from raycache.client.segments import SegmentTable
+from raycache.client.segments import BlockView, SegmentTable
 from raycache.errors import UnavailableError
 from raycache.master.locations import Locations
 from raycache.master.membership import Membership
 from raycache.master.service import MasterService
 from raycache.messages import BlockState, ResidencyReply, decode, encode
-from raycache.types import FileVersion
+from raycache.types import FileVersion, VersionId
 from raycache.workers import tiers
 from raycache.workers.flight import FlightTable
 from raycache.workers.ledger import TierLedger
@@ -33,7 +33,7 @@ from .engine import ViolationError
 from .lake import LakeDoor
 from .network import Weather
 from .node import Slot
-from .plan import plan_of
+from .plan import BLOCK_BYTES, plan_of
 from .scenario import simulate
 from .worker import SimulatedWorker
 
@@ -105,7 +105,12 @@ def test_a_segment_table_that_forgets_the_version(monkeypatch: pytest.MonkeyPatc
             self, grant._replace(entry_versions=[b""] * len(grant.entry_versions)), *a, **k
         ),
     )
-    monkeypatch.setattr(SegmentTable, "get", lambda self, version, *a: original_get(self, b"", *a))
+
+    def get(self: SegmentTable, version: VersionId, *arguments: Any) -> BlockView | None:
+        found = original_get(self, b"", *arguments)
+        return found if found is not None and found.offset + BLOCK_BYTES <= found.mapped.buffer.size else None
+
+    monkeypatch.setattr(SegmentTable, "get", get)
     assert caught_by() == "ReadsAreOfOneVersion"
 
 

@@ -33,7 +33,7 @@ from raycache.messages import (
 )
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, LoadItem, Promote, Reply, Verify
-from raycache.workers.loader import Loader, _outcome, _runs
+from raycache.workers.loader import Fetched, Loader, _outcome, _runs
 from raycache.workers.service import WorkerLimits, WorkerService
 
 from .lake import LakeDoor
@@ -84,7 +84,6 @@ class SimulatedWorker:
         self.loader = Loader(self._storage_of, self.limits.block_size_bytes, threads=1)
         self.slot = node.take_slot(self)
         self.memory: dict[SegmentId, npt.NDArray[np.uint8]] = {}
-        self.sources: dict[tuple[str, int], str] = {}
         self.replies: dict[int, Then] = {}
         self.mounts = MountTable(0, ())
         self.view = MembershipView(0, ())
@@ -92,7 +91,6 @@ class SimulatedWorker:
         self.running: dict[int, Load] = {}
         #: Segments on their way from disk to memory, and their bytes.
         self.lifting: dict[SegmentId, int] = {}
-        self._requests: dict[int, BlockRequest] = {}
         self._next_ticket = 0
         self._sequence = 0
         self._want_full = True
@@ -161,14 +159,9 @@ class SimulatedWorker:
             self._ask(request, reply)
 
     def _ask(self, request: BlockRequest, reply: Then) -> None:
-        if request.source_actor:
-            for position, file_index in enumerate(request.file_index):
-                key = (request.files.uris[file_index], request.block_index[position])
-                self.sources[key] = request.source_actor
         ticket = self._next_ticket
         self._next_ticket += 1
         self.replies[ticket] = reply
-        self._requests[ticket] = request
         self.cluster.checkers.asked(self, request)
         self._run(self.service.ask(ticket, request, self.engine.now_s))
 
@@ -198,39 +191,43 @@ class SimulatedWorker:
     def _load(self, load: Load) -> None:
         buffer = np.zeros(load.size_bytes, dtype=np.uint8)
         runs = _runs(load.items, self.limits.block_size_bytes)
-        results: list[tuple[Sequence[LoadItem], RaycacheError | None] | None] = [None] * len(runs)
+        results: list[tuple[Sequence[LoadItem], Fetched | RaycacheError] | None] = [None] * len(runs)
         self.running[load.load_id] = load
 
-        def fetched(number: int, error: RaycacheError | None) -> None:
-            results[number] = (runs[number], error)
+        def fetched(number: int, result: Fetched | RaycacheError) -> None:
+            results[number] = (runs[number], result)
             complete = [result for result in results if result is not None]
             if len(complete) == len(runs):
                 self._later(self._disk_s(), lambda: self._loaded(load, buffer, complete))
 
         for number, run in enumerate(runs):
-            self._fetch(run, buffer, lambda error, number=number: fetched(number, error))
+            self._fetch(run, buffer, lambda result, number=number: fetched(number, result))
 
     def _fetch(
-        self, run: Sequence[LoadItem], buffer: npt.NDArray[np.uint8], then: Callable[[RaycacheError | None], None]
+        self, run: Sequence[LoadItem], buffer: npt.NDArray[np.uint8], then: Callable[[Fetched | RaycacheError], None]
     ) -> None:
         """One read of the lake, or of the worker that is the source."""
 
         def from_lake() -> None:
             then(self.loader._fetch_into(buffer, run))
 
-        source = self.sources.get((run[0].version.uri, run[0].block_index))
-        if source is None:
+        def nothing() -> None:
+            then(UnavailableError("the peer does not hold it any more"))
+
+        first = run[0]
+        if not first.source_actor:
             self._later(self._lake_s(), from_lake)
         else:
-            self._later(0.001, lambda: self._fetch_from(source, run, buffer, from_lake, then))
+            otherwise = nothing if first.passive else from_lake
+            self._later(0.001, lambda: self._fetch_from(first.source_actor, run, buffer, otherwise, then))
 
     def _fetch_from(
         self,
         source: str,
         run: Sequence[LoadItem],
         buffer: npt.NDArray[np.uint8],
-        from_lake: Callable[[], None],
-        then: Callable[[RaycacheError | None], None],
+        otherwise: Callable[[], None],
+        then: Callable[[Fetched | RaycacheError], None],
     ) -> None:
         request = BlockRequest(
             node=self.node.name,
@@ -249,22 +246,22 @@ class SimulatedWorker:
             if not self.alive:
                 return
             if isinstance(answer, RaycacheError):
-                from_lake()
+                otherwise()
                 return
             reply: BlockReply = decode(answer[0])
             if not all(BlockState(state).served for state in reply.states):
-                from_lake()
+                otherwise()
                 return
             for item, grant, start in zip(run, reply.grant_index, reply.grant_offsets, strict=True):
                 payload = answer[1][grant]
                 array = payload.array if isinstance(payload, ObjectRef) else payload
                 if array is None or (isinstance(payload, ObjectRef) and not payload.owner.alive):
-                    from_lake()
+                    otherwise()
                     return
                 buffer[item.offset_in_segment : item.offset_in_segment + item.length] = array[
                     start : start + item.length
                 ]
-            then(None)
+            then((buffer, False))
 
         self.cluster.network.call(
             lambda: self.cluster.workers.get(source), "read", (encode(request),), _PEER_TIMEOUT_S, answered
@@ -274,11 +271,11 @@ class SimulatedWorker:
         self,
         load: Load,
         buffer: npt.NDArray[np.uint8],
-        results: Sequence[tuple[Sequence[LoadItem], RaycacheError | None]],
+        results: Sequence[tuple[Sequence[LoadItem], Fetched | RaycacheError]],
     ) -> None:
         outcome = _outcome(results)
         self.cluster.checkers.loaded(self, load, outcome)
-        if BlockState.LOADED in outcome.states:
+        if any(state.served for state in outcome.states):
             if self._write_fails(load.tier):
                 outcome = outcome.not_stored()
                 if load.tier is Tier.DISK:
@@ -324,9 +321,6 @@ class SimulatedWorker:
 
     def _reply(self, effect: Reply) -> None:
         """Attach the bytes; parts are copied out by a thread, a little later."""
-        request = self._requests.pop(effect.ticket)
-        for position, file_index in enumerate(request.file_index) if request.source_actor else ():
-            self.sources.pop((request.files.uris[file_index], request.block_index[position]), None)
         payloads: list[Any] = []
         grants: list[Grant] = []
         inline: list[tuple[int, Any]] = []
@@ -392,8 +386,8 @@ class SimulatedWorker:
 
     # --- the lake -----------------------------------------------------------------------------------------------------
 
-    def _storage_of(self, uri: str, block_index: int) -> tuple[LakeDoor, str]:  # sources come first
-        return self.door, names.split_uri(uri)[1]
+    def _storage_of(self, item: LoadItem) -> tuple[LakeDoor, str]:  # the source comes first, see `_fetch`
+        return self.door, names.split_uri(item.version.uri)[1]
 
     # --- background ---------------------------------------------------------------------------------------------------
 

@@ -18,8 +18,12 @@ def target(name: str, *holders: tuple[str, int]) -> FileTarget:
     return FileTarget(file, file.id(), holders)
 
 
-def operation(targets: list[FileTarget], parts: list[Part], view: MembershipView = VIEW) -> ReadOperation:
-    return ReadOperation(targets, parts, view, "n0", 5, block_size_bytes=BLOCK, extent_size_bytes=EXTENT)
+def operation(
+    targets: list[FileTarget], parts: list[Part], view: MembershipView = VIEW, replicas_max: int = 1
+) -> ReadOperation:
+    return ReadOperation(
+        targets, parts, view, "n0", 5, block_size_bytes=BLOCK, extent_size_bytes=EXTENT, replicas_max=replicas_max
+    )
 
 
 def reply(call: Round, *states: BlockState, kind: GrantKind = GrantKind.PLASMA) -> BlockReply:
@@ -110,3 +114,50 @@ def test_without_workers_everything_is_a_bypass() -> None:
     """An empty cluster reads straight from the lake."""
     read = operation([target("x")], [Part(0, 0, 0, 4), Part(0, 1, 0, 4)], MembershipView(1, ()))
     assert (read.next_calls(), read.bypass) == ([], [0, 1])
+
+
+def test_what_another_worker_holds_is_first_asked_of_the_own_one() -> None:
+    """As a passive copy, made from the holder; refused, the holder itself is asked, and nothing is lost."""
+    read = operation([target("x", ("n2", 1))], [Part(0, 0, 0, 4)], replicas_max=2)
+    (call,) = read.next_calls()
+    assert (call.worker.worker, call.request.passive, call.request.source_actor) == ("n0", True, "actor-n2")
+    assert read.replied(call, reply(call, BlockState.NO_SPACE)) == []
+    (call,) = read.next_calls()
+    assert (call.worker.worker, call.request.passive, call.request.source_actor) == ("n2", False, "")
+    assert read.replied(call, reply(call, BlockState.HIT_MEMORY)) == [(0, 0, 8)]
+    assert (read.next_calls(), read.bypass) == ([], [])
+
+
+def test_a_passive_copy_is_no_attempt() -> None:
+    """The own worker may refuse and two others fail before the lake is asked; never more."""
+    read = operation([target("x", ("n1", 1), ("n2", 1))], [Part(0, 0, 0, 4)], replicas_max=3)
+    asked = []
+    while calls := read.next_calls():
+        asked.append((calls[0].worker.worker, calls[0].request.passive))
+        read.failed(calls[0].part_indices)
+    assert asked[0] == ("n0", True)
+    assert sorted(asked[1:]) == [("n1", False), ("n2", False)]
+    assert read.bypass == [0]
+
+
+@pytest.mark.parametrize(
+    ("holders", "part", "replicas_max"),
+    [
+        ((("n1", 1), ("n2", 1)), Part(0, 0, 0, 4), 2),  # enough workers hold it
+        ((("n2", 1),), Part(0, 0, 0, 1), 2),  # a quarter of the block is wanted
+        ((), Part(0, 0, 0, 4), 2),  # nobody is known to hold it
+        ((("gone", 1),), Part(0, 0, 0, 4), 2),
+        ((("n0", 1), ("n2", 1)), Part(0, 0, 0, 4), 3),  # the own worker does
+    ],
+)
+def test_passive_copies_are_bounded(holders: tuple[tuple[str, int], ...], part: Part, replicas_max: int) -> None:
+    """None beyond `replicas_max`, none for little, and none of what is cold."""
+    (call,) = operation([target("x", *holders)], [part], replicas_max=replicas_max).next_calls()
+    assert not call.request.passive
+
+
+def test_the_own_worker_makes_one_call_per_source() -> None:
+    """A request names one source; blocks of several holders are several requests."""
+    files = [target("x", ("n1", 1)), target("y", ("n2", 1)), target("z", ("n1", 1))]
+    calls = operation(files, [Part(i, 0, 0, 4) for i in range(3)], replicas_max=2).next_calls()
+    assert {call.request.source_actor: call.part_indices for call in calls} == {"actor-n1": [0, 2], "actor-n2": [1]}

@@ -23,6 +23,7 @@ RAY_FILES = (
     "raycache/client/located.py",
     "raycache/client/placement*.py",
     "raycache/client/ray_address.py",
+    "raycache/client/read_ahead.py",
     "raycache/client/readers.py",
     "raycache/client/tasks.py",
     "raycache/testing/*.py",

@@ -50,7 +50,7 @@ def load_of(*parts: tuple[str, list[int]]) -> Load:
 
 @contextmanager
 def loader_of(lake: Lake, request_bytes_max: int = 4 * BLOCK) -> Iterator[Loader]:
-    loader = Loader(lambda uri, _block: (lake, uri.removeprefix("s3://b/")), request_bytes_max, threads=2)
+    loader = Loader(lambda item: (lake, item.version.uri.removeprefix("s3://b/")), request_bytes_max, threads=2)
     try:
         yield loader
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ class Worker:
         self.tickets = itertools.count()
 
     def ask(
-        self, *files: FileVersion, now_s: float = 0.0, node: str = "here", blocks: list[int] | None = None, **more: bool
+        self, *files: FileVersion, now_s: float = 0.0, node: str = "here", blocks: list[int] | None = None, **more: Any
     ) -> list[Effect]:
         rows = [
             (number, index, 0, block_length(index, version.size_bytes, BLOCK))
