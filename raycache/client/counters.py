@@ -52,9 +52,3 @@ class Counters:
             self._sum = [0] * len(self._sum)
             self.dirty = False
             return taken
-
-    def give_back(self, counters: ReadCounters) -> None:
-        """Counts that could not be delivered are kept for the next time."""
-        with self._lock:
-            self._sum = [a + b for a, b in zip(self._sum, counters, strict=True)]
-            self.dirty = True

@@ -1,13 +1,15 @@
 """Telling the workers, in the background, what this process read: counters, and which leases are in use.
 
 One daemon thread per process, asleep while nothing is read. Counters go to the worker of this node (it counts for its
-node's readers), or to the master where there is none; what could not be delivered is kept for the next time.
+node's readers), or to the master where there is none. A delivery without an answer is repeated under its number before
+there is a new one, so that nothing is counted twice by the same receiver.
 """
 
 from __future__ import annotations
 
 import atexit
 import threading
+import uuid
 from collections.abc import Callable
 
 from raycache.client.calls import Calls, WorkerCall
@@ -16,12 +18,14 @@ from raycache.client.locator import Locator
 from raycache.client.segments import LEASE_MARGIN_S, SegmentTable
 from raycache.clock import Clock
 from raycache.errors import RaycacheError
-from raycache.messages import ReadCounters, TouchRequest, decode, encode
+from raycache.messages import Delivery, Hello, ReadCounters, TouchRequest, decode, encode
 from raycache.types import WorkerId
 
 #: Quiet time before a flush, so that many small reads make one call.
 _DELAY_S = 0.2
 _TIMEOUT_S = 10.0
+#: Deliveries of one flush.
+_ROUNDS_MAX = 3
 
 
 class Flusher:
@@ -53,6 +57,10 @@ class Flusher:
         self._flushing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._start = threading.Lock()
+        self._reader = uuid.uuid4().hex
+        #: Handed over, not acknowledged.
+        self._delivery = Delivery(self._reader, 0, ReadCounters())
+        self._acknowledged = True
 
     def wake(self) -> None:
         """Something was read: flush soon. Costs nothing when a flush is due already."""
@@ -70,7 +78,13 @@ class Flusher:
         """Deliver now; failures keep the counts for later."""
         with self._flushing:
             self._wanted.clear()
-            self._deliver()
+            for _ in range(_ROUNDS_MAX):
+                asked = self._own_actor()
+                repeated = not self._acknowledged
+                self._deliver()
+                # Again for what has been counted since an old delivery, or when another worker is here by now.
+                if not (repeated if self._acknowledged else self._own_actor() != asked):
+                    break
 
     def close(self) -> None:
         """Deliver a last time and stop the thread."""
@@ -90,19 +104,17 @@ class Flusher:
             self._table.expire(self._clock.now_s())
 
     def _deliver(self) -> None:
-        actors = {worker.worker: worker.actor_name for worker in self._locator.view.workers}
         self._table.expire(self._clock.now_s())
         used = self._table.take_used()
-        counters = self._counters.take() if self._counters.dirty else None
-        own_actor = actors.get(self._node)
-        if counters is not None and own_actor is not None:
+        own_actor = self._own_actor()
+        delivery = self._next_delivery()
+        if delivery is not None and own_actor is not None:
             used.setdefault(own_actor, [])
         now_s = self._clock.now_s()
         messages = [
-            (actor, segments, TouchRequest(segments, counters if actor == own_actor else None))
+            (actor, segments, TouchRequest(segments, delivery if actor == own_actor else None))
             for actor, segments in used.items()
         ]
-        delivered = False
         if messages:
             replies = self._calls.workers(
                 [WorkerCall(actor, "touch", (encode(message),)) for actor, _, message in messages], _TIMEOUT_S
@@ -110,15 +122,35 @@ class Flusher:
             for (actor, _, message), reply in zip(messages, replies, strict=True):
                 if isinstance(reply, RaycacheError):
                     continue
-                delivered = delivered or message.counters is not None
+                self._acknowledged = self._acknowledged or message.delivery is not None
                 # A segment that was freed is not renewed: the worker counts its bytes as gone when the old lease ends.
                 until_s = now_s + self._lease_s() - LEASE_MARGIN_S
                 self._table.renew(actor, decode(reply), until_s, self._clock.now_s())
-        if counters is not None and not delivered:
-            self._to_master(counters)
+        if delivery is not None and not self._acknowledged:
+            self._look_around(delivery, own_actor)
 
-    def _to_master(self, counters: ReadCounters) -> None:
+    def _own_actor(self) -> str | None:
+        """The worker of this node, as far as is known."""
+        workers = self._locator.view.workers
+        return next((worker.actor_name for worker in workers if worker.worker == self._node), None)
+
+    def _next_delivery(self) -> Delivery | None:
+        """What is to be handed over now: the old one while it is not acknowledged, else what was counted since."""
+        if self._acknowledged and self._counters.dirty:
+            self._delivery = Delivery(self._reader, self._delivery.number + 1, self._counters.take())
+            self._acknowledged = False
+        return None if self._acknowledged else self._delivery
+
+    def _look_around(self, delivery: Delivery, own_actor: str | None) -> None:
+        """Nobody took the delivery: give it to the master where no worker is, or learn who is there now."""
         try:
-            self._calls.master("count", self._node, encode(counters), timeout_s=_TIMEOUT_S)
+            if own_actor is None:
+                self._calls.master("count", self._node, encode(delivery), timeout_s=_TIMEOUT_S)
+                self._acknowledged = True
+            else:
+                hello: Hello = self._calls.master("hello", timeout_s=_TIMEOUT_S)
+                self._locator.learn(hello.view, hello.mounts)
+                self._wanted.set()
         except RaycacheError:
-            self._counters.give_back(counters)
+            # The master is away as well: with the next read, or at the latest when this process ends.
+            return

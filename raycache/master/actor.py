@@ -28,6 +28,7 @@ from raycache.master.lister import Lister
 from raycache.master.mounts import RedactedMount
 from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, Need, StartWorker
 from raycache.messages import (
+    Delivery,
     Hello,
     JobProgress,
     ListRequest,
@@ -35,7 +36,6 @@ from raycache.messages import (
     MountInfo,
     MountTable,
     NodeFigures,
-    ReadCounters,
     ResolveRequest,
     StatusReply,
     decode,
@@ -201,8 +201,8 @@ class MasterActor:
     @replies
     async def count(self, node: WorkerId, blob: bytes) -> None:
         """Counters of a reader on a node without a worker."""
-        counters: ReadCounters = decode(blob)
-        self._service.count(node, counters)
+        delivery: Delivery = decode(blob)
+        self._service.count(node, delivery)
 
     @replies
     async def stats(self) -> list[NodeFigures]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from raycache.messages import NodeFigures, ReadCounters, WorkerStats
+from raycache.messages import Deliveries, Delivery, NodeFigures, ReadCounters, WorkerStats
 from raycache.types import WorkerId
 
 EPOCHS_KEPT = 4
@@ -38,6 +38,7 @@ class Figures:
 
     def __init__(self) -> None:
         self._nodes: dict[WorkerId, _Node] = {}
+        self._deliveries = Deliveries()
 
     def heard(self, node: WorkerId, epoch: int, sequence: int, counters: ReadCounters, stats: WorkerStats) -> None:
         """Take in a heartbeat's figures, of whatever epoch; an older one of the same epoch is ignored."""
@@ -52,10 +53,11 @@ class Figures:
             known.counters = known.counters.plus(old_counters)
             known.stats = _plus(known.stats, old_stats)
 
-    def count(self, node: WorkerId, counters: ReadCounters) -> None:
+    def count(self, node: WorkerId, delivery: Delivery) -> None:
         """Add counters of a reader on a node without a worker."""
-        known = self._node(node)
-        known.counters = known.counters.plus(counters)
+        if self._deliveries.is_new(delivery):
+            known = self._node(node)
+            known.counters = known.counters.plus(delivery.counters)
 
     def all(self, alive: dict[WorkerId, int]) -> list[NodeFigures]:
         """All nodes, sorted.

@@ -27,6 +27,7 @@ from raycache.master.membership import AdoptWorker, Effect, ForgetWorker, Member
 from raycache.master.mounts import Mounts, RedactedMount
 from raycache.master.needs import HeadNeed, ListNeed, Need, NeedResult
 from raycache.messages import (
+    Delivery,
     Heartbeat,
     HeartbeatReply,
     ListReply,
@@ -34,7 +35,6 @@ from raycache.messages import (
     MountInfo,
     MountTable,
     NodeFigures,
-    ReadCounters,
     ResolveReply,
     ResolveRequest,
     StatusReply,
@@ -267,9 +267,9 @@ class MasterService:
             invalidated=self._unheard(known) if delivered else [],
         )
 
-    def count(self, node: WorkerId, counters: ReadCounters) -> None:
+    def count(self, node: WorkerId, delivery: Delivery) -> None:
         """Counters of a reader on a node without a worker."""
-        self._figures.count(node, counters)
+        self._figures.count(node, delivery)
 
     def view(self) -> MembershipView:
         """The live workers."""

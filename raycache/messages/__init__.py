@@ -26,6 +26,8 @@ from raycache.messages.blocks import Grant as Grant
 from raycache.messages.blocks import GrantKind as GrantKind
 from raycache.messages.blocks import ResidencyReply as ResidencyReply
 from raycache.messages.blocks import Selector as Selector
+from raycache.messages.deliveries import Deliveries as Deliveries
+from raycache.messages.figures import Delivery as Delivery
 from raycache.messages.figures import NodeFigures as NodeFigures
 from raycache.messages.figures import ReadCounters as ReadCounters
 from raycache.messages.figures import StatusReply as StatusReply

@@ -30,12 +30,22 @@ class ReadCounters(NamedTuple):
         return ReadCounters(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+class Delivery(NamedTuple):
+    """Counts that one reader hands over, again and again until the receiver has answered."""
+
+    #: One process's connection to the cache; unique.
+    reader: str
+    #: Grows by one with every new delivery of the reader.
+    number: int
+    counters: ReadCounters
+
+
 class TouchRequest(NamedTuple):
     """What a reader did without asking: segments it read in place (renew their leases), and its counts."""
 
     segments: list[SegmentId]
     #: Only to the worker of the reader's own node.
-    counters: ReadCounters | None
+    delivery: Delivery | None
 
 
 class WorkerStats(NamedTuple):

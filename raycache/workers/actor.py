@@ -29,6 +29,7 @@ from raycache.messages import (
     BlockReply,
     BlockRequest,
     BlockState,
+    Deliveries,
     Grant,
     GrantKind,
     Heartbeat,
@@ -116,6 +117,7 @@ class WorkerActor:
         self._tickets: dict[int, asyncio.Future[Reply]] = {}
         self._next_ticket = 0
         self._counters = ReadCounters()
+        self._deliveries = Deliveries()
         self._sequence = 0
         self._want_full = True
         self._heard_s = self._clock.now_s()
@@ -156,8 +158,8 @@ class WorkerActor:
     async def touch(self, blob: bytes) -> bytes:
         """Take a reader's counters and renew its leases; answers which segments' leases are renewed."""
         request: TouchRequest = decode(blob)
-        if request.counters is not None:
-            self._counters = self._counters.plus(request.counters)
+        if request.delivery is not None and self._deliveries.is_new(request.delivery):
+            self._counters = self._counters.plus(request.delivery.counters)
         renewed = self._service.renewable(request.segments)
         self._run(self._service.touch(request.segments, self._clock.now_s()))
         return encode(renewed)

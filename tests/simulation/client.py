@@ -132,11 +132,6 @@ class TalliedCounters(Counters):
         self._taken = self._taken.plus(taken)
         return taken
 
-    def give_back(self, counters: ReadCounters) -> None:
-        """See `Counters.give_back`."""
-        super().give_back(counters)
-        self._taken = ReadCounters(*(a - b for a, b in zip(self._taken, counters, strict=True)))
-
     def ever(self) -> ReadCounters:
         """All of it."""
         return self._taken.plus(ReadCounters(*self._sum))

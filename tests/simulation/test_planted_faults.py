@@ -22,7 +22,7 @@ from raycache.errors import UnavailableError
 from raycache.master.locations import Locations
 from raycache.master.membership import Membership
 from raycache.master.service import MasterService
-from raycache.messages import BlockState, ResidencyReply, decode, encode
+from raycache.messages import BlockState, Deliveries, ResidencyReply, decode, encode
 from raycache.types import FileVersion, VersionId
 from raycache.workers import tiers
 from raycache.workers.flight import FlightTable
@@ -340,3 +340,18 @@ def test_a_service_that_breaks_its_own_books(monkeypatch: pytest.MonkeyPatch) ->
     """What `validate` of a worker finds is found here, too."""
     monkeypatch.setattr(TierLedger, "release", lambda self, size_bytes: None)
     assert caught_by() in ("ServicesKeepTheirInvariants", "AccountingIsExact")
+
+
+#: Nothing dies, and nobody is thought dead.
+LOSSY = {
+    "settings": dataclasses.replace(plan_of(0).settings, heartbeat_timeout_s=600.0),
+    "weather": Weather(delay_s=0.02, lost=0.04, doubled=0.2, slow=0.0),
+    "calm": True, "roomy": False, "crash_period_s": 0.0, "master_crash_period_s": 0.0, "node_period_s": 0.0,
+}  # fmt: skip
+
+
+def test_a_worker_that_counts_a_repeated_delivery_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only messages are lost, the master's sums are what readers counted, because repetitions are known."""
+    assert caught_by(**LOSSY) == ""
+    monkeypatch.setattr(Deliveries, "is_new", lambda _self, _delivery: True)
+    assert caught_by(**LOSSY) == "AccountingIsExact"

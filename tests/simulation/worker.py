@@ -19,6 +19,7 @@ from raycache.messages import (
     BlockReply,
     BlockRequest,
     BlockState,
+    Deliveries,
     FileColumns,
     Grant,
     GrantKind,
@@ -88,6 +89,7 @@ class SimulatedWorker:
         self.mounts = MountTable(0, ())
         self.view = MembershipView(0, ())
         self.counters = ReadCounters()
+        self.deliveries = Deliveries()
         self.running: dict[int, Load] = {}
         #: Segments on their way from disk to memory, and their bytes.
         self.lifting: dict[SegmentId, int] = {}
@@ -128,8 +130,8 @@ class SimulatedWorker:
                 self._read(decode(arguments[0]), reply)
             case "touch":
                 request: TouchRequest = decode(arguments[0])
-                if request.counters is not None:
-                    self.counters = self.counters.plus(request.counters)
+                if request.delivery is not None and self.deliveries.is_new(request.delivery):
+                    self.counters = self.counters.plus(request.delivery.counters)
                 renewed = self.service.renewable(request.segments)
                 self._run(self.service.touch(request.segments, self.engine.now_s))
                 reply(encode(renewed))

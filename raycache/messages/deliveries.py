@@ -1,0 +1,27 @@
+"""Deliveries of counts, each counted once by whoever receives it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from raycache.messages.figures import Delivery
+
+#: Readers whose last delivery is remembered; one silent for longer than so many others needs no memory.
+_READERS_MAX = 10_000
+
+
+class Deliveries:
+    """Knows which deliveries were seen: a reader repeats one until it is acknowledged."""
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[str, int] = OrderedDict()
+
+    def is_new(self, delivery: Delivery) -> bool:
+        """Whether a delivery has not been seen; from now on it has."""
+        if delivery.number <= self._last.get(delivery.reader, 0):
+            return False
+        self._last[delivery.reader] = delivery.number
+        self._last.move_to_end(delivery.reader)
+        if len(self._last) > _READERS_MAX:
+            self._last.popitem(last=False)
+        return True
