@@ -83,6 +83,16 @@ def join(base: str, name: str) -> str:
     return f"/{name}" if base == "/" else f"{base}/{name}"
 
 
+def dataset_of(path: str) -> str:
+    """The dataset that a file is counted with: the first two directories of its normalised path.
+
+    `/lake/train/a/b.parquet` -> `/lake/train`, `/lake/b.parquet` -> `/lake`, `s3://bucket/train/b` -> `s3://bucket/train`.
+    """
+    scheme, mark, rest = path.partition("://")
+    parts = (rest if mark else path[1:]).split("/", 2)
+    return f"{scheme}{mark}{'/'.join(parts[:-1])}" if mark else f"/{'/'.join(parts[:-1])}"
+
+
 def is_glob(path: str) -> bool:
     """Whether a path has wildcards: `*`, `?` or `[`. A file may be called so, too: look it up first."""
     return _GLOB.search(path) is not None

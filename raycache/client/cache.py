@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from raycache import paths as names
 from raycache.client import admin, residency
-from raycache.client.calls import Calls, WorkerCall
+from raycache.client.calls import Calls, WorkerCall, task_identity
 from raycache.client.counters import Counters
 from raycache.client.file import CacheFile
 from raycache.client.flusher import Flusher
 from raycache.client.jobs import Job, progress_of
 from raycache.client.locator import FileMeta, Locator, require_file
+from raycache.client.overview import Overview, overview_of
 from raycache.client.paths import as_list, expand, glob_base
 from raycache.client.prefetch import prefetch_calls
 from raycache.client.reader import Reader, Request
@@ -71,7 +72,14 @@ class Cache:
         )
         self._locator.learn(hello.view, hello.mounts)
         self._flusher = Flusher(
-            calls, self._locator, self._table, self._counters, self._clock, node, lambda: self._settings.lease_s
+            calls,
+            self._locator,
+            self._table,
+            self._counters,
+            self._clock,
+            node,
+            lambda: self._settings.lease_s,
+            on_wake=lambda: self.count_for(*task_identity()),
         )
         self._reader = Reader(
             calls,
@@ -242,7 +250,7 @@ class Cache:
             if meta is not None and 0 < meta.file.size_bytes <= self._settings.block_size_bytes:
                 view = self._table.get(meta.version, 0, now_s)
                 if view is not None:
-                    self._counters.hit(view.mapped.tier, view.length)
+                    self._counters.hit(view.mapped.tier, view.length, meta.dataset)
                     self._flusher.wake()
                     return view.mapped.buffer.slice(view.offset, view.length)
         return self.read_ranges([path], [(offset, size)])[0]
@@ -355,6 +363,11 @@ class Cache:
         self._flusher.flush()
         return admin.stats_of(self._calls.master("stats"))
 
+    def overview(self) -> Overview:
+        """What is shown of the cache, with windows of time, readers and jobs: cheap, and about a second old."""
+        self._flusher.flush()
+        return overview_of(self._calls.master("overview"))
+
     def status(self) -> Status:
         """The master and the workers, as the master sees them."""
         return admin.status_of(self._calls.master("status"), self._calls.master("stats"))
@@ -424,6 +437,10 @@ class Cache:
         return sums
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def count_for(self, job: str, task: str) -> None:
+        """From now on this process reads for this Ray job and task."""
+        self._counters.run_for(job, task)
 
     @property
     def locator(self) -> Locator:

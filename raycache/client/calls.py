@@ -194,3 +194,13 @@ def _mapped(error: Exception, what: str) -> RaycacheError:
 def own_node_id() -> str:
     """The Ray node id (hex) of this process."""
     return str(ray.get_runtime_context().get_node_id())
+
+
+def task_identity() -> tuple[str, str]:
+    """(Ray job id, name of the task or actor method) of the calling thread. About a microsecond.
+
+    The name is "driver" in a driver, and empty in a thread, or an async method, that Ray knows nothing of.
+    """
+    context = ray.get_runtime_context()
+    name = context.get_task_name()
+    return str(context.get_job_id()), "driver" if name is None else str(name)

@@ -1,11 +1,23 @@
-"""Counting reads in this process. What is counted is defined at `messages.ReadCounters`."""
+"""Counting reads in this process. What is counted is defined at `messages.ReadCounters`.
+
+Each count belongs to a reader: the Ray job and task that runs here, and the dataset read. The task is looked up when a
+connection is handed out, and whenever a call is made, not at every read; so what a read costs stays below a microsecond.
+"""
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 
-from raycache.messages import ReadCounters
+from raycache.messages import LATENCY_BOUNDS_S, OTHER_READERS, Counts, MissReason, ReadCounters, ReadTag
 from raycache.types import Tier
+
+#: Readers told apart between two flushes; what others read is counted for `OTHER_READERS`.
+READERS_MAX = 256
+_FIELDS = ReadCounters._fields
+_MISSED = _FIELDS.index("missed_cold")
+#: Of a read from memory or disk, from another node: where its bytes are counted besides.
+_TIER_REMOTE = (_FIELDS.index("bytes_memory_remote"), _FIELDS.index("bytes_disk_remote"))
 
 
 class Counters:
@@ -13,42 +25,90 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sum = [0] * len(ReadCounters._fields)
+        #: Of the task that runs now, by dataset.
+        self._sums: dict[str, list[int]] = {}
+        self._before: dict[ReadTag, list[int]] = {}
+        self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self._job = self._task = ""
         self.dirty = False
 
-    def hit(self, tier: Tier, length: int, *, remote: bool = False, blocks: int = 1) -> None:
+    def run_for(self, job: str, task: str) -> None:
+        """From now on reads are counted for this task; one without a name goes on with the task before it."""
+        if not task and self._task:
+            return
+        task = task or "thread"
+        if (job, task) != (self._job, self._task):
+            with self._lock:
+                self._set_aside()
+                self._job, self._task = job, task
+
+    def hit(self, tier: Tier, length: int, dataset: str, *, remote: bool = False, blocks: int = 1) -> None:
         """Blocks served from a tier; `remote` when the bytes crossed to this node for it."""
         with self._lock:
-            total = self._sum
+            total = self._sums.get(dataset) or self._new(dataset)
             total[0] += blocks
             total[4 if tier else 3] += length
-            total[7 if remote else 6] += length
+            if remote:
+                total[7] += length
+                total[_TIER_REMOTE[tier]] += length
+            else:
+                total[6] += length
             self.dirty = True
 
-    def miss(self, length: int, *, remote: bool) -> None:
+    def miss(self, length: int, dataset: str, reason: MissReason, *, remote: bool) -> None:
         """One block that a worker had to load first."""
         with self._lock:
-            total = self._sum
+            total = self._sums.get(dataset) or self._new(dataset)
             total[1] += 1
             total[5] += length
             total[7 if remote else 6] += length
+            total[_MISSED + reason] += 1
             self.dirty = True
 
-    def bypass(self, length: int, requests: int) -> None:
+    def bypass(self, length: int, dataset: str, reason: MissReason, *, requests: int) -> None:
         """One block read past the cache; `requests` = 0 when it shared another block's request."""
         with self._lock:
-            total = self._sum
+            total = self._sums.get(dataset) or self._new(dataset)
             total[2] += 1
             total[5] += length
             total[8] += length
             total[9] += requests
             total[10] += length
+            total[_MISSED + reason] += 1
             self.dirty = True
 
-    def take(self) -> ReadCounters:
+    def took(self, seconds: float) -> None:
+        """A read that needed a call has ended."""
+        with self._lock:
+            self._latencies[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
+            self.dirty = True
+
+    def take(self) -> Counts:
         """The sums so far; starts again from zero."""
         with self._lock:
-            taken = ReadCounters(*self._sum)
-            self._sum = [0] * len(self._sum)
+            self._set_aside()
+            taken = Counts(
+                [(tag, ReadCounters(*sums)) for tag, sums in self._before.items()],
+                self._latencies if any(self._latencies) else [],
+            )
+            self._before = {}
+            self._latencies = [0] * len(self._latencies)
             self.dirty = False
             return taken
+
+    def _new(self, dataset: str) -> list[int]:
+        if len(self._sums) >= READERS_MAX:
+            dataset = OTHER_READERS.dataset
+        return self._sums.setdefault(dataset, [0] * len(_FIELDS))
+
+    def _set_aside(self) -> None:
+        """What was counted so far belongs to the task that ran until now."""
+        for dataset, sums in self._sums.items():
+            self._add(ReadTag(self._job, self._task, dataset), sums)
+        self._sums = {}
+
+    def _add(self, tag: ReadTag, sums: list[int] | ReadCounters) -> None:
+        if tag not in self._before and len(self._before) >= READERS_MAX:
+            tag = OTHER_READERS
+        known = self._before.get(tag)
+        self._before[tag] = list(sums) if known is None else [a + b for a, b in zip(known, sums, strict=True)]

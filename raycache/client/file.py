@@ -64,7 +64,7 @@ class CacheFile(io.RawIOBase):
         if 0 < length <= self._mask + 1 - within:
             view = self._table.get(self._meta.version, offset >> self._shift, self._clock.now_s())
             if view is not None:
-                self._counters.hit(view.mapped.tier, length)
+                self._counters.hit(view.mapped.tier, length, self._meta.dataset)
                 self._reader.on_read()
                 return view.mapped.buffer.slice(view.offset + within, length)
         return self._reader.read([Request(self._meta, offset, length)])[0]

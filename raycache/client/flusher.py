@@ -18,7 +18,7 @@ from raycache.client.locator import Locator
 from raycache.client.segments import LEASE_MARGIN_S, SegmentTable
 from raycache.clock import Clock
 from raycache.errors import RaycacheError
-from raycache.messages import Delivery, Hello, ReadCounters, TouchRequest, decode, encode
+from raycache.messages import Counts, Delivery, Hello, TouchRequest, decode, encode
 from raycache.types import WorkerId
 
 #: Quiet time before a flush, so that many small reads make one call.
@@ -33,6 +33,7 @@ class Flusher:
 
     Args:
         lease_s: asks for an answer about the current lease time, as the workers grant it.
+        on_wake: called in the reading thread by its first read after a flush.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Flusher:
         clock: Clock,
         node: WorkerId,
         lease_s: Callable[[], float],
+        on_wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._calls = calls
         self._locator = locator
@@ -52,6 +54,7 @@ class Flusher:
         self._clock = clock
         self._node = node
         self._lease_s = lease_s
+        self._on_wake = on_wake
         self._wanted = threading.Event()
         self._closed = threading.Event()
         self._flushing = threading.Lock()
@@ -59,7 +62,7 @@ class Flusher:
         self._start = threading.Lock()
         self._reader = uuid.uuid4().hex
         #: Handed over, not acknowledged.
-        self._delivery = Delivery(self._reader, 0, ReadCounters())
+        self._delivery = Delivery(self._reader, 0, Counts([], []))
         self._acknowledged = True
 
     def wake(self) -> None:
@@ -67,6 +70,7 @@ class Flusher:
         if self._wanted.is_set():
             return
         self._wanted.set()
+        self._on_wake()
         if self._thread is None:
             with self._start:
                 if self._thread is None:
@@ -74,14 +78,18 @@ class Flusher:
                     self._thread.start()
                     atexit.register(self.close)
 
-    def flush(self) -> None:
-        """Deliver now; failures keep the counts for later."""
+    def flush(self, *, urgent: bool = True) -> None:
+        """Deliver; failures keep the counts for later.
+
+        Args:
+            urgent: the worker should tell the master at once, rather than with its next heartbeat.
+        """
         with self._flushing:
             self._wanted.clear()
             for _ in range(_ROUNDS_MAX):
                 asked = self._own_actor()
                 repeated = not self._acknowledged
-                self._deliver()
+                self._deliver(urgent=urgent)
                 # Again for what has been counted since an old delivery, or when another worker is here by now.
                 if not (repeated if self._acknowledged else self._own_actor() != asked):
                     break
@@ -100,10 +108,10 @@ class Flusher:
             if self._closed.wait(_DELAY_S):
                 return
             if self._wanted.is_set():
-                self.flush()
+                self.flush(urgent=False)
             self._table.expire(self._clock.now_s())
 
-    def _deliver(self) -> None:
+    def _deliver(self, *, urgent: bool) -> None:
         self._table.expire(self._clock.now_s())
         used = self._table.take_used()
         own_actor = self._own_actor()
@@ -112,7 +120,7 @@ class Flusher:
             used.setdefault(own_actor, [])
         now_s = self._clock.now_s()
         messages = [
-            (actor, segments, TouchRequest(segments, delivery if actor == own_actor else None))
+            (actor, segments, TouchRequest(segments, delivery if actor == own_actor else None, urgent))
             for actor, segments in used.items()
         ]
         if messages:

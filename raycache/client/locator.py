@@ -41,7 +41,7 @@ class MasterCalls(Protocol):
 class FileMeta:
     """What stands at one path, as known here."""
 
-    __slots__ = ("error", "expires_at_s", "file", "holders", "kind", "path", "version")
+    __slots__ = ("dataset", "error", "expires_at_s", "file", "holders", "kind", "path", "version")
 
     def __init__(
         self,
@@ -58,6 +58,8 @@ class FileMeta:
         self.file = file
         self.version: VersionId = file.id() if kind is FileKind.FILE else b""
         self.holders = holders
+        #: For whose reads are counted together; see `paths.dataset_of`.
+        self.dataset = names.dataset_of(path)
         self.expires_at_s = expires_at_s
         #: Why the path could not be resolved.
         self.error = error

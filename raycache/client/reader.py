@@ -20,7 +20,7 @@ from raycache.client.operation import FileTarget, Part, ReadOperation, Round
 from raycache.client.segments import SegmentTable
 from raycache.clock import Clock
 from raycache.errors import ConflictError, NotFoundError, RaycacheError
-from raycache.messages import BlockReply, BlockState, Grant, GrantKind, decode, encode
+from raycache.messages import BlockReply, BlockState, Grant, GrantKind, MissReason, decode, encode
 from raycache.ranges import block_ranges
 from raycache.types import Tier, WorkerId
 
@@ -127,7 +127,7 @@ class Reader:
             for block_index, offset, length in block_ranges(request.offset, request.length, self._block_size_bytes):
                 view = self._table.get(meta.version, block_index, now_s)
                 if view is not None:
-                    self._counters.hit(view.mapped.tier, length)
+                    self._counters.hit(view.mapped.tier, length, meta.dataset)
                     row.append(Span(view.mapped.buffer, view.offset + offset, length))
                     continue
                 if target_index < 0:
@@ -140,6 +140,7 @@ class Reader:
             spans.append(row)
         if parts:
             found = self._fetch(targets, parts, metas)
+            self._counters.took(self._clock.now_s() - now_s)
             for (request_index, position), span in zip(places, found, strict=True):
                 spans[request_index][position] = span
         self.on_read()
@@ -158,6 +159,8 @@ class Reader:
             replicas_max=self._replicas_max,
         )
         spans: list[Span | None] = [None] * len(parts)
+        #: Why workers did not serve a part.
+        reasons: dict[int, MissReason] = {}
         while rounds := operation.next_calls():
             # Leases count from before the call: the slowest worker may answer long after the first one granted.
             sent_s = self._clock.now_s()
@@ -168,9 +171,9 @@ class Reader:
                 if isinstance(answer, RaycacheError):
                     operation.failed(call.part_indices)
                 else:
-                    self._take(operation, call, answer, spans, sent_s, metas)
+                    self._take(operation, call, answer, spans, metas, reasons, sent_s)
         if operation.bypass:
-            self._bypass(operation, metas, spans)
+            self._bypass(operation, metas, spans, reasons)
         if operation.stale:
             stale = sorted({metas[parts[i].target_index].path for i in operation.stale})
             for i in operation.stale:
@@ -184,8 +187,9 @@ class Reader:
         call: Round,
         answer: tuple[bytes, list[Any]],
         spans: list[Span | None],
-        sent_s: float,
         metas: list[FileMeta],
+        reasons: dict[int, MissReason],
+        sent_s: float,
     ) -> None:
         blob, payloads = answer
         reply: BlockReply = decode(blob)
@@ -193,22 +197,26 @@ class Reader:
         lost: list[int] = []
         remote = call.worker.worker != self._node
         states = dict(zip(call.part_indices, reply.states, strict=True))
+        why = {call.part_indices[position]: MissReason(reason) for position, reason in reply.reasons.items()}
+        reasons.update(why)
         for part_index, grant_index, start in operation.replied(call, reply):
             buffer = buffers[grant_index]
             if buffer is None:
                 lost.append(part_index)
                 continue
-            length = operation.parts[part_index].length
+            part = operation.parts[part_index]
+            meta, length = metas[part.target_index], part.length
             spans[part_index] = Span(buffer, start, length)
             state = states[part_index]
             if state == BlockState.LOADED:
-                self._counters.miss(length, remote=remote)
+                self._counters.miss(length, meta.dataset, why.get(part_index, MissReason.COLD), remote=remote)
             else:
-                part = operation.parts[part_index]
-                metas[part.target_index].learn_holder(call.worker.worker, part.block_index)
+                meta.learn_holder(call.worker.worker, part.block_index)
                 tier = Tier.DISK if state == BlockState.HIT_DISK else Tier.MEMORY
-                self._counters.hit(tier, length, remote=remote or state == BlockState.COPIED)
+                self._counters.hit(tier, length, meta.dataset, remote=remote or state == BlockState.COPIED)
         if lost:
+            for part_index in lost:
+                reasons.pop(part_index, None)
             operation.failed(lost)
 
     def _map(self, grants: list[Grant], payloads: list[Any], call: Round, sent_s: float) -> list[pa.Buffer | None]:
@@ -231,7 +239,13 @@ class Reader:
                 self._table.add(grant, call.worker.actor_name, buffer, local=local, now_s=sent_s)
         return buffers
 
-    def _bypass(self, operation: ReadOperation, metas: list[FileMeta], spans: list[Span | None]) -> None:
+    def _bypass(
+        self,
+        operation: ReadOperation,
+        metas: list[FileMeta],
+        spans: list[Span | None],
+        reasons: dict[int, MissReason],
+    ) -> None:
         """Read what no worker could serve from the under storage itself."""
         groups = list(merged(operation.parts, sorted(operation.bypass), self._block_size_bytes))
         if len(groups) == 1:
@@ -248,7 +262,9 @@ class Reader:
             for position, part_index in enumerate(group):
                 length = operation.parts[part_index].length
                 spans[part_index] = Span(outcome, start, length)
-                self._counters.bypass(length, 0 if position else 1)
+                reason = reasons.get(part_index, MissReason.UNREACHABLE)
+                dataset = metas[operation.parts[part_index].target_index].dataset
+                self._counters.bypass(length, dataset, reason, requests=0 if position else 1)
                 start += length
 
     def _bypass_one(self, metas: list[FileMeta], parts: Sequence[Part], group: list[int]) -> pa.Buffer | None:

@@ -148,6 +148,19 @@ class NodeStats(Result):
     bytes_local: int = 0
     bytes_remote: int = 0
     bytes_bypass: int = 0
+    #: Of the bytes in a tier, those that another node held.
+    bytes_memory_remote: int = 0
+    bytes_disk_remote: int = 0
+    #: Misses and bypasses by reason; their sum is misses + bypasses.
+    missed_cold: int = 0
+    missed_evicted: int = 0
+    missed_freed: int = 0
+    missed_changed: int = 0
+    missed_expired: int = 0
+    missed_admission: int = 0
+    missed_quota: int = 0
+    missed_unreachable: int = 0
+    missed_failed: int = 0
     memory_used_bytes: int = 0
     memory_capacity_bytes: int = 0
     disk_used_bytes: int = 0
@@ -164,6 +177,12 @@ class NodeStats(Result):
     refusals: int = 0
     disk_errors: int = 0
     corrupt_segments: int = 0
+    #: Of `ufs_requests`, those of workers that failed; of `evictions`, those from disk.
+    ufs_errors: int = 0
+    evictions_disk: int = 0
+    #: The node's object store, all its users together.
+    plasma_used_bytes: int = 0
+    plasma_capacity_bytes: int = 0
     #: Whether a worker is alive there now.
     alive: bool = True
 

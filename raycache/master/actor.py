@@ -36,6 +36,7 @@ from raycache.messages import (
     MountInfo,
     MountTable,
     NodeFigures,
+    Overview,
     ResolveRequest,
     StatusReply,
     decode,
@@ -105,6 +106,8 @@ class MasterActor:
         #: Look-ups on the way; a second asker waits for the first one's answer.
         self._asking: dict[Need, asyncio.Future[RaycacheError | None]] = {}
         self._workers: dict[WorkerId, Any] = {}
+        #: Addresses of the live nodes.
+        self._hosts: dict[WorkerId, str] = {}
         self._jobs: dict[str, LoadJob] = {}
         self._job_requests: dict[str, str] = {}
         #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
@@ -202,7 +205,7 @@ class MasterActor:
     async def count(self, node: WorkerId, blob: bytes) -> None:
         """Counters of a reader on a node without a worker."""
         delivery: Delivery = decode(blob)
-        self._service.count(node, delivery)
+        self._service.count(node, delivery, self._clock.now_s())
 
     @replies
     async def stats(self) -> list[NodeFigures]:
@@ -214,6 +217,13 @@ class MasterActor:
     async def status(self) -> StatusReply:
         """The state of the cache."""
         return self._service.status(self._clock.now_s() - self._started_s, self._clock.now_s())
+
+    @replies
+    async def overview(self) -> Overview:
+        """Everything there is to show, from the last heartbeats: cheap, at most half a second old."""
+        now_s = self._clock.now_s()
+        jobs = [(job_id, job.progress(now_s)) for job_id, job in reversed(self._jobs.items())]
+        return self._service.overview(now_s - self._started_s, now_s, self._hosts, jobs)
 
     async def ready(self) -> bytes:
         """(live nodes without a worker, live workers): start-up waits on it."""
@@ -307,7 +317,8 @@ class MasterActor:
     async def _keep_workers(self) -> None:
         while True:
             try:
-                live = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+                self._hosts = {n["NodeID"]: n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"]}
+                live = list(self._hosts)
                 for effect in self._service.nodes_changed(live, self._clock.now_s()):
                     match effect:
                         case StartWorker() | AdoptWorker():

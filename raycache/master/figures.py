@@ -20,7 +20,7 @@ DEPARTED: WorkerId = "departed"
 
 _GAUGES = frozenset(
     {"memory_used_bytes", "memory_capacity_bytes", "disk_used_bytes", "disk_capacity_bytes", "blocks", "segments",
-     "loads_inflight"}
+     "loads_inflight", "plasma_used_bytes", "plasma_capacity_bytes"}
 )  # fmt: skip
 
 
@@ -53,11 +53,13 @@ class Figures:
             known.counters = known.counters.plus(old_counters)
             known.stats = _plus(known.stats, old_stats)
 
-    def count(self, node: WorkerId, delivery: Delivery) -> None:
-        """Add counters of a reader on a node without a worker."""
-        if self._deliveries.is_new(delivery):
+    def count(self, node: WorkerId, delivery: Delivery) -> bool:
+        """Add counters of a reader on a node without a worker; False when that was done before."""
+        new = self._deliveries.is_new(delivery)
+        if new:
             known = self._node(node)
-            known.counters = known.counters.plus(delivery.counters)
+            known.counters = known.counters.plus(delivery.counts.total())
+        return new
 
     def all(self, alive: dict[WorkerId, int]) -> list[NodeFigures]:
         """All nodes, sorted.

@@ -26,15 +26,18 @@ from raycache.master.locations import Locations
 from raycache.master.membership import AdoptWorker, Effect, ForgetWorker, Membership, StartWorker
 from raycache.master.mounts import Mounts, RedactedMount
 from raycache.master.needs import HeadNeed, ListNeed, Need, NeedResult
+from raycache.master.overview import Watch
 from raycache.messages import (
     Delivery,
     Heartbeat,
     HeartbeatReply,
+    JobProgress,
     ListReply,
     ListRequest,
     MountInfo,
     MountTable,
     NodeFigures,
+    Overview,
     ResolveReply,
     ResolveRequest,
     StatusReply,
@@ -51,6 +54,7 @@ Records: TypeAlias = list[dict[str, Any]]
 Versions: TypeAlias = list[VersionId]
 Effects: TypeAlias = list[Effect]
 AllFigures: TypeAlias = list[NodeFigures]
+Jobs: TypeAlias = list[tuple[str, JobProgress]]
 
 REQUESTS_REMEMBERED_MAX = 1_000
 #: Invalidated versions kept for workers that have not heard of them; beyond, old blocks stay until they are evicted.
@@ -87,6 +91,7 @@ class MasterService:
         self._catalog = Catalog(self._mounts, self._locations.holders)
         self._membership = Membership(self._first_number, settings.heartbeat_timeout_s)
         self._figures = Figures()
+        self._watch = Watch(self._figures)
         self._requests: OrderedDict[str, Records] = OrderedDict()
         self._reporting: dict[WorkerId, _Reporting] = {}
         self._invalidated: deque[VersionId] = deque()
@@ -221,6 +226,7 @@ class MasterService:
 
     def nodes_changed(self, nodes: Sequence[WorkerId], now_s: float) -> Effects:
         """Compare Ray's live nodes with the workers; to be called regularly, also without a change."""
+        self._watch.tick(now_s)
         effects = self._membership.nodes_changed(nodes, now_s)
         self._drop_the_absent()
         return effects
@@ -245,6 +251,7 @@ class MasterService:
         self._figures.heard(
             heartbeat.worker, heartbeat.epoch, heartbeat.sequence, heartbeat.read_counters, heartbeat.stats
         )
+        self._watch.heard(heartbeat.worker, heartbeat.epoch, heartbeat.readers, now_s)
         weight_bytes = heartbeat.stats.memory_capacity_bytes + heartbeat.stats.disk_capacity_bytes
         if not self._membership.spoke(heartbeat.worker, heartbeat.epoch, weight_bytes, now_s):
             return HeartbeatReply(accepted=False, want_full=False, view=None, mounts=None, invalidated=[])
@@ -267,9 +274,10 @@ class MasterService:
             invalidated=self._unheard(known) if delivered else [],
         )
 
-    def count(self, node: WorkerId, delivery: Delivery) -> None:
+    def count(self, node: WorkerId, delivery: Delivery, now_s: float) -> None:
         """Counters of a reader on a node without a worker."""
-        self._figures.count(node, delivery)
+        if self._figures.count(node, delivery):
+            self._watch.count(delivery.counts, now_s)
 
     def view(self) -> MembershipView:
         """The live workers."""
@@ -287,6 +295,20 @@ class MasterService:
         """The cache as the master sees it."""
         return StatusReply(
             uptime_s, len(self._mounts.table().mounts), self._catalog.entries_count, self._membership.states(now_s)
+        )
+
+    def overview(self, uptime_s: float, now_s: float, hosts: Mapping[WorkerId, str], jobs: Jobs) -> Overview:
+        """Everything there is to show, from what the workers said last."""
+        workers = {node: (epoch, state, age_s) for node, epoch, state, age_s in self._membership.states(now_s)}
+        return Overview(
+            self._cache_id,
+            uptime_s,
+            self._catalog.entries_count,
+            [(path, uri, readonly, ttl_s) for path, uri, readonly, ttl_s, _ in self._mounts.redacted()],
+            self._watch.nodes(self.stats(), workers, hosts),
+            *self._watch.series(),
+            self._watch.readers(now_s),
+            [(job_id, progress._replace(failures=progress.failures[:20])) for job_id, progress in jobs],
         )
 
     # --- inside -------------------------------------------------------------------------------------------------------

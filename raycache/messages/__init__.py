@@ -27,12 +27,18 @@ from raycache.messages.blocks import GrantKind as GrantKind
 from raycache.messages.blocks import ResidencyReply as ResidencyReply
 from raycache.messages.blocks import Selector as Selector
 from raycache.messages.deliveries import Deliveries as Deliveries
+from raycache.messages.figures import LATENCY_BOUNDS_S as LATENCY_BOUNDS_S
+from raycache.messages.figures import OTHER_READERS as OTHER_READERS
+from raycache.messages.figures import Counts as Counts
 from raycache.messages.figures import Delivery as Delivery
+from raycache.messages.figures import MissReason as MissReason
 from raycache.messages.figures import NodeFigures as NodeFigures
 from raycache.messages.figures import ReadCounters as ReadCounters
+from raycache.messages.figures import ReadTag as ReadTag
 from raycache.messages.figures import StatusReply as StatusReply
 from raycache.messages.figures import TouchRequest as TouchRequest
 from raycache.messages.figures import WorkerStats as WorkerStats
+from raycache.messages.figures import sum_counters as sum_counters
 from raycache.messages.jobs import JobProgress as JobProgress
 from raycache.messages.jobs import LoadRequest as LoadRequest
 from raycache.messages.membership import BlockReport as BlockReport
@@ -42,3 +48,5 @@ from raycache.messages.namespace import ListReply as ListReply
 from raycache.messages.namespace import ListRequest as ListRequest
 from raycache.messages.namespace import ResolveReply as ResolveReply
 from raycache.messages.namespace import ResolveRequest as ResolveRequest
+from raycache.messages.overview import NodeOverview as NodeOverview
+from raycache.messages.overview import Overview as Overview

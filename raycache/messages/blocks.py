@@ -106,6 +106,8 @@ class BlockReply(NamedTuple):
     grants: list[Grant]
     #: By position.
     errors: dict[int, RaycacheError]
+    #: By position: why a block that is not a hit was not here, a `MissReason`; COLD when it is not said.
+    reasons: dict[int, int] = {}  # noqa: RUF012  # never changed; a NamedTuple knows no factories
 
 
 class Selector(NamedTuple):

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from raycache.types import SegmentId, WorkerId
 
 
+class MissReason(enum.IntEnum):
+    """Why a block was not in a tier when it was asked for. The names are those of `ReadCounters.missed_*`."""
+
+    #: Never asked for since this worker started, as far as it remembers.
+    COLD = 0
+    #: Had to make room for others.
+    EVICTED = 1
+    #: Dropped on request.
+    FREED = 2
+    #: Another version of the file was cached.
+    CHANGED = 3
+    #: Its time to live had ended.
+    EXPIRED = 4
+    #: No room was made for it: everything else was in use, or worth more.
+    ADMISSION = 5
+    #: The quota of its path was used up.
+    QUOTA = 6
+    #: No worker could be asked, or none answered in time.
+    UNREACHABLE = 7
+    #: The worker could not read it from the lake, or its copy was damaged.
+    FAILED = 8
+
+
 class ReadCounters(NamedTuple):
-    """Counted where the reader runs. hits + misses + bypasses = blocks asked for; both byte triples sum to the same."""
+    """Counted where the reader runs, per block asked for.
+
+    hits + misses + bypasses = blocks asked for; both byte triples sum to the same; the `missed_*` sum to misses +
+    bypasses.
+    """
 
     hits: int = 0
     misses: int = 0
@@ -24,10 +53,60 @@ class ReadCounters(NamedTuple):
     #: Requests the reader itself sent to the under storage, and the bytes they brought.
     ufs_requests: int = 0
     ufs_bytes: int = 0
+    #: Of the bytes in a tier, those that another node held.
+    bytes_memory_remote: int = 0
+    bytes_disk_remote: int = 0
+    #: Misses and bypasses by `MissReason`, in its order.
+    missed_cold: int = 0
+    missed_evicted: int = 0
+    missed_freed: int = 0
+    missed_changed: int = 0
+    missed_expired: int = 0
+    missed_admission: int = 0
+    missed_quota: int = 0
+    missed_unreachable: int = 0
+    missed_failed: int = 0
 
     def plus(self, other: ReadCounters) -> ReadCounters:
         """The sum, field by field."""
         return ReadCounters(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class ReadTag(NamedTuple):
+    """Who read what, as Ray names it."""
+
+    #: Ray's job id.
+    job: str
+    #: The name of the task or actor method; "driver" outside of both.
+    task: str
+    #: The first two directories of the path: `/lake/train`, `s3://bucket/train`.
+    dataset: str
+
+
+#: Stands for all readers that are not counted apart, since there are too many.
+OTHER_READERS = ReadTag("other", "other", "other")
+
+#: Upper bounds of the read latency buckets, in seconds; one more bucket takes what is above.
+LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Counts(NamedTuple):
+    """What one process has read since its last word."""
+
+    #: Each reader once.
+    readers: list[tuple[ReadTag, ReadCounters]]
+    #: Calls of `read` that had to ask a worker or the lake, by `LATENCY_BOUNDS_S`; shape (14,), or empty when there were none.
+    latencies: list[int]
+
+    def total(self) -> ReadCounters:
+        """All readers together."""
+        return sum_counters(counters for _, counters in self.readers)
+
+
+def sum_counters(counters: Iterable[ReadCounters]) -> ReadCounters:
+    """Field by field; of nothing, zeros."""
+    rows = list(counters)
+    return ReadCounters(*map(sum, zip(*rows, strict=True))) if rows else ReadCounters()
 
 
 class Delivery(NamedTuple):
@@ -37,7 +116,7 @@ class Delivery(NamedTuple):
     reader: str
     #: Grows by one with every new delivery of the reader.
     number: int
-    counters: ReadCounters
+    counts: Counts
 
 
 class TouchRequest(NamedTuple):
@@ -46,6 +125,8 @@ class TouchRequest(NamedTuple):
     segments: list[SegmentId]
     #: Only to the worker of the reader's own node.
     delivery: Delivery | None
+    #: Somebody waits for the counts to be at the master: do not wait for the next heartbeat.
+    urgent: bool = False
 
 
 class WorkerStats(NamedTuple):
@@ -67,6 +148,13 @@ class WorkerStats(NamedTuple):
     refusals: int = 0
     disk_errors: int = 0
     corrupt_segments: int = 0
+    #: Requests to the under storage that failed, of `ufs_requests`.
+    ufs_errors: int = 0
+    #: Of `evictions`, those from disk.
+    evictions_disk: int = 0
+    #: The node's object store, all its users together.
+    plasma_used_bytes: int = 0
+    plasma_capacity_bytes: int = 0
 
 
 class NodeFigures(NamedTuple):

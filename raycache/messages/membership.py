@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from raycache.messages.base import MountTable
-from raycache.messages.figures import ReadCounters, WorkerStats
+from raycache.messages.figures import ReadCounters, ReadTag, WorkerStats
 from raycache.types import MembershipView, VersionId, WorkerId
 
 
@@ -31,6 +31,8 @@ class Heartbeat(NamedTuple):
     read_counters: ReadCounters
     view_id: int
     mounts_version: int
+    #: Batches of reader counts not known to have arrived: (number, growing by one with every batch of an epoch, counts).
+    readers: list[tuple[int, list[tuple[ReadTag, ReadCounters]]]] = []  # noqa: RUF012  # never changed
 
 
 class HeartbeatReply(NamedTuple):

@@ -29,13 +29,11 @@ from raycache.messages import (
     BlockReply,
     BlockRequest,
     BlockState,
-    Deliveries,
     Grant,
     GrantKind,
     Heartbeat,
     HeartbeatReply,
     MountTable,
-    ReadCounters,
     Selector,
     TouchRequest,
     decode,
@@ -62,11 +60,14 @@ from raycache.workers.effects import (
 from raycache.workers.loader import BlockSource, Loader
 from raycache.workers.memory import MemoryStore, foreign_bytes
 from raycache.workers.peers import PeerStorage
+from raycache.workers.readings import Readings
 from raycache.workers.service import WorkerLimits, WorkerService
 
 #: A worker whose master has been silent this long ends itself.
 _ORPHAN_S = 120.0
 _MASTER_TIMEOUT_S = 15.0
+#: A reader waits this long at most for the master to have its counts; after that the worker alone keeps them.
+_CONFIRM_TIMEOUT_S = 3.0
 _PRESSURE_PERIOD_S = 1.0
 #: Of the node's object store, all users together; above it the memory tier gives way.
 _PRESSURE_SHARE = 0.85
@@ -83,6 +84,8 @@ class WorkerActor:
         self._clock = SystemClock()
         self._object_store_bytes = _object_store_bytes(node)
         self._capacity = capacity_of(self._settings, self._object_store_bytes, Path(scratch))
+        #: Of the whole object store, all users together, as last seen.
+        self._plasma_used_bytes = 0
         self._disk: DiskStore | None = None
         if self._capacity.disk_path is not None and self._capacity.disk_bytes:
             try:
@@ -116,8 +119,11 @@ class WorkerActor:
         self._loads = ThreadPoolExecutor(self._settings.loads_inflight_max, thread_name_prefix="raycache-load")
         self._tickets: dict[int, asyncio.Future[Reply]] = {}
         self._next_ticket = 0
-        self._counters = ReadCounters()
-        self._deliveries = Deliveries()
+        self._readings = Readings()
+        #: Set when the next heartbeat to be made was accepted.
+        self._told = asyncio.Event()
+        #: The next heartbeat should go now.
+        self._hurry = asyncio.Event()
         self._sequence = 0
         self._want_full = True
         self._heard_s = self._clock.now_s()
@@ -158,10 +164,15 @@ class WorkerActor:
     async def touch(self, blob: bytes) -> bytes:
         """Take a reader's counters and renew its leases; answers which segments' leases are renewed."""
         request: TouchRequest = decode(blob)
-        if request.delivery is not None and self._deliveries.is_new(request.delivery):
-            self._counters = self._counters.plus(request.delivery.counters)
         renewed = self._service.renewable(request.segments)
         self._run(self._service.touch(request.segments, self._clock.now_s()))
+        if request.delivery is not None:
+            self._readings.add(request.delivery)
+            if request.urgent:
+                self._hurry.set()
+            # Confirmed when the master has it: what only this worker knows is lost with it.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), _CONFIRM_TIMEOUT_S)
         return encode(renewed)
 
     async def free(self, blob: bytes, force: bool) -> bytes:
@@ -308,6 +319,7 @@ class WorkerActor:
             reply.grant_offsets,
             grants,
             reply.errors,
+            reply.reasons,
         )
         return encode(message), payloads
 
@@ -369,7 +381,13 @@ class WorkerActor:
 
     def _heartbeat(self) -> Heartbeat:
         self._sequence += 1
-        stats = self._service.stats()._replace(ufs_requests=self._loader.requests, ufs_bytes=self._loader.bytes)
+        stats = self._service.stats()._replace(
+            ufs_requests=self._loader.requests,
+            ufs_bytes=self._loader.bytes,
+            ufs_errors=self._loader.errors,
+            plasma_used_bytes=self._plasma_used_bytes,
+            plasma_capacity_bytes=self._object_store_bytes,
+        )
         full, self._want_full = self._want_full, False
         report = self._service.report(full)
         return Heartbeat(
@@ -378,26 +396,33 @@ class WorkerActor:
             self._sequence,
             report,
             stats,
-            self._counters,
+            self._readings.total,
             self._view.view_id,
             self._mounts.version,
+            self._readings.batches(),
         )
 
     async def _beat_forever(self) -> None:
         while True:
             self._run(self._service.tick(self._clock.now_s()))
             try:
-                blob = await asyncio.wait_for(_master().heartbeat.remote(encode(self._heartbeat())), _MASTER_TIMEOUT_S)
+                told, self._told = self._told, asyncio.Event()
+                beat = self._heartbeat()
+                blob = await asyncio.wait_for(_master().heartbeat.remote(encode(beat)), _MASTER_TIMEOUT_S)
                 good, reply = decode(blob)
                 if good:
                     self._heed(reply)
+                    self._readings.arrived(beat.readers)
+                    told.set()
             except Exception:
                 # The master restarts, or is gone: say everything again, and end when it stays away.
                 self._want_full = True
                 if self._clock.now_s() - self._heard_s > _ORPHAN_S:
                     await self.shutdown()
                     os._exit(0)
-            await asyncio.sleep(self._settings.heartbeat_period_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), self._settings.heartbeat_period_s)
+            self._hurry.clear()
 
     def _heed(self, reply: HeartbeatReply) -> None:
         self._heard_s = self._clock.now_s()
@@ -424,6 +449,7 @@ class WorkerActor:
             except Exception:
                 # The node is busy, or this version of Ray does not tell: the quota stands as it is until it does.
                 continue
+            self._plasma_used_bytes = others + self._memory.used_bytes
             room = max(0, int(self._object_store_bytes * _PRESSURE_SHARE) - others)
             wanted = min(quota, room)
             if wanted != self._service.memory_bytes:

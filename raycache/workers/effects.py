@@ -7,7 +7,7 @@ the order given; the slow ones may overlap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from raycache.errors import RaycacheError
@@ -125,6 +125,8 @@ class Reply:
     grant_offsets: list[int]
     #: By position.
     errors: dict[int, RaycacheError]
+    #: By position: why a block was not a hit, a `MissReason`.
+    reasons: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from raycache.messages import MissReason
 from raycache.types import BlockId, FileVersion, VersionId
 from raycache.workers.effects import Load
 
@@ -28,6 +29,8 @@ class Flight:
     #: See `BlockRequest`.
     source_actor: str = ""
     passive: bool = False
+    #: Why it was not here.
+    reason: MissReason = MissReason.COLD
     #: (ticket, position in its request).
     waiters: list[tuple[int, int]] = field(default_factory=list)
 

@@ -54,6 +54,8 @@ class Loader:
         self._lock = threading.Lock()
         #: Reads sent to the lake, and the bytes they brought.
         self.requests = 0
+        #: Of the requests, those that failed.
+        self.errors = 0
         self.bytes = 0
 
     def load(self, load: Load) -> tuple[Bytes | None, LoadOutcome]:
@@ -92,12 +94,15 @@ class Loader:
         length = sum(item.length for item in run)
         try:
             storage, key = self._storage_of(first)
+            good = False
             try:
                 data = memoryview(storage.read(key, first.file_offset, length, first.version))
+                good = True
             finally:
                 is_lake = getattr(storage, "is_lake", True)
                 with self._lock:
                     self.requests += is_lake
+                    self.errors += is_lake and not good
             found: Bytes = np.frombuffer(data, dtype=np.uint8)
         except RaycacheError as error:
             return error

@@ -30,6 +30,7 @@ from raycache.messages import (
     BlockState,
     FreeReply,
     GrantKind,
+    MissReason,
     ResidencyReply,
     Selector,
     WorkerStats,
@@ -119,12 +120,14 @@ class WorkerService:
             else:
                 version = ticket.version_of(position)
                 length = block_length(block.block_index, version.size_bytes, self.limits.block_size_bytes)
-                flight = Flight(block, version, length, request.source_actor, request.passive)
+                reason = self._tiers.absences.why(block, version)
+                flight = Flight(block, version, length, request.source_actor, request.passive, reason)
                 if not self._flights.open(flight):
                     self._settle(ticket, position, BlockState.NO_SPACE)
                     return
                 missing.append(flight)
             flight.waiters.append(waiter)
+            ticket.reasons[position] = flight.reason
         elif not segment.verified:
             self._verify_waiters.setdefault(segment.id, []).append(waiter)
             self._tiers.verify(segment, effects)
@@ -327,7 +330,9 @@ class WorkerService:
             if file.uri in uris or version in versions or any(file.uri.startswith(prefix) for prefix in prefixes)
         ]
         blocks = [block for version in chosen for block in self._table.blocks_of(version)]
-        count, size_bytes = self._tiers.discard_blocks(blocks, now_s, effects)
+        # Versions are named when the lake no longer has them.
+        reason = MissReason.CHANGED if selector.versions else MissReason.FREED
+        count, size_bytes = self._tiers.discard_blocks(blocks, now_s, effects, reason)
         return FreeReply(count, size_bytes), self._conclude([], now_s, effects)
 
     def resident(self, versions: list[VersionId]) -> ResidencyReply:
@@ -427,6 +432,7 @@ class WorkerService:
             refusals=self._refusals,
             disk_errors=self._tiers.disk_errors,
             corrupt_segments=self._tiers.corrupt_segments,
+            evictions_disk=self._tiers.evictions_disk,
         )
 
     def validate(self) -> None:

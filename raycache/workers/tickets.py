@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raycache.errors import RaycacheError
-from raycache.messages import BlockRequest, BlockState, GrantKind
+from raycache.messages import BlockRequest, BlockState, GrantKind, MissReason
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
 from raycache.workers.effects import Reply, SegmentGrant
 from raycache.workers.segments import Segment
@@ -33,6 +33,8 @@ class Ticket:
     #: Shape (B,): which of `held` serves the block.
     segments: list[Segment | None] = field(default_factory=list)
     errors: dict[int, RaycacheError] = field(default_factory=dict)
+    #: By position: why a block had to be waited for.
+    reasons: dict[int, MissReason] = field(default_factory=dict)
 
     @classmethod
     def of(cls, number: int, request: BlockRequest) -> Ticket:
@@ -86,6 +88,22 @@ def final_states(ticket: Ticket) -> list[BlockState]:
     return states
 
 
+def reasons_of(ticket: Ticket, states: list[BlockState]) -> dict[int, int]:
+    """By position, why a block is not a hit, a `MissReason`.
+
+    What was not served for want of room, and what could not be read, say that, whatever the reason it was missing.
+    """
+    reasons: dict[int, int] = {}
+    for position, state in enumerate(states):
+        if state is BlockState.NO_SPACE:
+            reasons[position] = int(MissReason.ADMISSION)
+        elif state is BlockState.FAILED:
+            reasons[position] = int(MissReason.FAILED)
+        elif state is BlockState.LOADED:
+            reasons[position] = int(ticket.reasons.get(position, MissReason.COLD))
+    return reasons
+
+
 def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: float) -> Reply:
     """Make the reply, without side effects.
 
@@ -99,7 +117,7 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: 
     request = ticket.request
     count = len(ticket.blocks)
     if not request.hand_out:
-        return Reply(ticket.number, states, [], [-1] * count, [0] * count, ticket.errors)
+        return Reply(ticket.number, states, [], [-1] * count, [0] * count, ticket.errors, reasons_of(ticket, states))
     positions: dict[SegmentId, list[int]] = {}
     for position, segment in enumerate(ticket.segments):
         if segment is not None and states[position].served:
@@ -144,4 +162,4 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: 
                 parts=parts,
             )
         )
-    return Reply(ticket.number, states, grants, grant_index, grant_offsets, ticket.errors)
+    return Reply(ticket.number, states, grants, grant_index, grant_offsets, ticket.errors, reasons_of(ticket, states))

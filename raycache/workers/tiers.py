@@ -22,7 +22,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from raycache.messages import MissReason
 from raycache.types import BlockId, SegmentId, Tier, VersionId
+from raycache.workers.absence import Absences
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Promote, Verify
 from raycache.workers.eviction import EvictionPolicy
 from raycache.workers.ledger import TierLedger
@@ -67,7 +69,10 @@ class Tiers:
         self.draining: dict[SegmentId, Segment] = {}
         self._copying: dict[Operation, dict[SegmentId, Segment]] = {Operation.DEMOTE: {}, Operation.PROMOTE: {}}
         self._disk_failing_until_s = float("-inf")
+        self.absences = Absences()
         self.evictions = 0
+        #: Of `evictions`, those from disk.
+        self.evictions_disk = 0
         self.demotions = 0
         self.promotions = 0
         self.disk_errors = 0
@@ -148,8 +153,11 @@ class Tiers:
             self.demotions += 1
         elif not (segment.in_memory and segment.on_disk):
             self.evictions += 1
+            self.evictions_disk += tier is Tier.DISK
         self._remove_copy(segment, tier, effects)
         if not segment.in_memory and not segment.on_disk:
+            for block in segment.entries:
+                self.absences.went(block, MissReason.EVICTED)
             self.segments.forget(segment)
 
     def _remove_copy(self, segment: Segment, tier: Tier, effects: list[Effect]) -> None:
@@ -170,6 +178,8 @@ class Tiers:
         self.ledgers[tier].commit(segment.size_bytes)
         self._set_copy(segment, tier)
         self.segments.add(segment)
+        for block, entry in segment.entries.items():
+            self.absences.arrived(block, entry.version)
 
     def cancel(self, size_bytes: int, tier: Tier) -> None:
         """A reserved segment will not arrive."""
@@ -319,6 +329,8 @@ class Tiers:
         if not ok:
             self.corrupt_segments += 1
             if not segment.draining:
+                for block in segment.entries:
+                    self.absences.went(block, MissReason.FAILED)
                 self._discard(segment)
         self._settle(segment, now_s, effects)
         return True
@@ -330,13 +342,16 @@ class Tiers:
 
     # --- giving up ----------------------------------------------------------------------------------------------------
 
-    def discard_blocks(self, blocks: Iterable[BlockId], now_s: float, effects: list[Effect]) -> tuple[int, int]:
+    def discard_blocks(
+        self, blocks: Iterable[BlockId], now_s: float, effects: list[Effect], reason: MissReason = MissReason.FREED
+    ) -> tuple[int, int]:
         """Take blocks out of the index; segments left without any are dropped, or drained. Returns (blocks, bytes)."""
         by_segment: dict[SegmentId, list[BlockId]] = {}
         for block in blocks:
             segment = self.segments.of_block(block)
             if segment is not None:
                 by_segment.setdefault(segment.id, []).append(block)
+                self.absences.went(block, reason)
         size_bytes = 0
         for name, chosen in by_segment.items():
             segment = self.segments.segments[name]
@@ -348,7 +363,7 @@ class Tiers:
 
     def discard_version(self, version: VersionId, now_s: float, effects: list[Effect]) -> None:
         """The version no longer exists in the lake."""
-        self.discard_blocks(self.segments.blocks_of(version), now_s, effects)
+        self.discard_blocks(self.segments.blocks_of(version), now_s, effects, MissReason.CHANGED)
 
     def _discard(self, segment: Segment) -> None:
         self.segments.unlist(segment, segment.entries)

@@ -15,7 +15,15 @@ from raycache.client.cache import READ_ATTEMPTS_MAX
 from raycache.client.locator import FileMeta
 from raycache.client.reader import Request
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
-from raycache.messages import BlockRequest, BlockState, Heartbeat, HeartbeatReply, MountTable, ReadCounters
+from raycache.messages import (
+    BlockRequest,
+    BlockState,
+    Heartbeat,
+    HeartbeatReply,
+    MountTable,
+    ReadCounters,
+    sum_counters,
+)
 from raycache.ranges import BlockRange, block_count, clip
 from raycache.types import BlockId, FileKind, MembershipView, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, LoadOutcome, Promote, Reply
@@ -253,6 +261,8 @@ class AccountingIsExact(Checker):
         wanted_bytes = sum(part.length for part in asked)
         self.require(d.hits + d.misses + d.bypasses == len(asked), f"{client.name} counts {d} for {len(asked)} blocks")
         self.require(d.bytes_memory + d.bytes_disk + d.bytes_ufs == wanted_bytes, f"{d} for {wanted_bytes} bytes")
+        missed = sum(getattr(d, name) for name in ReadCounters._fields if name.startswith("missed_"))
+        self.require(missed == d.misses + d.bypasses, f"{client.name} counts {missed} reasons in {d}")
         self.require(d.bytes_local + d.bytes_remote + d.bytes_bypass == wanted_bytes, f"{d} for {wanted_bytes} bytes")
 
     def at_rest(self) -> None:
@@ -275,6 +285,9 @@ class AccountingIsExact(Checker):
         for client in self.cluster.clients:
             counted = counted.plus(client.counters.ever())
         self.require(told == counted, f"the master sums up {told}, readers counted {counted}")
+        rows = self.cluster.master.service.overview(0.0, self.cluster.engine.now_s, {}, []).readers
+        by_reader = sum_counters(counters for _, counters, _ in rows)
+        self.require(by_reader == counted, f"the master's readers sum up to {by_reader}, they counted {counted}")
         told_bytes = sum(node.stats.ufs_bytes for node in figures)
         moved_bytes = sum(worker.door.bytes for worker in self.cluster.workers.values())
         self.require(told_bytes == moved_bytes, f"workers say they loaded {told_bytes} bytes, it was {moved_bytes}")

@@ -19,7 +19,7 @@ from raycache.client.locator import Locator
 from raycache.client.reader import Reader, Request
 from raycache.client.segments import SegmentTable
 from raycache.errors import RaycacheError, UnavailableError
-from raycache.messages import Hello, ReadCounters, ResolveReply
+from raycache.messages import Counts, Hello, ReadCounters, ResolveReply, sum_counters
 from raycache.ranges import block_ranges
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo
@@ -126,15 +126,16 @@ class TalliedCounters(Counters):
         super().__init__()
         self._taken = ReadCounters()
 
-    def take(self) -> ReadCounters:
+    def take(self) -> Counts:
         """See `Counters.take`."""
         taken = super().take()
-        self._taken = self._taken.plus(taken)
+        self._taken = self._taken.plus(taken.total())
         return taken
 
     def ever(self) -> ReadCounters:
         """All of it."""
-        return self._taken.plus(ReadCounters(*self._sum))
+        waiting = [*self._sums.values(), *self._before.values()]
+        return self._taken.plus(sum_counters(ReadCounters(*sums) for sums in waiting))
 
 
 class CheckedReader(Reader):

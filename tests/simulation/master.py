@@ -103,7 +103,7 @@ class SimulatedMaster:
                 self._record(service.auto_mount(arguments[0], decode(arguments[1]), now_s))
                 reply(service.mount_table())
             case "count":
-                service.count(arguments[0], decode(arguments[1]))
+                service.count(arguments[0], decode(arguments[1]), now_s)
                 reply(None)
             case "stats":
                 reply(service.stats())

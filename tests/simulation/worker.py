@@ -19,14 +19,12 @@ from raycache.messages import (
     BlockReply,
     BlockRequest,
     BlockState,
-    Deliveries,
     FileColumns,
     Grant,
     GrantKind,
     Heartbeat,
     HeartbeatReply,
     MountTable,
-    ReadCounters,
     Selector,
     TouchRequest,
     decode,
@@ -35,6 +33,7 @@ from raycache.messages import (
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, LoadItem, Promote, Reply, Verify
 from raycache.workers.loader import Fetched, Loader, _outcome, _runs
+from raycache.workers.readings import Readings
 from raycache.workers.service import WorkerLimits, WorkerService
 
 from .lake import LakeDoor
@@ -88,8 +87,7 @@ class SimulatedWorker:
         self.replies: dict[int, Then] = {}
         self.mounts = MountTable(0, ())
         self.view = MembershipView(0, ())
-        self.counters = ReadCounters()
-        self.deliveries = Deliveries()
+        self.readings = Readings()
         self.running: dict[int, Load] = {}
         #: Segments on their way from disk to memory, and their bytes.
         self.lifting: dict[SegmentId, int] = {}
@@ -130,8 +128,8 @@ class SimulatedWorker:
                 self._read(decode(arguments[0]), reply)
             case "touch":
                 request: TouchRequest = decode(arguments[0])
-                if request.delivery is not None and self.deliveries.is_new(request.delivery):
-                    self.counters = self.counters.plus(request.delivery.counters)
+                if request.delivery is not None:
+                    self.readings.add(request.delivery)
                 renewed = self.service.renewable(request.segments)
                 self._run(self.service.touch(request.segments, self.engine.now_s))
                 reply(encode(renewed))
@@ -360,6 +358,7 @@ class SimulatedWorker:
             effect.grant_offsets,
             grants,
             effect.errors,
+            effect.reasons,
         )
         blob = encode(message)
 
@@ -404,18 +403,23 @@ class SimulatedWorker:
                 self._sequence,
                 self.service.report(full),
                 stats,
-                self.counters,
+                self.readings.total,
                 self.view.view_id,
                 self.mounts.version,
+                self.readings.batches(),
             )
         )
 
     def _beat(self) -> None:
         self._run(self.service.tick(self.engine.now_s))
 
+        blob = self._heartbeat()
+
         def answered(reply: Any) -> None:
             if not self.alive:
                 return
+            if not isinstance(reply, RaycacheError):
+                self.readings.arrived(decode(blob).readers)
             if isinstance(reply, RaycacheError):
                 self._want_full = True
             else:
@@ -423,7 +427,7 @@ class SimulatedWorker:
             if self.alive:
                 self._later(self.cluster.plan.settings.heartbeat_period_s, self._beat)
 
-        self._call_master("heartbeat", (self._heartbeat(),), answered)
+        self._call_master("heartbeat", (blob,), answered)
 
     def _heed(self, reply: HeartbeatReply) -> None:
         if not reply.accepted:

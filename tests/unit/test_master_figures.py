@@ -6,7 +6,11 @@ import pytest
 
 from raycache.master import figures as module
 from raycache.master.figures import DEPARTED, EPOCHS_KEPT, Figures
-from raycache.messages import Delivery, ReadCounters, WorkerStats
+from raycache.messages import Counts, Delivery, ReadCounters, ReadTag, WorkerStats
+
+
+def counts(hits: int) -> Counts:
+    return Counts([(ReadTag("01", "task", "/lake"), ReadCounters(hits=hits))], [])
 
 
 def _heard(figures: Figures, node: str, epoch: int, sequence: int, hits: int) -> None:
@@ -51,9 +55,9 @@ def test_many_epochs_are_summed_up_once() -> None:
 def test_readers_without_a_worker_are_counted() -> None:
     """Their counts are increments."""
     figures = Figures()
-    figures.count("a", Delivery("reader", 1, ReadCounters(hits=2)))
-    figures.count("a", Delivery("reader", 2, ReadCounters(hits=3)))
-    figures.count("a", Delivery("reader", 2, ReadCounters(hits=3)))
+    figures.count("a", Delivery("reader", 1, counts(2)))
+    figures.count("a", Delivery("reader", 2, counts(3)))
+    figures.count("a", Delivery("reader", 2, counts(3)))
     assert {"a": 5} == _hits(figures)
 
 

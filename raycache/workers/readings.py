@@ -1,0 +1,54 @@
+"""What this node's readers have counted, on its way to the master. Pure.
+
+The sum goes with every heartbeat, so a lost one loses nothing. Counts per reader (job, task, dataset) go as numbered
+batches instead: a table of every reader there ever was would grow without end. A batch is repeated until a heartbeat
+that carried it was accepted; the master takes each number once.
+"""
+
+from __future__ import annotations
+
+from raycache.messages import LATENCY_BOUNDS_S, OTHER_READERS, Deliveries, Delivery, ReadCounters, ReadTag
+
+#: Readers told apart in one batch.
+READERS_MAX = 256
+#: Batches that may wait for the master; while it is away, what is read joins the next one.
+BATCHES_MAX = 8
+
+
+class Readings:
+    """The counts of one worker incarnation."""
+
+    def __init__(self) -> None:
+        #: Of all readers, since the start.
+        self.total = ReadCounters()
+        self._deliveries = Deliveries()
+        #: Shape (14,), since the start; see `Counts.latencies`.
+        self.latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self._open: dict[ReadTag, ReadCounters] = {}
+        self._batches: list[tuple[int, list[tuple[ReadTag, ReadCounters]]]] = []
+        self._number = 0
+
+    def add(self, delivery: Delivery) -> None:
+        """Take a reader's counts in, once."""
+        if not self._deliveries.is_new(delivery):
+            return
+        counts = delivery.counts
+        self.total = self.total.plus(counts.total())
+        if counts.latencies:
+            self.latencies = [a + b for a, b in zip(self.latencies, counts.latencies, strict=True)]
+        for tag, counters in counts.readers:
+            known = tag if tag in self._open or len(self._open) < READERS_MAX else OTHER_READERS
+            self._open[known] = self._open.get(known, ReadCounters()).plus(counters)
+
+    def batches(self) -> list[tuple[int, list[tuple[ReadTag, ReadCounters]]]]:
+        """What to send with the next heartbeat."""
+        if self._open and len(self._batches) < BATCHES_MAX:
+            self._number += 1
+            self._batches.append((self._number, list(self._open.items())))
+            self._open = {}
+        return list(self._batches)
+
+    def arrived(self, batches: list[tuple[int, list[tuple[ReadTag, ReadCounters]]]]) -> None:
+        """A heartbeat with these batches was accepted."""
+        if batches:
+            self._batches = [batch for batch in self._batches if batch[0] > batches[-1][0]]

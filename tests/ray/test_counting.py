@@ -1,0 +1,124 @@
+"""Counters add up on a real cluster: readers at the same time, evictions, a worker that is killed."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import ray
+from lake import Lake, content
+
+import raycache
+from raycache.client.cache import Cache
+from raycache.client.results import NodeStats
+from raycache.messages import RAY_NAMESPACE
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.proxy import S3Proxy
+from raycache.testing.seaweed import SeaweedServer
+
+MIB = 1 << 20
+FILES, BLOCKS = 24, 3
+SIZE = (BLOCKS - 1) * MIB + 1000
+
+
+@pytest.fixture(scope="module")
+def cache(cluster: LocalCluster) -> Iterator[Cache]:
+    """Room for a part of the data only, so that there are evictions."""
+    yield raycache.start(
+        memory="8MiB",
+        disk="8MiB",
+        block_size_bytes=MIB,
+        segment_size_bytes=2 * MIB,
+        extent_size_bytes=2 * MIB,
+        lease_s=3,
+    )
+    raycache.stop()
+
+
+@pytest.fixture(scope="module")
+def lake(s3_server: SeaweedServer, cache: Cache) -> Iterator[Lake]:
+    with S3Proxy(s3_server.endpoint_url) as proxy:
+        lake = Lake.make(s3_server, proxy)
+        for number in range(FILES):
+            lake.put(f"train/{number:02}", content(number, SIZE))
+        cache.mount("/counted", lake.uri, lake.options, metadata_ttl_s=600)
+        yield lake
+        cache.unmount("/counted", force=True)
+
+
+@ray.remote
+def read_all(seed: int) -> int:
+    """Read every file once, in an order of one's own; returns the bytes, once the counts are delivered."""
+    cache = raycache.connect()
+    total = 0
+    for number in range(FILES):
+        total += cache.read(f"/counted/train/{(number * (2 * seed + 1) + seed) % FILES:02}").size
+    cache.stats()
+    return total
+
+
+def adds_up(node: NodeStats) -> None:
+    read = node.bytes_memory + node.bytes_disk + node.bytes_ufs
+    assert read == node.bytes_local + node.bytes_remote + node.bytes_bypass
+    missed = sum(value for name, value in node.as_dict().items() if name.startswith("missed_"))
+    assert missed == node.misses + node.bypasses
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
+        pause.wait(0.1)
+
+
+def _replaced(cache: Cache, actor_name: str) -> bool:
+    names = [worker.actor_name for worker in cache.refresh_view().workers]
+    return len(names) == 3 and actor_name not in names
+
+
+def test_counters_add_up_whatever_happens(cache: Cache, lake: Lake) -> None:
+    """Every block asked for is a hit, a miss or a bypass, every byte has one source; a dead worker's counts stay."""
+    readers, epochs = 4, 3
+    per_epoch = readers * FILES
+    for epoch in range(epochs):
+        if epoch == 1:
+            victim = cache.refresh_view().workers[1]
+            before = cache.stats()
+        running = [read_all.options(name=f"epoch-{epoch}").remote(seed) for seed in range(readers)]
+        if epoch == 1:
+            # While they read; its counts of the epoch before are the master's by now.
+            actor = ray.get_actor(victim.actor_name, namespace=RAY_NAMESPACE)
+            os.kill(ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30), signal.SIGKILL)
+        assert [FILES * SIZE] * readers == ray.get(running, timeout=120)
+        if epoch == 1:
+            wait_until(functools.partial(_replaced, cache, victim.actor_name))
+            assert cache.stats().total.hits >= before.total.hits
+            assert cache.stats().nodes[victim.worker].hits >= before.nodes[victim.worker].hits
+    asked = epochs * per_epoch * BLOCKS
+
+    def arrived() -> bool:
+        # A reader whose worker was killed hands its counts over once there is another.
+        total = cache.stats().total
+        return total.hits + total.misses + total.bypasses >= asked
+
+    wait_until(arrived)
+    stats = cache.stats()
+    for node in [*stats.nodes.values(), stats.total]:
+        adds_up(node)
+    total = stats.total
+    assert asked == total.hits + total.misses + total.bypasses
+    assert epochs * per_epoch * SIZE == total.bytes_memory + total.bytes_disk + total.bytes_ufs
+    assert total.missed_cold > 0
+    assert total.missed_evicted > 0
+    overview = cache.overview()
+    by_task = dict.fromkeys(("epoch-0", "epoch-1", "epoch-2"), 0)
+    for reader in overview.readers:
+        if reader.dataset == "/counted/train":
+            by_task[reader.task] += reader.reads.asked
+    assert dict.fromkeys(by_task, per_epoch * BLOCKS) == by_task
