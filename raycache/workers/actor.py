@@ -36,6 +36,7 @@ from raycache.messages import (
     MountTable,
     Selector,
     TouchRequest,
+    WorkerStats,
     decode,
     encode,
 )
@@ -57,6 +58,7 @@ from raycache.workers.effects import (
     SegmentGrant,
     Verify,
 )
+from raycache.workers.exporter import Exporter
 from raycache.workers.loader import BlockSource, Loader
 from raycache.workers.memory import MemoryStore, foreign_bytes
 from raycache.workers.peers import PeerStorage
@@ -120,6 +122,7 @@ class WorkerActor:
         self._tickets: dict[int, asyncio.Future[Reply]] = {}
         self._next_ticket = 0
         self._readings = Readings()
+        self._exporter = Exporter(node)
         #: Set when the next heartbeat to be made was accepted.
         self._told = asyncio.Event()
         #: The next heartbeat should go now.
@@ -221,6 +224,7 @@ class WorkerActor:
 
     async def _load(self, effect: Load) -> None:
         loop = asyncio.get_running_loop()
+        started_s = self._clock.now_s()
         buffer, outcome = await loop.run_in_executor(self._loads, self._loader.load, effect)
         if buffer is not None:
             stored = await loop.run_in_executor(self._io, self._store, effect, buffer, outcome)
@@ -228,6 +232,7 @@ class WorkerActor:
                 outcome = outcome.not_stored()
                 if effect.tier is Tier.DISK:
                     self._run(self._service.disk_failed(self._clock.now_s()))
+        self._exporter.loaded(self._clock.now_s() - started_s)
         self._run(self._service.loaded(effect.load_id, outcome, self._clock.now_s()))
 
     def _store(self, effect: Load, buffer: npt.NDArray[np.uint8], outcome: LoadOutcome) -> bool:
@@ -379,15 +384,18 @@ class WorkerActor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _heartbeat(self) -> Heartbeat:
-        self._sequence += 1
-        stats = self._service.stats()._replace(
+    def _stats(self) -> WorkerStats:
+        return self._service.stats()._replace(
             ufs_requests=self._loader.requests,
             ufs_bytes=self._loader.bytes,
             ufs_errors=self._loader.errors,
             plasma_used_bytes=self._plasma_used_bytes,
             plasma_capacity_bytes=self._object_store_bytes,
         )
+
+    def _heartbeat(self) -> Heartbeat:
+        self._sequence += 1
+        stats = self._stats()
         full, self._want_full = self._want_full, False
         report = self._service.report(full)
         return Heartbeat(
@@ -444,6 +452,7 @@ class WorkerActor:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_PRESSURE_PERIOD_S)
+            self._exporter.export(self._readings.total, self._readings.latencies, self._stats())
             try:
                 others = await loop.run_in_executor(self._io, foreign_bytes, self._node, self._memory.used_bytes)
             except Exception:

@@ -15,6 +15,7 @@ LINES_MAX = 500
 RAY_FILES = (
     "raycache/*/actor.py",
     "raycache/cluster.py",
+    "raycache/workers/exporter.py",
     "raycache/workers/memory.py",
     "raycache/workers/peers.py",
     "raycache/client/calls.py",

@@ -1,0 +1,84 @@
+"""A worker's figures as Prometheus metrics, through Ray's own: sums since the last time, so readers pay nothing.
+
+Ray gives each process a `WorkerId` label at some cardinality levels, which a restart changes; ours are stable.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from raycache.messages import LATENCY_BOUNDS_S, ReadCounters, WorkerStats
+from raycache.metrics import LOAD_BOUNDS_S, LOAD_LATENCY, METRICS, READ_LATENCY, bucket_value, samples
+from raycache.types import WorkerId
+
+_log = logging.getLogger(__name__)
+#: Loads remembered between two exports.
+_LOADS_MAX = 10_000
+
+
+class Exporter:
+    """All metrics of one worker incarnation.
+
+    Args:
+        node: the value of the `node` label.
+    """
+
+    def __init__(self, node: WorkerId) -> None:
+        self._node = {"node": node}
+        self._metrics: dict[str, Any] = {}
+        for metric in METRICS:
+            match metric.kind:
+                case "histogram":
+                    bounds = LOAD_BOUNDS_S if metric.name == LOAD_LATENCY else LATENCY_BOUNDS_S
+                    made = Histogram(metric.name, metric.meaning, list(bounds), metric.labels)
+                case "gauge":
+                    made = Gauge(metric.name, metric.meaning, metric.labels)
+                case _:
+                    made = Counter(metric.name, metric.meaning, metric.labels)
+            self._metrics[metric.name] = made
+        self._labels = {metric.name: metric.labels[1:] for metric in METRICS}
+        self._kinds = {metric.name: metric.kind for metric in METRICS}
+        self._last: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self._loads_s: list[float] = []
+
+    def loaded(self, seconds: float) -> None:
+        """A load has ended."""
+        if len(self._loads_s) < _LOADS_MAX:
+            self._loads_s.append(seconds)
+
+    def export(self, reads: ReadCounters, latencies: list[int], stats: WorkerStats) -> None:
+        """Hand over what has changed since the last time. Never raises: metrics must not end a worker.
+
+        Args:
+            reads: of the node's readers, since this worker's start.
+            latencies: of their calls, shape (14,), see `Counts.latencies`.
+            stats: of the worker.
+        """
+        try:
+            self._export(reads, latencies, stats)
+        except Exception:
+            # Whatever Ray's metrics have against it: the next time may be better.
+            _log.debug("exporting metrics failed", exc_info=True)
+
+    def _export(self, reads: ReadCounters, latencies: list[int], stats: WorkerStats) -> None:
+        for sample in samples(reads, stats):
+            labels = {**self._node, **dict(zip(self._labels[sample.name], sample.labels, strict=True))}
+            metric = self._metrics[sample.name]
+            if self._kinds[sample.name] == "gauge":
+                metric.set(sample.value, labels)
+                continue
+            key = (sample.name, sample.labels)
+            if sample.value > self._last.get(key, 0):
+                metric.inc(sample.value - self._last.get(key, 0), labels)
+                self._last[key] = sample.value
+        for index, count in enumerate(latencies):
+            for _ in range(count - self._latencies[index]):
+                self._metrics[READ_LATENCY].observe(bucket_value(index), self._node)
+        self._latencies = list(latencies)
+        loads_s, self._loads_s = self._loads_s, []
+        for seconds in loads_s:
+            self._metrics[LOAD_LATENCY].observe(seconds, self._node)
