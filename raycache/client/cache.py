@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -38,7 +38,7 @@ from raycache.client.writes import Writes
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, InvalidRequestError, RaycacheError
 from raycache.hashing import extent_key, place_many
-from raycache.messages import FileColumns, FreeReply, Hello, LoadRequest, Selector, decode, encode
+from raycache.messages import DirectRequest, FileColumns, FreeReply, Hello, LoadRequest, Selector, decode, encode
 from raycache.ranges import clip
 from raycache.settings import Settings
 from raycache.types import FileKind, FileVersion, MembershipView
@@ -407,6 +407,29 @@ class Cache:
             nodes = tuple(worker for worker, count in counts.items() if count == most) or (workers[owner].worker,)
             placed.append(nodes if meta.kind is FileKind.FILE else ())
         return placed
+
+    def direct(self, nodes: Mapping[str, str]) -> None:
+        """Say where files should be loaded that nobody holds yet, instead of where the hash would put them.
+
+        Args:
+            nodes: Ray node id by path. A node without a worker is ignored.
+
+        Raises:
+            UnavailableError: the master does not answer.
+        """
+        metas = self._locator.resolve(list(nodes))
+        files = [
+            (meta.file, nodes[path]) for path, meta in zip(nodes, metas, strict=True) if meta.kind is FileKind.FILE
+        ]
+        request = DirectRequest(FileColumns.of(file for file, _ in files), [node for _, node in files])
+        self._calls.master("direct", encode(request))
+        # What was known here is where the hash would put them.
+        self._locator.forget_files(nodes)
+
+    @property
+    def nodes(self) -> list[str]:
+        """The Ray node ids of all workers known here."""
+        return [worker.worker for worker in self._locator.view.workers]
 
     def near(self, paths: str | Sequence[str]) -> dict[str, Any]:
         """Ray options that send a task or an actor, softly, to the node that holds most of these bytes.

@@ -30,8 +30,6 @@ from raycache.types import FileVersion, MembershipView, VersionId, WorkerId, Wor
 
 #: After so many workers a part goes to the under storage.
 WORKER_ATTEMPTS_MAX = 2
-#: Passive copies are asked for from this share of a block's size on: less costs more calls than it saves.
-PASSIVE_SHARE_MIN = 1 / 8
 
 
 class FileTarget(NamedTuple):
@@ -123,9 +121,6 @@ class ReadOperation:
                 groups.setdefault(_Route(self._node, worker), []).append(part_index)
             else:
                 groups.setdefault(_Route(worker), []).append(part_index)
-        for route in [route for route in groups if route.source is not None]:
-            if sum(self.parts[i].length for i in groups[route]) < PASSIVE_SHARE_MIN * self._block_size_bytes:
-                groups.setdefault(_Route(route.source or ""), []).extend(groups.pop(route))
         self._waiting = []
         self.bypass.sort()
         for route, indices in groups.items():

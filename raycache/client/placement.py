@@ -55,9 +55,9 @@ def placement_mode() -> Placement:
     return _decide(os.environ.get(_VARIABLE, "").strip().lower(), ray.__version__)
 
 
-def soft_affinity(node: str) -> NodeAffinitySchedulingStrategy:
-    """Run on this node; elsewhere when it is busy or gone. Without spill a task would queue behind a busy node."""
-    return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
+def soft_affinity(node: str, *, spill: bool = True) -> NodeAffinitySchedulingStrategy:
+    """Run on this node; elsewhere when it is busy or gone. Without `spill` it waits behind a busy node."""
+    return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=spill)
 
 
 @functools.lru_cache(maxsize=16)

@@ -20,7 +20,7 @@ All results depend only on the arguments: same input, same plan.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -172,7 +172,7 @@ def assign_tasks(
     tasks: Sequence[Sequence[str]],
     sizes_bytes: Mapping[str, int],
     held_bytes: Mapping[str, Mapping[str, int]],
-    nodes: Sequence[str],
+    nodes: Mapping[str, float],
 ) -> list[str | None]:
     """Choose a node for each of many tasks.
 
@@ -184,20 +184,22 @@ def assign_tasks(
         tasks: shape (T,): the paths each task reads.
         sizes_bytes: of every path; a path that is missing counts as nothing.
         held_bytes: per path, per node: what is there already.
-        nodes: shape (N,): where tasks may run.
+        nodes: where tasks may run, and how much of the work each can take, in any unit.
 
     Returns:
         Shape (T,), in the order of `tasks`: None for a task without known files, or when there are no nodes.
 
     Cost: O(T * P * N) in numpy, P = paths per task; about 20 us a task.
     """
-    if not nodes:
+    names_of_nodes = list(nodes)
+    weights = np.array(list(nodes.values()), dtype=np.float64)
+    if not weights.sum() > 0:
         return [None] * len(tasks)
     path_index = {path: position for position, path in enumerate(sizes_bytes)}
     sizes = np.fromiter(sizes_bytes.values(), dtype=np.float64, count=len(sizes_bytes))
     # Shape (N, F): bytes of each file that a task on this node would not have to bring.
     present = np.zeros((len(nodes), len(sizes)), dtype=np.float64)
-    node_index = {node: position for position, node in enumerate(nodes)}
+    node_index = {node: position for position, node in enumerate(names_of_nodes)}
     for path, holders in held_bytes.items():
         for node, held in holders.items():
             if node in node_index and path in path_index:
@@ -206,7 +208,9 @@ def assign_tasks(
         np.array(sorted({path_index[path] for path in paths if path in path_index}), dtype=np.intp) for paths in tasks
     ]
     work = [float(sizes[files].sum()) for files in wanted]
-    share = max(sum(work) / len(nodes) * _LOAD_SLACK, max(work, default=0.0))
+    shares = np.where(
+        weights > 0, np.maximum(sum(work) * weights / weights.sum() * _LOAD_SLACK, max(work, default=0.0)), 0.0
+    )
     load = np.zeros(len(nodes), dtype=np.float64)
     chosen: list[str | None] = [None] * len(tasks)
     names = [min((path for path in paths), default="") for paths in tasks]
@@ -215,15 +219,35 @@ def assign_tasks(
         if not len(files):
             continue
         local = present[:, files].sum(axis=1)
-        roomy = load + work[task] <= share
+        roomy = load + work[task] <= shares
         if not roomy.any():
-            roomy = load == load.min()
+            roomy = (load == load[weights > 0].min()) & (weights > 0)
         # Most bytes first, then the least load, then the order of `nodes`.
         best = min(np.flatnonzero(roomy).tolist(), key=lambda n: (-local[n], load[n], n))
-        chosen[task] = nodes[best]
+        chosen[task] = names_of_nodes[best]
         load[best] += work[task]
         present[best, files] = sizes[files]
     return chosen
+
+
+def homes(tasks: Sequence[Sequence[str]], nodes: Sequence[str | None], paths: Collection[str]) -> dict[str, str]:
+    """Where files should be: on the node where most of the tasks that read them run.
+
+    Args:
+        tasks: shape (T,): the paths each task reads.
+        nodes: shape (T,): where each task runs; None: anywhere.
+        paths: the files meant.
+
+    Returns:
+        The node of each of the paths that a placed task reads; of equals the one named first.
+    """
+    readers: dict[str, dict[str, int]] = {}
+    for task, node in zip(tasks, nodes, strict=True):
+        for path in task if node is not None else ():
+            if path in paths:
+                counts = readers.setdefault(path, {})
+                counts[str(node)] = counts.get(str(node), 0) + 1
+    return {path: max(counts, key=lambda node: counts[node]) for path, counts in readers.items()}
 
 
 def _majority(indexes: Sequence[int], weights: Sequence[int], nodes: Sequence[str | None]) -> str | None:

@@ -140,6 +140,11 @@ class MasterActor:
         return self._service.list(request, self._clock.now_s(), errors)
 
     @replies
+    async def direct(self, blob: bytes) -> None:
+        """Answer a `DirectRequest`, once readers who ask from now on will follow it."""
+        self._service.direct(decode(blob))
+
+    @replies
     async def invalidate(self, paths: list[str]) -> None:
         """Somebody wrote these paths: ask the lake when they are next read, drop older blocks."""
         self._service.invalidate(paths, self._clock.now_s())

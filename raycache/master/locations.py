@@ -59,6 +59,14 @@ class Locations:
             del self._worker_of[slot]
             self._dead_pairs += self._pairs.pop(slot)
 
+    def expect(self, version: VersionId, worker: WorkerId, mask: int) -> None:
+        """Readers are to ask this worker, who will load these blocks then, while nobody holds any of the version.
+
+        The worker's own word replaces this one; one that never comes leaves a hint that costs nothing.
+        """
+        if worker in self._slot_of and not self.holders(version):
+            self._set(version, self._slot_of[worker], mask)
+
     def holders(self, version: VersionId) -> tuple[tuple[WorkerId, int], ...]:
         """(worker, mask of the blocks it holds) for each that holds some."""
         flat = self._holders.get(version)

@@ -29,6 +29,7 @@ from raycache.master.needs import HeadNeed, ListNeed, Need, NeedResult
 from raycache.master.overview import Watch
 from raycache.messages import (
     Delivery,
+    DirectRequest,
     Heartbeat,
     HeartbeatReply,
     JobProgress,
@@ -42,6 +43,7 @@ from raycache.messages import (
     ResolveRequest,
     StatusReply,
 )
+from raycache.ranges import block_count
 from raycache.settings import Settings
 from raycache.types import MembershipView, VersionId, WorkerId
 
@@ -209,6 +211,12 @@ class MasterService:
         return self._catalog.resolve(request, errors, now_s)._replace(
             view=self._membership.news(request.view_id), mounts=self._mounts_news(request.mounts_version)
         )
+
+    def direct(self, request: DirectRequest) -> None:
+        """Somebody knows better than the hash where files should be loaded."""
+        block_size_bytes = self._settings.block_size_bytes
+        for file, worker in zip(request.files.versions(), request.workers, strict=True):
+            self._locations.expect(file.id(), worker, (1 << block_count(file.size_bytes, block_size_bytes)) - 1)
 
     def list(self, request: ListRequest, now_s: float, errors: Mapping[Need, RaycacheError] | None = None) -> ListReply:
         """Answer; `errors` are the needs that failed.

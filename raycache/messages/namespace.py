@@ -39,6 +39,13 @@ class ResolveReply(NamedTuple):
     mounts: MountTable | None
 
 
+class DirectRequest(NamedTuple):
+    """These files, as long as nobody holds them, are to be loaded by these workers; shape (F,) each."""
+
+    files: FileColumns
+    workers: list[WorkerId]
+
+
 class ListRequest(NamedTuple):
     """What is below a directory?"""
 

@@ -320,7 +320,7 @@ def test_many_tasks_are_spread_over_all_nodes(cache: Cache) -> None:
     """`near_many` uses every node that holds data, evenly."""
     paths = [info.path for info in cache.expand("/lake/many")]
     options = tasks.near_many(cache, [paths[start : start + 6] for start in range(MANY - 6)])
-    nodes = [found["label_selector"]["ray.io/node-id"] for found in options]
+    nodes = [found["scheduling_strategy"].node_id for found in options]
     counts = [nodes.count(node) for node in sorted(set(nodes))]
     assert len(counts) == 3
     assert max(counts) <= 1.05 * len(nodes) / 3 + 1

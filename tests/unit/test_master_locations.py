@@ -66,3 +66,17 @@ def test_what_dead_workers_left_is_swept() -> None:
     locations.apply("b", _report((V2, 1)))
     assert 3 == len(locations)
     assert (("b", 2),) == locations.holders(versions[0])
+
+
+def test_an_expected_holder_counts_until_somebody_holds_the_file() -> None:
+    """Readers are sent to it; its own word, or that of another holder, is better."""
+    locations = Locations()
+    for worker in ("a", "b"):
+        locations.apply(worker, _report(full=True))
+    locations.expect(V1, "a", 0b11)
+    locations.expect(V1, "b", 0b11)
+    assert (("a", 0b11),) == locations.holders(V1)
+    locations.apply("a", _report((V1, 0b1)))
+    assert (("a", 0b1),) == locations.holders(V1)
+    locations.expect(V2, "unknown", 0b1)
+    assert () == locations.holders(V2)

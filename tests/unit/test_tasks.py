@@ -22,6 +22,7 @@ class Table:
     def __init__(self, files: Mapping[str, tuple[int, dict[str, int], str]], *, silent: bool = False) -> None:
         self.files = files
         self.silent = silent
+        self.directed: dict[str, str] = {}
 
     def expand(self, paths: str | Sequence[str]) -> list[File]:
         if self.silent:
@@ -39,6 +40,11 @@ class Table:
 
     def locate_bytes(self, paths: Sequence[str]) -> list[dict[str, int]]:
         return [self.files[path][1] for path in paths]
+
+    def direct(self, nodes: Mapping[str, str]) -> None:
+        self.directed.update(nodes)
+
+    nodes = ("a", "b", "c")
 
 
 CACHE = Table(
@@ -84,7 +90,7 @@ def test_silent_cache_gives_no_wish() -> None:
     """While the cache is away, tasks are scheduled as Ray likes."""
     silent = Table({}, silent=True)
     assert None is tasks.near_node(silent, "/x", idle)
-    assert tasks.near_nodes(silent, ["/x", ["/y"]]) == [None, None]
+    assert tasks.near_nodes(silent, ["/x", ["/y"]], idle) == [None, None]
 
 
 def test_missing_path_is_an_error() -> None:
@@ -92,15 +98,24 @@ def test_missing_path_is_an_error() -> None:
     with pytest.raises(NotFoundError):
         tasks.near_node(CACHE, "/nowhere", idle)
     with pytest.raises(NotFoundError):
-        tasks.near_nodes(CACHE, [["/x/1"], ["/nowhere"]])
+        tasks.near_nodes(CACHE, [["/x/1"], ["/nowhere"]], idle)
 
 
 def test_many_tasks_take_files_and_directories() -> None:
     """Each entry may be one path, a list, or a directory; answers come in their order."""
-    assert tasks.near_nodes(CACHE, ["/x", ["/x/2"], "/x/1"]) == ["c", "b", "a"]
+    assert tasks.near_nodes(CACHE, ["/x", ["/x/2"], "/x/1"], idle) == ["a", "b", "b"]
+
+
+def test_cold_files_are_directed_to_the_tasks_that_read_them() -> None:
+    """Neighbouring windows share a node, and what they read is to be loaded there, once; held files stay where they are."""
+    cold = Table({f"/d/{day}": (10, {}, "c") for day in range(10, 20)} | {"/d/20": (10, {"b": 10}, "b")})
+    windows = [[f"/d/{day}" for day in range(first, first + 3)] for first in range(10, 19)]
+    nodes = tasks.near_nodes(cold, windows, idle)
+    assert nodes == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+    assert cold.directed == {f"/d/{day}": nodes[max(0, min(day - 11, 8))] for day in range(10, 20)}
 
 
 def test_no_tasks_no_answers() -> None:
     """Nothing asked, nothing answered; an empty list of paths has no node."""
-    assert tasks.near_nodes(CACHE, []) == []
-    assert tasks.near_nodes(CACHE, [[]]) == [None]
+    assert tasks.near_nodes(CACHE, [], idle) == []
+    assert tasks.near_nodes(CACHE, [[]], idle) == [None]

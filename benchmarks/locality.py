@@ -1,0 +1,265 @@
+"""Workload: where tasks run, and what it costs and saves. Everything of one cluster size in one run, on one cache.
+
+Shares of tasks and bytes read on the node that holds them; tasks over rolling windows; a busy node, skewed data, a lost
+node; what placement itself costs. Rivals: the same reads placed by Ray Data alone, on the same cache, and on S3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet
+import ray
+
+import raycache
+from benchmarks.epochs import quiet
+from examples import rolling_windows
+from raycache.client.located import LocatedDatasource
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.data import write_parquet_dataset
+from raycache.testing.proxy import S3Proxy
+from raycache.testing.seaweed import SeaweedServer
+
+#: (what, figure, bound, met or None where nothing was promised).
+Row = tuple[str, str, str, bool | None]
+
+FILES = 90
+FILE_BYTES = 2_000_000
+
+
+def measure() -> list[Row]:
+    """Run everything; about four minutes."""
+    rows: list[Row] = []
+    with SeaweedServer() as server, S3Proxy(server.endpoint_url) as proxy:
+        bucket = server.make_bucket("locality")
+        s3 = server.pyarrow_filesystem()
+        for name in ("warm", "cold"):
+            write_parquet_dataset(s3, f"{bucket}/{name}3", FILES, FILES * FILE_BYTES, compression="none")
+            write_parquet_dataset(s3, f"{bucket}/{name}5", FILES, FILES * FILE_BYTES, compression="none")
+        write_parquet_dataset(s3, f"{bucket}/skewed", FILES, FILES * FILE_BYTES, compression="none")
+        write_parquet_dataset(s3, f"{bucket}/lost", FILES, FILES * FILE_BYTES, compression="none")
+        write_parquet_dataset(s3, f"{bucket}/many", 1000, 1000 * 20_000, compression="none")
+        rolling_windows.write_days(server.client(), bucket, ("default", "near", "direct"))
+        for nodes in (3, 5):
+            with _cache(nodes, server, bucket, proxy) as (cluster, cache):
+                rows += _shares(cache, nodes)
+                if nodes == 3:
+                    rows += _windows(cache, bucket, server.pyarrow_filesystem(proxy.endpoint_url), proxy)
+                    rows += _adverse(cache)
+                    rows += _overhead(cache)
+                    rows += _lost_node(cluster)
+    return rows
+
+
+@contextlib.contextmanager
+def _cache(
+    nodes: int, server: SeaweedServer, bucket: str, proxy: S3Proxy
+) -> Iterator[tuple[LocalCluster, raycache.Cache]]:
+    with LocalCluster(nodes=nodes, object_store_memory=1 << 30) as cluster:
+        quiet()
+        cache = raycache.start(memory="60%", disk="1GiB")
+        try:
+            cache.mount("/lake", f"s3://{bucket}", server.options(proxy.endpoint_url), metadata_ttl_s=3600)
+            # The first Ray Data run of a process pays for starting up: not measured.
+            _read(lambda: raycache.read_parquet("/lake/many/part-00000.parquet"))
+            yield cluster, cache
+        finally:
+            raycache.stop()
+
+
+def _with_node(batch: pa.Table) -> pa.Table:
+    node = ray.get_runtime_context().get_node_id()
+    return pa.table({"path": batch["path"].unique(), "node": [node] * len(batch["path"].unique())})
+
+
+def _read(dataset: Callable[[], ray.data.Dataset]) -> float:
+    """Read everything, little of which reaches the driver; returns seconds."""
+    started = time.perf_counter()
+    dataset().map_batches(lambda table: table.slice(0, 1), batch_format="pyarrow", batch_size=None).take_all()
+    return time.perf_counter() - started
+
+
+# --- shares -------------------------------------------------------------------------------------------------------------
+
+
+def _shares(cache: raycache.Cache, nodes: int) -> list[Row]:
+    """Tasks and bytes on the node that holds them: plain, placed warm, placed cold."""
+    rows: list[Row] = []
+    warm, cold = f"/lake/warm{nodes}", f"/lake/cold{nodes}"
+    cache.load(warm).wait(120)
+    filesystem = cache.filesystem()
+    for name, path, dataset, bound in (
+        ("plain Ray Data, warm", warm, lambda p: ray.data.read_parquet(p, filesystem=filesystem, **_ONE_EACH), 0.0),
+        ("raycache.read_parquet, warm", warm, lambda p: raycache.read_parquet(p, **_ONE_EACH), 0.95),
+        ("raycache.read_parquet, cold", cold, lambda p: raycache.read_parquet(p, **_ONE_EACH), 0.90),
+    ):
+        before = settled(cache)
+        ran = {
+            row["path"]: row["node"]
+            for row in dataset(path).map_batches(_with_node, batch_format="pyarrow", batch_size=None).take_all()
+        }
+        after = settled(cache)
+        local, remote = after.bytes_local - before.bytes_local, after.bytes_remote - before.bytes_remote
+        # Copies that the reading itself has made are not counted as where the file was.
+        homes = dict(zip(ran, cache.place(list(ran)), strict=True))
+        tasks = sum(node in homes[file][:1] for file, node in ran.items()) / len(ran)
+        share = min(tasks, local / (local + remote))
+        what = f"{nodes} nodes, {name}: tasks, bytes local"
+        met = share >= bound if bound else None
+        rows.append((what, f"{tasks:.0%}, {local / (local + remote):.0%}", f">= {bound:.0%}" if bound else "", met))
+    return rows
+
+
+_ONE_EACH: dict[str, Any] = {"include_paths": True, "override_num_blocks": FILES}
+
+
+def settled(cache: raycache.Cache) -> Any:
+    """The counters of all nodes, once every process has delivered its own."""
+    return rolling_windows.settled(cache)
+
+
+# --- windows ------------------------------------------------------------------------------------------------------------
+
+
+def _windows(cache: raycache.Cache, bucket: str, s3: pyarrow.fs.FileSystem, proxy: S3Proxy) -> list[Row]:
+    """240 tasks over overlapping 90-day windows, each way on a copy of the data that nobody has read."""
+    found = {
+        "no cache": rolling_windows.run_direct(s3, f"{bucket}/direct", proxy),
+        "default scheduling": rolling_windows.run_cached(cache, "/lake/default", proxy, near=False),
+        "near_many": rolling_windows.run_cached(cache, "/lake/near", proxy, near=True),
+    }
+    rows: list[Row] = []
+    for name, result in found.items():
+        figures = f"{result.seconds:.1f} s, {result.s3_bytes / 1e6:.0f} MB, {result.moved_bytes / 1e6:.0f} MB"
+        rows.append((f"rolling windows, {name}: time, from S3, between nodes", figures, "", None))
+    near, default = found["near_many"], found["default scheduling"]
+    fewer = default.moved_bytes / max(1, near.moved_bytes)
+    once = near.s3_bytes / near.data_bytes
+    rows.append(("rolling windows: bytes between nodes, default / near_many", f"{fewer:.1f}x", ">= 5x", fewer >= 5))
+    rows.append(("rolling windows, near_many: bytes from S3 / data", f"{once:.3f}x", "1.000x", abs(once - 1) < 0.001))
+    return rows
+
+
+# --- adverse ------------------------------------------------------------------------------------------------------------
+
+
+@ray.remote(num_cpus=1)
+class _Occupant:
+    """Holds the CPU of its node."""
+
+    def here(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+
+def _adverse(cache: raycache.Cache) -> list[Row]:
+    """One node busy, and all data on one node: placed against spread."""
+    rows: list[Row] = []
+    filesystem = cache.filesystem()
+
+    def compare(what: str, path: str) -> Row:
+        placed, spread = [], []
+        for _ in range(3):
+            spread.append(_read(lambda: ray.data.read_parquet(path, filesystem=filesystem, override_num_blocks=FILES)))
+            placed.append(_read(lambda: raycache.read_parquet(path, override_num_blocks=FILES)))
+        ratio = statistics.median(placed) / statistics.median(spread)
+        return f"{what}: placed / SPREAD, time", f"{ratio:.2f}x", "<= 1.25x", ratio <= 1.25
+
+    node = cache.nodes[-1]
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+    occupant = _Occupant.options(scheduling_strategy=strategy).remote()
+    ray.get(occupant.here.remote(), timeout=60)
+    rows.append(compare("one node's CPUs busy", "/lake/warm3"))
+    ray.kill(occupant)
+    files = cache.ls("/lake/skewed")
+    cache.direct(dict.fromkeys(files, cache.nodes[-1]))
+    cache.prefetch(files, 1 << 40)
+    cache.load(files).wait(120)
+    rows.append(compare("all data on one node", "/lake/skewed"))
+    return rows
+
+
+def _lost_node(cluster: LocalCluster) -> list[Row]:
+    """A raylet is killed in the middle of a placed read."""
+    rows = 0
+    killed = False
+    dataset = raycache.read_parquet("/lake/lost", override_num_blocks=FILES)
+    expected = pa.concat_tables(
+        pa.parquet.read_table(file, filesystem=raycache.connect().filesystem(), columns=[])
+        for file in raycache.connect().ls("/lake/lost")
+    ).num_rows
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+        rows += batch.num_rows
+        if not killed and rows > expected // 5:
+            killed = True
+            cluster.remove_node(2, kill=True)
+    return [("one raylet killed in the middle: rows", f"{rows / expected:.0%}", "100%", rows == expected)]
+
+
+# --- overhead -----------------------------------------------------------------------------------------------------------
+
+
+def _overhead(cache: raycache.Cache) -> list[Row]:
+    """What placing costs: per task, in planning, and until the first batch."""
+    cache.load("/lake/many").wait(120)
+    filesystem = cache.filesystem()
+    placed, plain = [], []
+    for _ in range(3):
+        plain.append(
+            _read(lambda: ray.data.read_parquet("/lake/many", filesystem=filesystem, override_num_blocks=1000))
+        )
+        placed.append(_read(lambda: raycache.read_parquet("/lake/many", override_num_blocks=1000)))
+    task_ms = (statistics.median(placed) - statistics.median(plain)) * 1000 / 1000
+    rows: list[Row] = [("placement at 1,000 tasks, a task", f"{task_ms:+.2f} ms", "<= 2 ms", task_ms <= 2)]
+    with tempfile.TemporaryDirectory(prefix="raycache-bench-") as directory:
+        for index in range(100_000):
+            Path(directory, f"f{index:06d}").write_bytes(b"x")
+        cache.ls(f"file://{directory}")
+        started = time.perf_counter()
+        dataset = raycache.read_binary_files(f"file://{directory}", override_num_blocks=200)
+        read = dataset._logical_plan.dag  # noqa: SLF001  # planning only, nothing is read
+        assert isinstance(read.datasource, LocatedDatasource)
+        tasks = read.datasource.located_tasks(200, None, dataset.context)
+        planning_s = time.perf_counter() - started
+        assert len(tasks) == 200
+        rows.append(("planning a read of 100,000 files", f"{planning_s:.1f} s", "<= 5 s", planning_s <= 5))
+        local = pa.fs.LocalFileSystem()
+        write_parquet_dataset(local, f"{directory}/first", 30, 30 * FILE_BYTES, compression="none")
+        write_parquet_dataset(pa.fs.LocalFileSystem(), f"{directory}/second", 30, 30 * FILE_BYTES, compression="none")
+        firsts: dict[str, list[float]] = {}
+        context = ray.data.DataContext.get_current()
+        for _ in range(5):
+            for name, use_v2, make in (
+                ("V1", False, lambda: ray.data.read_parquet(f"{directory}/first", filesystem=local)),
+                ("V2", True, lambda: ray.data.read_parquet(f"{directory}/first", filesystem=local)),
+                ("raycache", False, lambda: raycache.read_parquet("/lake/warm3")),
+            ):
+                context.use_datasource_v2 = use_v2
+                started = time.perf_counter()
+                batches = iter(make().iter_batches(batch_size=None, batch_format="pyarrow"))
+                next(batches)
+                firsts.setdefault(name, []).append(time.perf_counter() - started)
+                del batches
+        context.use_datasource_v2 = False
+    medians = {name: statistics.median(seconds) for name, seconds in firsts.items()}
+    stock_s = min(medians["V1"], medians["V2"])
+    rows.append(
+        ("first batch, stock Ray Data on local files (V1, V2)", f"{medians['V1']:.2f}, {medians['V2']:.2f} s", "", None)
+    )
+    bound_s = min(0.7, stock_s)
+    rows.append(
+        (
+            "first batch, raycache warm",
+            f"{medians['raycache']:.2f} s",
+            f"<= {bound_s:.2f} s",
+            medians["raycache"] <= bound_s,
+        )
+    )
+    return rows
