@@ -19,10 +19,10 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-ray check format bench sim clean
+.PHONY: help setup demo test test-fast test-ray check format bench bench-locality sim clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(SETUP) ## Install everything into .tools and .venv (the other targets do so when needed)
 
@@ -57,8 +57,11 @@ format: $(SETUP) ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(SETUP) ## Run the benchmarks, side by side with their rivals
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(SETUP) ## Run the benchmark of epochs, side by side with its rivals
+	$(BIN)/python -m benchmarks epochs $(ARGS)
+
+bench-locality: $(SETUP) ## Run the benchmark of placement: local shares, windows, adverse cases, overhead
+	$(BIN)/python -m benchmarks locality $(ARGS)
 
 sim: $(SETUP) ## Run the seeded simulation, SEEDS=10000 for the long run
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)

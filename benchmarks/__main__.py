@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run the workloads, print Markdown tables, write JSON to benchmarks/results/."""
+"""`python -m benchmarks [WORKLOAD]`: run a workload, print Markdown tables, write JSON to benchmarks/results/."""
 
 from __future__ import annotations
 
@@ -7,27 +7,42 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import epochs
-from benchmarks.measure import machine, ratio_rows, save, table
+from benchmarks import epochs, locality
+from benchmarks.measure import findings, machine, ratio_rows, save, save_findings, table
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--bytes", type=float, default=1e9, help="size of the parquet dataset")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; medians are shown")
+    parser.add_argument("workload", nargs="?", choices=sorted(WORKLOADS), default="epochs")
+    parser.add_argument("--bytes", type=float, default=1e9, help="epochs: size of the parquet dataset")
+    parser.add_argument("--rounds", type=int, default=3, help="epochs: interleaved rounds; medians are shown")
     arguments = parser.parse_args()
     # The first touch of memory is dear in virtual machines, and not what is measured: Ray takes it all at its start.
     os.environ.setdefault("RAY_preallocate_plasma_memory", "1")
     print("machine:", ", ".join(f"{key} {value}" for key, value in machine().items()), "\n")
+    return 0 if WORKLOADS[arguments.workload](arguments) else 1
+
+
+def _epochs(arguments: argparse.Namespace) -> bool:
     found = epochs.measure(int(arguments.bytes), arguments.rounds)
     ratios = ratio_rows(found, epochs.BARS)
     print(table(f"Parquet epochs, {arguments.bytes / 1e9:g} GB, {epochs.NODES} nodes", "MB", found, 1e6))
     for row in ratios:
         print(f"{row['what']}: {row['ratio']} (bar {row['bound']}: {'met' if row['met'] else 'NOT met'})")
     save(RESULTS, "epochs", found, ratios)
-    return 0 if all(row["met"] for row in ratios) else 1
+    return all(row["met"] for row in ratios)
+
+
+def _locality(_: argparse.Namespace) -> bool:
+    found = locality.measure()
+    print(findings("Locality", found))
+    save_findings(RESULTS, "locality", found)
+    return all(finding.met is not False for finding in found)
+
+
+WORKLOADS = {"epochs": _epochs, "locality": _locality}
 
 
 if __name__ == "__main__":

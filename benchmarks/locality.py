@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.fs
@@ -21,6 +22,7 @@ import ray
 
 import raycache
 from benchmarks.epochs import quiet
+from benchmarks.measure import Finding
 from examples import rolling_windows
 from raycache.client.located import LocatedDatasource
 from raycache.testing.cluster import LocalCluster
@@ -28,16 +30,23 @@ from raycache.testing.data import write_parquet_dataset
 from raycache.testing.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
-#: (what, figure, bound, met or None where nothing was promised).
-Row = tuple[str, str, str, bool | None]
-
 FILES = 90
-FILE_BYTES = 2_000_000
+FILE_BYTES = 500_000
 
 
-def measure() -> list[Row]:
-    """Run everything; about four minutes."""
-    rows: list[Row] = []
+class _Shown(list[Finding]):
+    """Says each figure as soon as it is known."""
+
+    def __iadd__(self, found: Iterable[Finding]) -> Self:  # type: ignore[override,misc]
+        for finding in found:
+            print(f"{finding.what}: {finding.figure}", file=sys.stderr, flush=True)
+            self.append(finding)
+        return self
+
+
+def measure() -> list[Finding]:
+    """Run everything; about five minutes."""
+    rows = _Shown()
     with SeaweedServer() as server, S3Proxy(server.endpoint_url) as proxy:
         bucket = server.make_bucket("locality")
         s3 = server.pyarrow_filesystem()
@@ -45,7 +54,7 @@ def measure() -> list[Row]:
             write_parquet_dataset(s3, f"{bucket}/{name}3", FILES, FILES * FILE_BYTES, compression="none")
             write_parquet_dataset(s3, f"{bucket}/{name}5", FILES, FILES * FILE_BYTES, compression="none")
         write_parquet_dataset(s3, f"{bucket}/skewed", FILES, FILES * FILE_BYTES, compression="none")
-        write_parquet_dataset(s3, f"{bucket}/lost", FILES, FILES * FILE_BYTES, compression="none")
+        lost = write_parquet_dataset(s3, f"{bucket}/lost", FILES, FILES * FILE_BYTES, compression="none")
         write_parquet_dataset(s3, f"{bucket}/many", 1000, 1000 * 20_000, compression="none")
         rolling_windows.write_days(server.client(), bucket, ("default", "near", "direct"))
         for nodes in (3, 5):
@@ -55,7 +64,7 @@ def measure() -> list[Row]:
                     rows += _windows(cache, bucket, server.pyarrow_filesystem(proxy.endpoint_url), proxy)
                     rows += _adverse(cache)
                     rows += _overhead(cache)
-                    rows += _lost_node(cluster)
+                    rows += _lost_node(cluster, lost.rows)
     return rows
 
 
@@ -90,9 +99,9 @@ def _read(dataset: Callable[[], ray.data.Dataset]) -> float:
 # --- shares -------------------------------------------------------------------------------------------------------------
 
 
-def _shares(cache: raycache.Cache, nodes: int) -> list[Row]:
+def _shares(cache: raycache.Cache, nodes: int) -> list[Finding]:
     """Tasks and bytes on the node that holds them: plain, placed warm, placed cold."""
-    rows: list[Row] = []
+    rows: list[Finding] = []
     warm, cold = f"/lake/warm{nodes}", f"/lake/cold{nodes}"
     cache.load(warm).wait(120)
     filesystem = cache.filesystem()
@@ -114,7 +123,9 @@ def _shares(cache: raycache.Cache, nodes: int) -> list[Row]:
         share = min(tasks, local / (local + remote))
         what = f"{nodes} nodes, {name}: tasks, bytes local"
         met = share >= bound if bound else None
-        rows.append((what, f"{tasks:.0%}, {local / (local + remote):.0%}", f">= {bound:.0%}" if bound else "", met))
+        rows.append(
+            Finding(what, f"{tasks:.0%}, {local / (local + remote):.0%}", f">= {bound:.0%}" if bound else "", met)
+        )
     return rows
 
 
@@ -129,22 +140,26 @@ def settled(cache: raycache.Cache) -> Any:
 # --- windows ------------------------------------------------------------------------------------------------------------
 
 
-def _windows(cache: raycache.Cache, bucket: str, s3: pyarrow.fs.FileSystem, proxy: S3Proxy) -> list[Row]:
+def _windows(cache: raycache.Cache, bucket: str, s3: pyarrow.fs.FileSystem, proxy: S3Proxy) -> list[Finding]:
     """240 tasks over overlapping 90-day windows, each way on a copy of the data that nobody has read."""
     found = {
         "no cache": rolling_windows.run_direct(s3, f"{bucket}/direct", proxy),
-        "default scheduling": rolling_windows.run_cached(cache, "/lake/default", proxy, near=False),
+        "Ray's scheduling": rolling_windows.run_cached(cache, "/lake/default", proxy, near=False),
         "near_many": rolling_windows.run_cached(cache, "/lake/near", proxy, near=True),
     }
-    rows: list[Row] = []
+    rows: list[Finding] = []
     for name, result in found.items():
         figures = f"{result.seconds:.1f} s, {result.s3_bytes / 1e6:.0f} MB, {result.moved_bytes / 1e6:.0f} MB"
-        rows.append((f"rolling windows, {name}: time, from S3, between nodes", figures, "", None))
-    near, default = found["near_many"], found["default scheduling"]
+        rows.append(Finding(f"rolling windows, {name}: time, from S3, between nodes", figures, "", None))
+    near, default = found["near_many"], found["Ray's scheduling"]
     fewer = default.moved_bytes / max(1, near.moved_bytes)
     once = near.s3_bytes / near.data_bytes
-    rows.append(("rolling windows: bytes between nodes, default / near_many", f"{fewer:.1f}x", ">= 5x", fewer >= 5))
-    rows.append(("rolling windows, near_many: bytes from S3 / data", f"{once:.3f}x", "1.000x", abs(once - 1) < 0.001))
+    rows.append(
+        Finding("rolling windows: bytes between nodes, default / near_many", f"{fewer:.1f}x", ">= 5x", fewer >= 5)
+    )
+    rows.append(
+        Finding("rolling windows, near_many: bytes from S3 / data", f"{once:.3f}x", "1.000x", abs(once - 1) < 0.001)
+    )
     return rows
 
 
@@ -159,18 +174,18 @@ class _Occupant:
         return str(ray.get_runtime_context().get_node_id())
 
 
-def _adverse(cache: raycache.Cache) -> list[Row]:
+def _adverse(cache: raycache.Cache) -> list[Finding]:
     """One node busy, and all data on one node: placed against spread."""
-    rows: list[Row] = []
+    rows: list[Finding] = []
     filesystem = cache.filesystem()
 
-    def compare(what: str, path: str) -> Row:
+    def compare(what: str, path: str) -> Finding:
         placed, spread = [], []
         for _ in range(3):
             spread.append(_read(lambda: ray.data.read_parquet(path, filesystem=filesystem, override_num_blocks=FILES)))
             placed.append(_read(lambda: raycache.read_parquet(path, override_num_blocks=FILES)))
         ratio = statistics.median(placed) / statistics.median(spread)
-        return f"{what}: placed / SPREAD, time", f"{ratio:.2f}x", "<= 1.25x", ratio <= 1.25
+        return Finding(f"{what}: placed / SPREAD, time", f"{ratio:.2f}x", "<= 1.25x", ratio <= 1.25)
 
     node = cache.nodes[-1]
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
@@ -186,27 +201,23 @@ def _adverse(cache: raycache.Cache) -> list[Row]:
     return rows
 
 
-def _lost_node(cluster: LocalCluster) -> list[Row]:
+def _lost_node(cluster: LocalCluster, expected: int) -> list[Finding]:
     """A raylet is killed in the middle of a placed read."""
     rows = 0
     killed = False
     dataset = raycache.read_parquet("/lake/lost", override_num_blocks=FILES)
-    expected = pa.concat_tables(
-        pa.parquet.read_table(file, filesystem=raycache.connect().filesystem(), columns=[])
-        for file in raycache.connect().ls("/lake/lost")
-    ).num_rows
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         rows += batch.num_rows
         if not killed and rows > expected // 5:
             killed = True
             cluster.remove_node(2, kill=True)
-    return [("one raylet killed in the middle: rows", f"{rows / expected:.0%}", "100%", rows == expected)]
+    return [Finding("one raylet killed in the middle: rows", f"{rows / expected:.0%}", "100%", rows == expected)]
 
 
 # --- overhead -----------------------------------------------------------------------------------------------------------
 
 
-def _overhead(cache: raycache.Cache) -> list[Row]:
+def _overhead(cache: raycache.Cache) -> list[Finding]:
     """What placing costs: per task, in planning, and until the first batch."""
     cache.load("/lake/many").wait(120)
     filesystem = cache.filesystem()
@@ -217,7 +228,7 @@ def _overhead(cache: raycache.Cache) -> list[Row]:
         )
         placed.append(_read(lambda: raycache.read_parquet("/lake/many", override_num_blocks=1000)))
     task_ms = (statistics.median(placed) - statistics.median(plain)) * 1000 / 1000
-    rows: list[Row] = [("placement at 1,000 tasks, a task", f"{task_ms:+.2f} ms", "<= 2 ms", task_ms <= 2)]
+    rows: list[Finding] = [Finding("placement at 1,000 tasks, a task", f"{task_ms:+.2f} ms", "<= 2 ms", task_ms <= 2)]
     with tempfile.TemporaryDirectory(prefix="raycache-bench-") as directory:
         for index in range(100_000):
             Path(directory, f"f{index:06d}").write_bytes(b"x")
@@ -229,7 +240,7 @@ def _overhead(cache: raycache.Cache) -> list[Row]:
         tasks = read.datasource.located_tasks(200, None, dataset.context)
         planning_s = time.perf_counter() - started
         assert len(tasks) == 200
-        rows.append(("planning a read of 100,000 files", f"{planning_s:.1f} s", "<= 5 s", planning_s <= 5))
+        rows.append(Finding("planning a read of 100,000 files", f"{planning_s:.1f} s", "<= 5 s", planning_s <= 5))
         local = pa.fs.LocalFileSystem()
         write_parquet_dataset(local, f"{directory}/first", 30, 30 * FILE_BYTES, compression="none")
         write_parquet_dataset(pa.fs.LocalFileSystem(), f"{directory}/second", 30, 30 * FILE_BYTES, compression="none")
@@ -251,11 +262,16 @@ def _overhead(cache: raycache.Cache) -> list[Row]:
     medians = {name: statistics.median(seconds) for name, seconds in firsts.items()}
     stock_s = min(medians["V1"], medians["V2"])
     rows.append(
-        ("first batch, stock Ray Data on local files (V1, V2)", f"{medians['V1']:.2f}, {medians['V2']:.2f} s", "", None)
+        Finding(
+            "first batch, stock Ray Data on local files (V1, V2)",
+            f"{medians['V1']:.2f}, {medians['V2']:.2f} s",
+            "",
+            None,
+        )
     )
     bound_s = min(0.7, stock_s)
     rows.append(
-        (
+        Finding(
             "first batch, raycache warm",
             f"{medians['raycache']:.2f} s",
             f"<= {bound_s:.2f} s",

@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclasses.dataclass
@@ -42,6 +42,16 @@ class Bar:
     base: str
     most: float | None = None
     least: float | None = None
+
+
+class Finding(NamedTuple):
+    """One figure that is not a time of one of several targets."""
+
+    what: str
+    figure: str
+    #: What was promised; empty: shown beside.
+    bound: str = ""
+    met: bool | None = None
 
 
 def interleave(targets: Sequence[Target], rounds: int) -> None:
@@ -100,4 +110,19 @@ def save(path: Path, name: str, targets: Sequence[Target], ratios: list[dict[str
         "targets": [{"name": t.name, "seconds": t.seconds, "amount": t.amount} for t in targets],
         "ratios": ratios,
     }
+    (path / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def findings(title: str, found: Sequence[Finding]) -> str:
+    """A Markdown table of figures, with what was promised."""
+    lines = [f"### {title}", "", "| what | measured | bound | |", "|---|---:|---:|---|"]
+    marks = {True: "met", False: "NOT met", None: ""}
+    lines += [f"| {f.what} | {f.figure} | {f.bound} | {marks[f.met]} |" for f in found]
+    return "\n".join(lines) + "\n"
+
+
+def save_findings(path: Path, name: str, found: Sequence[Finding]) -> None:
+    """Write one workload's figures as JSON."""
+    path.mkdir(parents=True, exist_ok=True)
+    content = {"workload": name, "machine": machine(), "findings": [finding._asdict() for finding in found]}
     (path / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
