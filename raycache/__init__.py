@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         read_webdataset,
     )
     from raycache.cluster import start, stop
+    from raycache.dashboard.launch import start_dashboard
     from raycache.errors import (
         AlreadyExistsError,
         ConflictError,
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "start": "raycache.cluster",
     "stop": "raycache.cluster",
+    "start_dashboard": "raycache.dashboard.launch",
     "connect": "raycache.client.connect",
     "Cache": "raycache.client.cache",
     "Job": "raycache.client.jobs",
@@ -112,6 +114,7 @@ __all__ = [
     "read_videos",
     "read_webdataset",
     "start",
+    "start_dashboard",
     "stop",
 ]
 

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raycache.client.cache import Cache
 from raycache.client.calls import unwrap
 from raycache.client.connect import connect, disconnect, ensure_ray
+from raycache.dashboard.launch import start_dashboard, stop_dashboard
 from raycache.errors import AlreadyExistsError, UnavailableError
 from raycache.master.actor import MasterActor
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE, Hello
@@ -60,12 +61,15 @@ class WorkerLauncher:
             return None
 
 
-def start(memory: str | int | None = None, disk: str | None = None, **settings: Any) -> Cache:
+def start(
+    memory: str | int | None = None, disk: str | None = None, *, dashboard: bool = False, **settings: Any
+) -> Cache:
     """Start the cache in the current Ray cluster, or in a local one when none is running.
 
     Args:
         memory: of each node's object store, "30%", or bytes.
         disk: "PATH:SIZE", "PATH", "SIZE" or "off".
+        dashboard: also serve the dashboard, read-only, at its default address; see `start_dashboard` for another.
         settings: any other field of `raycache.settings.Settings`.
 
     Returns:
@@ -76,7 +80,13 @@ def start(memory: str | int | None = None, disk: str | None = None, **settings: 
         InvalidRequestError: an unknown setting, or a bad value.
         UnavailableError: the workers did not come up in time.
     """
-    wanted = {"memory": memory, "disk": disk, **settings}
+    cache = _start({"memory": memory, "disk": disk, **settings})
+    if dashboard:
+        start_dashboard()
+    return cache
+
+
+def _start(wanted: dict[str, Any]) -> Cache:
     if not ray.is_initialized():
         try:
             ensure_ray()
@@ -124,6 +134,7 @@ def stop() -> None:
         except UnavailableError:
             return
     running = _running()
+    stop_dashboard()
     try:
         ray.kill(ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE))
     except ValueError:

@@ -106,6 +106,9 @@ class Settings:
     promote_after_hits: int = 2
     #: "never" (a crash may lose cached blocks, never corrupt them: checksums) or "always".
     disk_fsync: str = "never"
+    #: What the lake costs, for the dashboard's estimate of what is saved: 1,000 read requests, and a GB (10^9 bytes) read.
+    price_per_1000_requests: float = 0.0004
+    price_per_gb: float = 0.0
     #: Where the master keeps its journal: a directory on the head node, or a UFS URI. Empty: in Ray's session directory.
     journal: str = ""
 
@@ -120,6 +123,9 @@ class Settings:
                 if field.name == "metadata_ttl_s" and value == 0:
                     continue
                 raise InvalidRequestError(f"setting {field.name}={value!r} must be a number of seconds above 0")
+        for name in ("price_per_1000_requests", "price_per_gb"):
+            if not getattr(self, name) >= 0:
+                raise InvalidRequestError(f"setting {name}={getattr(self, name)!r} must be 0 or more")
         if self.block_size_bytes & (self.block_size_bytes - 1):
             raise InvalidRequestError(f"setting block_size_bytes={self.block_size_bytes} must be a power of two")
         if self.segment_size_bytes % self.block_size_bytes:

@@ -17,20 +17,24 @@ from raycache.client.results import Setting, Status
     "--memory", metavar="SIZE", help="Memory tier of each node: a share of its object store, or a size. [default: 30%]"
 )
 @click.option("--disk", metavar="PATH:SIZE", help="Disk tier of each node: PATH:SIZE, PATH, SIZE or off.")
+@click.option("--dashboard", is_flag=True, help="Serve the dashboard, too; see `raycache dashboard`.")
 @click.option("--set", "pairs", metavar="NAME=VALUE", multiple=True, help="Any other setting; see `raycache settings`.")
 @click.pass_obj
-def start(session: Session, memory: str | None, disk: str | None, pairs: tuple[str, ...]) -> None:
+def start(session: Session, memory: str | None, disk: str | None, dashboard: bool, pairs: tuple[str, ...]) -> None:
     """Start the cache on every node of a running Ray cluster.
 
     A cache that runs already with the same settings is left as it is.
     """
     given: dict[str, Any] = {"memory": memory, "disk": disk, **read_settings(pairs)}
     status_now = session.backend.start(session.address, given).status()
+    url = session.backend.dashboard(session.address, None, None, None) if dashboard else ""
     if session.json:
         session.output.json(status_now)
     else:
         count = len(status_now.workers)
         session.output.line(f"the cache runs on {count} node{'' if count == 1 else 's'}")
+        if dashboard:
+            session.output.line(f"the dashboard is at {url}")
 
 
 @click.command(cls=Verb, topic="Cluster")

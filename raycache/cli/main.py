@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import click
 
 from raycache import __version__
+from raycache.cli.dashboards import dashboard
 from raycache.cli.files import du, locate, ls, stat
 from raycache.cli.lifecycle import settings, start, status, stop
 from raycache.cli.mounting import mount, mounts, unmount
@@ -35,7 +36,24 @@ def cli() -> None:
     """
 
 
-for verb in (start, stop, status, settings, mount, unmount, mounts, ls, stat, du, locate, load, check, free, stats):
+for verb in (
+    start,
+    stop,
+    status,
+    settings,
+    mount,
+    unmount,
+    mounts,
+    ls,
+    stat,
+    du,
+    locate,
+    load,
+    check,
+    free,
+    stats,
+    dashboard,
+):
     cli.add_command(verb)
 
 

@@ -37,6 +37,14 @@ class Backend(Protocol):
         """End the cache; False when none was running."""
         ...
 
+    def dashboard(self, address: str | None, port: int | None, host: str | None, token: str | None) -> str:
+        """Serve the dashboard; returns its URL."""
+        ...
+
+    def stop_dashboard(self, address: str | None) -> None:
+        """End the dashboard."""
+        ...
+
 
 class RayBackend:
     """The real one. Ray is imported when it is first needed: `raycache --help` must not wait for it."""
@@ -73,6 +81,20 @@ class RayBackend:
             pass  # there is a master, and it hangs: a reason to stop it
         stop()
         return running
+
+    def dashboard(self, address: str | None, port: int | None, host: str | None, token: str | None) -> str:
+        """See `start_dashboard`."""
+        from raycache.dashboard.launch import start_dashboard
+
+        self._join(address)
+        return start_dashboard(port, host, token)
+
+    def stop_dashboard(self, address: str | None) -> None:
+        """End the dashboard; nothing to do where none runs."""
+        from raycache.dashboard.launch import stop_dashboard
+
+        self._join(address)
+        stop_dashboard()
 
     def _join(self, address: str | None) -> None:
         from raycache.client.connect import ensure_ray

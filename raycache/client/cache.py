@@ -377,6 +377,16 @@ class Cache(Scheduling):
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
+    @property
+    def calls(self) -> Calls:
+        """To the actors, for what is beside this class."""
+        return self._calls
+
+    @property
+    def block_size_bytes(self) -> int:
+        """Of this cache."""
+        return self._settings.block_size_bytes
+
     def count_for(self, job: str, task: str) -> None:
         """From now on this process reads for this Ray job and task."""
         self._counters.run_for(job, task)

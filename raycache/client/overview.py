@@ -13,7 +13,7 @@ from typing import Any
 from raycache.client.admin import stats_of
 from raycache.client.jobs import progress_of
 from raycache.client.results import NodeStats, Progress, Result, Stats
-from raycache.messages import MissReason, ReadCounters, sum_counters
+from raycache.messages import MissReason, ReadCounters, WorkerStats, sum_counters
 from raycache.messages import Overview as OverviewReply
 
 #: Of `Reads.missed`: the reasons, in the order in which they are shown.
@@ -68,8 +68,10 @@ class NodeView(Result):
     state: str
     epoch: int
     heartbeat_age_s: float
-    #: Since the start.
+    #: Since the start: of readers and worker together, and apart.
     stats: NodeStats
+    reads: Reads
+    worker: WorkerStats
     #: The last minute, and the last 15.
     minute: Reads
     quarter: Reads
@@ -133,9 +135,20 @@ def overview_of(reply: OverviewReply) -> Overview:
     for node in reply.nodes:
         epoch, state, age_s = node.worker or (0, "none", 0.0)
         node_id = node.figures.node
-        minute, quarter = Reads(node.minute), Reads(node.quarter)
         nodes.append(
-            NodeView(node_id, node.host, state, epoch, age_s, stats.nodes[node_id], minute, quarter, tuple(node.spark))
+            NodeView(
+                node_id=node_id,
+                host=node.host,
+                state=state,
+                epoch=epoch,
+                heartbeat_age_s=age_s,
+                stats=stats.nodes[node_id],
+                reads=Reads(node.figures.counters),
+                worker=node.figures.stats,
+                minute=Reads(node.minute),
+                quarter=Reads(node.quarter),
+                spark=tuple(node.spark),
+            )
         )
     return Overview(
         cache_id=reply.cache_id,

@@ -17,14 +17,20 @@ _BATCH = 50_000
 
 
 class Residency(NamedTuple):
-    """Shape (F,): per file, the mask of blocks each worker holds; workers with none are left out."""
+    """Shape (F,) each: per file, the mask of blocks each worker holds; workers with none are left out."""
 
     masks: list[dict[WorkerId, int]]
+    #: Of these, the blocks in the memory tier.
+    memory: list[dict[WorkerId, int]]
+    #: And on disk; a block may be in both.
+    disk: list[dict[WorkerId, int]]
 
 
 def ask(calls: Calls, view: MembershipView, versions: Sequence[FileVersion]) -> Residency:
     """Ask all live workers what they hold of these versions; one that does not answer holds nothing."""
     masks: list[dict[WorkerId, int]] = [{} for _ in versions]
+    in_memory: list[dict[WorkerId, int]] = [{} for _ in versions]
+    on_disk: list[dict[WorkerId, int]] = [{} for _ in versions]
     for start in range(0, len(versions), _BATCH):
         blob = encode([version.id() for version in versions[start : start + _BATCH]])
         replies = calls.workers(
@@ -38,7 +44,11 @@ def ask(calls: Calls, view: MembershipView, versions: Sequence[FileVersion]) -> 
             for position, (memory, disk) in enumerate(pairs, start):
                 if memory | disk:
                     masks[position][worker.worker] = memory | disk
-    return Residency(masks)
+                if memory:
+                    in_memory[position][worker.worker] = memory
+                if disk:
+                    on_disk[position][worker.worker] = disk
+    return Residency(masks, in_memory, on_disk)
 
 
 def bytes_of(mask: int, file: FileVersion, block_size_bytes: int) -> int:

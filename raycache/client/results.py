@@ -14,6 +14,8 @@ def plain(value: Any) -> Any:
     """Turn a result into what JSON knows: dicts, lists, strings, numbers."""
     if isinstance(value, Result):
         return value.as_dict()
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

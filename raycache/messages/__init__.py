@@ -49,5 +49,6 @@ from raycache.messages.namespace import ListReply as ListReply
 from raycache.messages.namespace import ListRequest as ListRequest
 from raycache.messages.namespace import ResolveReply as ResolveReply
 from raycache.messages.namespace import ResolveRequest as ResolveRequest
+from raycache.messages.overview import FileHeat as FileHeat
 from raycache.messages.overview import NodeOverview as NodeOverview
 from raycache.messages.overview import Overview as Overview

@@ -8,6 +8,16 @@ from raycache.messages.figures import NodeFigures, ReadCounters, ReadTag
 from raycache.messages.jobs import JobProgress
 
 
+class FileHeat(NamedTuple):
+    """How much one file is used on one node."""
+
+    uri: str
+    #: Uses of its busiest segment since that came to its present tier.
+    uses: int
+    memory_bytes: int
+    disk_bytes: int
+
+
 class NodeOverview(NamedTuple):
     """One node: as `NodeFigures`, with what it counted lately."""
 

@@ -189,6 +189,10 @@ class WorkerActor:
         """Say exactly which blocks of these versions are here; answers a `ResidencyReply`."""
         return encode(self._service.resident(decode(blob)))
 
+    async def heat(self, limit: int) -> bytes:
+        """The hottest and the coldest files held; answers `FileHeat`s."""
+        return encode(self._service.heat(limit))
+
     async def beat(self) -> bytes:
         """The next heartbeat, now: for exact statistics."""
         return encode(self._heartbeat())

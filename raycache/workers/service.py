@@ -28,6 +28,7 @@ from raycache.messages import (
     BlockReport,
     BlockRequest,
     BlockState,
+    FileHeat,
     FreeReply,
     GrantKind,
     MissReason,
@@ -40,6 +41,7 @@ from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.flight import Flight, FlightTable, pack, size_of
+from raycache.workers.heat import extremes
 from raycache.workers.segments import Segment
 from raycache.workers.tickets import INLINE_LEASE_S, Ticket, final_states, reply_of
 from raycache.workers.tiers import Tiers, WorkerLimits
@@ -348,6 +350,10 @@ class WorkerService:
             reply.memory_masks.append(memory_mask)
             reply.disk_masks.append(disk_mask)
         return reply
+
+    def heat(self, limit: int) -> list[FileHeat]:
+        """The hottest and the coldest files; see `heat.extremes`."""
+        return extremes(self._table, limit)
 
     def entries(self, segment: SegmentId) -> list[Entry]:
         """What to write into the segment's footer; empty when it is being given up."""

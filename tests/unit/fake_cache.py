@@ -209,6 +209,8 @@ class FakeBackend:
         self.cache = cache
         self.address: str | None = None
         self.settings: dict[str, Any] = {}
+        #: (port, host, token) of the dashboard.
+        self.served: tuple[int | None, str | None, str | None] | None = None
 
     def connect(self, address: str | None) -> Any:
         self.address = address
@@ -225,6 +227,15 @@ class FakeBackend:
         self.address = address
         running, self.cache = self.cache is not None, None
         return running
+
+    def dashboard(self, address: str | None, port: int | None, host: str | None, token: str | None) -> str:
+        self.connect(address)
+        self.served = (port, host, token)
+        return f"http://{host or '127.0.0.1'}:{port or 8268}/"
+
+    def stop_dashboard(self, address: str | None) -> None:
+        self.address = address
+        self.served = None
 
 
 def session_of(cache: FakeCache | None = None) -> Session:

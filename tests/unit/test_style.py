@@ -18,6 +18,7 @@ RAY_FILES = (
     "raycache/workers/exporter.py",
     "raycache/workers/memory.py",
     "raycache/workers/peers.py",
+    "raycache/dashboard/launch.py",
     "raycache/client/calls.py",
     "raycache/client/connect.py",
     "raycache/client/data*.py",

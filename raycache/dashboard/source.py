@@ -1,0 +1,129 @@
+"""What the server needs to know and to do, and how the cache gives it. All calls may block; the server uses threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from raycache.client import browsing
+from raycache.client.browsing import CachedEntry, HeatRow
+from raycache.client.cache import Cache
+from raycache.client.overview import Overview
+from raycache.client.results import Entry, MountEntry, Setting, Usage
+from raycache.clock import Clock, SystemClock
+from raycache.errors import InvalidRequestError
+
+#: A listing is shown again without asking for this long, so that turning pages is quick.
+_LISTING_S = 10.0
+_LISTINGS_MAX = 8
+_HEAT_ROWS = 10
+_HEAT_S = 5.0
+
+
+class Source(Protocol):
+    """Answers and actions. Errors are `RaycacheError`s."""
+
+    def overview(self) -> Overview:
+        """The figures of now."""
+        ...
+
+    def list_directory(self, path: str) -> list[Entry]:
+        """What stands in a directory."""
+        ...
+
+    def with_residency(self, entries: Sequence[Entry]) -> list[CachedEntry]:
+        """What is cached of these."""
+        ...
+
+    def usage(self, path: str) -> Usage:
+        """Size of everything below a path, and how much of it is cached."""
+        ...
+
+    def heat(self) -> tuple[list[HeatRow], list[HeatRow]]:
+        """The hottest and the coldest files."""
+        ...
+
+    def act(self, action: str, argument: str) -> dict[str, Any]:
+        """Do something: see `ACTIONS`."""
+        ...
+
+
+#: What a token allows, and what its argument is.
+ACTIONS = {"load": "a path", "free": "a path", "stop": "the id of a load"}
+
+
+class CacheSource:
+    """The running cache."""
+
+    def __init__(self, cache: Cache, clock: Clock | None = None) -> None:
+        self._cache = cache
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._listings: OrderedDict[str, tuple[float, list[Entry]]] = OrderedDict()
+        self._heat: tuple[float, tuple[list[HeatRow], list[HeatRow]]] = (float("-inf"), ([], []))
+
+    def settings(self) -> list[Setting]:
+        """Of the cache."""
+        return self._cache.settings()
+
+    def overview(self) -> Overview:
+        """See `Source`."""
+        return self._cache.overview()
+
+    def list_directory(self, path: str) -> list[Entry]:
+        """See `Source`. The top is the list of mounts, and below it the namespace."""
+        now_s = self._clock.now_s()
+        with self._lock:
+            known = self._listings.get(path)
+            if known is not None and now_s - known[0] < _LISTING_S:
+                return known[1]
+        mounts = self._cache.mounts() if path == "/" else []
+        if path == "/" and all(mount.path != "/" for mount in mounts):
+            found = mount_entries(mounts)
+        else:
+            found = browsing.list_directory(self._cache, path)
+        with self._lock:
+            self._listings[path] = (now_s, found)
+            self._listings.move_to_end(path)
+            while len(self._listings) > _LISTINGS_MAX:
+                self._listings.popitem(last=False)
+        return found
+
+    def with_residency(self, entries: Sequence[Entry]) -> list[CachedEntry]:
+        """See `Source`."""
+        if entries and entries[0].kind == "mount":
+            return [CachedEntry(entry, None, None, None, {}) for entry in entries]
+        return browsing.with_residency(self._cache, entries)
+
+    def usage(self, path: str) -> Usage:
+        """See `Source`."""
+        return self._cache.du(path)
+
+    def heat(self) -> tuple[list[HeatRow], list[HeatRow]]:
+        """See `Source`; at most every few seconds the workers are asked."""
+        now_s = self._clock.now_s()
+        if now_s - self._heat[0] >= _HEAT_S:
+            self._heat = (now_s, browsing.heat(self._cache, _HEAT_ROWS))
+        return self._heat[1]
+
+    def act(self, action: str, argument: str) -> dict[str, Any]:
+        """See `Source`."""
+        match action:
+            case "load":
+                return {"job": self._cache.load(argument).id}
+            case "free":
+                return self._cache.free(argument).as_dict()
+            case "stop":
+                self._cache.job(argument).stop()
+                return {"job": argument}
+        raise InvalidRequestError(f"unknown action {action[:40]!r}; known are {', '.join(ACTIONS)}")
+
+
+def mount_entries(mounts: Sequence[MountEntry]) -> list[Entry]:
+    """The mounts as a directory: what stands at the top."""
+    return [
+        Entry(mount.path, mount.path, "mount", 0, None, "read-only" if mount.readonly else "writable", mount.uri)
+        for mount in sorted(mounts, key=lambda mount: mount.path)
+    ]

@@ -1,0 +1,94 @@
+"""The dashboard's actor on a real cluster: it serves what the cache says, moves when asked to, and goes with the cache."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from lake import Lake, content
+
+import raycache
+from raycache.client.cache import Cache
+from raycache.dashboard.launch import start_dashboard
+from raycache.errors import UnavailableError
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.proxy import S3Proxy
+from raycache.testing.seaweed import SeaweedServer
+
+FILES = 6
+
+
+@pytest.fixture(scope="module")
+def cache(cluster: LocalCluster, s3_server: SeaweedServer) -> Iterator[Cache]:
+    cache = raycache.start(memory="60MiB", disk="off")
+    with S3Proxy(s3_server.endpoint_url) as proxy:
+        lake = Lake.make(s3_server, proxy)
+        for number in range(FILES):
+            lake.put(f"train/{number}", content(number, 5000))
+        cache.mount("/shown", lake.uri, lake.options)
+        yield cache
+        raycache.stop()
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def post(url: str, argument: str, token: str) -> tuple[int, Any]:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps({"argument": argument}).encode(), headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_it_shows_the_running_cache(cache: Cache) -> None:
+    """Hit rates per node are those of `stats`, files are shown with what is cached, and a load can be started."""
+    url = start_dashboard(port=0, token="a token")
+    assert url.startswith("http://127.0.0.1:")
+    for _ in range(2):
+        cache.read_many([f"/shown/train/{number}" for number in range(FILES)])
+    stats = cache.stats()
+    page = get(f"{url}api/view?view=nodes")
+    assert {
+        node: pytest.approx(s.hit_rate, abs=1e-4) if s.hits + s.misses else None for node, s in stats.nodes.items()
+    } == {row["node_id"]: row["hit_rate"] for row in page["rows"]}
+    assert (3, FILES) == (page["head"]["workers_alive"], stats.total.hits)
+    assert ["/shown"] == [row["name"] for row in get(f"{url}api/view?view=data")["rows"]]
+    rows = get(f"{url}api/view?view=data&path=/shown/train")["rows"]
+    assert [(str(number), 5000, 1.0) for number in range(FILES)] == [(r["name"], r["size"], r["cached"]) for r in rows]
+    assert {"driver"} == {row["task"] for row in get(f"{url}api/view?view=readers")["rows"]}
+    assert [FILES] == [row["ever"] for row in get(f"{url}api/view?view=missed")["reasons"] if row["ever"]]
+    assert 5000 * FILES == get(f"{url}api/usage?path=/shown")["bytes_cached"]
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get(f"{url}api/view?view=data&path=/nowhere")
+    assert 401 == post(f"{url}api/actions/load", "/shown/train", "another")[0]
+    status, result = post(f"{url}api/actions/load", "/shown/train", "a token")
+    assert 200 == status
+    assert "SUCCEEDED" == cache.job(result["job"]).wait(60).state
+    assert result["job"] in [row["id"] for row in get(f"{url}api/view?view=jobs")["rows"]]
+    status, freed = post(f"{url}api/actions/free", "/shown/train", "a token")
+    assert (200, FILES) == (status, freed["blocks"])
+    with urllib.request.urlopen(f"{url}metrics", timeout=30) as answer:
+        assert b"raycache_blocks_hit_total" in answer.read()
+
+
+def test_it_is_kept_or_replaced(cache: Cache) -> None:
+    """Asked again without a wish it stays where it is; a taken port is an error that says what to do."""
+    url = start_dashboard(port=0)
+    assert url == start_dashboard()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UnavailableError, match="choose another port"):
+            start_dashboard(port=taken.getsockname()[1])
+    again = start_dashboard(port=0)
+    assert 200 == urllib.request.urlopen(again, timeout=30).status
