@@ -13,7 +13,7 @@ import click
 from raycache.cli.session import Session
 
 #: The topics of the verbs, in the order of `raycache --help`.
-TOPICS = ("Cluster", "Mounts", "Files", "Warm-up", "Watching")
+TOPICS = ("Cluster", "Mounts", "Files", "Warm-up", "Upkeep", "Watching")
 
 #: Options of a store whose values may be shown; every other value is treated as a secret.
 PUBLIC_OPTIONS = frozenset(

@@ -1,4 +1,4 @@
-"""`load`, `check`, `free`: filling the cache, proving that it is full, emptying it."""
+"""`load`, `check`: filling the cache, and proving that it is full."""
 
 from __future__ import annotations
 
@@ -77,22 +77,6 @@ def check(session: Session, paths: tuple[str, ...], limit: int | None) -> int:
     else:
         _show_check(session, result, _SHOWN_MAX if limit is None else limit)
     return 0 if result.complete else 1
-
-
-@click.command(cls=Verb, topic="Warm-up")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--force", is_flag=True, help="Also what is pinned.")
-@click.pass_obj
-def free(session: Session, paths: tuple[str, ...], force: bool) -> None:
-    """Drop files from the cache, never from the lake.
-
-    PATH is a file, a directory or a glob.
-    """
-    result = session.cache().free(list(paths), force=force)
-    if session.json:
-        session.output.json(result)
-    else:
-        session.output.line(f"freed {result.blocks} blocks, {human_bytes(result.bytes)}")
 
 
 def _show_progress(session: Session, job_id: str, progress: Progress) -> None:

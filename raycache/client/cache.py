@@ -10,21 +10,20 @@ import pyarrow as pa
 
 from raycache import paths as names
 from raycache.client import admin, residency
-from raycache.client.calls import Calls, WorkerCall, task_identity
+from raycache.client.calls import Calls, task_identity
 from raycache.client.counters import Counters
 from raycache.client.file import CacheFile
 from raycache.client.flusher import Flusher
 from raycache.client.jobs import Job, progress_of
 from raycache.client.locator import FileMeta, Locator, require_file
 from raycache.client.overview import Overview, overview_of
-from raycache.client.paths import as_list, expand, glob_base
+from raycache.client.paths import as_list, expand
 from raycache.client.prefetch import prefetch_calls
 from raycache.client.reader import Reader, Request
 from raycache.client.results import (
     CheckResult,
     Entry,
     FileLocation,
-    FreeResult,
     MountEntry,
     Progress,
     Setting,
@@ -34,13 +33,15 @@ from raycache.client.results import (
 )
 from raycache.client.scheduling import Scheduling
 from raycache.client.segments import SegmentTable
+from raycache.client.upkeep import Upkeep
 from raycache.client.writes import Writes
 from raycache.clock import SystemClock
-from raycache.errors import ConflictError, InvalidRequestError, RaycacheError
-from raycache.messages import FileColumns, FreeReply, Hello, LoadRequest, Selector, decode, encode
+from raycache.errors import ConflictError, InvalidRequestError
+from raycache.messages import FileColumns, Hello, LoadRequest, Selector, encode
 from raycache.ranges import clip
+from raycache.rules import Pattern
 from raycache.settings import Settings
-from raycache.types import FileKind, FileVersion, MembershipView
+from raycache.types import FileKind, FileVersion
 from raycache.ufs.open import open_storage
 
 if TYPE_CHECKING:
@@ -48,10 +49,9 @@ if TYPE_CHECKING:
 
 #: How often a read starts again on a newer version of its file before it gives up.
 READ_ATTEMPTS_MAX = 4
-_FREE_TIMEOUT_S = 60.0
 
 
-class Cache(Scheduling):
+class Cache(Scheduling, Upkeep):
     """A connection of this process to the cache of its Ray cluster. Safe to use from several threads.
 
     Not made by hand: `raycache.start()` and `raycache.connect()` return it. It pickles as "connect again".
@@ -142,7 +142,7 @@ class Cache(Scheduling):
         uri, table = admin.unmount(self._calls, path, force=force)
         self._locator.learn(None, table)
         self._locator.forget_all()
-        self._free(Selector([], [uri.rstrip("/") + "/"], []), force=True)
+        self._drop(Selector([Pattern(uri.rstrip("/"))]), force=True)
 
     def mounts(self) -> list[MountEntry]:
         """All mounts, by path; secrets are not shown."""
@@ -336,25 +336,6 @@ class Cache(Scheduling):
         job.progress()
         return job
 
-    def free(self, paths: str | Sequence[str], force: bool = False) -> FreeResult:
-        """Drop blocks from the cache, never from the lake. Readers that hold them finish undisturbed.
-
-        A directory frees everything cached below it, also versions the lake no longer has.
-        """
-        uris: list[str] = []
-        prefixes: list[str] = []
-        for path in as_list(paths):
-            name = names.normalise(path)
-            if names.is_glob(name):
-                uris.extend(file.uri for _, file in expand(self._locator, path))
-                if name.endswith("/**"):
-                    prefixes.append(self._locator.uri_of(glob_base(name)).rstrip("/") + "/")
-            else:
-                uri = self._locator.uri_of(name)
-                uris.append(uri)
-                prefixes.append(uri.rstrip("/") + "/")
-        return self._free(Selector(uris, prefixes, []), force=force)
-
     # --- watching -----------------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
@@ -405,23 +386,3 @@ class Cache(Scheduling):
         files = expand(self._locator, paths)
         self.refresh_view()
         return files, residency.ask(self._calls, self._locator.view, [file for _, file in files])
-
-    def refresh_view(self) -> MembershipView:
-        """Ask the master who is alive now."""
-        hello: Hello = self._calls.master("hello")
-        self._locator.learn(hello.view, hello.mounts)
-        return self._locator.view
-
-    def _free(self, selector: Selector, *, force: bool) -> FreeResult:
-        self.refresh_view()
-        self._table.clear()
-        blob = encode(selector)
-        calls = [WorkerCall(w.actor_name, "free", (blob, force)) for w in self._locator.view.workers]
-        replies = self._calls.workers(calls, _FREE_TIMEOUT_S)
-        blocks = size = 0
-        for reply in replies:
-            if not isinstance(reply, RaycacheError):
-                freed: FreeReply = decode(reply)
-                blocks += freed.blocks
-                size += freed.bytes
-        return FreeResult(blocks, size)

@@ -135,6 +135,21 @@ class FreeResult(Result):
 
     blocks: int
     bytes: int
+    #: What was named, but is pinned, and so was left; `force=True` frees it.
+    pinned_blocks: int = 0
+    pinned_bytes: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PathRule(Result):
+    """One rule on a path."""
+
+    #: "pin", "ttl" or "quota".
+    kind: str
+    #: A directory with everything below it, a file, or a glob.
+    path: str
+    #: Of a pin 1, of a TTL seconds, of a quota bytes; None: not pinned, no TTL, whatever older rules say.
+    value: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from raycache.messages import (
     decode,
     encode,
 )
+from raycache.rules import RuleTable
 from raycache.settings import Settings
 from raycache.types import WorkerId
 from raycache.ufs.base import UnderStorage
@@ -198,6 +199,24 @@ class MasterActor:
     async def mount_table(self) -> MountTable:
         """All mounts with their options: for workers."""
         return self._service.mount_table()
+
+    # --- rules --------------------------------------------------------------------------------------------------------
+
+    @replies
+    async def add_rules(self, request_id: str, blob: bytes) -> None:
+        """Say something new of some paths; the workers that can be reached have heard of it when this returns."""
+        await self._record(self._service.add_rules(request_id, decode(blob), self._clock.now_s()))
+        news = encode(self._service.rules())
+        handles = [handle for worker in self._service.view().workers if (handle := self._workers.get(worker.worker))]
+        await asyncio.gather(
+            *(asyncio.wait_for(handle.heed_rules.remote(news), _BEAT_TIMEOUT_S) for handle in handles),
+            return_exceptions=True,  # those hear of it with their next heartbeat
+        )
+
+    @replies
+    async def rules(self) -> RuleTable:
+        """All rules on paths: for workers."""
+        return self._service.rules()
 
     # --- workers ------------------------------------------------------------------------------------------------------
 

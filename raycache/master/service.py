@@ -5,7 +5,7 @@ to ask the lake, workers to start. One thread calls it, so nothing is locked. Mu
 may run a call twice) carry a request id; a repeated one has no second effect, and returns the same records, so that a
 record whose writing failed is written by the repetition.
 
-What a restart must keep is in the journal: mounts, and the numbers that must grow for ever. Locations, counters and
+What a restart must keep is in the journal: mounts, rules on paths, and the numbers that must grow for ever. Locations, counters and
 membership are soft: the workers say them again.
 """
 
@@ -27,6 +27,8 @@ from raycache.master.membership import AdoptWorker, Effect, ForgetWorker, Member
 from raycache.master.mounts import Mounts, RedactedMount
 from raycache.master.needs import HeadNeed, ListNeed, Need, NeedResult
 from raycache.master.overview import Watch
+from raycache.master.quotas import QuotaShares
+from raycache.master.records import rule_record, rules_of
 from raycache.messages import (
     Delivery,
     DirectRequest,
@@ -41,9 +43,11 @@ from raycache.messages import (
     Overview,
     ResolveReply,
     ResolveRequest,
+    Shares,
     StatusReply,
 )
 from raycache.ranges import block_count
+from raycache.rules import Rule, RuleTable, add_rules
 from raycache.settings import Settings
 from raycache.types import MembershipView, VersionId, WorkerId
 
@@ -100,6 +104,8 @@ class MasterService:
         #: Position in the log of the first one kept.
         self._invalidated_start = 0
         self._cache_id = ""
+        self._rules = RuleTable(self._first_number, ())
+        self._shares = QuotaShares()
 
     # --- journal ------------------------------------------------------------------------------------------------------
 
@@ -114,6 +120,7 @@ class MasterService:
         self._membership = Membership(self._first_number, self._settings.heartbeat_timeout_s, restarted=restarted)
         self._mounts = Mounts(self._first_number)
         self._catalog = Catalog(self._mounts, self._locations.holders)
+        self._rules = RuleTable(self._first_number, ())
         for record in records:
             if record.get("request_id", "") in self._requests:
                 continue  # a repeated request: it had no second effect then either
@@ -126,6 +133,8 @@ class MasterService:
                         self._mounts.auto_mount(mount.uri, mount.options, mount.metadata_ttl_s)
                     case "unmount":
                         self._mounts.unmount(record["path"])
+                    case "rule":
+                        self._add_rules(rules_of(record))
             except RaycacheError:
                 continue
             if record.get("request_id"):
@@ -134,7 +143,8 @@ class MasterService:
     def snapshot(self) -> Records:
         """Records that replay to the present state: for compaction."""
         start = {"op": "start", "start_ns": self._first_number, "cache_id": self._cache_id}
-        return [start, *(self._mount_record(mount) for mount in self._mounts.table().mounts)]
+        mounts = [self._mount_record(mount) for mount in self._mounts.table().mounts]
+        return [start, *mounts, *(rule_record([rule]) for rule in self._rules.rules)]
 
     # --- mounts -------------------------------------------------------------------------------------------------------
 
@@ -191,6 +201,24 @@ class MasterService:
     def redacted_mounts(self) -> list[RedactedMount]:
         """All mounts as they may be shown."""
         return self._mounts.redacted()
+
+    # --- rules --------------------------------------------------------------------------------------------------------
+
+    def add_rules(self, request_id: str, rules: Sequence[Rule], now_s: float) -> Records:  # noqa: ARG002
+        """Say something new of some paths; returns the journal records.
+
+        Raises:
+            InvalidRequestError: see `rules.add_rule`.
+        """
+        if request_id in self._requests:
+            return self._requests[request_id]
+        self._add_rules(rules)
+        record = rule_record(rules) | {"version": self._rules.version, "request_id": request_id}
+        return self._remember(request_id, [record])
+
+    def rules(self) -> RuleTable:
+        """All rules on paths."""
+        return self._rules
 
     # --- namespace ----------------------------------------------------------------------------------------------------
 
@@ -267,7 +295,8 @@ class MasterService:
         if known is None or known.epoch != heartbeat.epoch:
             known = _Reporting(heartbeat.epoch, heard=self._invalidated_start + len(self._invalidated))
             self._reporting[heartbeat.worker] = known
-        if heartbeat.sequence > known.sequence:
+        newest = heartbeat.sequence > known.sequence
+        if newest:
             if heartbeat.report.full:
                 known.want_full = False
             elif heartbeat.sequence != known.sequence + 1:
@@ -277,6 +306,8 @@ class MasterService:
         return HeartbeatReply(
             accepted=True,
             want_full=known.want_full,
+            rules=None if heartbeat.rules_version == self._rules.version else self._rules,
+            shares=self._divide(heartbeat) if newest and delivered else None,
             view=self._membership.news(heartbeat.view_id),
             mounts=self._mounts_news(heartbeat.mounts_version),
             invalidated=self._unheard(known) if delivered else [],
@@ -320,6 +351,14 @@ class MasterService:
         )
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _add_rules(self, rules: Sequence[Rule]) -> None:
+        self._rules = RuleTable(self._rules.version + 1, add_rules(self._rules.rules, rules))
+
+    def _divide(self, heartbeat: Heartbeat) -> Shares | None:
+        missing, _ = self._membership.missing()
+        view = self._membership.view()
+        return self._shares.divide(heartbeat, self._rules, view, complete=not missing)
 
     def _mount_record(self, mount: MountInfo) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from raycache.errors import RaycacheError
 from raycache.messages.base import FileColumns
+from raycache.rules import Pattern
 from raycache.types import SegmentId, Tier, VersionId, WorkerId
 
 
@@ -111,20 +112,22 @@ class BlockReply(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """Which blocks to free. A block is meant when any of the three lists names its file."""
+    """Which blocks to free: those of the versions, and those of files that a pattern names and that are old enough."""
 
-    #: Exact UFS URIs.
-    uris: list[str]
-    #: UFS URI prefixes: everything that starts with one of them.
-    prefixes: list[str]
-    versions: list[VersionId]
+    patterns: list[Pattern]
+    versions: list[VersionId] = []  # noqa: RUF012  # a NamedTuple's default, never changed
+    #: Only blocks loaded at least so long ago.
+    older_than_s: float = 0.0
 
 
 class FreeReply(NamedTuple):
-    """What one worker dropped. Pinned or leased bytes that must wait are counted too: they go when the lease ends."""
+    """What one worker dropped; leased bytes are counted, too: they go when the lease ends."""
 
     blocks: int
     bytes: int
+    #: What was named, but is pinned, and so was left.
+    pinned_blocks: int = 0
+    pinned_bytes: int = 0
 
 
 class ResidencyReply(NamedTuple):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from raycache.messages.base import MountTable
 from raycache.messages.figures import ReadCounters, ReadTag, WorkerStats
+from raycache.rules import RuleTable
 from raycache.types import MembershipView, VersionId, WorkerId
 
 
@@ -16,6 +17,17 @@ class BlockReport(NamedTuple):
     versions: list[VersionId]
     #: Shape (R,): the blocks now held of that version, as a bit mask; 0 = none any more.
     masks: list[int]
+
+
+class Shares(NamedTuple):
+    """What one worker may use of each quota."""
+
+    #: Of the rules these are shares of; for a worker that has heard of newer ones they mean nothing.
+    rules_version: int
+    #: By the quota's path: bytes above which it drops its oldest blocks.
+    fair: dict[str, int]
+    #: By the quota's path: bytes up to which it may load; less than `fair` while others hold more than theirs.
+    limits: dict[str, int]
 
 
 class Heartbeat(NamedTuple):
@@ -33,6 +45,11 @@ class Heartbeat(NamedTuple):
     mounts_version: int
     #: Batches of reader counts not known to have arrived: (number, growing by one with every batch of an epoch, counts).
     readers: list[tuple[int, list[tuple[ReadTag, ReadCounters]]]] = []  # noqa: RUF012  # never changed
+    rules_version: int = -1
+    #: `Shares.limits` as last told.
+    quota_limits: dict[str, int] = {}  # noqa: RUF012  # a NamedTuple's default, never changed
+    #: By quota, the bytes taken here.
+    quota_used: dict[str, int] = {}  # noqa: RUF012
 
 
 class HeartbeatReply(NamedTuple):
@@ -46,3 +63,7 @@ class HeartbeatReply(NamedTuple):
     mounts: MountTable | None
     #: Versions replaced or removed in the lake: drop their blocks.
     invalidated: list[VersionId]
+    #: None: the worker's is current.
+    rules: RuleTable | None = None
+    #: What the worker may use from now on; None: no news.
+    shares: Shares | None = None

@@ -152,7 +152,10 @@ class WorkerActor:
         if request.block_size_bytes != self._settings.block_size_bytes:
             return self._refusal(request), []
         if request.mounts_version > self._mounts.version:
-            await self._learn_mounts()
+            self._take_mounts(await self._ask_master("mount_table"))
+        if self._service.policies.version < 0 and not request.held_only:
+            # Just started: what may be kept here is not known before the first word of the master.
+            self._run(self._service.set_rules(await self._ask_master("rules"), None, self._clock.now_s()))
         ticket = self._next_ticket
         self._next_ticket += 1
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -184,6 +187,10 @@ class WorkerActor:
         reply, effects = self._service.free(selector, force, self._clock.now_s())
         self._run(effects)
         return encode(reply)
+
+    async def heed_rules(self, blob: bytes) -> None:
+        """A newer `RuleTable`: it holds when this call returns, apart from what leases delay."""
+        self._run(self._service.set_rules(decode(blob), None, self._clock.now_s()))
 
     async def resident(self, blob: bytes) -> bytes:
         """Say exactly which blocks of these versions are here; answers a `ResidencyReply`."""
@@ -363,18 +370,17 @@ class WorkerActor:
             return PeerStorage(item.source_actor, self._node, root_uri, storage, self._settings), key
         return storage, key
 
-    async def _learn_mounts(self) -> None:
+    async def _ask_master(self, method: str) -> Any:
+        """What the master answers; None when it does not: reads go on with what is known here, or fail over."""
         try:
-            blob = await asyncio.wait_for(_master().mount_table.remote(), _MASTER_TIMEOUT_S)
+            good, answer = decode(await asyncio.wait_for(getattr(_master(), method).remote(), _MASTER_TIMEOUT_S))
         except Exception:
-            # Reads of mounts known here go on; others fail over to the reader itself.
-            return
-        good, table = decode(blob)
-        if good:
-            self._take_mounts(table)
+            # It restarts; the next heartbeat brings what was asked for.
+            return None
+        return answer if good else None
 
-    def _take_mounts(self, table: MountTable) -> None:
-        if table.version <= self._mounts.version:
+    def _take_mounts(self, table: MountTable | None) -> None:
+        if table is None or table.version <= self._mounts.version:
             return
         self._mounts = table
         for root_uri, options in {names.split_uri(m.uri)[0]: m.options for m in table.mounts}.items():
@@ -412,6 +418,9 @@ class WorkerActor:
             self._view.view_id,
             self._mounts.version,
             self._readings.batches(),
+            rules_version=self._service.policies.version,
+            quota_limits=self._service.policies.limits,
+            quota_used=self._service.policies.used(),
         )
 
     async def _beat_forever(self) -> None:
@@ -446,8 +455,9 @@ class WorkerActor:
             self._view = reply.view
         if reply.mounts is not None:
             self._take_mounts(reply.mounts)
+        self._run(self._service.set_rules(reply.rules, reply.shares, self._clock.now_s()))
         if reply.invalidated:
-            _, effects = self._service.free(Selector([], [], reply.invalidated), True, self._clock.now_s())
+            _, effects = self._service.free(Selector([], reply.invalidated), True, self._clock.now_s())
             self._run(effects)
 
     async def _watch_pressure(self) -> None:

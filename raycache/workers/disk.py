@@ -19,6 +19,7 @@ import mmap
 import os
 import shutil
 import struct
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -146,7 +147,8 @@ class DiskStore:
                 except (OSError, RaycacheError):
                     self.drop(segment)
                 else:
-                    found.append((mtime_ns, described))
+                    age_s = max(0.0, (time.time_ns() - mtime_ns) / 1e9)
+                    found.append((mtime_ns, described._replace(age_s=age_s)))
             elif name.endswith(_TEMPORARY_SUFFIX):
                 with suppress(OSError):
                     path.unlink()

@@ -31,6 +31,8 @@ class DiskSegment(NamedTuple):
     segment: SegmentId
     size_bytes: int
     entries: list[Entry]
+    #: Since it was written.
+    age_s: float = 0.0
 
 
 class LoadItem(NamedTuple):

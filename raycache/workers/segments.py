@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from raycache.types import BlockId, FileVersion, SegmentId, VersionId
 from raycache.workers.effects import Entry
+from raycache.workers.policies import Policies
 
 
 class Operation(enum.Enum):
@@ -47,6 +48,13 @@ class Segment:
     draining: bool = False
     #: A copy of what another worker holds, made because there was room: the first to be evicted, never demoted.
     passive: bool = False
+    loaded_at_s: float = 0.0
+    #: Heat, in whatever tier: how often it was used, and when last.
+    uses: int = 0
+    used_at_s: float = float("-inf")
+    #: By the rules, see `policies`: its last copy is never evicted; some blocks are to go at that time.
+    pinned: bool = False
+    expires_at_s: float = float("inf")
 
 
 def bits(mask: int) -> list[int]:
@@ -63,6 +71,8 @@ class SegmentTable:
     masks: dict[VersionId, int] = field(default_factory=dict)
     #: The file of every version in `masks`.
     files: dict[VersionId, FileVersion] = field(default_factory=dict)
+    #: What the rules say of all this.
+    policies: Policies = field(default_factory=Policies)
     _index: dict[BlockId, SegmentId] = field(default_factory=dict)
     #: Versions whose mask has changed since `take_changed`.
     _changed: dict[VersionId, None] = field(default_factory=dict)
@@ -84,12 +94,15 @@ class SegmentTable:
             self.masks[block.version] = self.masks.get(block.version, 0) | 1 << block.block_index
             self.files[block.version] = entry.version
             self._changed[block.version] = None
+        self.policies.added(segment)
 
     def unlist(self, segment: Segment, blocks: Iterable[BlockId]) -> int:
         """Take blocks of a segment out of it and of the index; returns their bytes."""
         size_bytes = 0
+        removed: list[Entry] = []
         for block in list(blocks):
-            size_bytes += segment.entries.pop(block).length
+            removed.append(segment.entries.pop(block))
+            size_bytes += removed[-1].length
             del self._index[block]
             mask = self.masks[block.version] & ~(1 << block.block_index)
             if mask:
@@ -97,6 +110,7 @@ class SegmentTable:
             else:
                 del self.masks[block.version], self.files[block.version]
             self._changed[block.version] = None
+        self.policies.removed(segment, removed)
         return size_bytes
 
     def forget(self, segment: Segment) -> None:
@@ -107,6 +121,10 @@ class SegmentTable:
     def blocks_of(self, version: VersionId) -> list[BlockId]:
         """The blocks indexed of a version, in order."""
         return [BlockId(version, index) for index in bits(self.masks.get(version, 0))]
+
+    def bytes_of(self, blocks: Iterable[BlockId]) -> int:
+        """Bytes of indexed blocks."""
+        return sum(self.segments[self._index[block]].entries[block].length for block in blocks)
 
     def take_changed(self) -> list[VersionId]:
         """Versions changed since the last call."""

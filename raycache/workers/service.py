@@ -34,17 +34,22 @@ from raycache.messages import (
     MissReason,
     ResidencyReply,
     Selector,
+    Shares,
     WorkerStats,
 )
 from raycache.ranges import block_count, block_length
+from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.flight import Flight, FlightTable, pack, size_of
 from raycache.workers.heat import extremes
+from raycache.workers.policies import Policies
 from raycache.workers.segments import Segment
-from raycache.workers.tickets import INLINE_LEASE_S, Ticket, final_states, reply_of
+from raycache.workers.selection import by_policy, choose, residency
+from raycache.workers.tickets import INLINE_LEASE_S, Ticket, final_states, reply_of, validate_tickets
 from raycache.workers.tiers import Tiers, WorkerLimits
+from raycache.workers.upkeep import Upkeep
 
 __all__ = ["WorkerLimits", "WorkerService"]
 
@@ -73,6 +78,8 @@ class WorkerService:
         self.limits = limits
         self._tiers = Tiers(limits, policy)
         self._table = self._tiers.segments
+        self._upkeep = Upkeep(self._tiers)
+        self._policies = self._upkeep.policies
         self._flights = FlightTable(limits.loads_inflight_max, limits.load_bytes_inflight_max)
         self._tickets: dict[int, Ticket] = {}
         #: Tickets with nothing open, to be answered before the current call returns.
@@ -169,7 +176,8 @@ class WorkerService:
 
     def _conclude(self, missing: list[Flight], now_s: float, effects: list[Effect]) -> list[Effect]:
         """End of every event: start what may start, answer what is decided."""
-        self._flights.enqueue(pack(missing, self.limits.block_size_bytes, self.limits.segment_size_bytes))
+        for alike in by_policy(missing, self._policies.of):
+            self._flights.enqueue(pack(alike, self.limits.block_size_bytes, self.limits.segment_size_bytes))
         while (batch := self._flights.next_batch()) is not None:
             self._start(batch, now_s, effects)
         ready, self._ready = self._ready, []
@@ -195,6 +203,9 @@ class WorkerService:
     def _start(self, batch: list[Flight], now_s: float, effects: list[Effect]) -> None:
         """Start a load of the batch, or of the part of it that there is room for."""
         passive = all(flight.passive for flight in batch)
+        batch = self._within_quotas(batch, now_s, effects, passive=passive)
+        if not batch:
+            return
         if passive and not self._tiers.reserve_spare(size_of(batch)):
             for flight in batch:
                 self._land(flight.block, BlockState.NO_SPACE)
@@ -202,15 +213,9 @@ class WorkerService:
         tier = Tier.MEMORY if passive else self._tiers.reserve(size_of(batch), now_s, effects)
         if tier is None:
             room_bytes = self._tiers.room_bytes(now_s)
-            refused = [flight for flight in batch if flight.length > room_bytes]
-            for flight in refused:
-                self._land(flight.block, BlockState.NO_SPACE)
-            batch = [flight for flight in batch if flight.length <= room_bytes]
+            batch = self._fitting(batch, room_bytes)
             if not batch:
                 return
-            count = _prefix_count(batch, room_bytes)
-            self._flights.put_back(batch[count:])
-            batch = batch[:count]
             tier = self._tiers.reserve(size_of(batch), now_s, effects)
             assert tier is not None, f"no room for {size_of(batch)} bytes, where {room_bytes} were promised"
         items: list[LoadItem] = []
@@ -233,7 +238,32 @@ class WorkerService:
             offset += flight.length
         load = Load(self._flights.new_load_id(), self._new_id(), tier, offset, tuple(items), passive)
         self._flights.start(load)
+        self._policies.expect(load)
         effects.append(load)
+
+    def _within_quotas(
+        self, batch: list[Flight], now_s: float, effects: list[Effect], *, passive: bool
+    ) -> list[Flight]:
+        """The part of a batch that the quotas of its files allow, with room made for it."""
+        quotas = self._policies.quotas_of(flight.version.uri for flight in batch)
+        if quotas:
+            room_bytes = self._upkeep.room_bytes(quotas, size_of(batch), now_s, spare=passive)
+            batch = self._fitting(batch, room_bytes, MissReason.QUOTA)
+            self._upkeep.make_room(quotas, size_of(batch), now_s, effects)
+        return batch
+
+    def _fitting(self, batch: list[Flight], room_bytes: int, reason: MissReason | None = None) -> list[Flight]:
+        """The first part of a batch that fits; what does not fit alone has no space, the rest is in line again."""
+        for flight in batch:
+            if flight.length > room_bytes:
+                if reason is not None:
+                    for number, position in flight.waiters:
+                        self._tickets[number].reasons[position] = reason
+                self._land(flight.block, BlockState.NO_SPACE)
+        batch = [flight for flight in batch if flight.length <= room_bytes]
+        count = _prefix_count(batch, room_bytes)
+        self._flights.put_back(batch[count:])
+        return batch[:count]
 
     def _land(
         self, block: BlockId, state: BlockState, segment: Segment | None = None, error: RaycacheError | None = None
@@ -247,6 +277,7 @@ class WorkerService:
         load = self._flights.finish(load_id)
         if load is None:
             return effects
+        self._policies.landed(load)
         entries = {
             item.block: Entry(item.version, item.block_index, item.offset_in_segment, item.length)
             for item, state in zip(load.items, outcome.states, strict=True)
@@ -254,7 +285,7 @@ class WorkerService:
         }
         segment: Segment | None = None
         if entries:
-            segment = Segment(load.segment, load.size_bytes, entries, passive=load.passive)
+            segment = Segment(load.segment, load.size_bytes, entries, passive=load.passive, loaded_at_s=now_s)
             self._tiers.store(segment, load.tier)
         else:
             self._tiers.cancel(load.size_bytes, load.tier)
@@ -319,37 +350,22 @@ class WorkerService:
         found = [(name, self._table.get(name)) for name in segments]
         return [name for name, s in found if s is not None and s.verified and not s.draining]
 
-    def free(self, selector: Selector, force: bool, now_s: float) -> tuple[FreeReply, list[Effect]]:  # noqa: ARG002
-        """Drop blocks. What is leased goes when the lease ends, with `force` or without: readers have mapped it.
+    def free(self, selector: Selector, force: bool, now_s: float) -> tuple[FreeReply, list[Effect]]:
+        """Drop blocks, with `force` also pinned ones. What is leased goes when the lease ends: readers have mapped it.
 
         Blocks on their way are not stopped: somebody waits for them.
         """
         effects: list[Effect] = []
-        uris, versions, prefixes = dict.fromkeys(selector.uris), dict.fromkeys(selector.versions), selector.prefixes
-        chosen = [
-            version
-            for version, file in self._table.files.items()
-            if file.uri in uris or version in versions or any(file.uri.startswith(prefix) for prefix in prefixes)
-        ]
-        blocks = [block for version in chosen for block in self._table.blocks_of(version)]
+        blocks, pinned = choose(selector, self._table, now_s, force=force)
+        pinned_bytes = self._table.bytes_of(pinned)
         # Versions are named when the lake no longer has them.
         reason = MissReason.CHANGED if selector.versions else MissReason.FREED
         count, size_bytes = self._tiers.discard_blocks(blocks, now_s, effects, reason)
-        return FreeReply(count, size_bytes), self._conclude([], now_s, effects)
+        return FreeReply(count, size_bytes, len(pinned), pinned_bytes), self._conclude([], now_s, effects)
 
     def resident(self, versions: list[VersionId]) -> ResidencyReply:
         """Say exactly which blocks are here."""
-        reply = ResidencyReply([], [])
-        for version in versions:
-            memory_mask = disk_mask = 0
-            for block in self._table.blocks_of(version):
-                segment = self._table.of_block(block)
-                assert segment is not None
-                memory_mask |= segment.in_memory << block.block_index
-                disk_mask |= segment.on_disk << block.block_index
-            reply.memory_masks.append(memory_mask)
-            reply.disk_masks.append(disk_mask)
-        return reply
+        return residency(versions, self._table)
 
     def heat(self, limit: int) -> list[FileHeat]:
         """The hottest and the coldest files; see `heat.extremes`."""
@@ -379,7 +395,7 @@ class WorkerService:
             if entries and found.size_bytes <= room_bytes:
                 room_bytes -= found.size_bytes
                 taken.update(dict.fromkeys(entries))
-                kept.append(Segment(found.segment, found.size_bytes, entries))
+                kept.append(Segment(found.segment, found.size_bytes, entries, loaded_at_s=now_s - found.age_s))
             else:
                 effects.append(DropDisk(found.segment))
         for segment in reversed(kept):
@@ -406,9 +422,26 @@ class WorkerService:
         self._tiers.reclaim(now_s, effects)
         return self._conclude([], now_s, effects)
 
-    def tick(self, now_s: float) -> list[Effect]:
-        """To be called every second or so: ends leases, gives memory back in the background."""
+    # --- rules --------------------------------------------------------------------------------------------------------
+
+    @property
+    def policies(self) -> Policies:
+        """What the rules say of what is here."""
+        return self._policies
+
+    def set_rules(self, table: RuleTable | None, shares: Shares | None, now_s: float) -> list[Effect]:
+        """Take over newer rules, and this worker's shares of the quotas; None: no news."""
         effects: list[Effect] = []
+        if table is not None:
+            self._upkeep.set_rules(table, self._flights.running.values(), now_s, effects)
+        if shares is not None:
+            self._upkeep.set_shares(shares, now_s, effects)
+        return self._conclude([], now_s, effects)
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """To be called every second or so: ends leases, keeps the rules, gives memory back in the background."""
+        effects: list[Effect] = []
+        self._upkeep.tick(now_s, effects)
         self._tiers.settle(now_s, effects)
         self._tiers.reclaim(now_s, effects)
         return self._conclude([], now_s, effects)
@@ -448,29 +481,16 @@ class WorkerService:
             reserved[load.tier] += load.size_bytes
         self._tiers.validate(reserved)
         self._flights.validate()
+        self._policies.validate(self._table.segments, self._flights.running.values())
         assert not self._ready, "a ticket with nothing open was not answered"
         waiting = self._flights.waiters() + [w for waiters in self._verify_waiters.values() for w in waiters]
-        still_open: list[tuple[int, int]] = []
-        holds: dict[SegmentId, int] = {}
-        for number, ticket in self._tickets.items():
-            positions = [position for position, state in enumerate(ticket.states) if state is None]
-            assert positions, f"ticket {number} waits for nothing"
-            assert len(positions) == ticket.open_count, (
-                f"ticket {number}: {positions} open, {ticket.open_count} counted"
-            )
-            still_open.extend((number, position) for position in positions)
-            for name in ticket.held:
-                holds[name] = holds.get(name, 0) + 1
-        assert sorted(waiting) == sorted(still_open), f"waiters {sorted(waiting)}, open positions {sorted(still_open)}"
-        for name, segment in self._table.segments.items():
-            assert segment.holds == holds.pop(name, 0), f"{name} has {segment.holds} holds, tickets say otherwise"
-        assert not holds, f"tickets hold {sorted(holds)}, which are gone"
+        validate_tickets(self._tickets, waiting, self._table.segments)
         for block in self._flights.blocks():
             assert self._table.of_block(block) is None, f"{block} is here and on its way"
 
 
 def _prefix_count(batch: list[Flight], room_bytes: int) -> int:
-    """How many blocks from the front fit; the first one must."""
+    """How many blocks from the front fit."""
     total = 0
     for count, flight in enumerate(batch):
         total += flight.length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from raycache.errors import RaycacheError
@@ -96,7 +97,8 @@ def reasons_of(ticket: Ticket, states: list[BlockState]) -> dict[int, int]:
     reasons: dict[int, int] = {}
     for position, state in enumerate(states):
         if state is BlockState.NO_SPACE:
-            reasons[position] = int(MissReason.ADMISSION)
+            over_quota = ticket.reasons.get(position) is MissReason.QUOTA
+            reasons[position] = int(MissReason.QUOTA if over_quota else MissReason.ADMISSION)
         elif state is BlockState.FAILED:
             reasons[position] = int(MissReason.FAILED)
         elif state is BlockState.LOADED:
@@ -163,3 +165,28 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: 
             )
         )
     return Reply(ticket.number, states, grants, grant_index, grant_offsets, ticket.errors, reasons_of(ticket, states))
+
+
+def validate_tickets(
+    tickets: Mapping[int, Ticket], waiting: Iterable[tuple[int, int]], segments: Mapping[SegmentId, Segment]
+) -> None:
+    """Check that open tickets wait for what they must, and that segments are held by exactly those that need them.
+
+    Args:
+        tickets: all open ones, by number.
+        waiting: every (ticket, position) that a flight or a check will decide.
+        segments: all that are here.
+    """
+    still_open: list[tuple[int, int]] = []
+    holds: dict[SegmentId, int] = {}
+    for number, ticket in tickets.items():
+        positions = [position for position, state in enumerate(ticket.states) if state is None]
+        assert positions, f"ticket {number} waits for nothing"
+        assert len(positions) == ticket.open_count, f"ticket {number}: {positions} open, {ticket.open_count} counted"
+        still_open.extend((number, position) for position in positions)
+        for name in ticket.held:
+            holds[name] = holds.get(name, 0) + 1
+    assert sorted(waiting) == sorted(still_open), f"waiters {sorted(waiting)}, open positions {sorted(still_open)}"
+    for name, segment in segments.items():
+        assert segment.holds == holds.pop(name, 0), f"{name} has {segment.holds} holds, tickets say otherwise"
+    assert not holds, f"tickets hold {sorted(holds)}, which are gone"

@@ -7,6 +7,8 @@ it, no lease on it lasts. Room in a tier is made of idle copies, coldest first:
   tier, too small, failing), or because they are passive: made only since there was room. Others are demoted in the background; the load that needed room now goes to disk.
 - disk: any idle copy.
 
+Of a pinned segment the last copy is never evicted, only a second one; where that leaves no room there is none.
+
 Nothing is evicted unless that makes enough room. What is *discarded* (freed, or of a replaced version) leaves the index
 at once; if it is not idle it drains: its bytes stay charged until it is.
 
@@ -129,7 +131,7 @@ class Tiers:
         usable = self.disk_usable(now_s)
         for name in self._victims(tier):
             segment = self.segments.segments[name]
-            if not _idle(segment, now_s):
+            if not is_idle(segment, now_s) or _last_copy_is_pinned(segment):
                 continue
             at_once = segment.passive or segment.on_disk or not usable or self._too_large_for_disk(segment)
             if tier is Tier.DISK or at_once:
@@ -209,6 +211,8 @@ class Tiers:
     def access(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
         """A reader uses the segment: it becomes the warmest, and may be worth promoting."""
         segment.hits += 1
+        segment.uses += 1
+        segment.used_at_s = now_s
         self._policy(segment, Tier.MEMORY).record_access(segment.id)
         self.policies[Tier.DISK].record_access(segment.id)
         # Not at every further hit: the search for colder segments costs.
@@ -266,7 +270,7 @@ class Tiers:
             if coming_bytes >= wanted_bytes:
                 return
             segment = self.segments.segments[name]
-            if _idle(segment, now_s) and not segment.on_disk and not self._too_large_for_disk(segment):
+            if is_idle(segment, now_s) and not segment.on_disk and not self._too_large_for_disk(segment):
                 if not self._demote(segment, now_s, effects):
                     return
                 coming_bytes += segment.size_bytes
@@ -293,7 +297,7 @@ class Tiers:
         if ok:
             self.ledgers[Tier.DISK].commit(segment.size_bytes)
             self._set_copy(segment, Tier.DISK)
-            if not segment.draining and _idle(segment, now_s):
+            if not segment.draining and is_idle(segment, now_s):
                 self._drop_copy(segment, Tier.MEMORY, effects)
         else:
             self.ledgers[Tier.DISK].cancel(segment.size_bytes)
@@ -374,7 +378,7 @@ class Tiers:
 
     def _settle(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
         """Drop a draining segment once nothing needs it."""
-        if segment.draining and _idle(segment, now_s):
+        if segment.draining and is_idle(segment, now_s):
             if segment.in_memory:
                 self._remove_copy(segment, Tier.MEMORY, effects)
             if segment.on_disk:
@@ -402,7 +406,7 @@ class Tiers:
             if wanted_bytes <= 0:
                 return
             segment = self.segments.segments[name]
-            if not _idle(segment, now_s):
+            if not is_idle(segment, now_s):
                 continue
             on_its_way = False
             demotable = not segment.on_disk and not segment.passive and not self._too_large_for_disk(segment)
@@ -411,6 +415,8 @@ class Tiers:
                     # Goes on when one of them has ended.
                     return
                 on_its_way = self._demote(segment, now_s, effects)
+            if not on_its_way and _last_copy_is_pinned(segment):
+                continue
             if not on_its_way:
                 if not segment.on_disk and not segment.passive and over_bytes <= 0:
                     # Disk has no room: nothing is urgent, later then.
@@ -464,8 +470,14 @@ class Tiers:
                 assert segment.operation is operation, f"{name} is in {operation.value}, and says {segment.operation}"
 
 
-def _idle(segment: Segment, now_s: float) -> bool:
+def is_idle(segment: Segment, now_s: float) -> bool:
+    """Whether nobody reads it, waits for it or copies it."""
     return segment.holds == 0 and segment.operation is None and segment.leased_until_s <= now_s
+
+
+def _last_copy_is_pinned(segment: Segment) -> bool:
+    """Whether what the rules pin would be gone with any copy of this segment."""
+    return segment.pinned and not (segment.in_memory and segment.on_disk)
 
 
 def _enough(candidates: Iterator[Segment], wanted_bytes: int) -> list[Segment] | None:

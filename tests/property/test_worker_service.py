@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from raycache.errors import UnavailableError
-from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Selector
+from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Selector, Shares
 from raycache.ranges import block_count, block_length
+from raycache.rules import Matcher, Pattern, Policy, Rule, RuleKind, RuleTable, add_rule, quotas_of
 from raycache.types import BlockId, FileVersion, Tier
 from raycache.workers.effects import (
     Demote,
@@ -61,6 +62,13 @@ class World:
         return segment in (*self.demotes, *self.promotes, *self.verifies)
 
 
+#: What rules and frees are about.
+PATTERNS = [
+    Pattern("s3://b/a/0"), Pattern("s3://b/b/1"), Pattern("s3://b/a"), Pattern("s3://b", "a/*"), Pattern("s3://b"),
+    Pattern("s3://b", "*/[2-5]"), Pattern("s3://c"),
+]  # fmt: skip
+
+
 class WorkerMachine(RuleBasedStateMachine):
     """Rules are the events a worker can see."""
 
@@ -71,6 +79,16 @@ class WorkerMachine(RuleBasedStateMachine):
         self.etags = [0] * len(SIZES)
         self.next_ticket = 0
         self.reported: dict[bytes, int] = {}
+        self.rules = RuleTable(0, ())
+        self.matcher = Matcher(self.rules)
+        self.shares: dict[str, int] = {}
+        #: By quota, what may be taken now: the share, or what was taken before that was lowered.
+        self.quota_bounds: dict[str, int] = {}
+        #: The pinned blocks held after the last event, and whether the next one may take some.
+        self.pinned: dict[bytes, int] = {}
+        self.may_lose_pinned = False
+        #: When blocks arrived.
+        self.arrived: dict[tuple[bytes, int], float] = {}
 
     @initialize(
         memory=st.sampled_from([0, 64, 64, 128]),
@@ -159,6 +177,9 @@ class WorkerMachine(RuleBasedStateMachine):
                 self.run_effects(self.service.disk_failed(self.now_s))
         elif BlockState.LOADED in states:
             (self.world.memory if load.tier is Tier.MEMORY else self.world.disk)[load.segment] = bytes(buffer)
+        self.may_lose_pinned = BlockState.CHANGED in states
+        for item in load.items:
+            self.arrived[item.block] = self.now_s
         self.run_effects(self.service.loaded(load.load_id, outcome, self.now_s))
         self.run_effects(self.service.loaded(load.load_id, outcome, self.now_s))
         held = self.held()
@@ -190,6 +211,7 @@ class WorkerMachine(RuleBasedStateMachine):
     @rule()
     def verify_ends(self) -> None:
         segment = self.world.verifies.pop(0)
+        self.may_lose_pinned = segment in self.world.corrupt
         self.run_effects(self.service.verified(segment, segment not in self.world.corrupt, self.now_s))
 
     @rule(
@@ -215,6 +237,11 @@ class WorkerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now_s += seconds
         self.run_effects(self.service.tick(self.now_s))
+        for version, mask in self.held().items():
+            policy = self.policy(version)
+            for index in range(mask.bit_length()) if policy.ttl_s is not None and not policy.pinned else ():
+                age_s = self.now_s - self.arrived.get(BlockId(version, index), 100.0)
+                assert not (mask >> index & 1 and age_s >= policy.ttl_s), f"a block has outlived its TTL by {age_s} s"
 
     @rule(data=st.data())
     def touch(self, data: st.DataObject) -> None:
@@ -222,14 +249,65 @@ class WorkerMachine(RuleBasedStateMachine):
         chosen = data.draw(st.lists(st.sampled_from(known), max_size=3))
         self.run_effects(self.service.touch(chosen, self.now_s))
 
-    @rule(prefix=st.sampled_from(["s3://b/a/0", "s3://b/b/1", "s3://b/a/6", "s3://b/", "s3://c"]), force=st.booleans())
-    def free(self, prefix: str, force: bool) -> None:
-        before = {v: m for v, m in self.held().items() if m and self.world.ids[v].uri.startswith(prefix)}
-        reply, effects = self.service.free(Selector([], [prefix], []), force, self.now_s)
-        assert sum(mask.bit_count() for mask in before.values()) == reply.blocks
+    @rule(pattern=st.sampled_from(PATTERNS), force=st.booleans(), older_than_s=st.sampled_from([0.0, 0.0, 10.0]))
+    def free(self, pattern: Pattern, force: bool, older_than_s: float) -> None:
+        before = {v: m for v, m in self.held().items() if m and pattern.names(self.world.ids[v].uri)}
+        pinned = [v for v in before if self.policy(v).pinned and not force]
+        self.may_lose_pinned = force
+        reply, effects = self.service.free(Selector([pattern], [], older_than_s), force, self.now_s)
         self.run_effects(effects)
+        if older_than_s:
+            return
+        assert sum(before[v].bit_count() for v in before if v not in pinned) == reply.blocks
+        assert sum(before[v].bit_count() for v in pinned) == reply.pinned_blocks
         for version, mask in self.held().items():
-            assert not (mask and self.world.ids[version].uri.startswith(prefix)), "freed blocks are still here"
+            assert not (mask and version in before and version not in pinned), "freed blocks are still here"
+
+    @rule(
+        kind=st.sampled_from(RuleKind),
+        pattern=st.sampled_from(PATTERNS),
+        value=st.sampled_from([None, 0, 1, 30, 40, 90]),
+        share=st.sampled_from([None, 0.5, 1.0]),
+        limit=st.sampled_from([0.0, 0.5, 1.0, 1.0]),
+    )
+    def say(self, kind: RuleKind, pattern: Pattern, value: float | None, share: float | None, limit: float) -> None:
+        """The rules change; often the master tells at once what this worker may use of the quotas."""
+        if kind is RuleKind.QUOTA and pattern.glob:
+            return
+        said = Rule(kind, pattern, 1 if kind is RuleKind.PIN and value else value)
+        self.rules = RuleTable(self.rules.version + 1, add_rule(self.rules.rules, said))
+        self.matcher = Matcher(self.rules)
+        if self.matcher.table.rules:
+            self.pinned = {v: m for v, m in self.pinned.items() if self.policy(v).pinned}
+        quotas = quotas_of(self.rules)
+        taken = self.quota_taken()
+        self.quota_bounds = {base: max(self.quota_bounds.get(base, 0), taken[base]) for base in quotas}
+        told = None
+        if share is not None:
+            shares = {base: int(quota * share) for base, quota in quotas.items()}
+            limits = {base: int(fair * limit) for base, fair in shares.items()}
+            self.quota_bounds = {base: max(limits[base], taken[base]) for base in quotas}
+            self.shares = limits
+            told = Shares(self.rules.version, shares, limits)
+        self.may_lose_pinned = not self.rules.rules
+        self.run_effects(self.service.set_rules(self.rules, told, self.now_s))
+
+    def policy(self, version: bytes) -> Policy:
+        return self.matcher.of(self.world.ids[version].uri)
+
+    def quota_taken(self) -> dict[str, int]:
+        """By quota, the bytes of readable blocks and of running loads."""
+        taken = dict.fromkeys(quotas_of(self.rules), 0)
+        for version, mask in self.held().items():
+            file = self.world.ids[version]
+            size = sum(block_length(i, file.size_bytes, BLOCK) for i in range(mask.bit_length()) if mask >> i & 1)
+            for base in self.matcher.of(file.uri).quotas:
+                taken[base] += size
+        for load in self.world.loads:
+            for item in load.items:
+                for base in self.matcher.of(item.version.uri).quotas:
+                    taken[base] += item.length
+        return taken
 
     @rule(quota=st.sampled_from([16, 64, 64, 128]))
     def pressure(self, quota: int) -> None:
@@ -337,6 +415,19 @@ class WorkerMachine(RuleBasedStateMachine):
         return sum(map(len, self.world.disk.values())) + loading + lowering
 
     @invariant()
+    def rules_are_kept(self) -> None:
+        """What is pinned stays, unless the lake or the operator took it; quotas are not exceeded further than they were."""
+        held = {version: mask for version, mask in self.held().items() if mask}
+        if not self.may_lose_pinned:
+            for version, mask in self.pinned.items():
+                assert not mask & ~held.get(version, 0), f"pinned blocks of {self.world.ids[version].uri} are gone"
+        self.may_lose_pinned = False
+        self.pinned = {version: mask for version, mask in held.items() if self.policy(version).pinned}
+        for base, taken in self.quota_taken().items():
+            assert taken <= self.quota_bounds[base], f"{base} takes {taken}, {self.quota_bounds[base]} allowed"
+            self.quota_bounds[base] = max(self.shares.get(base, 0), taken)
+
+    @invariant()
     def consistent(self) -> None:
         self.service.validate()
         charge = self.memory_charge()
@@ -362,7 +453,8 @@ class WorkerMachine(RuleBasedStateMachine):
             else:
                 self.end_promote(world.promotes.pop(0), True)
         assert not world.tickets, f"tickets {list(world.tickets)} were never answered"
-        _, effects = self.service.free(Selector([], [""], []), True, self.now_s)
+        self.may_lose_pinned = True
+        _, effects = self.service.free(Selector([Pattern("")]), True, self.now_s)
         self.run_effects(effects)
         self.now_s += 2 * LEASE_S
         self.run_effects(self.service.tick(self.now_s))

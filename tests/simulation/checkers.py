@@ -347,6 +347,8 @@ class Checkers:
     """All of them, and a tally of what happened."""
 
     def __init__(self, cluster: Cluster) -> None:
+        from .rules import RulesAreKept
+
         self.cluster = cluster
         self.one_version = ReadsAreOfOneVersion(cluster)
         self.never_fail = ReadsNeverFailBecauseOfTheCache(cluster)
@@ -357,6 +359,7 @@ class Checkers:
         self.late_harmless = LateMessagesAreHarmless(cluster)
         self.exact = AccountingIsExact(cluster)
         self.bounded = EverythingIsBounded(cluster)
+        self.rules = RulesAreKept(cluster)
         self.reads = 0
         self._tally: dict[str, int] = {}
 
@@ -446,6 +449,7 @@ class Checkers:
 
     def after_event(self) -> None:
         """After every event."""
+        self.rules.after_event(list(self.cluster.acted))
         self.within_quota.after_event()
 
     def is_quiet(self) -> bool:
@@ -472,6 +476,7 @@ class Checkers:
         self.bounded.at_rest()
         self.late_harmless.at_rest(versions, mounted=mounted)
         self.exact.at_rest()
+        self.rules.at_rest()
 
 
 def _slice(content: bytes, offset: int, size: int | None) -> bytes:

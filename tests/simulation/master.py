@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _NODES_PERIOD_S = 0.5
 _START_TIMEOUT_S = 6.0
 _JOB_PAUSE_S = 0.5
+_RULES_TIMEOUT_S = 1.0
 
 
 class _Inline:
@@ -102,6 +103,11 @@ class SimulatedMaster:
             case "auto_mount":
                 self._record(service.auto_mount(arguments[0], decode(arguments[1]), now_s))
                 reply(service.mount_table())
+            case "add_rules":
+                self._record(service.add_rules(arguments[0], decode(arguments[1]), now_s))
+                self._tell_rules(reply)
+            case "rules":
+                reply(service.rules())
             case "count":
                 service.count(arguments[0], decode(arguments[1]), now_s)
                 reply(None)
@@ -115,6 +121,24 @@ class SimulatedMaster:
                 reply(self.jobs[arguments[0]].progress(now_s))
             case _:
                 raise AssertionError(f"the simulated master has no {method}")
+
+    def _tell_rules(self, reply: Then) -> None:
+        """Answer when the workers have heard, or did not answer in time."""
+        blob = encode(self.service.rules())
+        names = [worker.actor_name for worker in self.service.view().workers]
+        left = len(names)
+
+        def answered(_: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                reply(None)
+
+        find = self.cluster.workers.get
+        for name in names:
+            self.cluster.network.call(lambda name=name: find(name), "heed_rules", (blob,), _RULES_TIMEOUT_S, answered)
+        if not names:
+            reply(None)
 
     def _unmounted_uri(self, path: str) -> str:
         try:

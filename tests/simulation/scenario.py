@@ -17,6 +17,8 @@ from .plan import Plan, plan_of
 _CALM_S = 14.0
 _CALM_ROUNDS_MAX = 5
 _FLUSH_PERIOD_S = 0.7
+#: What is not done where every byte must leave the lake once.
+OPERATIONS = ("free", "mount", "pin", "unpin", "ttl", "quota")
 _SIZES = (0, 1, 5, 8, 9, 16, 23, 40, 64, 100)
 
 
@@ -156,17 +158,27 @@ class Scenario:
             worker.set_memory_bytes(int(self.plan.memory_bytes * self.draw.choice((0.0, 0.5, 1.0))))
 
     def _operate(self) -> None:
-        """A client acts as the operator: load, free, check."""
+        """A client acts as the operator: load, free, check, rules."""
         client = self.draw.choice(self.cluster.clients)
         key = self.draw.choice([*self.keys, "d0", "d1", "**"])
-        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else ("free", "mount"))))
+        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else OPERATIONS)))
         self.engine.note(f"{client.name} {action} {key}")
         try:
             match action:
                 case "load":
                     client.cache.load(f"/lake/{key}", replicas=self.draw.choice((1, 1, 2)))
                 case "free":
-                    client.cache.free(f"/lake/{key}", force=self.draw.random() < 0.5)
+                    older_than_s = self.draw.choice((0.0, 0.0, 3.0))
+                    client.cache.free(f"/lake/{key}", force=self.draw.random() < 0.5, older_than_s=older_than_s)
+                case "pin":
+                    client.cache.pin(f"/lake/{key}")
+                case "unpin":
+                    client.cache.unpin(f"/lake/{key}")
+                case "ttl":
+                    client.cache.set_ttl(f"/lake/{key}", self.draw.choice((None, 0.0, 2.0, 6.0)))
+                case "quota":
+                    path = self.draw.choice(("/lake", "/lake/d0", "/lake/d1"))
+                    client.cache.set_quota(path, self.draw.choice((None, 0, 24, 64, 200)))
                 case "check":
                     client.cache.check(f"/lake/{key}")
                 case "mount":

@@ -21,6 +21,7 @@ from raycache.client.segments import BlockView, SegmentTable
 from raycache.errors import UnavailableError
 from raycache.master.locations import Locations
 from raycache.master.membership import Membership
+from raycache.master.quotas import QuotaShares
 from raycache.master.service import MasterService
 from raycache.messages import BlockState, Deliveries, ResidencyReply, decode, encode
 from raycache.types import FileVersion, VersionId
@@ -321,6 +322,18 @@ def test_a_ticket_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WorkerService, "_answer", answer)
     monkeypatch.setattr(WorkerService, "validate", lambda self: None)
     assert caught_by() == "EverythingIsBounded"
+
+
+def test_a_quota_whose_parts_are_given_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one worker still holds more than its share, the others must not fill theirs."""
+    original = QuotaShares.divide
+
+    def divide(self: QuotaShares, *arguments: Any, **keywords: Any) -> Any:
+        shares = original(self, *arguments, **keywords)
+        return shares and shares._replace(limits=shares.fair)
+
+    monkeypatch.setattr(QuotaShares, "divide", divide)
+    assert caught_by(calm=True, roomy=False, operator_period_s=0.5) == "RulesAreKept"
 
 
 def test_a_free_that_deletes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,9 @@ class SimulatedWorker:
                 freed, effects = self.service.free(selector, arguments[1], self.engine.now_s)
                 self._run(effects)
                 reply(encode(freed))
+            case "heed_rules":
+                self._heed_rules(decode(arguments[0]), None)
+                reply(None)
             case "resident":
                 reply(encode(self.service.resident(decode(arguments[0]))))
             case "beat":
@@ -146,6 +149,21 @@ class SimulatedWorker:
                 raise AssertionError(f"the simulated worker has no {method}")
 
     def _read(self, request: BlockRequest, reply: Then) -> None:
+        if self.service.policies.version < 0 and not request.held_only:
+
+            def heard(table: Any) -> None:
+                if self.alive:
+                    self._heed_rules(None if isinstance(table, RaycacheError) else table, None)
+                    self._read_mounted(request, reply)
+
+            self._call_master("rules", (), heard)
+        else:
+            self._read_mounted(request, reply)
+
+    def _heed_rules(self, table: Any, shares: Any) -> None:
+        self._run(self.service.set_rules(table, shares, self.engine.now_s))
+
+    def _read_mounted(self, request: BlockRequest, reply: Then) -> None:
         if request.mounts_version > self.mounts.version:
 
             def learned(table: Any) -> None:
@@ -407,6 +425,9 @@ class SimulatedWorker:
                 self.view.view_id,
                 self.mounts.version,
                 self.readings.batches(),
+                rules_version=self.service.policies.version,
+                quota_limits=self.service.policies.limits,
+                quota_used=self.service.policies.used(),
             )
         )
 
@@ -438,8 +459,9 @@ class SimulatedWorker:
             self.view = reply.view
         if reply.mounts is not None and reply.mounts.version > self.mounts.version:
             self.mounts = reply.mounts
+        self._heed_rules(reply.rules, reply.shares)
         if reply.invalidated:
-            _, effects = self.service.free(Selector([], [], reply.invalidated), True, self.engine.now_s)
+            _, effects = self.service.free(Selector([], reply.invalidated), True, self.engine.now_s)
             self._run(effects)
 
     def set_memory_bytes(self, wanted: int) -> None:

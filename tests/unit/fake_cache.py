@@ -17,6 +17,7 @@ from raycache.client.results import (
     Missing,
     MountEntry,
     NodeStats,
+    PathRule,
     Progress,
     Setting,
     Stats,
@@ -25,6 +26,7 @@ from raycache.client.results import (
     WorkerStatus,
 )
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
+from raycache.settings import parse_size
 
 BLOCK_BYTES = 4
 NODE = "a1" * 28
@@ -87,6 +89,10 @@ class FakeCache:
     def __init__(self, files: Mapping[str, int] | None = None) -> None:
         self.files: dict[str, int] = dict(files or {"/lake/a": 10, "/lake/b/c": 2048})
         self.cached: set[str] = set()
+        #: Of all that is cached, since it was loaded.
+        self.age_s = 60.0
+        self.pins: list[str] = []
+        self.others: list[PathRule] = []
         #: Path -> why it cannot be loaded.
         self.broken: dict[str, str] = {}
         self.mounted: dict[str, MountEntry] = {}
@@ -168,11 +174,31 @@ class FakeCache:
             ),
         )
 
-    def free(self, paths: list[str], force: bool = False) -> FreeResult:
-        del force
-        names = [name for name in self._expand(paths) if name in self.cached]
-        self.cached.difference_update(names)
-        return FreeResult(sum(blocks_of(self.files[name]) for name in names), sum(self.files[name] for name in names))
+    def free(self, paths: list[str], force: bool = False, older_than_s: float = 0.0) -> FreeResult:
+        names = [name for name in self._expand(paths) if name in self.cached and self.age_s >= older_than_s]
+        kept = [name for name in names if not force and any(name.startswith(pin) for pin in self.pins)]
+        gone = [name for name in names if name not in kept]
+        self.cached.difference_update(gone)
+        figures = [
+            (sum(blocks_of(self.files[name]) for name in some), sum(self.files[name] for name in some))
+            for some in (gone, kept)
+        ]
+        return FreeResult(*figures[0], *figures[1])
+
+    def pin(self, paths: list[str]) -> None:
+        self.pins += paths
+
+    def unpin(self, paths: list[str]) -> None:
+        self.pins = [pin for pin in self.pins if pin not in paths]
+
+    def set_ttl(self, paths: list[str], ttl_s: float | None) -> None:
+        self.others += [PathRule("ttl", path, ttl_s) for path in paths]
+
+    def set_quota(self, path: str, bytes: str | int | None) -> None:  # noqa: A002
+        self.others.append(PathRule("quota", path, None if bytes is None else parse_size(bytes)))
+
+    def rules(self) -> list[PathRule]:
+        return [*(PathRule("pin", path, 1) for path in self.pins), *self.others]
 
     def stats(self) -> Stats:
         node = NodeStats(hits=3, misses=1, bytes_memory=3 << 20, bytes_ufs=1 << 20, bytes_local=4 << 20)

@@ -232,8 +232,36 @@ def test_check_limits_what_it_names(capsys: pytest.CaptureFixture[str]) -> None:
 def test_free_counts_what_it_dropped(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
     """Freeing tells blocks and bytes; freeing again drops nothing."""
     cache.cached.update(cache.files)
-    assert parsed(capsys, cache, "free", "/lake") == {"blocks": 515, "bytes": 2058}
+    kept = {"pinned_blocks": 0, "pinned_bytes": 0}
+    assert parsed(capsys, cache, "free", "/lake") == {"blocks": 515, "bytes": 2058, **kept}
     assert shown(capsys, cache, "free", "/lake") == "freed 0 blocks, 0 B\n"
+
+
+def test_free_takes_an_age_and_leaves_what_is_pinned(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
+    """`--older-than` is a duration; pinned blocks are counted apart and told how to free."""
+    cache.cached.update(cache.files)
+    assert parsed(capsys, cache, "free", "/lake", "--older-than", "5m")["blocks"] == 0
+    assert shown(capsys, cache, "pin", "/lake/b") == "pinned /lake/b\n"
+    out = shown(capsys, cache, "free", "/lake", "--older-than", "1m")
+    assert out == "freed 3 blocks, 10 B\n512 blocks, 2.0 KiB, are pinned and stay; --force frees them\n"
+    assert parsed(capsys, cache, "free", "/lake", "--force")["blocks"] == 512
+
+
+def test_rules_are_said_shown_and_taken_back(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
+    """Pins, TTLs and quotas arrive with their units read, and are shown in human ones."""
+    assert shown(capsys, cache, "rules") == "no rules\n"
+    assert parsed(capsys, cache, "pin", "/a", "/b/*.parquet") == {"pinned": ["/a", "/b/*.parquet"]}
+    assert shown(capsys, cache, "set-ttl", "/a", "12h") == "/a is freed 12 h 00 m after loading\n"
+    assert shown(capsys, cache, "set-quota", "/a", "2GiB") == "/a never takes more than 2GiB\n"
+    lines = [line.split() for line in shown(capsys, cache, "rules").splitlines()[1:]]
+    expected = [["pin", "yes", "/a"], ["pin", "yes", "/b/*.parquet"], ["ttl", "12", "h", "00", "m", "/a"]]
+    assert lines == [*expected, ["quota", "2.0", "GiB", "/a"]]
+    assert parsed(capsys, cache, "rules")[3] == {"kind": "quota", "path": "/a", "value": 2 << 30}
+    assert shown(capsys, cache, "unpin", "/a") == "unpinned /a\n"
+    assert parsed(capsys, cache, "set-ttl", "/a", "none") == {"paths": ["/a"], "ttl_s": None}
+    assert shown(capsys, cache, "set-quota", "/a", "none") == "/a has no quota\n"
+    assert run(["set-ttl", "/a", "soon"], session_of(cache)) == 2
+    assert run(["set-quota", "/a", "much"], session_of(cache)) == 2
 
 
 def test_stats_show_nodes_and_total(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:

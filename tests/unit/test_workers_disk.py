@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,10 @@ def test_what_is_written_is_mapped_verified_and_found_again(tmp_path: Path, fsyn
     store = DiskStore(tmp_path, fsync=fsync)
     store.write("a", data(), ENTRIES)
     later = DiskStore(tmp_path, fsync=fsync)
-    assert later.scan() == [DiskSegment("a", 1000, ENTRIES)]
+    os.utime(later.path("a"), (time.time() - 500, time.time() - 500))
+    (found,) = later.scan()
+    assert found._replace(age_s=0.0) == DiskSegment("a", 1000, ENTRIES)
+    assert 500 <= found.age_s < 560
     assert later.verify("a")
     assert later.map("a").tobytes() == data().tobytes()
     assert later.path("a").read_bytes()[:1000] == data().tobytes()

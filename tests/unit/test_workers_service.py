@@ -10,6 +10,7 @@ import pytest
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.messages import BlockReport, BlockRequest, BlockState, FileColumns, FreeReply, GrantKind, Selector
 from raycache.ranges import block_count, block_length
+from raycache.rules import Pattern
 from raycache.types import FileVersion, Tier
 from raycache.workers.effects import (
     Demote,
@@ -215,7 +216,7 @@ def test_a_freed_segment_cannot_be_renewed() -> None:
     worker = Worker(memory=8)
     worker.fill(file("a", 8))
     worker.ask(file("a", 8))
-    worker.service.free(Selector([file("a", 8).uri], [], []), False, 1.0)
+    worker.service.free(Selector([Pattern(file("a", 8).uri)]), False, 1.0)
     assert worker.service.renewable(["s0"]) == []
 
 
@@ -330,7 +331,7 @@ def test_freeing_a_leased_segment_hides_it_now_and_drops_it_when_the_lease_ends(
     worker = Worker(memory=8)
     worker.fill(file("a", 8))
     worker.ask(file("a", 8))
-    reply, effects = worker.service.free(Selector(["s3://b/a"], [], []), False, 1.0)
+    reply, effects = worker.service.free(Selector([Pattern("s3://b/a")]), False, 1.0)
     assert (reply, effects) == (FreeReply(1, 8), [])
     assert worker.service.stats().memory_used_bytes == 8
     assert reply_in(worker.ask(file("a", 8), now_s=2.0)).states == [NO_SPACE]
@@ -342,7 +343,7 @@ def test_freeing_a_segment_that_is_being_demoted_waits_for_the_copy() -> None:
     worker = Worker(memory=8, disk=100)
     worker.fill(file("a", 8))
     worker.ask(file("b", 8))
-    assert worker.service.free(Selector(["s3://b/a"], [], []), True, 0.0) == (FreeReply(1, 8), [])
+    assert worker.service.free(Selector([Pattern("s3://b/a")]), True, 0.0) == (FreeReply(1, 8), [])
     assert worker.service.demoted("s0", True, 1.0) == [DropMemory("s0"), DropDisk("s0")]
     worker.service.validate()
 
@@ -352,9 +353,9 @@ def test_freeing_one_of_many_packed_files_keeps_the_others() -> None:
     worker = Worker()
     (load,) = loads_in(worker.ask(file("x/a", 3), file("b", 3), hand_out=False))
     worker.loaded(load)
-    assert worker.service.free(Selector([], ["s3://b/x/"], []), False, 0.0) == (FreeReply(1, 3), [])
+    assert worker.service.free(Selector([Pattern("s3://b/x")]), False, 0.0) == (FreeReply(1, 3), [])
     assert reply_in(worker.ask(file("b", 3), hand_out=False)).states == [HIT_MEMORY]
-    assert worker.service.free(Selector([], [], [file("b", 3).id()]), False, 0.0)[1] == [DropMemory("s0")]
+    assert worker.service.free(Selector([], [file("b", 3).id()]), False, 0.0)[1] == [DropMemory("s0")]
 
 
 @pytest.mark.parametrize("state", [BlockState.CHANGED, BlockState.GONE])
@@ -459,7 +460,7 @@ def test_a_report_tells_what_changed_since_the_last() -> None:
     worker.fill(a, b)
     assert worker.service.report(False) == BlockReport(False, [a.id(), b.id()], [3, 1])
     assert worker.service.report(False) == BlockReport(False, [], [])
-    worker.service.free(Selector(["s3://b/a"], [], []), False, 0.0)
+    worker.service.free(Selector([Pattern("s3://b/a")]), False, 0.0)
     assert worker.service.report(False) == BlockReport(False, [a.id()], [0])
     assert worker.service.report(True) == BlockReport(True, [b.id()], [1])
 

@@ -1,0 +1,123 @@
+"""`free`, `pin`, `unpin`, `set-ttl`, `set-quota`, `rules`: what stays in the cache, and what goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from raycache.cli.options import Duration, Verb
+from raycache.cli.output import Column, human_bytes, human_seconds, numbers
+from raycache.cli.session import Session
+from raycache.client.results import PathRule
+
+_paths = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@_paths
+@click.option("--older-than", "older_than_s", type=Duration(), default="0", help="Only what was loaded so long ago.")
+@click.option("--force", is_flag=True, help="Also what is pinned.")
+@click.pass_obj
+def free(session: Session, paths: tuple[str, ...], older_than_s: float, force: bool) -> None:
+    """Drop files from the cache, never from the lake.
+
+    PATH is a file, a directory, a mount or a glob.
+    """
+    result = session.cache().free(list(paths), force=force, older_than_s=older_than_s)
+    if session.json:
+        session.output.json(result)
+        return
+    session.output.line(f"freed {result.blocks} blocks, {human_bytes(result.bytes)}")
+    if result.pinned_blocks:
+        session.output.line(
+            f"{result.pinned_blocks} blocks, {human_bytes(result.pinned_bytes)}, are pinned and stay; --force frees them"
+        )
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@_paths
+@click.pass_obj
+def pin(session: Session, paths: tuple[str, ...]) -> None:
+    """Never evict files, also those that are loaded later.
+
+    PATH is a file, a directory or a glob.
+    """
+    session.cache().pin(list(paths))
+    _say(session, {"pinned": list(paths)}, f"pinned {_listed(paths)}")
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@_paths
+@click.pass_obj
+def unpin(session: Session, paths: tuple[str, ...]) -> None:
+    """Let files be evicted again.
+
+    PATH may be a part of what was pinned.
+    """
+    session.cache().unpin(list(paths))
+    _say(session, {"unpinned": list(paths)}, f"unpinned {_listed(paths)}")
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@_paths
+@click.argument("ttl", metavar="TTL|none")
+@click.pass_context
+def set_ttl(context: click.Context, paths: tuple[str, ...], ttl: str) -> None:
+    """Free files some time after they were loaded.
+
+    The lake is never touched. PATH is a file, a directory or a glob; TTL is a duration such as 30m or 12h, none takes it away.
+    """
+    session: Session = context.obj
+    ttl_s = None if ttl == "none" else Duration().convert(ttl, None, context)
+    session.cache().set_ttl(list(paths), ttl_s)
+    text = "stays for as long as there is room" if ttl_s is None else f"is freed {human_seconds(ttl_s)} after loading"
+    _say(session, {"paths": list(paths), "ttl_s": ttl_s}, f"{_listed(paths)} {text}")
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@click.argument("path")
+@click.argument("size", metavar="SIZE|none")
+@click.pass_obj
+def set_quota(session: Session, path: str, size: str) -> None:
+    """Never cache more of a directory than SIZE.
+
+    SIZE is bytes, or such as 200GiB. The directory's own oldest blocks go first. none takes the quota away.
+    """
+    session.cache().set_quota(path, None if size == "none" else size)
+    text = "has no quota" if size == "none" else f"never takes more than {size}"
+    _say(session, {"path": path, "quota": None if size == "none" else size}, f"{path} {text}")
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@click.pass_obj
+def rules(session: Session) -> None:
+    """Show all pins, TTLs and quotas.
+
+    The oldest comes first: of two of one kind that name a file, the later one holds.
+    """
+    found = session.cache().rules()
+    if session.json:
+        session.output.json(found)
+        return
+    columns = [Column("Rule"), *numbers("Value"), Column("Path")]
+    session.output.table(columns, [(rule.kind, _value(rule), rule.path) for rule in found], empty="no rules")
+
+
+def _value(rule: PathRule) -> str:
+    if rule.value is None:
+        return "none"
+    if rule.kind == "quota":
+        return human_bytes(rule.value)
+    return human_seconds(rule.value) if rule.kind == "ttl" else "yes"
+
+
+def _say(session: Session, result: dict[str, Any], text: str) -> None:
+    if session.json:
+        session.output.json(result)
+    else:
+        session.output.line(text)
+
+
+def _listed(paths: tuple[str, ...]) -> str:
+    return ", ".join(paths)

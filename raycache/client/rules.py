@@ -1,0 +1,58 @@
+"""Rules on paths as users say and see them: paths become patterns of URIs, and patterns paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raycache import paths as names
+from raycache.client.locator import Locator
+from raycache.client.paths import as_list, glob_base
+from raycache.client.results import PathRule
+from raycache.errors import NotFoundError
+from raycache.messages import MountTable
+from raycache.rules import Pattern, RuleTable
+from raycache.types import FileKind
+
+_TIMEOUT_S = 30.0
+
+
+def patterns_of(locator: Locator, paths: str | Sequence[str]) -> list[Pattern]:
+    """The files that paths mean, now and later, without asking what there is: directories, files, globs, mounts.
+
+    A directory above mounts means these mounts. A name with wildcards that is the name of a file or a directory means that.
+
+    Raises:
+        NotFoundError: a path is under no mount.
+        InvalidRequestError: not a path.
+    """
+    return [pattern for path in as_list(paths) for pattern in _patterns(locator, path)]
+
+
+def _patterns(locator: Locator, path: str) -> list[Pattern]:
+    name = names.normalise(path)
+    if names.is_glob(name) and locator.resolve([name])[0].kind is FileKind.MISSING:
+        base = glob_base(name)
+        return [Pattern(locator.uri_of(base).rstrip("/"), name[len(base) :].lstrip("/"))]
+    try:
+        return [Pattern(locator.uri_of(name).rstrip("/"))]
+    except NotFoundError:
+        above = name.rstrip("/") + "/"
+        mounts = [mount for mount in locator.mounts.mounts if mount.path.startswith(above)]
+        if not mounts:
+            raise
+        return [Pattern(mount.uri.rstrip("/")) for mount in mounts]
+
+
+def listing(table: RuleTable, mounts: MountTable) -> list[PathRule]:
+    """All rules, the oldest first: of those of one kind that name a file, the last one holds."""
+    return [PathRule(rule.kind.value, _path_of(mounts, rule.pattern), rule.value) for rule in table.rules]
+
+
+def _path_of(mounts: MountTable, pattern: Pattern) -> str:
+    """The pattern in the namespace, by the longest mount above it; as a URI without one."""
+    path = pattern.base
+    above = [m for m in mounts.mounts if m.path.startswith("/") and Pattern(m.uri.rstrip("/")).names(pattern.base)]
+    if above:
+        mount = max(above, key=lambda mount: len(mount.uri))
+        path = mount.path.rstrip("/") + pattern.base[len(mount.uri.rstrip("/")) :] or "/"
+    return names.join(path, pattern.glob)

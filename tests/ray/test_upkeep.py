@@ -1,0 +1,120 @@
+"""Pins, TTLs and quotas on a real cluster: they hold for what is loaded later, and outlive the master."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import ray
+from lake import Lake, content
+
+import raycache
+from raycache.client.cache import Cache
+from raycache.messages import MASTER_NAME, RAY_NAMESPACE
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.proxy import S3Proxy
+from raycache.testing.seaweed import SeaweedServer
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
+    with S3Proxy(s3_server.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def cache(cluster: LocalCluster) -> Iterator[Cache]:
+    """Little room: 16 MiB a node, memory only."""
+    yield raycache.start(
+        memory="16MiB", disk="off", block_size_bytes=MIB, segment_size_bytes=MIB, extent_size_bytes=MIB, lease_s=2
+    )
+    raycache.stop()
+
+
+@pytest.fixture
+def lake(s3_server: SeaweedServer, proxy: S3Proxy, cache: Cache) -> Iterator[Lake]:
+    """Mounted at /lake: 6 MiB in `a`, 90 MiB in `b`."""
+    lake = Lake.make(s3_server, proxy)
+    for number in range(6):
+        lake.put(f"a/{number}", content(number, MIB))
+    for number in range(45):
+        lake.put(f"b/{number:02}", content(number, 2 * MIB))
+    cache.mount("/lake", lake.uri, lake.options, metadata_ttl_s=600)
+    yield lake
+    cache.unpin("/lake")
+    cache.set_ttl("/lake", None)
+    cache.unmount("/lake", force=True)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for something that must come to be."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to be within 30 s"
+        time.sleep(0.05)
+
+
+def kill_master() -> None:
+    """Kill the master's process, and wait until Ray has brought it back."""
+    actor = ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE)
+    pid = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: pid != ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30))
+
+
+def test_what_is_pinned_stays_whatever_else_is_read(cache: Cache, lake: Lake) -> None:
+    """Files pinned before they were loaded outlive twice the cache's room of other data, a free, and the master.
+
+    Reads that found no room are right, too.
+    """
+    cache.pin("/lake/a/*")
+    kill_master()
+    assert [(rule.kind, rule.path) for rule in cache.rules()] == [("pin", "/lake/a/*")]
+    cache.read_many([f"/lake/a/{number}" for number in range(6)])
+    for number in range(45):
+        assert cache.read(f"/lake/b/{number:02}").to_pybytes() == content(number, 2 * MIB)
+    assert cache.check("/lake/a").complete
+    assert not cache.check("/lake/b").complete
+    freed = cache.free("/lake")
+    assert (freed.pinned_blocks, freed.pinned_bytes) == (6, 6 * MIB)
+    assert cache.check("/lake/a").complete
+    cache.unpin("/lake/a")
+    assert cache.free("/lake").bytes == 6 * MIB
+
+
+def test_a_ttl_frees_and_nothing_else(cache: Cache, lake: Lake) -> None:
+    """What was loaded before and after the TTL was set goes when its time ends; the lake has it all, the rest stays."""
+    cache.read_many([f"/lake/a/{number}" for number in range(3)])
+    cache.read("/lake/b/00")
+    cache.set_ttl(["/lake/a"], 0.5)
+    cache.read_many([f"/lake/a/{number}" for number in range(3, 6)])
+    wait_until(lambda: cache.du("/lake/a").bytes_cached == 0)
+    assert cache.check("/lake/b/00").complete
+    assert cache.free("/lake/b", older_than_s=3600).blocks == 0
+    lake.proxy.reset()
+    assert cache.read("/lake/a/0").to_pybytes() == content(0, MIB)
+    assert lake.proxy.counters().data_bytes == MIB
+
+
+def test_a_quota_is_never_exceeded(cache: Cache, lake: Lake) -> None:
+    """While five times the quota is loaded and read, what is cached stays below it; the oldest files have gone."""
+    cache.set_quota("/lake/b", "9MiB")
+    try:
+        job = cache.load("/lake/b")
+        while not job.progress().finished:
+            assert cache.du("/lake/b").bytes_cached <= 9 * MIB
+        assert 3 * MIB <= cache.du("/lake/b").bytes_cached <= 9 * MIB
+        for number in range(45):
+            assert cache.read(f"/lake/b/{number:02}").to_pybytes() == content(number, 2 * MIB)
+        assert cache.du("/lake/b").bytes_cached <= 9 * MIB
+        cache.load("/lake/a").wait(60)
+        assert cache.check("/lake/a").complete
+        cache.set_quota("/lake/b", 0)
+        wait_until(lambda: cache.du("/lake/b").bytes_cached == 0)
+    finally:
+        cache.set_quota("/lake/b", None)
