@@ -20,7 +20,7 @@ from raycache.cli.lifecycle import settings, start, status, stop
 from raycache.cli.mounting import mount, mounts, unmount
 from raycache.cli.options import Verbs, common_options
 from raycache.cli.session import Session
-from raycache.cli.upkeep import free, pin, rules, set_quota, set_ttl, unpin
+from raycache.cli.upkeep import free, pin, rules, set_quota, set_ttl, sync, unpin
 from raycache.cli.warmup import INTERRUPTED, check, load
 from raycache.cli.watching import stats
 from raycache.errors import InvalidRequestError, RaycacheError
@@ -39,7 +39,7 @@ def cli() -> None:
 
 for verb in (
     *(start, stop, status, settings, mount, unmount, mounts, ls, stat, du, locate, load, check),
-    *(free, pin, unpin, set_ttl, set_quota, rules, stats, dashboard),
+    *(free, pin, unpin, set_ttl, set_quota, rules, sync, stats, dashboard),
 ):
     cli.add_command(verb)
 

@@ -118,6 +118,10 @@ class Output:
         """Show a result, or a list of results, as one JSON document."""
         print(json.dumps(self._redacted(plain(value)), indent=2, default=str))
 
+    def json_line(self, value: Any) -> None:
+        """Show one of a series of results, on a line of its own, at once."""
+        print(json.dumps(self._redacted(plain(value)), default=str), flush=True)
+
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]], empty: str = "nothing") -> None:
         """Show rows below their titles.
 

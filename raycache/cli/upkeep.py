@@ -1,4 +1,4 @@
-"""`free`, `pin`, `unpin`, `set-ttl`, `set-quota`, `rules`: what stays in the cache, and what goes."""
+"""`free`, `pin`, `unpin`, `set-ttl`, `set-quota`, `rules`, `sync`: what stays in the cache, and what goes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import click
 from raycache.cli.options import Duration, Verb
 from raycache.cli.output import Column, human_bytes, human_seconds, numbers
 from raycache.cli.session import Session
-from raycache.client.results import PathRule
+from raycache.client.results import PathRule, SyncResult
+
+#: How many failures a person is shown.
+_SHOWN_MAX = 20
 
 _paths = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 
@@ -102,6 +105,51 @@ def rules(session: Session) -> None:
         return
     columns = [Column("Rule"), *numbers("Value"), Column("Path")]
     session.output.table(columns, [(rule.kind, _value(rule), rule.path) for rule in found], empty="no rules")
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@_paths
+@click.option("--load", is_flag=True, help="Bring in what was added or changed.")
+@click.option("--dry-run", is_flag=True, help="Only tell the differences.")
+@click.option("--watch", type=Duration(), metavar="PERIOD", help="Repeat it, until Ctrl-C; --json prints a line each.")
+@click.pass_obj
+def sync(session: Session, paths: tuple[str, ...], load: bool, dry_run: bool, watch: float | None) -> int:
+    """Compare files with the lake, and drop what it no longer has.
+
+    PATH is a file, a directory or a glob. Fails when --load could not bring everything in.
+    """
+    cache = session.cache()
+    if watch is None:
+        result = cache.sync(list(paths), dry_run=dry_run, load=load)
+        if session.json:
+            session.output.json(result)
+        else:
+            _show_sync(session, result)
+        return 1 if result.failures else 0
+    for result in cache.sync(list(paths), dry_run=dry_run, load=load, watch=watch):
+        if session.json:
+            session.output.json_line(result)
+        else:
+            _show_sync(session, result)
+    return 0
+
+
+def _show_sync(session: Session, result: SyncResult) -> None:
+    rows = [
+        (name, str(amount.files), human_bytes(amount.bytes))
+        for name, amount in (
+            ("added", result.added),
+            ("changed", result.changed),
+            ("removed", result.removed),
+            ("unchanged", result.unchanged),
+            *([("loaded", result.loaded)] if result.loaded.files or result.failures else []),
+        )
+    ]
+    session.output.table([Column(""), *numbers("Files", "Size")], rows)
+    for failure in result.failures[:_SHOWN_MAX]:
+        session.output.error(f"{failure.path or 'not all is loaded'}: {failure.reason}")
+    if len(result.failures) > _SHOWN_MAX:
+        session.output.error(f"... and {len(result.failures) - _SHOWN_MAX} more; --json shows them")
 
 
 def _value(rule: PathRule) -> str:

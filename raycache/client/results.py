@@ -153,6 +153,36 @@ class PathRule(Result):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Amount(Result):
+    """So many files of so many bytes in all."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SyncResult(Result):
+    """How the lake differs from what the cache knew of it, and what was done about it."""
+
+    #: In the lake, and new to the cache.
+    added: Amount
+    #: In the lake in another version; bytes of the new one.
+    changed: Amount
+    #: No longer in the lake; bytes of what was known.
+    removed: Amount
+    unchanged: Amount
+    #: What `load=True` has brought into the cache, of what was added and changed.
+    loaded: Amount
+    dry_run: bool
+    elapsed_s: float
+    #: Paths of files that were added or changed, and of those removed; at most 1,000 each.
+    differences: tuple[str, ...]
+    removed_paths: tuple[str, ...]
+    #: What `load=True` could not bring in, and why; at most 1,000.
+    failures: tuple[Failure, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class NodeStats(Result):
     """Counters of one node, or of all; see the API documentation for each definition."""
 

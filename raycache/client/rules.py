@@ -45,14 +45,17 @@ def _patterns(locator: Locator, path: str) -> list[Pattern]:
 
 def listing(table: RuleTable, mounts: MountTable) -> list[PathRule]:
     """All rules, the oldest first: of those of one kind that name a file, the last one holds."""
-    return [PathRule(rule.kind.value, _path_of(mounts, rule.pattern), rule.value) for rule in table.rules]
+    return [
+        PathRule(rule.kind.value, names.join(path_of(mounts, rule.pattern.base), rule.pattern.glob), rule.value)
+        for rule in table.rules
+    ]
 
 
-def _path_of(mounts: MountTable, pattern: Pattern) -> str:
-    """The pattern in the namespace, by the longest mount above it; as a URI without one."""
-    path = pattern.base
-    above = [m for m in mounts.mounts if m.path.startswith("/") and Pattern(m.uri.rstrip("/")).names(pattern.base)]
-    if above:
-        mount = max(above, key=lambda mount: len(mount.uri))
-        path = mount.path.rstrip("/") + pattern.base[len(mount.uri.rstrip("/")) :] or "/"
-    return names.join(path, pattern.glob)
+def path_of(mounts: MountTable, uri: str) -> str:
+    """What a URI is in the namespace, by the longest mount above it; the URI itself without one."""
+    explicit = [mount for mount in mounts.mounts if mount.path.startswith("/")]
+    above = [mount for mount in explicit if Pattern(mount.uri.rstrip("/")).names(uri)]
+    if not above:
+        return uri
+    mount = max(above, key=lambda mount: len(mount.uri))
+    return mount.path.rstrip("/") + uri[len(mount.uri.rstrip("/")) :] or "/"

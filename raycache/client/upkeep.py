@@ -1,23 +1,29 @@
-"""What a `Cache` does to keep its contents as they should be: free, pin, TTL, quota."""
+"""What a `Cache` does to keep its contents as they should be: free, pin, TTL, quota, sync."""
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
-from raycache.client import rules
+from raycache import paths as names
+from raycache.client import admin, rules, sync
 from raycache.client.calls import Calls, WorkerCall
 from raycache.client.locator import Locator
-from raycache.client.results import FreeResult, PathRule
+from raycache.client.results import Amount, FreeResult, PathRule, SyncResult
 from raycache.client.segments import SegmentTable
+from raycache.client.warming import Cluster, Wanted, Warmed, warm
 from raycache.errors import RaycacheError
-from raycache.messages import FreeReply, Hello, Selector, decode, encode
+from raycache.messages import FreeReply, Hello, Selector, SyncReply, SyncRequest, decode, encode
 from raycache.rules import Pattern, Rule, RuleKind
-from raycache.settings import parse_size
+from raycache.settings import Settings, parse_size
 from raycache.types import MembershipView
 
 _FREE_TIMEOUT_S = 60.0
 _RULES_TIMEOUT_S = 30.0
+#: Listing a million objects takes minutes.
+_SYNC_TIMEOUT_S = 3600.0
 
 
 class Upkeep:
@@ -26,6 +32,7 @@ class Upkeep:
     _calls: Calls
     _locator: Locator
     _table: SegmentTable
+    _settings: Settings
 
     def free(self, paths: str | Sequence[str], force: bool = False, older_than_s: float = 0.0) -> FreeResult:
         """Drop blocks from the cache, never from the lake. Readers that hold them finish undisturbed.
@@ -72,6 +79,44 @@ class Upkeep:
         """All pins, TTLs and quotas, the oldest first."""
         return rules.listing(self._calls.master("rules"), self._locator.mounts)
 
+    # --- the lake -----------------------------------------------------------------------------------------------------
+
+    @overload
+    def sync(
+        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, watch: None = None
+    ) -> SyncResult: ...
+
+    @overload
+    def sync(
+        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, *, watch: float
+    ) -> Iterator[SyncResult]: ...
+
+    def sync(
+        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, watch: float | None = None
+    ) -> SyncResult | Iterator[SyncResult]:
+        """Compare files, directories or globs with the lake, listing it once: what was added, changed, removed?
+
+        Versions that the lake no longer has are dropped, when their readers are done. A file counts as changed when its
+        size or etag is another one (its mtime, where the store has no etags) than when the cache last listed or compared
+        the path. Of a path that it never listed, it knows what it holds.
+
+        Args:
+            paths: what to compare.
+            dry_run: only tell.
+            load: bring in what was added or changed, and nothing else.
+            watch: repeat this, so many seconds after each end.
+
+        Returns:
+            The differences; with `watch` an iterator that yields those of each round, for as long as it is asked.
+
+        Raises:
+            NotFoundError: a path is under no mount, or nothing is there, nor was.
+            UnavailableError, DeniedError: the lake cannot be listed.
+        """
+        if watch is None:
+            return self._sync(paths, dry_run=dry_run, load=load)
+        return self._watch(paths, watch, dry_run=dry_run, load=load)
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def refresh_view(self) -> MembershipView:
@@ -88,6 +133,37 @@ class Upkeep:
         replies = self._calls.workers(calls, _FREE_TIMEOUT_S)
         freed: list[FreeReply] = [decode(reply) for reply in replies if not isinstance(reply, RaycacheError)]
         return FreeResult(*(sum(column) for column in zip(FreeReply(0, 0), *freed, strict=True)))
+
+    def _watch(self, paths: str | Sequence[str], period_s: float, *, dry_run: bool, load: bool) -> Iterator[SyncResult]:
+        while True:
+            yield self._sync(paths, dry_run=dry_run, load=load)
+            time.sleep(period_s)
+
+    def _sync(self, paths: str | Sequence[str], *, dry_run: bool, load: bool) -> SyncResult:
+        started_s = time.monotonic()
+        patterns = self._patterns(paths)
+        for root_uri in dict.fromkeys(names.split_uri(pattern.base)[0] for pattern in patterns):
+            self._locator.announce(root_uri, admin.environment_options(root_uri))
+        request = SyncRequest(patterns, dry_run, sync.FILES_MAX if load and not dry_run else sync.SHOWN_MAX)
+        reply: SyncReply = self._calls.master("sync", encode(request), timeout_s=_SYNC_TIMEOUT_S)
+        loaded = sync.Loaded(Amount(), ())
+        if not dry_run:
+            self._locator.forget_all()
+            if load:
+                loaded = sync.load_difference(reply, self._warm, self._path_of)
+        return sync.result_of(reply, loaded, self._path_of, dry_run=dry_run, elapsed_s=time.monotonic() - started_s)
+
+    def _warm(self, wanted: Iterable[Wanted]) -> Iterator[Warmed]:
+        def cluster() -> Cluster:
+            view = self.refresh_view()
+            settings = self._settings
+            version = self._locator.mounts.version
+            return Cluster(view, version, settings.block_size_bytes, settings.extent_size_bytes)
+
+        return warm(self._calls, cluster, wanted)
+
+    def _path_of(self, uri: str) -> str:
+        return rules.path_of(self._locator.mounts, uri)
 
     def _patterns(self, paths: str | Sequence[str]) -> list[Pattern]:
         self.refresh_view()  # a path may be below what another process has just mounted

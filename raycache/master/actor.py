@@ -27,6 +27,7 @@ from raycache.master.journal import Journal, open_journal
 from raycache.master.lister import Lister
 from raycache.master.mounts import RedactedMount
 from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, Need, StartWorker
+from raycache.master.syncing import run_sync
 from raycache.messages import (
     Delivery,
     Hello,
@@ -39,10 +40,11 @@ from raycache.messages import (
     Overview,
     ResolveRequest,
     StatusReply,
+    SyncReply,
     decode,
     encode,
 )
-from raycache.rules import RuleTable
+from raycache.rules import Rule, RuleKind, RuleTable
 from raycache.settings import Settings
 from raycache.types import WorkerId
 from raycache.ufs.base import UnderStorage
@@ -54,6 +56,9 @@ _log = logging.getLogger(__name__)
 _NODES_PERIOD_S = 0.5
 _BEAT_TIMEOUT_S = 3.0
 _WORKER_START_TIMEOUT_S = 60.0
+_WORKERS_WAIT_MAX = 10
+#: Looks at whether a new quota is divided among the workers, which takes two or three heartbeats.
+_QUOTA_WAIT_MAX = 60
 _JOBS_KEPT_MAX = 100
 _JOBS_RUNNING_MAX = 16
 _JOB_PAUSE_S = 0.05
@@ -104,6 +109,8 @@ class MasterActor:
             self._journal.compact(self._service.snapshot())
         self._threads = ThreadPoolExecutor(self._settings.listings_inflight_max, thread_name_prefix="raycache-ask")
         self._lister = Lister(self._storage_of, self._settings.listings_inflight_max)
+        #: Apart from look-ups that readers wait for; made when it is first needed.
+        self._sync_lister: Lister | None = None
         #: Look-ups on the way; a second asker waits for the first one's answer.
         self._asking: dict[Need, asyncio.Future[RaycacheError | None]] = {}
         self._workers: dict[WorkerId, Any] = {}
@@ -200,18 +207,39 @@ class MasterActor:
         """All mounts with their options: for workers."""
         return self._service.mount_table()
 
+    @replies
+    async def sync(self, blob: bytes) -> SyncReply:
+        """Carry a `SyncRequest` out."""
+        if self._sync_lister is None:
+            self._sync_lister = Lister(self._storage_of, self._settings.listings_inflight_max)
+        for _ in range(_WORKERS_WAIT_MAX):
+            if not self._service.missing_workers()[0]:
+                break
+            await asyncio.sleep(_NODES_PERIOD_S)  # after a restart: nobody knows yet whom to ask what is cached
+        handles = [handle for worker in self._service.view().workers if (handle := self._workers.get(worker.worker))]
+        inventories = [handle.inventory.remote for handle in handles]
+        return await run_sync(decode(blob), self._service, self._sync_lister, inventories, self._clock.now_s)
+
     # --- rules --------------------------------------------------------------------------------------------------------
 
     @replies
     async def add_rules(self, request_id: str, blob: bytes) -> None:
-        """Say something new of some paths; the workers that can be reached have heard of it when this returns."""
-        await self._record(self._service.add_rules(request_id, decode(blob), self._clock.now_s()))
+        """Say something new of some paths; the workers that can be reached have heard of it when this returns.
+
+        Of a quota they have heard their shares, too, unless readers of what is too much make that take long.
+        """
+        said: list[Rule] = decode(blob)
+        await self._record(self._service.add_rules(request_id, said, self._clock.now_s()))
         news = encode(self._service.rules())
         handles = [handle for worker in self._service.view().workers if (handle := self._workers.get(worker.worker))]
         await asyncio.gather(
             *(asyncio.wait_for(handle.heed_rules.remote(news), _BEAT_TIMEOUT_S) for handle in handles),
             return_exceptions=True,  # those hear of it with their next heartbeat
         )
+        for _ in range(_QUOTA_WAIT_MAX if any(rule.kind is RuleKind.QUOTA for rule in said) else 0):
+            if self._service.quotas_settled():
+                break
+            await asyncio.sleep(_JOB_PAUSE_S)
 
     @replies
     async def rules(self) -> RuleTable:

@@ -24,7 +24,9 @@ from raycache.master import entries
 from raycache.master.mounts import Mounts
 from raycache.master.namespace import Coverage, Keyspace, Replaced
 from raycache.master.needs import HeadNeed, ListNeed, Need, NeedResult
+from raycache.master.sync import Sync
 from raycache.messages import FileColumns, ListReply, ListRequest, MountInfo, ResolveReply, ResolveRequest
+from raycache.rules import Pattern
 from raycache.types import FileKind, VersionId, WorkerId
 
 #: So many unknown paths in one directory are looked up by one listing of it.
@@ -294,6 +296,17 @@ class Catalog:
                 store = self._store(place.root_uri)
                 versions += self._versions(place.root_uri, store.change(place.key, self._generation))
         return versions
+
+    def begin_sync(self, pattern: Pattern, now_s: float, *, dry_run: bool, files_max: int) -> Sync:
+        """Begin to compare what a pattern names with the lake.
+
+        Raises:
+            NotFoundError: no mount is above it.
+        """
+        mount, uri = self._mounts.resolve(pattern.base)
+        store = self._store(paths.split_uri(uri)[0])
+        asked = Coverage(self._generation_for(fresh=True), now_s)
+        return Sync(pattern, mount, store, asked, dry_run=dry_run, files_max=files_max)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

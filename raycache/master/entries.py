@@ -40,6 +40,18 @@ def unpack(entry: bytes) -> tuple[int, str, int]:
     return size_bytes, tag.decode("utf-8", "surrogatepass"), mtime_ns
 
 
+def pack_version(key: str, file: FileVersion) -> bytes:
+    """The entry of a file version."""
+    return pack(ObjectInfo(key, file.size_bytes, file.etag, file.mtime_ns))
+
+
+def same_version(one: bytes, other: bytes) -> bool:
+    """Whether two files' entries stand for one version: the mtime counts only without an etag, as in `FileVersion`."""
+    if one[:8] != other[:8] or one[_HEADER.size - 1 :] != other[_HEADER.size - 1 :]:
+        return False
+    return one[8:16] == other[8:16] or len(one) > _HEADER.size
+
+
 def version(root_uri: str, key: str, entry: bytes) -> FileVersion:
     """The file version an entry stands for."""
     return FileVersion(f"{root_uri}/{key}", *unpack(entry))

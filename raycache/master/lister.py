@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from raycache.errors import NotFoundError, RaycacheError, UnavailableError
 from raycache.master.entries import pack
@@ -28,6 +28,18 @@ from raycache.messages import MountInfo
 from raycache.ufs.base import ListPage, UnderStorage
 
 T = TypeVar("T")
+
+
+class Part(NamedTuple):
+    """A part of a listing: the keys after one, up to and with another."""
+
+    #: "": from the beginning.
+    after: str
+    #: None: to the end.
+    until: str | None
+    #: Key -> entry, directory markers included.
+    found: dict[str, bytes]
+
 
 #: Ranges a thread gets of one listing: some are larger than others.
 _RANGES_PER_THREAD = 4
@@ -64,6 +76,45 @@ class Lister:
             need: _guarded(self._list_tree, need) for need in needs if isinstance(need, ListNeed) and need.recursive
         }
         return results | {need: future.result() for need, future in simple.items()}
+
+    def pages(self, mount: MountInfo, prefix: str, take: Callable[[Part], None]) -> None:
+        """List everything below a prefix, several parts of it at a time, without ever holding all of it.
+
+        Args:
+            mount: how to open the store.
+            prefix: "" or ends in "/"; or a key, and then only that object is looked for.
+            take: called from the pool's threads with every part; together the parts are the whole, each key once.
+
+        Raises:
+            NotFoundError, DeniedError, UnavailableError: it is not complete.
+        """
+        storage = self._storage_of(mount)
+        if prefix and not prefix.endswith("/"):
+            try:
+                take(Part("", None, {prefix: pack(storage.head(prefix))}))
+            except NotFoundError:
+                take(Part("", None, {}))
+            return
+        page = self._pool.submit(storage.list, prefix).result()
+        borders: list[str] = []
+        if page.next_token is not None and not storage.has_directories:
+            borders = self._borders(storage, prefix)
+        if not borders:
+            self._pool.submit(_take_range, storage, prefix, "", None, page, take).result()
+            return
+        starts = ["", *borders]
+        ends: list[str | None] = [*borders, None]
+        parts = [
+            self._pool.submit(_take_range, storage, prefix, start, end, None, take)
+            for start, end in zip(starts, ends, strict=True)
+        ]
+        try:
+            for part in parts:
+                part.result()
+        except BaseException:
+            for part in parts:
+                part.cancel()
+            raise
 
     def close(self) -> None:
         """Start nothing new; what is on the way ends by itself."""
@@ -184,6 +235,30 @@ def _list_range(
         token = page.next_token
         if token is None or (end is not None and page.objects and page.objects[-1].key > end):
             return found
+
+
+def _take_range(
+    storage: UnderStorage,
+    prefix: str,
+    after: str,
+    end: str | None,
+    page: ListPage | None,
+    take: Callable[[Part], None],
+) -> None:
+    """Hand the keys after one, up to and with `end`, over page by page; `page` is the first, when it is there already."""
+    start_after = after
+    page = page or storage.list(prefix, start_after=start_after)
+    while True:
+        found: dict[str, bytes] = {}
+        _collect(page, found, end)
+        beyond = end is not None and bool(page.objects) and page.objects[-1].key > end
+        if page.next_token is None or beyond:
+            take(Part(after, end, found))
+            return
+        if page.objects:
+            take(Part(after, page.objects[-1].key, found))
+            after = page.objects[-1].key
+        page = storage.list(prefix, start_after=start_after, token=page.next_token)
 
 
 def _collect(page: ListPage, found: dict[str, bytes], end: str | None = None) -> None:

@@ -26,11 +26,13 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
-from raycache.master.entries import DIRECTORY
+from raycache.master.entries import DIRECTORY, same_version
 from raycache.types import FileKind
 
 #: Remembered changes; beyond, everything known before counts as changed.
 CHANGES_MAX = 10_000
+#: Changes of listed keys remembered for the next comparison; beyond, it starts from what is cached.
+SINCE_MAX = 100_000
 #: The character after "/": `prefix[:-1] + "0"` is the first key behind everything below `prefix`.
 _AFTER_SLASH = "0"
 
@@ -69,6 +71,7 @@ class Keyspace:
         self._heads: dict[str, Coverage] = {}
         self._levels: dict[str, Coverage] = {}
         self._trees: dict[str, Coverage] = {}
+        self._since: SortedDict[str, bytes] = SortedDict()
         #: Key -> generation of its last change.
         self._changes: SortedDict[str, int] = SortedDict()
         self._changes_floor = generation
@@ -77,7 +80,7 @@ class Keyspace:
 
     def __len__(self) -> int:
         """Everything remembered, for bounding it."""
-        return len(self._entries) + len(self._heads) + len(self._levels) + len(self._trees)
+        return len(self._entries) + len(self._heads) + len(self._levels) + len(self._trees) + len(self._since)
 
     @property
     def entries_count(self) -> int:
@@ -201,6 +204,55 @@ class Keyspace:
         self._cover(self._levels, prefix, asked)
         return replaced
 
+    def learn_range(
+        self, after: str, until: str | None, prefix: str, found: dict[str, bytes], asked: Coverage
+    ) -> list[Replaced]:
+        """Take in a part of a listing of everything below a prefix: the keys after one, up to and with another.
+
+        Args:
+            after: "" begins with the prefix.
+            until: None is the end of the prefix.
+            prefix: "" or ends in "/"; or a key, and then only that key is meant.
+            found: key -> entry, markers included.
+            asked: when the listing began. That all is covered is told by `cover`, at the end.
+        """
+        gone = [key for key in between(self._entries, after, until, prefix) if key not in found]
+        if asked.generation < self._latest_generation:
+            gone = self._older(gone, asked)
+            found = {key: found[key] for key in self._older(found, asked)}
+        return self._remove(gone) + self._put(found)
+
+    def cover(self, prefix: str, asked: Coverage) -> None:
+        """Everything below a prefix has been learnt, part by part."""
+        self._cover(self._trees, prefix, asked)
+
+    # --- what has changed since the last comparison -------------------------------------------------------------------
+
+    @property
+    def entries(self) -> SortedDict[str, bytes]:
+        """Key -> entry of all that is known; to be read only."""
+        return self._entries
+
+    @property
+    def since(self) -> SortedDict[str, bytes]:
+        """Keys in listed prefixes that have changed since they were last compared -> the entry then ("" for none)."""
+        return self._since
+
+    def compared(self, keys: Iterable[str]) -> None:
+        """A comparison has told of the changes of these keys."""
+        for key in list(keys):
+            self._since.pop(key, None)
+
+    def _note(self, key: str, entry: bytes) -> None:
+        """Remember what stood at a key before its first change, where a listing said so."""
+        if key in self._since or self._tree_coverage(key[: key.rfind("/") + 1]) is None:
+            return
+        self._since[key] = entry
+        if len(self._since) > SINCE_MAX:
+            # From now on nothing counts as listed: the next comparison is with what is cached.
+            self._since.clear()
+            self._trees.clear()
+
     def change(self, key: str, generation: int) -> list[Replaced]:
         """Somebody wrote `key`, or something below it: what is known of it is worth nothing from now on.
 
@@ -286,13 +338,23 @@ class Keyspace:
 
     def _put(self, found: dict[str, bytes]) -> list[Replaced]:
         entries = self._entries
-        replaced = [Replaced(key, old) for key, entry in found.items() if (old := entries.get(key)) and old != entry]
+        replaced: list[Replaced] = []
+        for key, entry in found.items():
+            old = entries.get(key)
+            if old == entry:
+                continue
+            if old and not (entry and same_version(old, entry)):
+                replaced.append(Replaced(key, old))
+            if self._trees and (old or entry):
+                self._note(key, old or b"")
         entries.update(found)
         return replaced
 
     def _remove(self, keys: list[str]) -> list[Replaced]:
         entries = self._entries
         removed = [Replaced(key, entry) for key in keys if (entry := entries[key])]
+        for key, entry in removed if self._trees else ():
+            self._note(key, entry)
         if len(keys) > 1_000 and len(keys) * 10 > len(entries):
             dropped = set(keys)
             kept = {key: entry for key, entry in entries.items() if key not in dropped}
@@ -301,6 +363,16 @@ class Keyspace:
             for key in keys:
                 del entries[key]
         return removed
+
+
+def between(keys: SortedDict[str, bytes], after: str, until: str | None, prefix: str) -> Iterator[str]:
+    """Sorted keys of a part of a prefix; see `Keyspace.learn_range`."""
+    if prefix and not prefix.endswith("/"):
+        return iter([prefix] if prefix in keys else [])
+    start = max(after, prefix)
+    end = until if until is not None else (prefix[:-1] + _AFTER_SLASH if prefix else None)
+    found: Iterator[str] = keys.irange(start, end, inclusive=(start != after or not after, until is not None))
+    return found
 
 
 def _irange(keys: SortedDict[str, object], start: str, prefix: str) -> Iterator[str]:

@@ -28,6 +28,8 @@ class _Word:
 
     epoch: int
     bounds: dict[str, int]
+    #: Of the rules it spoke of when it had all of its fair shares.
+    settled_version: int
 
 
 class QuotaShares:
@@ -53,7 +55,7 @@ class QuotaShares:
         for gone in [name for name, word in self._words.items() if name not in live or live[name].epoch != word.epoch]:
             del self._words[gone]
         if not quotas and not heartbeat.quota_limits:
-            self._words[heartbeat.worker] = _Word(heartbeat.epoch, {})
+            self._words[heartbeat.worker] = _Word(heartbeat.epoch, {}, heartbeat.rules_version)
             return None
         others = [self._words.get(name) for name in live if name != heartbeat.worker]
         weights = sum(worker.weight_bytes for worker in view.workers)
@@ -67,5 +69,11 @@ class QuotaShares:
             left = quota_bytes - sum(theirs) if complete and len(theirs) == len(others) else had
             shares.limits[base] = max(0, min(fair, left))
             bounds[base] = max(shares.limits[base], had, heartbeat.quota_used.get(base, 0))
-        self._words[heartbeat.worker] = _Word(heartbeat.epoch, bounds)
+        settled = heartbeat.quota_limits == shares.fair
+        self._words[heartbeat.worker] = _Word(heartbeat.epoch, bounds, heartbeat.rules_version if settled else -1)
         return shares
+
+    def settled(self, rules: RuleTable, view: MembershipView) -> bool:
+        """Whether every live worker has said that it knows these rules, and may use all of its fair shares."""
+        words = [self._words.get(worker.worker) for worker in view.workers]
+        return all(word is not None and word.settled_version == rules.version for word in words)

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.master.catalog import Catalog
 from raycache.master.figures import Figures
+from raycache.master.lister import Part
 from raycache.master.locations import Locations
 from raycache.master.membership import AdoptWorker, Effect, ForgetWorker, Membership, StartWorker
 from raycache.master.mounts import Mounts, RedactedMount
@@ -29,6 +30,7 @@ from raycache.master.needs import HeadNeed, ListNeed, Need, NeedResult
 from raycache.master.overview import Watch
 from raycache.master.quotas import QuotaShares
 from raycache.master.records import rule_record, rules_of
+from raycache.master.sync import Sync
 from raycache.messages import (
     Delivery,
     DirectRequest,
@@ -45,9 +47,10 @@ from raycache.messages import (
     ResolveRequest,
     Shares,
     StatusReply,
+    SyncRequest,
 )
 from raycache.ranges import block_count
-from raycache.rules import Rule, RuleTable, add_rules
+from raycache.rules import Pattern, Rule, RuleTable, add_rules
 from raycache.settings import Settings
 from raycache.types import MembershipView, VersionId, WorkerId
 
@@ -220,6 +223,10 @@ class MasterService:
         """All rules on paths."""
         return self._rules
 
+    def quotas_settled(self) -> bool:
+        """Whether every worker keeps the present quotas, and may load up to its share of them."""
+        return self._shares.settled(self._rules, self._membership.view())
+
     # --- namespace ----------------------------------------------------------------------------------------------------
 
     def resolve_needs(self, request: ResolveRequest, now_s: float) -> list[Need]:
@@ -257,6 +264,20 @@ class MasterService:
     def invalidate(self, paths: Sequence[str], now_s: float) -> Versions:  # noqa: ARG002
         """Somebody wrote these paths, or below them; returns the versions of which workers will hear."""
         return self._invalidate(self._catalog.invalidate(paths))
+
+    # --- sync ---------------------------------------------------------------------------------------------------------
+
+    def begin_sync(self, pattern: Pattern, request: SyncRequest, now_s: float) -> Sync:
+        """Begin a comparison with the lake; see `Catalog.begin_sync`."""
+        return self._catalog.begin_sync(pattern, now_s, dry_run=request.dry_run, files_max=request.files_max)
+
+    def sync_part(self, sync: Sync, part: Part, prefix: str) -> Versions:
+        """Take in a part of the listing; returns the versions of which workers will hear."""
+        return self._invalidate(sync.take(part, prefix=prefix))
+
+    def end_sync(self, sync: Sync) -> Versions:
+        """All parts have come; see `Sync.end`."""
+        return self._invalidate(sync.end())
 
     # --- workers ------------------------------------------------------------------------------------------------------
 

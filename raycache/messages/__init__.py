@@ -44,8 +44,8 @@ from raycache.messages.jobs import LoadRequest as LoadRequest
 from raycache.messages.membership import BlockReport as BlockReport
 from raycache.messages.membership import Heartbeat as Heartbeat
 from raycache.messages.membership import HeartbeatReply as HeartbeatReply
-from raycache.messages.namespace import DirectRequest as DirectRequest
 from raycache.messages.membership import Shares as Shares
+from raycache.messages.namespace import DirectRequest as DirectRequest
 from raycache.messages.namespace import ListReply as ListReply
 from raycache.messages.namespace import ListRequest as ListRequest
 from raycache.messages.namespace import ResolveReply as ResolveReply
@@ -53,3 +53,8 @@ from raycache.messages.namespace import ResolveRequest as ResolveRequest
 from raycache.messages.overview import FileHeat as FileHeat
 from raycache.messages.overview import NodeOverview as NodeOverview
 from raycache.messages.overview import Overview as Overview
+from raycache.messages.sync import InventoryReply as InventoryReply
+from raycache.messages.sync import InventoryRequest as InventoryRequest
+from raycache.messages.sync import SyncReply as SyncReply
+from raycache.messages.sync import SyncRequest as SyncRequest
+from raycache.messages.sync import Tally as Tally

@@ -200,6 +200,10 @@ class WorkerActor:
         """The hottest and the coldest files held; answers `FileHeat`s."""
         return encode(self._service.heat(limit))
 
+    async def inventory(self, blob: bytes) -> bytes:
+        """List the files of which blocks are here, a page at a time; answers an `InventoryReply`."""
+        return encode(self._service.inventory(decode(blob), self._clock.now_s()))
+
     async def beat(self) -> bytes:
         """The next heartbeat, now: for exact statistics."""
         return encode(self._heartbeat())

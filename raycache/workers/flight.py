@@ -40,6 +40,16 @@ def size_of(batch: Iterable[Flight]) -> int:
     return sum(flight.length for flight in batch)
 
 
+def prefix_count(batch: list[Flight], room_bytes: int) -> int:
+    """How many blocks from the front fit."""
+    total = 0
+    for count, flight in enumerate(batch):
+        total += flight.length
+        if total > room_bytes:
+            return count
+    return len(batch)
+
+
 def pack(flights: Iterable[Flight], block_size_bytes: int, segment_size_bytes: int) -> list[list[Flight]]:
     """Group missing blocks into segments.
 

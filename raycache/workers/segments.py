@@ -10,9 +10,12 @@ Invariants: a block is in at most one segment that is not draining; `masks` is e
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from sortedcontainers import SortedDict
+
+from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion, SegmentId, VersionId
 from raycache.workers.effects import Entry
 from raycache.workers.policies import Policies
@@ -62,6 +65,11 @@ def bits(mask: int) -> list[int]:
     return [position for position, digit in enumerate(reversed(f"{mask:b}")) if digit == "1"]
 
 
+def _spans(base: str) -> list[tuple[str, str | None]]:
+    """Where a base and what is below it stand among sorted URIs: from one up to another."""
+    return [(base, base + "\0"), (base + "/", base + "0")] if base else [("", None)]
+
+
 @dataclass(slots=True)
 class SegmentTable:
     """All segments, and the index of those that can be granted."""
@@ -73,6 +81,8 @@ class SegmentTable:
     files: dict[VersionId, FileVersion] = field(default_factory=dict)
     #: What the rules say of all this.
     policies: Policies = field(default_factory=Policies)
+    #: (uri, version) of every file in `files`.
+    _sorted: SortedDict[tuple[str, VersionId], None] = field(default_factory=SortedDict)
     _index: dict[BlockId, SegmentId] = field(default_factory=dict)
     #: Versions whose mask has changed since `take_changed`.
     _changed: dict[VersionId, None] = field(default_factory=dict)
@@ -94,6 +104,7 @@ class SegmentTable:
             self.masks[block.version] = self.masks.get(block.version, 0) | 1 << block.block_index
             self.files[block.version] = entry.version
             self._changed[block.version] = None
+            self._sorted.setdefault((entry.version.uri, block.version))
         self.policies.added(segment)
 
     def unlist(self, segment: Segment, blocks: Iterable[BlockId]) -> int:
@@ -108,7 +119,8 @@ class SegmentTable:
             if mask:
                 self.masks[block.version] = mask
             else:
-                del self.masks[block.version], self.files[block.version]
+                uri = self.files.pop(block.version).uri
+                del self.masks[block.version], self._sorted[uri, block.version]
             self._changed[block.version] = None
         self.policies.removed(segment, removed)
         return size_bytes
@@ -117,6 +129,20 @@ class SegmentTable:
         """The segment's last copy is gone."""
         self.unlist(segment, segment.entries)
         del self.segments[segment.id]
+
+    def named(self, patterns: Sequence[Pattern], after: tuple[str, VersionId] = ("", b"")) -> Iterator[VersionId]:
+        """The versions of files that any of the patterns names, by (uri, version), those after a place."""
+        spans = sorted({span for pattern in patterns for span in _spans(pattern.base)})
+        for start, end in spans:
+            first = max((start, b""), after)
+            for uri, version in self._sorted.irange(first, end and (end, b""), inclusive=(first != after, False)):
+                if any(pattern.names(uri) for pattern in patterns):
+                    after = (uri, version)
+                    yield version
+
+    def segments_of(self, version: VersionId) -> list[Segment]:
+        """The segments in which blocks of a version are."""
+        return [self.segments[name] for name in dict.fromkeys(self._index[block] for block in self.blocks_of(version))]
 
     def blocks_of(self, version: VersionId) -> list[BlockId]:
         """The blocks indexed of a version, in order."""

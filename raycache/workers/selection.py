@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 
-from raycache.messages import ResidencyReply, Selector
+from raycache.messages import FileColumns, InventoryReply, InventoryRequest, ResidencyReply, Selector
 from raycache.rules import Policy
 from raycache.types import BlockId, VersionId
 from raycache.workers.flight import Flight
@@ -15,18 +16,38 @@ def choose(
     selector: Selector, table: SegmentTable, now_s: float, *, force: bool
 ) -> tuple[list[BlockId], list[BlockId]]:
     """The blocks that a selector means: (to be dropped, pinned and therefore left)."""
-    versions = dict.fromkeys(selector.versions)
     chosen: list[BlockId] = []
     pinned: list[BlockId] = []
-    for version, file in table.files.items():
-        named = version in versions
-        if not named and not any(pattern.names(file.uri) for pattern in selector.patterns):
-            continue
+    named = [(version, 0.0) for version in selector.versions if version in table.files]
+    named += [(version, selector.older_than_s) for version in table.named(selector.patterns)]
+    for version, older_than_s in dict(reversed(named)).items():
         blocks = table.blocks_of(version)
-        if not named and selector.older_than_s > 0:
-            blocks = [block for block in blocks if _age_s(block, table, now_s) >= selector.older_than_s]
-        (chosen if force or not table.policies.of(file.uri).pinned else pinned).extend(blocks)
+        if older_than_s > 0:
+            blocks = [block for block in blocks if _age_s(block, table, now_s) >= older_than_s]
+        (chosen if force or not table.policies.of(table.files[version].uri).pinned else pinned).extend(blocks)
     return chosen, pinned
+
+
+def inventory(request: InventoryRequest, table: SegmentTable, now_s: float) -> InventoryReply:
+    """The next page of the files of which blocks are here."""
+    after = request.after or ("", b"")
+    versions = list(itertools.islice(table.named(request.patterns, after), request.limit))
+    files = [table.files[version] for version in versions]
+    uses: list[int] = []
+    idle_s: list[float] = []
+    for version in versions:
+        segments = table.segments_of(version)
+        used_at_s = max(segment.used_at_s for segment in segments)
+        uses.append(sum(segment.uses for segment in segments))
+        idle_s.append(now_s - used_at_s if used_at_s > float("-inf") else -1.0)
+    return InventoryReply(
+        files=FileColumns.of(files),
+        masks=[table.masks[version] for version in versions],
+        uses=uses,
+        idle_s=idle_s,
+        pinned=[table.policies.of(file.uri).pinned for file in files],
+        after=(files[-1].uri, versions[-1]) if len(versions) == request.limit else None,
+    )
 
 
 def residency(versions: Iterable[VersionId], table: SegmentTable) -> ResidencyReply:

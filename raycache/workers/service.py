@@ -31,6 +31,8 @@ from raycache.messages import (
     FileHeat,
     FreeReply,
     GrantKind,
+    InventoryReply,
+    InventoryRequest,
     MissReason,
     ResidencyReply,
     Selector,
@@ -42,11 +44,11 @@ from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
-from raycache.workers.flight import Flight, FlightTable, pack, size_of
+from raycache.workers.flight import Flight, FlightTable, pack, prefix_count, size_of
 from raycache.workers.heat import extremes
 from raycache.workers.policies import Policies
 from raycache.workers.segments import Segment
-from raycache.workers.selection import by_policy, choose, residency
+from raycache.workers.selection import by_policy, choose, inventory, residency
 from raycache.workers.tickets import INLINE_LEASE_S, Ticket, final_states, reply_of, validate_tickets
 from raycache.workers.tiers import Tiers, WorkerLimits
 from raycache.workers.upkeep import Upkeep
@@ -261,7 +263,7 @@ class WorkerService:
                         self._tickets[number].reasons[position] = reason
                 self._land(flight.block, BlockState.NO_SPACE)
         batch = [flight for flight in batch if flight.length <= room_bytes]
-        count = _prefix_count(batch, room_bytes)
+        count = prefix_count(batch, room_bytes)
         self._flights.put_back(batch[count:])
         return batch[:count]
 
@@ -370,6 +372,10 @@ class WorkerService:
     def heat(self, limit: int) -> list[FileHeat]:
         """The hottest and the coldest files; see `heat.extremes`."""
         return extremes(self._table, limit)
+
+    def inventory(self, request: InventoryRequest, now_s: float) -> InventoryReply:
+        """List the files of which blocks are here, a page at a time."""
+        return inventory(request, self._table, now_s)
 
     def entries(self, segment: SegmentId) -> list[Entry]:
         """What to write into the segment's footer; empty when it is being given up."""
@@ -487,13 +493,3 @@ class WorkerService:
         validate_tickets(self._tickets, waiting, self._table.segments)
         for block in self._flights.blocks():
             assert self._table.of_block(block) is None, f"{block} is here and on its way"
-
-
-def _prefix_count(batch: list[Flight], room_bytes: int) -> int:
-    """How many blocks from the front fit."""
-    total = 0
-    for count, flight in enumerate(batch):
-        total += flight.length
-        if total > room_bytes:
-            return count
-    return len(batch)

@@ -8,6 +8,7 @@ from typing import Any
 
 from raycache.cli.session import Session
 from raycache.client.results import (
+    Amount,
     CheckResult,
     Entry,
     Failure,
@@ -22,6 +23,7 @@ from raycache.client.results import (
     Setting,
     Stats,
     Status,
+    SyncResult,
     Usage,
     WorkerStatus,
 )
@@ -196,6 +198,24 @@ class FakeCache:
 
     def set_quota(self, path: str, bytes: str | int | None) -> None:  # noqa: A002
         self.others.append(PathRule("quota", path, None if bytes is None else parse_size(bytes)))
+
+    def sync(self, paths: list[str], dry_run: bool = False, load: bool = False, watch: float | None = None) -> Any:
+        """Everything is new; what is broken cannot be loaded."""
+        names = self._expand(paths)
+        good = [name for name in names if load and name not in self.broken]
+        result = SyncResult(
+            added=Amount(len(names), sum(self.files[name] for name in names)),
+            changed=Amount(),
+            removed=Amount(),
+            unchanged=Amount(),
+            loaded=Amount(len(good), sum(self.files[name] for name in good)),
+            dry_run=dry_run,
+            elapsed_s=0.5,
+            differences=tuple(names),
+            removed_paths=(),
+            failures=tuple(Failure(path, reason) for path, reason in self.broken.items() if load),
+        )
+        return result if watch is None else iter([result] * 2)
 
     def rules(self) -> list[PathRule]:
         return [*(PathRule("pin", path, 1) for path in self.pins), *self.others]

@@ -247,6 +247,22 @@ def test_free_takes_an_age_and_leaves_what_is_pinned(capsys: pytest.CaptureFixtu
     assert parsed(capsys, cache, "free", "/lake", "--force")["blocks"] == 512
 
 
+def test_sync_tells_the_differences(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
+    """A table for people, everything for programs; what could not be loaded is said, and fails."""
+    lines = [line.split() for line in shown(capsys, cache, "sync", "/lake", "--load").splitlines()]
+    assert lines[1:] == [
+        ["added", "2", "2.0", "KiB"], ["changed", "0", "0", "B"], ["removed", "0", "0", "B"],
+        ["unchanged", "0", "0", "B"], ["loaded", "2", "2.0", "KiB"],
+    ]  # fmt: skip
+    assert "loaded" not in shown(capsys, cache, "sync", "/lake", "--dry-run")
+    assert parsed(capsys, cache, "sync", "/lake", "--dry-run")["differences"] == ["/lake/a", "/lake/b/c"]
+    rounds = shown(capsys, cache, "sync", "/lake", "--watch", "1m", "--json").splitlines()
+    assert [json.loads(line)["added"]["files"] for line in rounds] == [2, 2]
+    cache.broken["/lake/a"] = "the lake did not deliver it"
+    assert run(["sync", "/lake", "--load"], session_of(cache)) == 1
+    assert capsys.readouterr().err == "raycache: /lake/a: the lake did not deliver it\n"
+
+
 def test_rules_are_said_shown_and_taken_back(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
     """Pins, TTLs and quotas arrive with their units read, and are shown in human ones."""
     assert shown(capsys, cache, "rules") == "no rules\n"

@@ -17,6 +17,7 @@ class Fleet:
 
     def __init__(self, quota: int, **weights: int) -> None:
         self.quota = quota
+        self.version = 1
         self.shares = QuotaShares()
         self.weights = weights
         self.told: dict[str, dict[str, int]] = {name: {} for name in weights}
@@ -25,17 +26,27 @@ class Fleet:
 
     def beat(self, name: str, *, complete: bool = True, lost: bool = False) -> int:
         """A heartbeat and its reply, which may get lost; returns what the reply says."""
-        workers = tuple(WorkerView(n, 1, weight, n) for n, weight in sorted(self.weights.items()))
+        rules, view = self._world()
         stats, counters = WorkerStats(), ReadCounters()
         beat = Heartbeat(name, 1, 1, BlockReport(False, [], []), stats, counters, 0, 0)
-        beat = beat._replace(quota_limits=self.told[name], quota_used={LAKE: self.used[name]})
-        rules = RuleTable(1, (Rule(RuleKind.QUOTA, Pattern(LAKE), self.quota),))
-        reply = self.shares.divide(beat, rules, MembershipView(1, workers), complete=complete)
+        beat = beat._replace(
+            rules_version=self.version, quota_limits=self.told[name], quota_used={LAKE: self.used[name]}
+        )
+        reply = self.shares.divide(beat, rules, view, complete=complete)
         assert reply is not None
         if not lost:
             self.told[name] = reply.limits
             self.fair[name] = reply.fair[LAKE]
         return reply.limits[LAKE]
+
+    def settled(self) -> bool:
+        """Whether the master believes that all have their shares."""
+        return self.shares.settled(*self._world())
+
+    def _world(self) -> tuple[RuleTable, MembershipView]:
+        workers = tuple(WorkerView(n, 1, weight, n) for n, weight in sorted(self.weights.items()))
+        rules = RuleTable(self.version, (Rule(RuleKind.QUOTA, Pattern(LAKE), self.quota),))
+        return rules, MembershipView(1, workers)
 
     def total(self) -> int:
         """What workers may hold in all: what they were told, or still have."""
@@ -48,6 +59,22 @@ def test_shares_go_by_capacity() -> None:
     for name in "abab":
         fleet.beat(name)
     assert fleet.told == {"a": {LAKE: 25}, "b": {LAKE: 75}}
+
+
+def test_it_is_settled_when_everyone_has_said_so() -> None:
+    """Told is not yet heard: only the next heartbeat shows that a worker may use its share."""
+    fleet = Fleet(100, a=1, b=1)
+    for name in "abab":
+        assert not fleet.settled()
+        fleet.beat(name)
+    assert not fleet.settled()
+    fleet.beat("a")
+    fleet.beat("b")
+    assert fleet.settled()
+    fleet.quota = 80
+    fleet.version = 2
+    fleet.beat("a")
+    assert not fleet.settled()
 
 
 def test_a_new_worker_gets_what_others_have_given_up() -> None:

@@ -1,0 +1,149 @@
+"""Making blocks resident in a given order, straight at the workers that should hold them: no listing, no job.
+
+Blocks go in groups, several on the way at a time, so what comes first in the order is there first, nearly. Each group
+is one request a worker; what a worker did not answer is asked of the next candidate, as with reads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from raycache.client.calls import Calls, WorkerCall
+from raycache.client.operation import FileTarget, Part, ReadOperation
+from raycache.errors import RaycacheError
+from raycache.messages import BlockReply, BlockState, decode, encode
+from raycache.ranges import block_count, block_length
+from raycache.types import FileVersion, MembershipView, VersionId
+
+GROUP_BYTES_MAX = 128 << 20
+GROUP_BLOCKS_MAX = 2_000
+GROUPS_INFLIGHT_MAX = 4
+
+NO_ROOM = "no room in the cache; free something, or give it more memory or disk"
+_REASONS = {
+    BlockState.NO_SPACE: NO_ROOM,
+    BlockState.CHANGED: "replaced in the lake meanwhile; sync again",
+    BlockState.GONE: "removed from the lake meanwhile",
+    BlockState.FAILED: "the lake did not deliver it",
+}
+_UNANSWERED = "no worker answered; try again"
+
+
+class Wanted(NamedTuple):
+    """Blocks of one file."""
+
+    file: FileVersion
+    #: Of the blocks, as a bit mask; None = all.
+    mask: int | None = None
+
+
+class Warmed(NamedTuple):
+    """What became of one file: whether it was there before does not matter."""
+
+    file: FileVersion
+    #: Of the blocks wanted, those that are resident now.
+    bytes: int
+    #: Why the others are not; empty when all are.
+    reason: str
+
+
+class Cluster(NamedTuple):
+    """Where blocks go."""
+
+    view: MembershipView
+    mounts_version: int
+    block_size_bytes: int
+    extent_size_bytes: int
+
+
+def warm(calls: Calls, cluster: Callable[[], Cluster], wanted: Iterable[Wanted]) -> Iterator[Warmed]:
+    """Make blocks resident.
+
+    Args:
+        calls: to the workers.
+        cluster: tells where blocks go, asked anew for every group.
+        wanted: what to load, the most urgent first; taken as needed.
+
+    Yields:
+        One result for each file, in order; a file of several groups comes several times.
+    """
+    running: deque[Future[list[Warmed]]] = deque()
+    with ThreadPoolExecutor(GROUPS_INFLIGHT_MAX, thread_name_prefix="raycache-warm") as pool:
+        for group in _groups(wanted, cluster().block_size_bytes):
+            running.append(pool.submit(_load, calls, cluster(), group))
+            if len(running) >= GROUPS_INFLIGHT_MAX:
+                yield from running.popleft().result()
+        while running:
+            yield from running.popleft().result()
+
+
+Group = list[tuple[FileVersion, list[int]]]
+
+
+def _groups(wanted: Iterable[Wanted], block_size_bytes: int) -> Iterator[Group]:
+    """Files and their blocks, as many as one group may hold; a larger file is cut."""
+    group: Group = []
+    blocks = size_bytes = 0
+    for file, mask in wanted:
+        indices = [i for i in range(block_count(file.size_bytes, block_size_bytes)) if mask is None or mask >> i & 1]
+        group.append((file, []))
+        for index in indices:
+            length = block_length(index, file.size_bytes, block_size_bytes)
+            if blocks and (blocks >= GROUP_BLOCKS_MAX or size_bytes + length > GROUP_BYTES_MAX):
+                yield group
+                group, blocks, size_bytes = [(file, [])], 0, 0
+            group[-1][1].append(index)
+            blocks += 1
+            size_bytes += length
+        if len(group) >= GROUP_BLOCKS_MAX:
+            yield group
+            group, blocks, size_bytes = [], 0, 0
+    if group:
+        yield group
+
+
+def _load(calls: Calls, cluster: Cluster, group: Group) -> list[Warmed]:
+    ids: list[VersionId] = [file.id() for file, _ in group]
+    size = cluster.block_size_bytes
+    operation = ReadOperation(
+        [FileTarget(file, version, ()) for (file, _), version in zip(group, ids, strict=True)],
+        [
+            Part(target, index, 0, block_length(index, file.size_bytes, size))
+            for target, (file, indices) in enumerate(group)
+            for index in indices
+        ],
+        cluster.view,
+        "",
+        cluster.mounts_version,
+        block_size_bytes=size,
+        extent_size_bytes=cluster.extent_size_bytes,
+    )
+    states: dict[int, tuple[BlockState, str]] = {}
+    while rounds := operation.next_calls():
+        requests = [
+            WorkerCall(round_.worker.actor_name, "read", (encode(round_.request._replace(hand_out=False)),))
+            for round_ in rounds
+        ]
+        for round_, answer in zip(rounds, calls.workers(requests), strict=True):
+            if isinstance(answer, RaycacheError):
+                operation.failed(round_.part_indices)
+                continue
+            reply: BlockReply = decode(answer[0])
+            operation.replied(round_, reply)
+            for position, part_index in enumerate(round_.part_indices):
+                error = reply.errors.get(position)
+                states[part_index] = (BlockState(reply.states[position]), str(error) if error is not None else "")
+    loaded = [0] * len(group)
+    reasons = [""] * len(group)
+    for part_index, part in enumerate(operation.parts):
+        state, error_text = states.get(part_index, (None, ""))
+        if state is not None and state.served:
+            loaded[part.target_index] += part.length
+        else:
+            reason = error_text or (_UNANSWERED if state is None else _REASONS[state])
+            reasons[part.target_index] = reasons[part.target_index] or reason
+    return list(itertools.starmap(Warmed, zip((file for file, _ in group), loaded, reasons, strict=True)))

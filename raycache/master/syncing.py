@@ -1,0 +1,110 @@
+"""Carries a sync out: lists the lake in threads, takes every part in on the event loop, asks workers what they hold.
+
+Parts wait for the loop one per thread, so a listing of any length is never ahead by more than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from raycache.errors import UnavailableError
+from raycache.master.lister import Lister, Part
+from raycache.master.service import MasterService
+from raycache.master.sync import Sync
+from raycache.messages import (
+    FileColumns,
+    InventoryReply,
+    InventoryRequest,
+    SyncReply,
+    SyncRequest,
+    Tally,
+    decode,
+    encode,
+)
+from raycache.rules import Pattern
+
+_PAGE_FILES = 20_000
+_INVENTORY_TIMEOUT_S = 30.0
+#: A part is taken in within milliseconds, unless the actor is ending.
+_TAKE_TIMEOUT_S = 60.0
+
+Inventory = Callable[[bytes], Coroutine[Any, Any, bytes]]
+
+
+async def run_sync(
+    request: SyncRequest,
+    service: MasterService,
+    lister: Lister,
+    inventories: Sequence[Inventory],
+    now_s: Callable[[], float],
+) -> SyncReply:
+    """Compare each pattern with the lake.
+
+    Args:
+        request: what to compare.
+        service: where the parts go.
+        lister: not shared with look-ups that somebody waits for.
+        inventories: asks one live worker each.
+        now_s: the time.
+
+    Raises:
+        NotFoundError: a pattern is under no mount, or nothing is there.
+        DeniedError, UnavailableError: the lake cannot be listed. What was found out before is known, no version that
+            the lake has is dropped.
+    """
+    total = SyncReply(Tally(), Tally(), Tally(), Tally(), FileColumns([], [], [], []), [])
+    for pattern in request.patterns:
+        left = request.files_max - len(total.files.uris)
+        sync = service.begin_sync(pattern, request._replace(files_max=left), now_s())
+        if sync.needs_inventory():
+            await asyncio.gather(*(_take_inventory(sync, pattern, ask) for ask in inventories))
+        await _list(sync, sync.prefix, service, lister)
+        if sync.found_nothing and sync.key:
+            await _list(sync, sync.key, service, lister)
+        service.end_sync(sync)
+        total = _plus(total, sync.result())
+    return total
+
+
+async def _list(sync: Sync, prefix: str, service: MasterService, lister: Lister) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def on_loop(part: Part) -> None:
+        service.sync_part(sync, part, prefix)
+
+    def take(part: Part) -> None:
+        try:
+            asyncio.run_coroutine_threadsafe(on_loop(part), loop).result(_TAKE_TIMEOUT_S)
+        except TimeoutError:
+            raise UnavailableError("the master is too busy to take a listing in; sync again") from None
+
+    await loop.run_in_executor(None, lister.pages, sync.mount, prefix, take)
+
+
+async def _take_inventory(sync: Sync, pattern: Pattern, ask: Inventory) -> None:
+    """Page through what one worker holds. A worker that does not answer holds nothing: its blocks go by the news."""
+    request = InventoryRequest([pattern], None, _PAGE_FILES)
+    sync.cached([])
+    while True:
+        try:
+            reply: InventoryReply = decode(await asyncio.wait_for(ask(encode(request)), _INVENTORY_TIMEOUT_S))
+        except Exception:
+            # It has died, or hangs: what it holds is found again by the next sync.
+            return
+        sync.cached(reply.files.versions())
+        if reply.after is None:
+            return
+        request = request._replace(after=reply.after)
+
+
+def _plus(one: SyncReply, other: SyncReply) -> SyncReply:
+    return SyncReply(
+        one.added.plus(other.added),
+        one.changed.plus(other.changed),
+        one.removed.plus(other.removed),
+        one.unchanged.plus(other.unchanged),
+        FileColumns.of(one.files.versions() + other.files.versions()),
+        one.removed_uris + other.removed_uris,
+    )
