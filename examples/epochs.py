@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import raycache
-from raycache.testing.cluster import LocalCluster
+from raycache.testing.cluster import connected_or_local
 from raycache.testing.data import write_parquet_dataset
 from raycache.testing.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
@@ -47,32 +48,34 @@ class Model:
 def settled(cache: raycache.Cache) -> Any:
     """The counters, once every process has delivered its own: they arrive within a second or two of the reads."""
     found, same = cache.stats().total, 0
-    while same < 4:
-        time.sleep(0.5)
+    while same < 3:
+        time.sleep(0.3)
         newer = cache.stats().total
         same = same + 1 if (newer.hits, newer.bytes_local) == (found.hits, found.bytes_local) else 0
         found = newer
     return found
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> list[int]:
+    """Run it; returns how many reads each epoch sent to S3."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=24)
     parser.add_argument("--megabytes", type=int, default=48)
     parser.add_argument("--epochs", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     table = Table("epoch", "seconds", "rows", "loss", "S3 reads", "S3 MB", "hit rate", "local", title="Epochs, 3 nodes")
     with SeaweedServer() as server, S3Proxy(server.endpoint_url) as proxy:
         bucket = server.make_bucket("train")
         write_parquet_dataset(server.pyarrow_filesystem(), f"{bucket}/set", options.files, options.megabytes * 10**6)
-        with LocalCluster(nodes=3, cpus_per_node=1):
+        with connected_or_local(nodes=3):
             ray.data.DataContext.get_current().enable_progress_bars = False
             cache = raycache.start(memory="40%", disk="512MiB")
             cache.mount("/train", f"s3://{bucket}", options=server.options(proxy.endpoint_url))
             # Ray Data's own processes start at its first use, seconds that are not the cache's: not timed below.
             ray.data.range(30, override_num_blocks=6).map_batches(lambda batch: batch).materialize()
             model = Model()
+            s3_reads: list[int] = []
             for epoch in range(1, options.epochs + 1):
                 proxy.reset()
                 before, rows, started = settled(cache), model.rows, time.perf_counter()
@@ -81,6 +84,7 @@ def main() -> None:
                     model.step(batch)
                 seconds = time.perf_counter() - started
                 after, counters = settled(cache), proxy.counters()
+                s3_reads.append(counters.data_requests)
                 asked = after.hits + after.misses + after.bypasses - before.hits - before.misses - before.bypasses
                 local, remote, bypass = (
                     getattr(after, name) - getattr(before, name)
@@ -98,6 +102,7 @@ def main() -> None:
                 )
             raycache.stop()
     Console().print(table)
+    return s3_reads
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 import io
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import raycache
-from raycache.testing.cluster import LocalCluster
+from raycache.testing.cluster import connected_or_local
 from raycache.testing.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
@@ -40,11 +41,12 @@ def brightness(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"brightness": batch["image"].astype(np.float32).mean(axis=(1, 2, 3))}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> list[int]:
+    """Run it; returns how many reads each pass sent to S3."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--passes", type=int, default=2)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     table = Table("pass", "seconds", "images", "mean brightness", "S3 reads", "S3 MB", title="Images, 2 nodes")
     with SeaweedServer() as server, S3Proxy(server.endpoint_url) as proxy:
@@ -56,18 +58,20 @@ def main() -> None:
                 range(options.images),
             ):
                 pass
-        with LocalCluster(nodes=2, cpus_per_node=1):
+        with connected_or_local(nodes=2):
             ray.data.DataContext.get_current().enable_progress_bars = False
             cache = raycache.start(memory="40%", disk="256MiB")
             cache.mount("/pictures", f"s3://{bucket}", options=server.options(proxy.endpoint_url))
             # Ray Data's own processes start at its first use, seconds that are not the cache's: not timed below.
             ray.data.range(30, override_num_blocks=6).map_batches(lambda batch: batch).materialize()
+            s3_reads: list[int] = []
             for number in range(1, options.passes + 1):
                 proxy.reset()
                 started = time.perf_counter()
                 dataset = raycache.read_images("/pictures/all", cache=cache, size=(48, 48), mode="RGB")
                 found = dataset.map_batches(brightness, batch_size=64).to_pandas()["brightness"]
                 seconds, counters = time.perf_counter() - started, proxy.counters()
+                s3_reads.append(counters.data_requests)
                 table.add_row(
                     str(number),
                     f"{seconds:.2f}",
@@ -78,6 +82,7 @@ def main() -> None:
                 )
             raycache.stop()
     Console().print(table)
+    return s3_reads
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import raycache
-from raycache.testing.cluster import LocalCluster
+from raycache.testing.cluster import connected_or_local
 from raycache.testing.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
@@ -82,8 +82,8 @@ def window_mean_direct(s3: pyarrow.fs.FileSystem, paths: list[str]) -> float:
 def settled(cache: raycache.Cache) -> Any:
     """The counters, once every process has delivered its own: they arrive within a second or two of the reads."""
     found, same = cache.stats().total, 0
-    while same < 4:
-        time.sleep(0.5)
+    while same < 3:
+        time.sleep(0.3)
         newer = cache.stats().total
         same = same + 1 if (newer.hits, newer.bytes_local) == (found.hits, found.bytes_local) else 0
         found = newer
@@ -117,15 +117,16 @@ def run_direct(s3: pyarrow.fs.FileSystem, directory: str, proxy: S3Proxy, window
     return Result(seconds, proxy.counters().data_bytes, 0, sum(info.size for info in found), total)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> dict[str, Result]:
+    """Run it; returns the results by name."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=TASKS)
     parser.add_argument("--window", type=int, default=WINDOW)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with SeaweedServer() as server, S3Proxy(server.endpoint_url) as proxy:
         bucket = server.make_bucket("prices")
         write_days(server.client(), bucket, ("a", "b", "c"), options.tasks + options.window - 1)
-        with LocalCluster(nodes=3, cpus_per_node=1):
+        with connected_or_local(nodes=3):
             cache = raycache.start(memory="40%", disk="512MiB")
             cache.mount("/prices", f"s3://{bucket}", options=server.options(proxy.endpoint_url))
             s3 = server.pyarrow_filesystem(proxy.endpoint_url)
@@ -144,6 +145,7 @@ def main() -> None:
     Console().print(table)
     files = options.tasks + options.window - 1
     print(f"{files} files, {results['no cache'].data_bytes / 1e6:.1f} MB.")
+    return results
 
 
 if __name__ == "__main__":

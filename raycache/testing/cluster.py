@@ -254,6 +254,16 @@ class LocalCluster:
         self._seen.clear()
 
 
+@contextlib.contextmanager
+def connected_or_local(nodes: int, cpus_per_node: int = 1) -> Iterator[None]:
+    """The Ray cluster this process is connected to, or else a local one for the while."""
+    if ray.is_initialized():
+        yield
+    else:
+        with LocalCluster(nodes=nodes, cpus_per_node=cpus_per_node):
+            yield
+
+
 def _root_pids(node: Any) -> list[int]:
     return [info.process.pid for infos in node.all_processes.values() for info in infos]
 
