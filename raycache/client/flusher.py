@@ -64,6 +64,8 @@ class Flusher:
         #: Handed over, not acknowledged.
         self._delivery = Delivery(self._reader, 0, Counts([], []))
         self._acknowledged = True
+        #: The master was asked to take it, and may have: no worker must count it as well.
+        self._for_master = False
 
     def wake(self) -> None:
         """Something was read: flush soon. Costs nothing when a flush is due already."""
@@ -116,11 +118,12 @@ class Flusher:
         used = self._table.take_used()
         own_actor = self._own_actor()
         delivery = self._next_delivery()
-        if delivery is not None and own_actor is not None:
-            used.setdefault(own_actor, [])
+        for_worker = delivery is not None and own_actor is not None and not self._for_master
+        if for_worker:
+            used.setdefault(own_actor or "", [])
         now_s = self._clock.now_s()
         messages = [
-            (actor, segments, TouchRequest(segments, delivery if actor == own_actor else None, urgent))
+            (actor, segments, TouchRequest(segments, delivery if for_worker and actor == own_actor else None, urgent))
             for actor, segments in used.items()
         ]
         if messages:
@@ -146,13 +149,14 @@ class Flusher:
         """What is to be handed over now: the old one while it is not acknowledged, else what was counted since."""
         if self._acknowledged and self._counters.dirty:
             self._delivery = Delivery(self._reader, self._delivery.number + 1, self._counters.take())
-            self._acknowledged = False
+            self._acknowledged = self._for_master = False
         return None if self._acknowledged else self._delivery
 
     def _look_around(self, delivery: Delivery, own_actor: str | None) -> None:
         """Nobody took the delivery: give it to the master where no worker is, or learn who is there now."""
         try:
-            if own_actor is None:
+            if own_actor is None or self._for_master:
+                self._for_master = True
                 self._calls.master("count", self._node, encode(delivery), timeout_s=_TIMEOUT_S)
                 self._acknowledged = True
             else:

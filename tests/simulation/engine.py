@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from raycache.clock import ManualClock
 TRAIL_MAX = 60
 #: More in one simulation means that something goes round in circles.
 STEPS_MAX = 200_000
+_FRAMES_MAX = 20_000
 
 
 class ViolationError(AssertionError):
@@ -58,6 +60,8 @@ class Engine:
         self.after_event: Callable[[], None] = lambda: None
         self._queue: list[tuple[float, int, str, Callable[[], None]]] = []
         self._numbers = itertools.count()
+        # Waits within waits, about ten frames each: where answers are slow and much is asked, hundreds.
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _FRAMES_MAX))
         self._digest = xxhash.xxh3_64()
 
     @property

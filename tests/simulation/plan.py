@@ -43,6 +43,8 @@ class Plan:
     node_period_s: float
     operator_period_s: float
     pressure_period_s: float
+    #: What operators do where there is no room for everything, besides loads and checks.
+    operations: tuple[str, ...] = ("free", "mount", "pin", "unpin", "ttl", "quota")
 
 
 def plan_of(seed: int) -> Plan:

@@ -18,7 +18,6 @@ _CALM_S = 14.0
 _CALM_ROUNDS_MAX = 5
 _FLUSH_PERIOD_S = 0.7
 #: What is not done where every byte must leave the lake once.
-OPERATIONS = ("free", "mount", "pin", "unpin", "ttl", "quota")
 _SIZES = (0, 1, 5, 8, 9, 16, 23, 40, 64, 100)
 
 
@@ -161,7 +160,7 @@ class Scenario:
         """A client acts as the operator: load, free, check, rules."""
         client = self.draw.choice(self.cluster.clients)
         key = self.draw.choice([*self.keys, "d0", "d1", "**"])
-        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else OPERATIONS)))
+        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else self.plan.operations)))
         self.engine.note(f"{client.name} {action} {key}")
         try:
             match action:

@@ -209,7 +209,7 @@ def test_leases_that_readers_keep_too_long(monkeypatch: pytest.MonkeyPatch, leak
 
 def test_a_lease_ignored_when_blocks_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Free takes a leased segment out of sight, not out of its readers' hands."""
-    monkeypatch.setattr(tiers, "_idle", lambda segment, now_s: segment.holds == 0 and segment.operation is None)
+    monkeypatch.setattr(tiers, "is_idle", lambda segment, now_s: segment.holds == 0 and segment.operation is None)
     assert caught_by(operator_period_s=0.5) in ("LeasesAreKept", "MemoryIsWithinQuota")
 
 
@@ -268,7 +268,7 @@ def test_a_repeated_mount_that_is_done_again(monkeypatch: pytest.MonkeyPatch) ->
         return original(self, request_id, mount, now_s)
 
     monkeypatch.setattr(MasterService, "mount", mount)
-    assert caught_by(**REORDERED, operator_period_s=0.2, active_s=20.0) == "LateMessagesAreHarmless"
+    assert caught_by(**REORDERED, operator_period_s=0.2, operations=("mount",)) == "LateMessagesAreHarmless"
 
 
 def test_a_hit_that_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,6 +360,7 @@ LOSSY = {
     "settings": dataclasses.replace(plan_of(0).settings, heartbeat_timeout_s=600.0),
     "weather": Weather(delay_s=0.02, lost=0.04, doubled=0.2, slow=0.0),
     "calm": True, "roomy": False, "crash_period_s": 0.0, "master_crash_period_s": 0.0, "node_period_s": 0.0,
+    "operator_period_s": 0.0,
 }  # fmt: skip
 
 
