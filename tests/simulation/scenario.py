@@ -160,7 +160,9 @@ class Scenario:
         """A client acts as the operator: load, free, check, rules."""
         client = self.draw.choice(self.cluster.clients)
         key = self.draw.choice([*self.keys, "d0", "d1", "**"])
-        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else self.plan.operations)))
+        action = self.draw.choice(
+            ("load", "load", "check", "stats", *(() if self.plan.roomy else self.plan.operations))
+        )
         self.engine.note(f"{client.name} {action} {key}")
         try:
             match action:
