@@ -42,10 +42,22 @@ demo: $(SETUP) ## Run the main job: Ray Data over S3 through the cache, cold and
 test: test-fast test-ray ## Run all tests
 
 test-fast: $(SETUP) ## Run the tests that need no Ray cluster
-	$(BIN)/python -m pytest tests --ignore=tests/ray
+	$(BIN)/python -m pytest tests --ignore=tests/ray --ignore=tests/browser
 
 test-ray: $(SETUP) ## Run the tests on real Ray clusters and a real S3 server
 	$(BIN)/python -m pytest tests/ray
+
+test-browser: $(SETUP) browser ## Run the tests of the dashboard in a real Chromium
+	$(BIN)/python -m pytest tests/browser -rs
+
+screenshots: $(SETUP) browser ## Make docs/images anew, in a real Chromium
+	PYTHONPATH=tests/unit $(BIN)/python tests/browser/screenshots.py
+
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& echo "setting up: Chromium, from Debian's packages" && apt-get -qq update \
+		&& DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+		|| echo "no Chromium, and it cannot be installed here: what needs it is skipped"
 
 check: $(SETUP) ## Check lint, format, types and layers
 	$(BIN)/ruff check

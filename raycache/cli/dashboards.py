@@ -15,11 +15,13 @@ from raycache.cli.session import Session
 @click.option(
     "--host", metavar="ADDRESS", help="Address to serve; 0.0.0.0 for all of the head node's. [default: 127.0.0.1]"
 )
-@click.option("--actions", is_flag=True, help="Allow load, free and stop from the page, to who has the token shown.")
+@click.option(
+    "--actions", is_flag=True, help="Allow load, free, pin and stop from the page, to who has the token shown."
+)
 @click.option("--stop", "stopping", is_flag=True, help="End it.")
 @click.pass_obj
 def dashboard(session: Session, port: int | None, host: str | None, actions: bool, stopping: bool) -> None:
-    """Serve the dashboard from the head node, and show its address.
+    """Serve the dashboard, and show its address.
 
     Anybody who reaches the address may look. To see it from elsewhere: `ssh -L 8268:127.0.0.1:8268 HEAD`.
     """

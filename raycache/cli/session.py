@@ -45,6 +45,10 @@ class Backend(Protocol):
         """End the dashboard."""
         ...
 
+    def placement(self) -> tuple[str, str, str]:
+        """How read tasks are placed here: (mode, why, version of Ray)."""
+        ...
+
 
 class RayBackend:
     """The real one. Ray is imported when it is first needed: `raycache --help` must not wait for it."""
@@ -95,6 +99,13 @@ class RayBackend:
 
         self._join(address)
         stop_dashboard()
+
+    def placement(self) -> tuple[str, str, str]:
+        """See `client.placement`."""
+        from raycache.client.placement import placement_mode, ray_version
+
+        placement = placement_mode()
+        return placement.mode.value, placement.reason, ray_version()
 
     def _join(self, address: str | None) -> None:
         from raycache.client.connect import ensure_ray

@@ -7,14 +7,31 @@ import click
 from raycache.cli.options import Verb
 from raycache.cli.output import Column, human_bytes, node_name, numbers, percent, used
 from raycache.cli.session import Session
-from raycache.client.results import NodeStats
+from raycache.client.results import NodeStats, Stats
 
 
 @click.command(cls=Verb, topic="Watching")
+@click.option(
+    "--watch",
+    "period_s",
+    metavar="SECONDS",
+    type=click.FloatRange(0.2, 86400),
+    help="Again every so often; Ctrl-C ends.",
+)
 @click.pass_obj
-def stats(session: Session) -> None:
+def stats(session: Session, period_s: float | None) -> None:
     """Show hits, bytes and requests of each node and in total."""
-    found = session.cache().stats()
+    cache = session.cache()
+    _show(session, cache.stats())
+    while period_s is not None:
+        session.sleep(period_s)
+        found = cache.stats()
+        if session.output.is_terminal and not session.json:
+            click.clear()
+        _show(session, found)
+
+
+def _show(session: Session, found: Stats) -> None:
     if session.json:
         session.output.json(found)
         return

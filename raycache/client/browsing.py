@@ -12,8 +12,10 @@ from raycache.client.admin import entries_of
 from raycache.client.cache import Cache
 from raycache.client.calls import WorkerCall
 from raycache.client.results import Entry, Result
+from raycache.client.rules import path_of
 from raycache.errors import RaycacheError
-from raycache.messages import FileHeat, MountTable, decode
+from raycache.messages import FileHeat, decode
+from raycache.rules import Matcher
 from raycache.types import FileKind, FileVersion
 
 _HEAT_TIMEOUT_S = 10.0
@@ -30,6 +32,8 @@ class CachedEntry(Result):
     bytes_disk: int | None
     #: Bytes held, by node id.
     nodes: dict[str, int]
+    #: Whether a rule pins it: a file, or a directory and what comes into it.
+    pinned: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,18 +64,19 @@ def with_residency(cache: Cache, entries: Sequence[Entry]) -> list[CachedEntry]:
     files: dict[str, FileVersion] = {m.path: m.file for m in metas if m.kind is FileKind.FILE}
     held = residency.ask(cache.calls, cache.locator.view, list(files.values()))
     rows = {path: position for position, path in enumerate(files)}
+    pins = Matcher(cache.calls.master("rules"))
     found: list[CachedEntry] = []
     for entry, meta in zip(entries, metas, strict=True):
         position = rows.get(meta.path)
         if position is None:
-            found.append(CachedEntry(entry, None, None, None, {}))
+            found.append(CachedEntry(entry, None, None, None, {}, pins.of(entry.uri).pinned))
             continue
         cached, memory, disk = (
             residency.bytes_of(_union(masks[position].values()), meta.file, size)
             for masks in (held.masks, held.memory, held.disk)
         )
         nodes = {worker: residency.bytes_of(mask, meta.file, size) for worker, mask in held.masks[position].items()}
-        found.append(CachedEntry(entry, cached, memory, disk, nodes))
+        found.append(CachedEntry(entry, cached, memory, disk, nodes, pins.of(entry.uri).pinned))
     return found
 
 
@@ -99,14 +104,6 @@ def heat(cache: Cache, limit: int) -> tuple[list[HeatRow], list[HeatRow]]:
     ordered = sorted(sums.values(), key=lambda row: (-row.uses, row.path))
     hottest = ordered[:limit]
     return hottest, ordered[len(hottest) :][::-1][:limit]
-
-
-def path_of(mounts: MountTable, uri: str) -> str:
-    """The namespace path of a URI: below the longest mount above it, or the URI itself."""
-    mount = mounts.of_uri(uri)
-    if mount is None or not mount.path.startswith("/"):
-        return uri
-    return mount.path.rstrip("/") + uri[len(mount.uri.rstrip("/")) :]
 
 
 def _union(masks: Iterable[int]) -> int:

@@ -55,6 +55,11 @@ def placement_mode() -> Placement:
     return _decide(os.environ.get(_VARIABLE, "").strip().lower(), ray.__version__)
 
 
+def ray_version() -> str:
+    """Of this process's Ray."""
+    return str(ray.__version__)
+
+
 def soft_affinity(node: str, *, spill: bool = True) -> NodeAffinitySchedulingStrategy:
     """Run on this node; elsewhere when it is busy or gone. Without `spill` it waits behind a busy node."""
     return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=spill)

@@ -28,7 +28,7 @@ def start_dashboard(port: int | None = None, host: str | None = None, token: str
     Args:
         port: default 8268; 0 takes a free one.
         host: the address to serve; default 127.0.0.1: only the head node itself. Anybody who reaches it may look.
-        token: allows actions (load, free, stop) to who knows it; default: none are allowed.
+        token: allows actions (load, free, pin, stop) to who knows it; default: none are allowed.
 
     Returns:
         The URL of the page.

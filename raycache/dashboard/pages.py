@@ -216,6 +216,7 @@ def cached_row(found: CachedEntry) -> Row:
         "bytes_disk": found.bytes_disk,
         "nodes": sorted(found.nodes, key=lambda node: -found.nodes[node])[:3],
         "nodes_count": len(found.nodes),
+        "pinned": found.pinned,
     }
 
 

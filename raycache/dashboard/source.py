@@ -51,7 +51,9 @@ class Source(Protocol):
 
 
 #: What a token allows, and what its argument is.
-ACTIONS = {"load": "a path", "free": "a path", "stop": "the id of a load"}
+ACTIONS = {
+    "load": "a path", "free": "a path", "pin": "a path", "unpin": "a path", "stop": "the id of a load",
+}  # fmt: skip
 
 
 class CacheSource:
@@ -115,6 +117,12 @@ class CacheSource:
                 return {"job": self._cache.load(argument).id}
             case "free":
                 return self._cache.free(argument).as_dict()
+            case "pin":
+                self._cache.pin(argument)
+                return {"pinned": argument}
+            case "unpin":
+                self._cache.unpin(argument)
+                return {"unpinned": argument}
             case "stop":
                 self._cache.job(argument).stop()
                 return {"job": argument}

@@ -39,6 +39,8 @@ from raycache.messages.figures import StatusReply as StatusReply
 from raycache.messages.figures import TouchRequest as TouchRequest
 from raycache.messages.figures import WorkerStats as WorkerStats
 from raycache.messages.figures import sum_counters as sum_counters
+from raycache.messages.health import Health as Health
+from raycache.messages.health import MountHealth as MountHealth
 from raycache.messages.jobs import JobProgress as JobProgress
 from raycache.messages.jobs import LoadRequest as LoadRequest
 from raycache.messages.membership import BlockReport as BlockReport

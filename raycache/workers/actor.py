@@ -22,7 +22,7 @@ import ray
 
 from raycache import paths as names
 from raycache.clock import SystemClock
-from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
+from raycache.errors import NotFoundError, RaycacheError
 from raycache.messages import (
     MASTER_NAME,
     RAY_NAMESPACE,
@@ -59,8 +59,9 @@ from raycache.workers.effects import (
     Verify,
 )
 from raycache.workers.exporter import Exporter
+from raycache.workers.health import examine
 from raycache.workers.loader import BlockSource, Loader
-from raycache.workers.memory import MemoryStore, foreign_bytes
+from raycache.workers.memory import MemoryStore, foreign_bytes, object_store_bytes
 from raycache.workers.peers import PeerStorage
 from raycache.workers.readings import Readings
 from raycache.workers.service import WorkerLimits, WorkerService
@@ -84,7 +85,7 @@ class WorkerActor:
         self._node = node
         self._epoch = epoch
         self._clock = SystemClock()
-        self._object_store_bytes = _object_store_bytes(node)
+        self._object_store_bytes = object_store_bytes(node)
         self._capacity = capacity_of(self._settings, self._object_store_bytes, Path(scratch))
         #: Of the whole object store, all users together, as last seen.
         self._plasma_used_bytes = 0
@@ -203,6 +204,11 @@ class WorkerActor:
     async def inventory(self, blob: bytes) -> bytes:
         """List the files of which blocks are here, a page at a time; answers an `InventoryReply`."""
         return encode(self._service.inventory(decode(blob), self._clock.now_s()))
+
+    async def examine(self) -> bytes:
+        """Look at disk and lake from here; answers a `Health`."""
+        looking = asyncio.to_thread(examine, self._node, self._capacity.disk_path, self._mounts.mounts)
+        return encode(await looking)
 
     async def beat(self) -> bytes:
         """The next heartbeat, now: for exact statistics."""
@@ -490,10 +496,3 @@ def _open_ahead(root_uri: str, options: dict[str, Any]) -> None:
 
 def _master() -> Any:
     return ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE)
-
-
-def _object_store_bytes(node: WorkerId) -> int:
-    for entry in ray.nodes():
-        if entry["NodeID"] == node:
-            return int(entry["Resources"].get("object_store_memory", 0))
-    raise InvalidRequestError(f"node {node} is not in this Ray cluster")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from raycache.errors import NotFoundError, UnavailableError
+from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
 from raycache.types import SegmentId, WorkerId
 
 _GET_TIMEOUT_S = 30.0
@@ -79,3 +79,15 @@ def foreign_bytes(node: WorkerId, own_bytes: int) -> int:
                 raise UnavailableError(f"node {node} does not tell the use of its object store") from error
             return max(0, int(stats.store_stats.object_store_bytes_used) - own_bytes)
     raise UnavailableError(f"node {node} is not alive")
+
+
+def object_store_bytes(node: WorkerId) -> int:
+    """Capacity of the node's object store.
+
+    Raises:
+        InvalidRequestError: no such node.
+    """
+    for entry in ray.nodes():
+        if entry["NodeID"] == node:
+            return int(entry["Resources"].get("object_store_memory", 0))
+    raise InvalidRequestError(f"node {node} is not in this Ray cluster")

@@ -77,6 +77,7 @@ class Page:
         """Enable what is needed, and set the window."""
         for domain in ("Page", "Runtime", "Log"):
             await self.call(f"{domain}.enable")
+        await self.call("Emulation.setFocusEmulationEnabled", enabled=True)
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,

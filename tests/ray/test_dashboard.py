@@ -75,6 +75,11 @@ def test_it_shows_the_running_cache(cache: Cache) -> None:
     assert 200 == status
     assert "SUCCEEDED" == cache.job(result["job"]).wait(60).state
     assert result["job"] in [row["id"] for row in get(f"{url}api/view?view=jobs")["rows"]]
+    assert 200 == post(f"{url}api/actions/pin", "/shown/train/0", "a token")[0]
+    assert [True] + [False] * (FILES - 1) == [
+        r["pinned"] for r in get(f"{url}api/view?view=data&path=/shown/train")["rows"]
+    ]
+    assert 200 == post(f"{url}api/actions/unpin", "/shown/train/0", "a token")[0]
     status, freed = post(f"{url}api/actions/free", "/shown/train", "a token")
     assert (200, FILES) == (status, freed["blocks"])
     with urllib.request.urlopen(f"{url}metrics", timeout=30) as answer:

@@ -67,9 +67,13 @@ def progress(state: str, done: float, failed: int = 0) -> JobProgress:
 class FakeSource:
     """See `raycache.dashboard.source.Source`. The same seed gives the same cluster; counters grow with every look."""
 
-    def __init__(self, nodes: int = 8, mounts: int = 4, jobs: int = 4, readers: int = 12, seed: int = 1) -> None:
+    def __init__(
+        self, nodes: int = 8, mounts: int = 4, jobs: int = 4, readers: int = 12, seed: int = 1, *, evil: bool = True
+    ) -> None:
         self._nodes, self._mounts, self._jobs, self._readers = nodes, mounts, jobs, readers
         self._seed = seed
+        #: Whether names try to be scripts.
+        self._evil = evil
         self.looks = 0
         self.acted: list[tuple[str, str]] = []
         self.fail_with: Exception | None = None
@@ -91,7 +95,7 @@ class FakeSource:
             series.append(tuple(int(total * part) for part in (0.62 * warm, 0.18 * warm, 0.12 * warm, 1 - 0.92 * warm)))
         readers = [
             (
-                ReadTag(f"0{1 + number % 3}000000", TASKS[number % len(TASKS)], DATASETS[number % 4] + ("" if number < 20 else str(number))),
+                ReadTag(f"0{1 + number % 3}000000", TASKS[number % len(TASKS)].replace("" if self._evil else EVIL, ""), DATASETS[number % 4] + ("" if number < 20 else str(number))),
                 read_counters(draw, 40_000 // (1 + number), draw.uniform(0.5, 0.99)),
                 draw.random() * 90,
             )

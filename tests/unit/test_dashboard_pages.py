@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,25 @@ def test_only_the_token_acts() -> None:
 def test_a_local_server_has_local_names(host: str, name: str, allowed: bool) -> None:
     """A page elsewhere may have its own name point here: that is refused."""
     assert allowed == Guard(host, "").may_look({"Host": name})
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[position : position + 2], 16) / 255 for position in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_texts_can_be_read() -> None:
+    """Contrast of every text on its ground is at least 4.5, light and dark (WCAG AA)."""
+    style = (STATIC / "style.css").read_text(encoding="utf-8")
+    themes = re.findall(r"\{\s*(--bg:.*?--track.*?;)", style, re.DOTALL)
+    assert 3 == len(themes)
+    for theme in themes:
+        colours = dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6});", theme))
+        for text, ground in (
+            ("--ink", "--card"), ("--ink", "--bg"), ("--soft", "--card"), ("--soft", "--bg"), ("--accent", "--card"),
+            ("--accent-ink", "--accent"), ("--good", "--good-bg"), ("--warn", "--warn-bg"), ("--bad", "--bad-bg"),
+            ("--bg", "--ink"),
+        ):  # fmt: skip
+            light, dark = sorted((_luminance(colours[text]), _luminance(colours[ground])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground, colours[text], colours[ground])

@@ -142,7 +142,7 @@ function overview(data) {
   const saved = (name, big, pairs) => card("s3", null, el("div.label", {}, tip(name)), el("div.big", { "data-figure": name }, big),
     el("dl.three", {}, pairs.flatMap(([title, value]) => [el("dt", {}, title), el("dd", {}, value)])));
   const money = `$${Math.abs(data.money_saved) < 100 ? data.money_saved.toFixed(2) : count(Math.round(data.money_saved))}`;
-  const width = Math.max(320, Math.min(1000, main.clientWidth * (main.clientWidth > 1080 ? 0.62 : 0.94)));
+  const width = document.querySelector("svg.chart")?.clientWidth || Math.max(320, Math.min(1000, main.clientWidth * (main.clientWidth > 1080 ? 0.62 : 0.94)));
   const hover = state.hover !== null && state.hover < data.series.length ? state.hover : null;
   const shown = hover === null ? null : data.series[hover].map((value) => value / data.series_step_s);
   const tier = (kind) => el("div.tier", {}, el("div", {}, tip(`${kind}_used_bytes`, kind === "memory" ? "Memory" : "Disk"),
@@ -220,8 +220,8 @@ function dataView(data) {
   const crumbs = el("nav.crumbs", { "aria-label": "Path" }, pathLink("/", "mounts"), data.path.includes("://") ? [el("span", {}, " / "), el("span.strong", {}, data.path)]
     : parts.map((part, index) => [el("span", {}, " / "), index + 1 < parts.length ? pathLink(`/${parts.slice(0, index + 1).join("/")}`, part) : el("span.strong", {}, part)]).flat());
   const columns = [
-    { key: "name", title: "Name", tip: null, first: "0", wrap: true, cell: (row) => (row.kind === "file" ? el("span.mono", {}, row.name)
-      : [pathLink(row.path, row.kind === "directory" ? `${row.name}/` : row.name), row.kind === "mount" && el("span.sub", {}, row.version)]) },
+    { key: "name", title: "Name", tip: null, first: "0", wrap: true, cell: (row) => (row.kind === "file" ? [el("span.mono", {}, row.name), row.pinned && el("span.sub", {}, "pinned")]
+      : [pathLink(row.path, row.kind === "directory" ? `${row.name}/` : row.name), (row.kind === "mount" || row.pinned) && el("span.sub", {}, row.pinned ? "pinned" : row.version)]) },
     { key: "size", title: "Size", tip: null, num: true, cell: (row) => {
       if (row.kind === "file") return bytes(row.size);
       const usage = state.usage[row.path];
@@ -238,7 +238,8 @@ function dataView(data) {
     { key: "nodes", title: "Where", sort: false, tip: null, wrap: true, cell: (row) => (row.nodes.length
       ? el("span.mono", {}, row.nodes.map((node) => node.slice(0, 8)).join(" "), row.nodes_count > row.nodes.length ? ` +${row.nodes_count - row.nodes.length}` : "") : "–") },
     { key: "version", sort: false, wrap: true, cell: (row) => el("span.mono.muted", {}, row.kind === "file" ? row.version.replace(/"/g, "").slice(0, 24) : "") },
-    { key: null, title: "", cell: (row) => el("div.controls", {}, button("load", row.path, "Load"), button("free", row.path, "Free")) },
+    { key: null, title: "", cell: (row) => el("div.controls", {}, button("load", row.path, "Load"), button("free", row.path, "Free"),
+      row.kind !== "mount" && button(row.pinned ? "unpin" : "pin", row.path, row.pinned ? "Unpin" : "Pin")) },
   ];
   const rank = (title, rows) => card("s6", el("h2", {}, title, " ", tip("heat", "files")), rows.length
     ? el("ol.rank", {}, rows.map((row) => el("li", {}, el("span.mono", {}, row.path), el("span.muted", {}, `${count(row.heat)} uses`))))
@@ -324,6 +325,9 @@ function draw() {
     : fresh ? DRAW[query.view](data) : el("p.empty", {}, "Loading…");
   if (main.firstElementChild) morph(main.firstElementChild, body);
   else main.append(body);
+  // Only now the chart's place is known: draw it once more where it was drawn for another.
+  const chart = document.querySelector("svg.chart");
+  if (chart && chart.clientWidth && Math.abs(chart.viewBox.baseVal.width - chart.clientWidth) > 1) draw();
 }
 
 // --- what people do --------------------------------------------------------------------------------------------------
@@ -365,7 +369,7 @@ async function act(action, argument) {
   if (!answer.ok) say(result.error);
   else if (action === "load") { say(`Load ${result.job} has started.`); go({ view: "jobs", path: "", q: "", sort: "", desc: "", page: "" }); }
   else if (action === "free") say(`${count(result.blocks)} blocks (${bytes(result.bytes)}) freed.`);
-  else say(`Load ${argument} stops.`);
+  else say({ stop: `Load ${argument} stops.`, pin: `${argument} stays in the cache.`, unpin: `${argument} may be evicted.` }[action]);
 }
 
 function setToken(token) {

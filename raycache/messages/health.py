@@ -1,0 +1,32 @@
+"""Client to worker: how do things look from your node?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from raycache.types import WorkerId
+
+
+class MountHealth(NamedTuple):
+    """One mount, asked for one key."""
+
+    path: str
+    latency_s: float
+    #: Empty when it answered.
+    error: str
+
+
+class Health(NamedTuple):
+    """One worker's node."""
+
+    node: WorkerId
+    #: Its wall clock when it answered, seconds since 1970.
+    wall_s: float
+    #: Of the file system that holds the disk tier; empty and 0 without one.
+    disk_path: str
+    disk_total_bytes: int
+    disk_free_bytes: int
+    #: (directory, bytes) of what dead workers and other caches have left there.
+    leftovers: list[tuple[str, int]]
+    #: The first `mounts_max` of them.
+    mounts: list[MountHealth]

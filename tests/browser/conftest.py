@@ -1,0 +1,21 @@
+"""Tests in a real browser. Where there is none they are skipped; `make test-browser` installs it where it can."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ray"))
+
+from chrome import find_chromium
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if find_chromium() is None:
+        for item in items:
+            item.add_marker(
+                pytest.mark.skip(reason="no Chromium here; run make test-browser, or apt-get install chromium")
+            )
