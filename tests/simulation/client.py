@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from raycache.client.cache import Cache
 from raycache.client.calls import WorkerCall
-from raycache.client.counters import Counters
+from raycache.client.counters import Counters, with_local
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
 from raycache.client.reader import Reader, Request
@@ -134,7 +134,7 @@ class TalliedCounters(Counters):
 
     def ever(self) -> ReadCounters:
         """All of it."""
-        waiting = [*self._sums.values(), *self._before.values()]
+        waiting = [*map(with_local, self._sums.values()), *self._before.values()]
         return self._taken.plus(sum_counters(ReadCounters(*sums) for sums in waiting))
 
 

@@ -286,7 +286,6 @@ def test_counters_that_are_delivered_twice(monkeypatch: pytest.MonkeyPatch) -> N
         sums = {dataset: list(values) for dataset, values in self._counters._sums.items()}
         original(self, urgent=urgent)
         self._counters._sums = sums
-        self._counters.dirty = bool(sums)
 
     monkeypatch.setattr(Flusher, "_deliver", deliver)
     assert caught_by() == "AccountingIsExact"
