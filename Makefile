@@ -19,7 +19,7 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-ray check format bench bench-locality sim clean
+.PHONY: help setup demo test test-fast test-ray check format bench bench-load bench-locality sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +71,9 @@ format: $(SETUP) ## Rewrite the sources in the project's format
 
 bench: $(SETUP) ## Run the benchmark of epochs, side by side with its rivals
 	$(BIN)/python -m benchmarks epochs $(ARGS)
+
+bench-load: $(SETUP) ## Run the benchmark of warm-ups: bytes and requests, rate, memory, kills, faults
+	$(BIN)/python -m benchmarks load $(ARGS)
 
 bench-locality: $(SETUP) ## Run the benchmark of placement: local shares, windows, adverse cases, overhead
 	$(BIN)/python -m benchmarks locality $(ARGS)

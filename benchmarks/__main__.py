@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import epochs, locality
+from benchmarks import epochs, load, locality
 from benchmarks.measure import findings, machine, ratio_rows, save, save_findings, table
 
 RESULTS = Path(__file__).parent / "results"
@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("workload", nargs="?", choices=sorted(WORKLOADS), default="epochs")
     parser.add_argument("--bytes", type=float, default=1e9, help="epochs: size of the parquet dataset")
     parser.add_argument("--rounds", type=int, default=3, help="epochs: interleaved rounds; medians are shown")
+    parser.add_argument("--only", nargs="*", choices=sorted(load.PARTS), default=[], help="load: some parts of it")
     arguments = parser.parse_args()
     # The first touch of memory is dear in virtual machines, and not what is measured: Ray takes it all at its start.
     os.environ.setdefault("RAY_preallocate_plasma_memory", "1")
@@ -42,7 +43,14 @@ def _locality(_: argparse.Namespace) -> bool:
     return all(finding.met is not False for finding in found)
 
 
-WORKLOADS = {"epochs": _epochs, "locality": _locality}
+def _load(arguments: argparse.Namespace) -> bool:
+    found = load.measure(arguments.only)
+    print(findings("Loads", found))
+    save_findings(RESULTS, "load", found)
+    return all(finding.met is not False for finding in found)
+
+
+WORKLOADS = {"epochs": _epochs, "load": _load, "locality": _locality}
 
 
 if __name__ == "__main__":

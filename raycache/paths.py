@@ -98,6 +98,15 @@ def is_glob(path: str) -> bool:
     return _GLOB.search(path) is not None
 
 
+def glob_base(pattern: str) -> str:
+    """The directory above the first part with a wildcard: `/lake/a` of `/lake/a/*.parquet`."""
+    parts = pattern.split("/")
+    for position, part in enumerate(parts):
+        if is_glob(part):
+            return "/".join(parts[:position]) or "/"
+    return pattern
+
+
 def filesystem_path(path: str) -> str:
     """The spelling of a normalised path inside pyarrow filesystems; `normalise` turns it back."""
     if path.startswith("/"):

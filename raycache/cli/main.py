@@ -17,13 +17,14 @@ from raycache import __version__
 from raycache.cli.dashboards import dashboard
 from raycache.cli.files import du, locate, ls, stat
 from raycache.cli.lifecycle import settings, start, status, stop
+from raycache.cli.loads import INTERRUPTED, job, jobs, load
 from raycache.cli.mounting import mount, mounts, unmount
 from raycache.cli.options import Verbs, common_options
 from raycache.cli.reporting import doctor, report
 from raycache.cli.session import Session
 from raycache.cli.top import top
 from raycache.cli.upkeep import free, pin, rules, set_quota, set_ttl, sync, unpin
-from raycache.cli.warmup import INTERRUPTED, check, load
+from raycache.cli.warmup import check
 from raycache.cli.watching import stats
 from raycache.errors import InvalidRequestError, RaycacheError
 
@@ -40,7 +41,7 @@ def cli() -> None:
 
 
 for verb in (
-    *(start, stop, status, settings, mount, unmount, mounts, ls, stat, du, locate, load, check),
+    *(start, stop, status, settings, mount, unmount, mounts, ls, stat, du, locate, load, jobs, job, check),
     *(free, pin, unpin, set_ttl, set_quota, rules, sync, stats, top, report, doctor, dashboard),
 ):
     cli.add_command(verb)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from raycache.client.jobs import Job
 
 _LOOK_PERIOD_S = 0.25
+_DOING = {"WAITING": "waiting", "RUNNING": "loading", "VERIFYING": "verifying"}
 
 
 def watch(job: Job, session: Session) -> Progress:
@@ -29,18 +30,31 @@ def watch(job: Job, session: Session) -> Progress:
         return job.wait()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Bar(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("loading", total=None, figures="")
+        task = bar.add_task("listing", total=None, figures="")
+        warned = False
         while True:
             progress = job.progress()
+            if progress.bytes_over and progress.listed and not warned:
+                warned = True
+                bar.console.print(f"raycache: {over_line(progress)}", markup=False, highlight=False, soft_wrap=True)
             bar.update(
                 task,
-                total=progress.bytes_total or None,
+                description=_DOING.get(progress.state, "loading") if progress.listed else "listing",
+                total=progress.bytes_total if progress.listed and progress.bytes_total else None,
                 completed=progress.bytes_done,
                 figures=figures(progress),
             )
             if progress.finished:
                 return progress
             session.sleep(_LOOK_PERIOD_S)
+
+
+def over_line(progress: Progress) -> str:
+    """What is said of a load that is larger than the cache."""
+    return (
+        f"{human_bytes(progress.bytes_over)} of it are more than the cache has room for: it is filled, the rest is "
+        "reported as failed; give it more memory or disk, or load less"
+    )
 
 
 def figures(progress: Progress) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from raycache.client.calls import Calls, task_identity
 from raycache.client.counters import Counters
 from raycache.client.file import CacheFile
 from raycache.client.flusher import Flusher
-from raycache.client.jobs import Job, progress_of
+from raycache.client.loads import Loads
 from raycache.client.locator import FileMeta, Locator, require_file
 from raycache.client.overview import Overview, overview_of
 from raycache.client.paths import as_list, expand
@@ -25,7 +24,6 @@ from raycache.client.results import (
     Entry,
     FileLocation,
     MountEntry,
-    Progress,
     Setting,
     Stats,
     Status,
@@ -37,7 +35,7 @@ from raycache.client.upkeep import Upkeep
 from raycache.client.writes import Writes
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, InvalidRequestError
-from raycache.messages import FileColumns, Hello, LoadRequest, Selector, encode
+from raycache.messages import Hello, Selector
 from raycache.ranges import clip
 from raycache.rules import Pattern
 from raycache.settings import Settings
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
 READ_ATTEMPTS_MAX = 4
 
 
-class Cache(Scheduling, Upkeep):
+class Cache(Loads, Scheduling, Upkeep):
     """A connection of this process to the cache of its Ray cluster. Safe to use from several threads.
 
     Not made by hand: `raycache.start()` and `raycache.connect()` return it. It pickles as "connect again".
@@ -307,34 +305,6 @@ class Cache(Scheduling, Upkeep):
         return filesystem()
 
     # --- filling and emptying -----------------------------------------------------------------------------------------
-
-    def load(self, paths: str | Sequence[str], replicas: int = 1) -> Job:
-        """Start a warm-up; returns at once.
-
-        Args:
-            paths: files, directories, globs.
-            replicas: copies of each block on different nodes, as far as there are nodes.
-
-        Raises:
-            NotFoundError: a path does not exist.
-            InvalidRequestError: replicas < 1.
-        """
-        if replicas < 1:
-            raise InvalidRequestError(f"replicas {replicas} is too few; give 1 or more")
-        files = expand(self._locator, paths, fresh=True)
-        request = LoadRequest([path for path, _ in files], FileColumns.of(file for _, file in files), replicas)
-        job_id: str = self._calls.master("load", uuid.uuid4().hex, encode(request))
-        return Job(self._calls, job_id)
-
-    def jobs(self) -> list[tuple[str, Progress]]:
-        """The load jobs known, newest first: (id, progress)."""
-        return [(job_id, progress_of(reply)) for job_id, reply in self._calls.master("jobs")]
-
-    def job(self, job_id: str) -> Job:
-        """A handle on a job by its id."""
-        job = Job(self._calls, job_id)
-        job.progress()
-        return job
 
     # --- watching -----------------------------------------------------------------------------------------------------
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raycache.client.results import Failure, Progress
-from raycache.errors import UnavailableError
-from raycache.messages import JobProgress
+from raycache import paths as names
+from raycache.client.paths import as_list
+from raycache.client.results import Failure, LoadPlan, Progress
+from raycache.errors import InvalidRequestError, UnavailableError
+from raycache.messages import JobProgress, LoadRequest, LoadSurvey
+from raycache.settings import parse_size
 
 _POLL_S_MIN = 0.02
 _POLL_S_MAX = 0.5
@@ -62,15 +66,63 @@ class Job:
             pause_s = min(_POLL_S_MAX, pause_s * 1.5)
 
     def stop(self) -> None:
-        """Stop it; what is loaded stays. Nothing to do when it has ended."""
+        """Stop it; what is loaded stays, and `resume` goes on from there. Nothing to do when it has ended."""
         self._calls.master("job_stop", self.id)
+
+    def resume(self) -> None:
+        """Let it go on after `stop`, or after it failed; what is cached is not moved again. Nothing to do when it runs."""
+        self._calls.master("job_resume", self.id)
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
+
+
+def request_of(
+    paths: str | Sequence[str],
+    *,
+    replicas: int,
+    metadata_only: bool,
+    bandwidth: str | int | None,
+    verify: bool,
+    priority: int,
+) -> LoadRequest:
+    """A load as a message.
+
+    Raises:
+        InvalidRequestError: an argument that cannot be.
+    """
+    if replicas < 1:
+        raise InvalidRequestError(f"replicas {replicas} is too few; give 1 or more")
+    rate = 0
+    if bandwidth is not None:
+        rate = parse_size(bandwidth.removesuffix("/s") if isinstance(bandwidth, str) else bandwidth)
+        if rate < 1:
+            raise InvalidRequestError(f'bandwidth {bandwidth!r} moves nothing; give something like "500MiB/s"')
+    normal = [names.normalise(path) for path in as_list(paths)]
+    return LoadRequest(list(dict.fromkeys(normal)), replicas, metadata_only, rate, verify, priority)
+
+
+def plan_of(reply: LoadSurvey) -> LoadPlan:
+    """The public form of a survey."""
+    missing = reply.bytes - reply.bytes_cached
+    return LoadPlan(
+        files=reply.files,
+        blocks=reply.blocks,
+        bytes=reply.bytes,
+        files_cached=reply.files_cached,
+        bytes_cached=reply.bytes_cached,
+        bytes_to_move=missing,
+        capacity_bytes=reply.capacity_bytes,
+        fits=reply.bytes_over == 0,
+        bytes_over=reply.bytes_over,
+        files_over=reply.files_over,
+        over=tuple(reply.over),
+    )
 
 
 def progress_of(reply: JobProgress) -> Progress:
     """The public form of a progress message."""
     values = reply._asdict()
     values["failures"] = tuple(Failure(path, reason) for path, reason in reply.failures)
+    values["paths"] = tuple(reply.paths)
     return Progress(**values)

@@ -155,7 +155,7 @@ class Locator:
             NotADirectoryRequestError: it is a file.
         """
         path = names.normalise(path)
-        self._announce([path])
+        self.announce_paths([path])
         reply: ListReply = self._calls.master("list_directory", encode(ListRequest(path, recursive, fresh)))
         if len(reply.names) <= self._paths_max // 4:
             self._remember_listing(path, reply)
@@ -210,7 +210,7 @@ class Locator:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _ask(self, paths: list[str], *, fresh: bool) -> list[FileMeta]:
-        self._announce(paths)
+        self.announce_paths(paths)
         request = ResolveRequest(paths, self.view.view_id, self.mounts.version, fresh)
         try:
             reply: ResolveReply = self._calls.master("resolve", encode(request))
@@ -248,7 +248,7 @@ class Locator:
         if self.mounts.of_uri(root_uri) is None:
             self.learn(None, self._calls.master("auto_mount", root_uri, encode(options)))
 
-    def _announce(self, paths: list[str]) -> None:
+    def announce_paths(self, paths: list[str]) -> None:
         """Self-mount UFS authorities that nobody has mounted yet, with this process's own environment."""
         for root_uri in dict.fromkeys(names.split_uri(path)[0] for path in paths if not path.startswith("/")):
             if self.mounts.of_uri(root_uri) is None:

@@ -75,17 +75,8 @@ def _literal(locator: Locator, path: str) -> dict[str, FileMeta]:
 
 def _matches(locator: Locator, pattern: str, *, fresh: bool) -> list[tuple[str, FileVersion]]:
     pattern = names.normalise(pattern)
-    base = glob_base(pattern)
+    base = names.glob_base(pattern)
     recursive = "/" in pattern[len(base) :].lstrip("/") or "**" in pattern
     matcher = re.compile(glob_translate(pattern))
     found = listed_files(base, locator.listing(base, recursive=recursive, fresh=fresh))
     return [(path, version) for path, version in found if matcher.match(path)]
-
-
-def glob_base(pattern: str) -> str:
-    """The directory above the first part with a wildcard: `/lake/a` of `/lake/a/*.parquet`."""
-    parts = pattern.split("/")
-    for position, part in enumerate(parts):
-        if names.is_glob(part):
-            return "/".join(parts[:position]) or "/"
-    return pattern

@@ -305,7 +305,7 @@ class Failure(Result):
 class Progress(Result):
     """How far a load is."""
 
-    #: WAITING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+    #: WAITING, RUNNING, VERIFYING, SUCCEEDED, FAILED or STOPPED.
     state: str
     files_total: int
     files_done: int
@@ -324,6 +324,16 @@ class Progress(Result):
     eta_s: float | None
     #: At most 1,000 of them.
     failures: tuple[Failure, ...]
+    #: What was asked for: at most 10 of the paths.
+    paths: tuple[str, ...] = ()
+    priority: int = 0
+    #: Whether the totals are final: the lake has been listed.
+    listed: bool = True
+    #: Of all copies, what the cache has no room for, even when it gives everything else up: known before the load starts.
+    bytes_over: int = 0
+    #: By `verify=True`: bytes found good, and bytes that had to be loaded again.
+    bytes_verified: int = 0
+    bytes_repaired: int = 0
 
     @property
     def finished(self) -> bool:
@@ -332,6 +342,28 @@ class Progress(Result):
 
     def as_dict(self) -> dict[str, Any]:
         return {**Result.as_dict(self), "finished": self.finished}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoadPlan(Result):
+    """What a load would do: a dry run."""
+
+    files: int
+    blocks: int
+    #: Of one copy.
+    bytes: int
+    files_cached: int
+    bytes_cached: int
+    #: What would leave the lake.
+    bytes_to_move: int
+    #: All tiers of all workers, whatever is in them now.
+    capacity_bytes: int
+    #: Whether all copies fit, when everything else is given up for them.
+    fits: bool
+    #: Of all copies, what does not; the files it belongs to, and some of their names.
+    bytes_over: int
+    files_over: int
+    over: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from raycache import paths as names
 from raycache.client.locator import Locator
-from raycache.client.paths import as_list, glob_base
+from raycache.client.paths import as_list
 from raycache.client.results import PathRule
 from raycache.errors import NotFoundError
 from raycache.messages import MountTable
@@ -31,7 +31,7 @@ def patterns_of(locator: Locator, paths: str | Sequence[str]) -> list[Pattern]:
 def _patterns(locator: Locator, path: str) -> list[Pattern]:
     name = names.normalise(path)
     if names.is_glob(name) and locator.resolve([name])[0].kind is FileKind.MISSING:
-        base = glob_base(name)
+        base = names.glob_base(name)
         return [Pattern(locator.uri_of(base).rstrip("/"), name[len(base) :].lstrip("/"))]
     try:
         return [Pattern(locator.uri_of(name).rstrip("/"))]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, Protocol
@@ -21,10 +20,12 @@ import ray
 
 from raycache import paths as names
 from raycache.clock import SystemClock
-from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
-from raycache.master.jobs import Batch, LoadJob
+from raycache.errors import ConflictError, RaycacheError, UnavailableError
+from raycache.master.job_board import JobBoard
+from raycache.master.job_driver import JobDriver
 from raycache.master.journal import Journal, open_journal
 from raycache.master.lister import Lister
+from raycache.master.load_listing import LoadListing
 from raycache.master.mounts import RedactedMount
 from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, Need, StartWorker
 from raycache.master.syncing import run_sync
@@ -33,7 +34,7 @@ from raycache.messages import (
     Hello,
     JobProgress,
     ListRequest,
-    LoadRequest,
+    LoadSurvey,
     MountInfo,
     MountTable,
     NodeFigures,
@@ -59,9 +60,8 @@ _WORKER_START_TIMEOUT_S = 60.0
 _WORKERS_WAIT_MAX = 10
 #: Looks at whether a new quota is divided among the workers, which takes two or three heartbeats.
 _QUOTA_WAIT_MAX = 60
-_JOBS_KEPT_MAX = 100
-_JOBS_RUNNING_MAX = 16
-_JOB_PAUSE_S = 0.05
+_QUOTA_LOOK_S = 0.05
+_UNMOUNTS_KEPT_MAX = 100
 #: A longer journal is compacted when the master starts.
 _JOURNAL_RECORDS_MAX = 1_000
 
@@ -105,24 +105,35 @@ class MasterActor:
         self._journal: Journal = open_journal(self._settings.journal, cache_id)
         records = self._journal.replay()
         self._service.replay(records)
+        self._board = JobBoard(self._settings, self._service.holders)
+        self._board.replay(records, self._started_s)
         if len(records) > _JOURNAL_RECORDS_MAX:
-            self._journal.compact(self._service.snapshot())
+            self._journal.compact([*self._service.snapshot(), *self._board.snapshot()])
         self._threads = ThreadPoolExecutor(self._settings.listings_inflight_max, thread_name_prefix="raycache-ask")
         self._lister = Lister(self._storage_of, self._settings.listings_inflight_max)
-        #: Apart from look-ups that readers wait for; made when it is first needed.
-        self._sync_lister: Lister | None = None
+        #: For listings of loads and syncs: apart from look-ups that readers wait for.
+        self._long_lister = Lister(self._storage_of, self._settings.listings_inflight_max)
         #: Look-ups on the way; a second asker waits for the first one's answer.
         self._asking: dict[Need, asyncio.Future[RaycacheError | None]] = {}
         self._workers: dict[WorkerId, Any] = {}
         #: Addresses of the live nodes.
         self._hosts: dict[WorkerId, str] = {}
-        self._jobs: dict[str, LoadJob] = {}
-        self._job_requests: dict[str, str] = {}
         #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
         self._unmounted: dict[str, str] = {}
         self._journaling = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._driver = JobDriver(
+            self._settings,
+            self._service,
+            self._board,
+            LoadListing(self._service, self._long_lister, self._ask, self._threads, self._clock),
+            self._clock,
+            self._record,
+            lambda worker: self._workers.get(worker.worker) or self._launcher.find(worker.actor_name),
+            self._spawn,
+        )
         self._spawn(self._keep_workers())
+        self._spawn(self._driver.drive_forever())
 
     # --- namespace ----------------------------------------------------------------------------------------------------
 
@@ -186,14 +197,14 @@ class MasterActor:
         if request_id in self._unmounted:
             return self._unmounted[request_id], self._service.mount_table()
         uri = self._service.mounted_uri(path)
-        for job in self._jobs.values():
+        for job in self._board.live():
             if job.reads_below(uri.rstrip("/") + "/"):
                 if not force:
                     raise ConflictError(f"{path} is in use by load {job.job_id}; stop it, or unmount with force=True")
-                job.stop(self._clock.now_s())
+                await self._driver.stop(job.job_id)
         await self._record(self._service.unmount(request_id, path, self._clock.now_s()))
         self._unmounted[request_id] = uri
-        while len(self._unmounted) > _JOBS_KEPT_MAX:
+        while len(self._unmounted) > _UNMOUNTS_KEPT_MAX:
             del self._unmounted[next(iter(self._unmounted))]
         return uri, self._service.mount_table()
 
@@ -210,15 +221,13 @@ class MasterActor:
     @replies
     async def sync(self, blob: bytes) -> SyncReply:
         """Carry a `SyncRequest` out."""
-        if self._sync_lister is None:
-            self._sync_lister = Lister(self._storage_of, self._settings.listings_inflight_max)
         for _ in range(_WORKERS_WAIT_MAX):
             if not self._service.missing_workers()[0]:
                 break
             await asyncio.sleep(_NODES_PERIOD_S)  # after a restart: nobody knows yet whom to ask what is cached
         handles = [handle for worker in self._service.view().workers if (handle := self._workers.get(worker.worker))]
         inventories = [handle.inventory.remote for handle in handles]
-        return await run_sync(decode(blob), self._service, self._sync_lister, inventories, self._clock.now_s)
+        return await run_sync(decode(blob), self._service, self._long_lister, inventories, self._clock.now_s)
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
@@ -239,7 +248,7 @@ class MasterActor:
         for _ in range(_QUOTA_WAIT_MAX if any(rule.kind is RuleKind.QUOTA for rule in said) else 0):
             if self._service.quotas_settled():
                 break
-            await asyncio.sleep(_JOB_PAUSE_S)
+            await asyncio.sleep(_QUOTA_LOOK_S)
 
     @replies
     async def rules(self) -> RuleTable:
@@ -274,8 +283,7 @@ class MasterActor:
     async def overview(self) -> Overview:
         """Everything there is to show, from the last heartbeats: cheap, at most half a second old."""
         now_s = self._clock.now_s()
-        jobs = [(job_id, job.progress(now_s)) for job_id, job in reversed(self._jobs.items())]
-        return self._service.overview(now_s - self._started_s, now_s, self._hosts, jobs)
+        return self._service.overview(now_s - self._started_s, now_s, self._hosts, self._board.all(now_s))
 
     async def ready(self) -> bytes:
         """(live nodes without a worker, live workers): start-up waits on it."""
@@ -286,44 +294,32 @@ class MasterActor:
     @replies
     async def load(self, request_id: str, blob: bytes) -> str:
         """Start a `LoadRequest`; the same request id again gives the same job."""
-        if request_id in self._job_requests:
-            return self._job_requests[request_id]
-        running = sum(not job.finished for job in self._jobs.values())
-        if running >= _JOBS_RUNNING_MAX:
-            raise UnavailableError(f"{running} loads are running already; wait for one, or stop one")
-        request: LoadRequest = decode(blob)
-        job_id = uuid.uuid4().hex[:12]
-        job = LoadJob(
-            job_id,
-            request,
-            self._settings.block_size_bytes,
-            self._settings.extent_size_bytes,
-            self._clock.now_s(),
-        )
-        self._jobs[job_id] = job
-        self._job_requests[request_id] = job_id
-        for old in [old for old, ended in self._jobs.items() if ended.finished][:-_JOBS_KEPT_MAX]:
-            del self._jobs[old]
-        while len(self._job_requests) > 2 * _JOBS_KEPT_MAX:
-            del self._job_requests[next(iter(self._job_requests))]
-        self._spawn(self._drive(job))
-        return job_id
+        return await self._driver.load(request_id, decode(blob))
+
+    @replies
+    async def survey(self, blob: bytes) -> LoadSurvey:
+        """What a `LoadRequest` would do."""
+        return await self._driver.survey(decode(blob))
 
     @replies
     async def job_progress(self, job_id: str) -> JobProgress:
         """How far a job is."""
-        return self._job(job_id).progress(self._clock.now_s())
+        return self._board.progress(job_id, self._clock.now_s())
 
     @replies
     async def job_stop(self, job_id: str) -> None:
         """Stop a job."""
-        self._job(job_id).stop(self._clock.now_s())
+        await self._driver.stop(job_id)
+
+    @replies
+    async def job_resume(self, job_id: str) -> None:
+        """Let a stopped or failed job go on."""
+        await self._driver.resume(job_id)
 
     @replies
     async def jobs(self) -> list[tuple[str, JobProgress]]:
         """All jobs known, newest first."""
-        now_s = self._clock.now_s()
-        return [(job_id, job.progress(now_s)) for job_id, job in reversed(self._jobs.items())]
+        return self._board.all(self._clock.now_s())
 
     # --- inside: the lake ---------------------------------------------------------------------------------------------
 
@@ -412,42 +408,6 @@ class MasterActor:
             # Its last heartbeat stands.
             return
         self._service.heartbeat(heartbeat, self._clock.now_s(), delivered=False)
-
-    # --- inside: loads ------------------------------------------------------------------------------------------------
-
-    def _job(self, job_id: str) -> LoadJob:
-        if job_id not in self._jobs:
-            raise NotFoundError(f"load {job_id!r} is unknown; see cache.jobs()")
-        return self._jobs[job_id]
-
-    async def _drive(self, job: LoadJob) -> None:
-        """Keep a job's batches going until it ends."""
-        moved = asyncio.Event()
-        while not job.finished:
-            now_s = self._clock.now_s()
-            for batch in job.next_batches(self._service.view(), self._service.mount_table().version, now_s):
-                self._spawn(self._send(job, batch, moved))
-            try:
-                await asyncio.wait_for(moved.wait(), _JOB_PAUSE_S * 10)
-            except TimeoutError:
-                continue
-            finally:
-                moved.clear()
-
-    async def _send(self, job: LoadJob, batch: Batch, moved: asyncio.Event) -> None:
-        try:
-            handle = self._workers.get(batch.worker.worker) or self._launcher.find(batch.worker.actor_name)
-            if handle is None:
-                raise UnavailableError(f"worker {batch.worker.actor_name} is gone")
-            call = handle.read.remote(encode(batch.request))
-            blob, _ = await asyncio.wait_for(call, self._settings.worker_timeout_s)
-            job.replied(batch.batch_id, decode(blob), self._clock.now_s())
-        except Exception as error:  # whatever it was, the job plans these blocks again
-            await asyncio.sleep(_JOB_PAUSE_S)
-            reason = UnavailableError(f"worker {batch.worker.actor_name} did not answer: {type(error).__name__}")
-            job.failed(batch.batch_id, reason, self._clock.now_s())
-        finally:
-            moved.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

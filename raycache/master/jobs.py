@@ -1,59 +1,64 @@
 """A load job as plain state: files in, batches for workers out, replies back in. No Ray, no I/O, time as an argument.
 
-Theory of operation. Every extent of every file is queued at the worker that should hold it by the hash. A worker has a
-few batches in flight; the next is cut from its queue when one comes back. With replicas, a block that its first owner
-holds is queued at its next owners, which fetch it from the first: each byte leaves the lake once. What a lost worker
-had in flight or queued is planned anew over the workers that are left; after `ATTEMPTS_MAX` tries a piece fails.
-A repeated load moves only what is missing, since workers answer HIT for what they hold.
+Theory of operation. Files come as they are listed (`load_files`); when all are there, the job starts. A window of them at
+a time is cut into *pieces*, runs of blocks of one extent of one file, and each is queued at the worker that should hold it:
+one that says it does, else the one the hash names. A worker has a few batches in flight; the next is cut from its queue
+when one comes back. With replicas, a block that its first owner holds is queued at its next owners, which fetch it from
+the first: each byte leaves the lake once. What a lost worker had in flight or queued is planned anew over the workers
+that are left. A piece that is not answered for, or that the lake could not deliver, is tried again, a few times. A repeated load moves only what is missing, since workers answer HIT for what they hold.
+
+    WAITING --listed--> WAITING --first batch--> RUNNING --nothing left--> SUCCEEDED | FAILED
+                                                 RUNNING --verify asked--> VERIFYING --nothing left--> SUCCEEDED | FAILED
+                  RUNNING, VERIFYING --a worker was lost--> the same: every block is asked for once more
+    any of these --stop--> STOPPED               WAITING --the lake cannot be listed--> FAILED
+
+VERIFYING starts with a second listing: files it does not show any more have failed. Then every block is asked for once
+more, with its checksum; one that is gone or bad is loaded again. The same is done, without checksums, when a worker was
+lost on the way, with what it had loaded.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from raycache.errors import RaycacheError
+from raycache.errors import RaycacheError, UnavailableError
 from raycache.hashing import extent_key, place_many
+from raycache.master.job_figures import JobFigures
+from raycache.master.load_files import FileTable, Origin, Page, Row
+from raycache.master.load_survey import Holders, Survey
+from raycache.master.pacing import TokenBucket
+from raycache.master.pieces import REASONS, REPLACED, Aim, Batch, JobState, Piece, runs_of
 from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, JobProgress, LoadRequest
 from raycache.ranges import block_count, block_length
 from raycache.types import MembershipView, WorkerId, WorkerView
 
 BATCH_BYTES_MAX = 64 << 20
 BATCH_BLOCKS_MAX = 2_000
-BATCHES_INFLIGHT_MAX = 3
-ATTEMPTS_MAX = 5
-FAILURES_SHOWN_MAX = 1_000
-
-_REASONS = {
-    BlockState.NO_SPACE: "no room in the cache; free something, or give it more memory or disk",
-    BlockState.CHANGED: "replaced in the lake during the load; load it again",
-    BlockState.GONE: "removed from the lake during the load",
-    BlockState.FAILED: "the lake did not deliver it",
-}
-
-
-class Piece(NamedTuple):
-    """Consecutive blocks of one file, for one worker."""
-
-    file_index: int
-    first_block: int
-    block_count: int
-    #: 0: from the lake; r > 0: the r-th further replica, from a worker that holds it.
-    replica: int
-    attempts: int
-    #: Actor name of the worker to fetch from; empty for the lake.
-    source_actor: str
+#: Of a piece whose worker does not answer; and of a block that the lake does not deliver, which the worker has tried
+#: several times already.
+ATTEMPTS_MAX = 8
+LAKE_ATTEMPTS_MAX = 2
+#: Pieces planned ahead, for each worker and at least.
+WINDOW_PIECES = 500
+WINDOW_PIECES_MIN = 4_000
+#: Further rounds after workers were lost; and how long before one, so that the others have said what they hold.
+ROUNDS_MAX = 3
+ROUND_PAUSE_S = 1.5
+#: A bandwidth is kept over this long.
+_BURST_S = 0.125
 
 
-class Batch(NamedTuple):
-    """One call to one worker."""
+class _Open:
+    """A page some of whose pieces are queued or in flight."""
 
-    batch_id: int
-    worker: WorkerView
-    request: BlockRequest
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.pending_blocks = 0
 
 
 class LoadJob:
@@ -64,195 +69,312 @@ class LoadJob:
         request: what to load.
         block_size_bytes, extent_size_bytes: of the cache.
         now_s: when it starts.
+        holders: what the workers have said they hold.
     """
 
     def __init__(
-        self, job_id: str, request: LoadRequest, block_size_bytes: int, extent_size_bytes: int, now_s: float
+        self,
+        job_id: str,
+        request: LoadRequest,
+        block_size_bytes: int,
+        extent_size_bytes: int,
+        now_s: float,
+        holders: Holders = lambda _: (),
     ) -> None:
         self.job_id = job_id
-        self._files = request.files.versions()
-        self._paths = request.paths
-        self._replicas = request.replicas
+        self.request = request
+        self.state = JobState.WAITING
+        #: Whether the lake has been listed; and whether it has to be listed again, to verify.
+        self.listed = False
+        self.wants_listing = False
         self._block_size_bytes = block_size_bytes
         self._blocks_per_extent = extent_size_bytes // block_size_bytes
+        self._holders = holders
+        self._table = FileTable()
+        self._survey = Survey(block_size_bytes, extent_size_bytes, request.replicas, holders)
+        self._figures = JobFigures(now_s)
         self._started_s = now_s
-        self._ended_s: float | None = None
-        self._state = "RUNNING"
-        self._view: MembershipView | None = None
+        self._bucket: TokenBucket | None = None
+        self._batch_bytes_max = BATCH_BYTES_MAX
+        if request.bandwidth_bytes_s:
+            burst = request.bandwidth_bytes_s * _BURST_S
+            self._bucket = TokenBucket(request.bandwidth_bytes_s, burst, now_s)
+            self._batch_bytes_max = max(block_size_bytes, min(BATCH_BYTES_MAX, int(burst)))
+        self._roots: dict[str, None] = {}
+        self._view = MembershipView(0, ())
+        #: Workers that have been sent something, and by whose loss something may be missing.
+        self._used: dict[tuple[WorkerId, int], None] = {}
+        self._lost = False
+        self._rounds = 0
+        self._verified = False
+        self._not_before_s = now_s
+        #: What the pages from `_cursor` on are to be cut into.
+        self._aim = Aim.LOAD
+        self._cursor = 0
+        self._open: dict[int, _Open] = {}
         self._queues: dict[WorkerId, deque[Piece]] = {}
-        self._inflight: dict[int, tuple[Batch, list[Piece]]] = {}
-        self._next_batch_id = 0
-        counts = [block_count(file.size_bytes, block_size_bytes) for file in self._files]
-        #: First copies still to come, per file.
-        self._blocks_left = list(counts)
-        self._blocks_total = sum(counts)
-        self._bytes_total = sum(file.size_bytes for file in self._files)
-        self._files_done = sum(1 for count in counts if count == 0)
-        self._blocks_done = self._bytes_done = self._bytes_already = 0
-        self._blocks_failed = self._bytes_failed = 0
-        self._failures: dict[int, str] = {}
-        #: Pieces without a worker yet: before the first view, and while no worker is alive.
+        #: Pieces without a worker yet.
         self._homeless: deque[Piece] = deque()
-        for file_index, count in enumerate(counts):
-            for first in range(0, count, self._blocks_per_extent):
-                length = min(self._blocks_per_extent, count - first)
-                self._homeless.append(Piece(file_index, first, length, 0, 0, ""))
+        self._queued = 0
+        self._inflight: dict[int, Batch] = {}
+        self._batch_ids = itertools.count()
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def add(self, origin: Origin, rows: Iterable[Row], view: MembershipView) -> None:
+        """Take listed files in.
+
+        Raises:
+            InvalidRequestError: too many.
+        """
+        if self.state is not JobState.WAITING:
+            return
+        for page in self._table.add(origin, rows):
+            self._survey.add(page, view.workers)
+            self._figures.add_files(page, self._block_size_bytes)
+        self._roots[f"{origin.root_uri}/{origin.prefix}"] = None
+
+    def all_listed(self, now_s: float) -> None:
+        """No more files will come."""
+        self.listed = True
+        if self.request.metadata_only:
+            self._figures.files_done = self._table.files
+            self._end(JobState.SUCCEEDED, now_s)
+        self._settle(now_s)
+
+    def listing_failed(self, error: RaycacheError, now_s: float) -> None:
+        """The lake cannot be listed."""
+        self._figures.failures.append((self.request.paths[0] if self.request.paths else "", str(error)))
+        self._end(JobState.FAILED, now_s)
+
+    def listed_again(self, digests: npt.NDArray[np.uint64], now_s: float) -> None:
+        """The second listing is there: shape (L,), of `load_files.digests`."""
+        if not self.wants_listing:
+            return
+        self.wants_listing = False
+        for index, rows in itertools.groupby(self._table.absent_from(digests), key=lambda found: found[0]):
+            page = self._table.page(index)
+            for _, row in rows:
+                if self._figures.is_failed(index, row):
+                    continue
+                self._figures.blame(page, index, row, REPLACED, was_done=True)
+                for block in range(block_count(page.versions[row].size_bytes, self._block_size_bytes)):
+                    self._figures.undone(page, index, row, self._length(page, row, block), REPLACED)
+        self._verified = True
+        self._start_round()
         self._settle(now_s)
 
     # --- driving ------------------------------------------------------------------------------------------------------
 
-    def next_batches(self, view: MembershipView, mounts_version: int, now_s: float) -> list[Batch]:
-        """Batches to send now, given who is alive. Empty while every worker is busy, or when the job has ended."""
-        if self.finished:
-            return []
-        self._adopt(view)
-        batches: list[Batch] = []
-        busy: dict[WorkerId, int] = {}
-        for batch, _ in self._inflight.values():
-            busy[batch.worker.worker] = busy.get(batch.worker.worker, 0) + 1
-        for worker in view.workers:
-            queue = self._queues.get(worker.worker)
-            while queue and busy.get(worker.worker, 0) < BATCHES_INFLIGHT_MAX:
-                pieces = self._cut(queue)
-                batch = Batch(self._next_batch_id, worker, self._request(pieces, view, mounts_version))
-                self._next_batch_id += 1
-                self._inflight[batch.batch_id] = (batch, pieces)
-                busy[worker.worker] = busy.get(worker.worker, 0) + 1
-                batches.append(batch)
+    def plan(self, view: MembershipView, now_s: float) -> None:
+        """Give every piece of the window a live worker. To be called before `next_batch`."""
+        incarnations = {(worker.worker, worker.epoch) for worker in view.workers}
+        for gone in [used for used in self._used if used not in incarnations]:
+            del self._used[gone]
+            self._lost = True
+        if self.finished or not self.listed or self.wants_listing or now_s < self._not_before_s:
+            return
+        live = {worker.worker for worker in view.workers}
+        for lost in [worker for worker in self._queues if worker not in live]:
+            for piece in self._queues.pop(lost):
+                if piece.aim is Aim.COPY:
+                    self._queued -= 1
+                    self._release(piece)
+                else:
+                    self._homeless.append(piece)
+        self._view = view
+        if not view.workers:
+            return
+        window = max(WINDOW_PIECES_MIN, WINDOW_PIECES * len(view.workers))
+        while self._cursor < len(self._table) and self._queued < window:
+            self._cut_page(self._cursor)
+            self._cursor += 1
+        pieces = list(self._homeless)
+        self._homeless.clear()
+        if pieces:
+            for piece, ranked in zip(pieces, self._ranked(pieces, 1), strict=True):
+                worker = self._holder(piece, live) or ranked[0].worker
+                self._queues.setdefault(worker, deque()).append(piece)
         self._settle(now_s)
-        return batches
+
+    def next_batch(
+        self, worker: WorkerView, mounts_version: int, now_s: float, blocks_max: int = BATCH_BLOCKS_MAX
+    ) -> Batch | None:
+        """The next batch for one worker; None when there is nothing for it now.
+
+        Args:
+            worker: of the view last given to `plan`.
+            mounts_version: of the mounts now.
+            now_s: the time.
+            blocks_max: what may be asked of the lake at once; >= 1.
+        """
+        queue = self._queues.get(worker.worker)
+        if not queue or self.finished:
+            return None
+        lake = queue[0].aim in (Aim.LOAD, Aim.REPAIR)
+        if lake and self._bucket is not None and not self._bucket.ready(now_s):
+            return None
+        pieces = self._cut(queue, min(BATCH_BLOCKS_MAX, blocks_max) if lake else BATCH_BLOCKS_MAX)
+        request = self._request(pieces, mounts_version, now_s)
+        size_bytes = sum(request.lengths)
+        batch = Batch(next(self._batch_ids), worker, request, pieces, size_bytes, len(request.lengths) if lake else 0)
+        self._inflight[batch.batch_id] = batch
+        self._used[worker.worker, worker.epoch] = None
+        if lake and self._bucket is not None:
+            self._bucket.take(size_bytes, now_s)
+        if self.state is JobState.WAITING:
+            self.state = JobState.RUNNING
+            self._figures.running_s = now_s
+        return batch
+
+    def inflight(self) -> Iterable[Batch]:
+        """Batches on the way."""
+        return self._inflight.values()
 
     def replied(self, batch_id: int, reply: BlockReply, now_s: float) -> None:
         """Take in a worker's answer; a late or repeated one is ignored."""
-        batch, pieces = self._inflight.pop(batch_id, (None, []))
+        batch = self._inflight.pop(batch_id, None)
         if batch is None:
             return
         position = 0
-        for piece in pieces:
-            copies: list[int] = []
-            for block in range(piece.first_block, piece.first_block + piece.block_count):
+        unmoved_bytes = 0
+        for piece in batch.pieces:
+            good: list[int] = []
+            bad: list[tuple[int, BlockState, RaycacheError | None]] = []
+            for block in piece.blocks:
                 state = BlockState(reply.states[position])
-                error = reply.errors.get(position)
-                position += 1
-                if piece.replica > 0:
-                    continue  # a further copy is a wish: its failure fails nothing
                 if state.served:
-                    self._count(piece.file_index, block, already=state is not BlockState.LOADED)
-                    copies.append(block)
+                    good.append(block)
                 else:
-                    self._fail(piece.file_index, block, str(error) if error is not None else _REASONS[state])
-            if copies and self._replicas > 1:
-                self._queue_copies(piece, copies, batch.worker)
+                    bad.append((block, state, reply.errors.get(position)))
+                if state is not BlockState.LOADED:
+                    unmoved_bytes += batch.request.lengths[position]
+                elif piece.aim is not Aim.COPY:
+                    self._figures.bytes_moved += batch.request.lengths[position]
+                if state.served:
+                    self._served(piece, block, already=state is not BlockState.LOADED)
+                position += 1
+            if good and piece.aim in (Aim.LOAD, Aim.REPAIR) and self.request.replicas > 1:
+                self._queue_copies(piece, good, batch.worker)
+            for block, state, error in bad:
+                self._not_served(piece, block, state, error)
+            self._release(piece)
+        if batch.lake_blocks and self._bucket is not None:
+            self._bucket.take(-unmoved_bytes, now_s)
         self._settle(now_s)
 
     def failed(self, batch_id: int, error: RaycacheError, now_s: float) -> None:
         """The worker did not answer: plan its pieces again."""
-        batch, pieces = self._inflight.pop(batch_id, (None, []))
+        batch = self._inflight.pop(batch_id, None)
         if batch is None:
             return
-        for piece in pieces:
-            if piece.replica > 0:
-                continue
-            if piece.attempts + 1 >= ATTEMPTS_MAX:
-                for block in range(piece.first_block, piece.first_block + piece.block_count):
-                    self._fail(piece.file_index, block, str(error))
-            else:
-                self._homeless.append(piece._replace(attempts=piece.attempts + 1))
+        for piece in batch.pieces:
+            if piece.aim is not Aim.COPY:
+                self._again(piece, str(error), ATTEMPTS_MAX)
+            self._release(piece)
         self._settle(now_s)
 
     def stop(self, now_s: float) -> None:
         """End it; batches in flight are not waited for."""
         if not self.finished:
-            self._state = "STOPPED"
-            self._ended_s = now_s
-            self._drop_plan()
+            self._end(JobState.STOPPED, now_s)
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
         """Whether it has ended."""
-        return self._state != "RUNNING"
+        return self.state.finished
 
     def reads_below(self, uri: str) -> bool:
-        """Whether it still loads something below a URI."""
-        return not self.finished and any(file.uri.startswith(uri) for file in self._files)
+        """Whether it still loads something below a URI that ends in a slash."""
+        return not self.finished and any(root.startswith(uri) or uri.startswith(root) for root in self._roots)
 
     def progress(self, now_s: float) -> JobProgress:
         """How far it is."""
-        elapsed_s = (self._ended_s if self._ended_s is not None else now_s) - self._started_s
-        moved = self._bytes_done - self._bytes_already
-        rate = moved / elapsed_s if elapsed_s > 0 else 0.0
-        left = self._bytes_total - self._bytes_done - self._bytes_failed
-        eta_s = None if self.finished or rate <= 0 else left / rate
-        shown = list(self._failures.items())[:FAILURES_SHOWN_MAX]
-        return JobProgress(
-            state=self._state,
-            files_total=len(self._files),
-            files_done=self._files_done,
-            files_failed=len(self._failures),
-            blocks_total=self._blocks_total,
-            blocks_done=self._blocks_done,
-            blocks_failed=self._blocks_failed,
-            bytes_total=self._bytes_total,
-            bytes_done=self._bytes_done,
-            bytes_failed=self._bytes_failed,
-            bytes_already=self._bytes_already,
-            elapsed_s=elapsed_s,
-            rate_bytes_s=rate,
-            eta_s=eta_s,
-            failures=[(self._paths[index], reason) for index, reason in shown],
+        survey = self._survey.result()
+        return self._figures.progress(
+            self.state,
+            now_s,
+            paths=self.request.paths[:10],
+            priority=self.request.priority,
+            listed=self.listed,
+            bytes_over=0 if self.request.metadata_only else survey.bytes_over,
         )
 
-    # --- inside -------------------------------------------------------------------------------------------------------
+    # --- inside: planning ---------------------------------------------------------------------------------------------
 
-    def _adopt(self, view: MembershipView) -> None:
-        """Give every piece that has no live worker a new one."""
-        if self._view is not None and self._view.view_id != view.view_id:
-            live = {worker.worker for worker in view.workers}
-            for lost in [worker for worker in self._queues if worker not in live]:
-                self._homeless.extend(piece for piece in self._queues.pop(lost) if piece.replica == 0)
-        self._view = view
-        if not self._homeless or not view.workers:
-            return
-        pieces = list(self._homeless)
-        self._homeless.clear()
-        for piece, ranked in zip(pieces, self._ranked(pieces, view.workers, 1), strict=True):
-            self._queues.setdefault(ranked[0].worker, deque()).append(piece)
+    def _cut_page(self, index: int) -> None:
+        """Make a page's pieces; whole blocks first, the largest file first, since a long one at the end delays it."""
+        page = self._table.page(index)
+        opened = self._open.setdefault(index, _Open(page))
+        rows = sorted(
+            range(len(page.keys)),
+            key=lambda row: -size if (size := page.versions[row].size_bytes) >= self._block_size_bytes else 0,
+        )
+        for row in rows:
+            if self._figures.is_failed(index, row):
+                continue
+            count = block_count(page.versions[row].size_bytes, self._block_size_bytes)
+            for first in range(0, count, self._blocks_per_extent):
+                self._queue(Piece(index, row, first, min(self._blocks_per_extent, count - first), self._aim))
+        if not opened.pending_blocks:
+            del self._open[index]
 
-    def _ranked(self, pieces: Sequence[Piece], workers: Sequence[WorkerView], copies: int) -> list[list[WorkerView]]:
-        versions: dict[int, bytes] = {}
-        for piece in pieces:
-            if piece.file_index not in versions:
-                versions[piece.file_index] = self._files[piece.file_index].id()
+    def _queue(self, piece: Piece) -> None:
+        """Account for a new piece, which has no worker yet."""
+        self._open[piece.page].pending_blocks += piece.block_count
+        self._homeless.append(piece)
+        self._queued += 1
+
+    def _release(self, piece: Piece) -> None:
+        """A piece, or a part of one, is over."""
+        opened = self._open[piece.page]
+        opened.pending_blocks -= piece.block_count
+        if not opened.pending_blocks:
+            del self._open[piece.page]
+
+    def _holder(self, piece: Piece, live: set[WorkerId]) -> WorkerId | None:
+        """A worker that says it holds all of a piece; on the first attempt only, since that is a hint."""
+        if piece.attempts:
+            return None
+        wanted = ((1 << piece.block_count) - 1) << piece.first_block
+        for worker, mask in self._holders(self._open[piece.page].page.ids[piece.row]):
+            if worker in live and mask & wanted == wanted:
+                return worker
+        return None
+
+    def _ranked(self, pieces: Sequence[Piece], copies: int) -> list[list[WorkerView]]:
+        workers = self._view.workers
         keys = np.array(
-            [extent_key(versions[p.file_index], p.first_block // self._blocks_per_extent) for p in pieces],
+            [extent_key(self._open[p.page].page.ids[p.row], p.first_block // self._blocks_per_extent) for p in pieces],
             dtype=np.uint64,
         )
         return [[workers[i] for i in row] for row in place_many(keys, workers, copies).tolist()]
 
     def _queue_copies(self, piece: Piece, blocks: list[int], holder: WorkerView) -> None:
-        if self._view is None:
-            return
-        ranked = self._ranked([piece], self._view.workers, self._replicas)[0]
-        targets = [worker for worker in ranked if worker.worker != holder.worker][: self._replicas - 1]
-        for replica, worker in enumerate(targets, 1):
-            for first, count in _runs(blocks):
-                copy = Piece(piece.file_index, first, count, replica, 0, holder.actor_name)
+        ranked = self._ranked([piece], self.request.replicas)[0]
+        targets = [worker for worker in ranked if worker.worker != holder.worker][: self.request.replicas - 1]
+        for worker in targets:
+            for first, count in runs_of(blocks):
+                copy = Piece(piece.page, piece.row, first, count, Aim.COPY, 0, holder.actor_name)
+                self._open[piece.page].pending_blocks += count
                 self._queues.setdefault(worker.worker, deque()).append(copy)
+                self._queued += 1
 
-    def _cut(self, queue: deque[Piece]) -> list[Piece]:
-        """Take pieces for one batch; a long piece is split. All of a batch come from one source."""
+    def _cut(self, queue: deque[Piece], blocks_max: int) -> list[Piece]:
+        """Take pieces for one batch; a long piece is split. All of a batch have one aim and come from one source."""
         pieces: list[Piece] = []
         size = blocks = 0
-        source = queue[0].source_actor
-        while queue and queue[0].source_actor == source and blocks < BATCH_BLOCKS_MAX and size < BATCH_BYTES_MAX:
+        kind = (queue[0].aim, queue[0].source_actor)
+        while queue and (queue[0].aim, queue[0].source_actor) == kind and blocks < blocks_max:
             piece = queue.popleft()
-            file_size = self._files[piece.file_index].size_bytes
+            self._queued -= 1
+            page = self._open[piece.page].page
             taken = 0
-            while taken < piece.block_count and blocks < BATCH_BLOCKS_MAX:
-                length = block_length(piece.first_block + taken, file_size, self._block_size_bytes)
-                if size and size + length > BATCH_BYTES_MAX:
+            while taken < piece.block_count and blocks < blocks_max:
+                length = self._length(page, piece.row, piece.first_block + taken)
+                if size and size + length > self._batch_bytes_max:
                     break
                 size += length
                 blocks += 1
@@ -262,26 +384,28 @@ class LoadJob:
             if taken < piece.block_count:
                 rest = piece._replace(first_block=piece.first_block + taken, block_count=piece.block_count - taken)
                 queue.appendleft(rest)
+                self._queued += 1
                 break
         return pieces
 
-    def _request(self, pieces: list[Piece], view: MembershipView, mounts_version: int) -> BlockRequest:
-        columns: dict[int, int] = {}
+    def _request(self, pieces: list[Piece], mounts_version: int, now_s: float) -> BlockRequest:
+        columns: dict[tuple[int, int], int] = {}
         file_index: list[int] = []
         block_index: list[int] = []
         lengths: list[int] = []
         for piece in pieces:
-            column = columns.setdefault(piece.file_index, len(columns))
-            size = self._files[piece.file_index].size_bytes
-            for block in range(piece.first_block, piece.first_block + piece.block_count):
+            column = columns.setdefault((piece.page, piece.row), len(columns))
+            page = self._open[piece.page].page
+            for block in piece.blocks:
                 file_index.append(column)
                 block_index.append(block)
-                lengths.append(block_length(block, size, self._block_size_bytes))
+                lengths.append(self._length(page, piece.row, block))
+        aim = pieces[0].aim
         return BlockRequest(
             node="",
-            view_id=view.view_id,
+            view_id=self._view.view_id,
             mounts_version=mounts_version,
-            files=FileColumns.of(self._files[index] for index in columns),
+            files=FileColumns.of(self._open[page].page.versions[row] for page, row in columns),
             file_index=file_index,
             block_index=block_index,
             offsets=[0] * len(lengths),
@@ -289,47 +413,88 @@ class LoadJob:
             block_size_bytes=self._block_size_bytes,
             hand_out=False,
             source_actor=pieces[0].source_actor,
+            held_only=aim is Aim.CHECK,
+            recheck=aim is Aim.CHECK and self.state is JobState.VERIFYING,
+            spare_s=now_s - self._started_s,
         )
 
-    def _count(self, file_index: int, block: int, *, already: bool) -> None:
-        length = block_length(block, self._files[file_index].size_bytes, self._block_size_bytes)
-        self._blocks_done += 1
-        self._bytes_done += length
-        if already:
-            self._bytes_already += length
-        self._block_ended(file_index)
+    def _length(self, page: Page, row: int, block: int) -> int:
+        return block_length(block, page.versions[row].size_bytes, self._block_size_bytes)
 
-    def _fail(self, file_index: int, block: int, reason: str) -> None:
-        self._blocks_failed += 1
-        self._bytes_failed += block_length(block, self._files[file_index].size_bytes, self._block_size_bytes)
-        self._failures.setdefault(file_index, reason)
-        self._block_ended(file_index)
+    # --- inside: counting ---------------------------------------------------------------------------------------------
 
-    def _block_ended(self, file_index: int) -> None:
-        self._blocks_left[file_index] -= 1
-        if self._blocks_left[file_index] == 0 and file_index not in self._failures:
-            self._files_done += 1
+    def _served(self, piece: Piece, block: int, *, already: bool) -> None:
+        page = self._open[piece.page].page
+        length = self._length(page, piece.row, block)
+        match piece.aim:
+            case Aim.LOAD:
+                self._figures.done(page, piece.page, piece.row, length, already=already)
+            case Aim.CHECK:
+                self._figures.bytes_verified += length if self.state is JobState.VERIFYING else 0
+            case Aim.REPAIR:
+                self._figures.bytes_repaired += length
+            case Aim.COPY:
+                pass
+
+    def _not_served(self, piece: Piece, block: int, state: BlockState, error: RaycacheError | None) -> None:
+        one = piece._replace(first_block=block, block_count=1)
+        match piece.aim:
+            case Aim.COPY:
+                pass  # a further copy is a wish: its failure fails nothing
+            case Aim.CHECK:
+                self._queue(one._replace(aim=Aim.REPAIR, attempts=0))
+            case Aim.LOAD | Aim.REPAIR:
+                reason = str(error) if error is not None else REASONS[state]
+                if state is BlockState.FAILED and isinstance(error, UnavailableError):
+                    self._again(one, reason, LAKE_ATTEMPTS_MAX)
+                else:
+                    self._fail(one, reason)
+
+    def _again(self, piece: Piece, reason: str, attempts_max: int) -> None:
+        if piece.attempts + 1 < attempts_max:
+            self._queue(piece._replace(attempts=piece.attempts + 1))
+        else:
+            self._fail(piece, reason)
+
+    def _fail(self, piece: Piece, reason: str) -> None:
+        page = self._open[piece.page].page
+        for block in piece.blocks:
+            length = self._length(page, piece.row, block)
+            if piece.aim is Aim.LOAD:
+                self._figures.failed(page, piece.page, piece.row, length, reason)
+            else:
+                self._figures.undone(page, piece.page, piece.row, length, reason)
 
     def _settle(self, now_s: float) -> None:
-        if self.finished or self._inflight or self._homeless or any(self._queues.values()):
+        """Go on to the next state when nothing is left to do in this one."""
+        if self.finished or not self.listed or self.wants_listing:
             return
-        self._state = "FAILED" if self._failures else "SUCCEEDED"
-        self._ended_s = now_s
-        self._drop_plan()
+        if self._cursor < len(self._table) or self._open or self._inflight:
+            return
+        if self._lost and self._rounds < ROUNDS_MAX:
+            self._rounds += 1
+            self._not_before_s = now_s + ROUND_PAUSE_S
+            self._start_round()
+            return
+        if self.request.verify and not self._verified:
+            self.state = JobState.VERIFYING
+            self.wants_listing = True
+            return
+        self._end(JobState.FAILED if self._figures.files_failed else JobState.SUCCEEDED, now_s)
 
-    def _drop_plan(self) -> None:
+    def _start_round(self) -> None:
+        """Ask for every block once more."""
+        self._lost = False
+        self._aim, self._cursor = Aim.CHECK, 0
+
+    def _end(self, state: JobState, now_s: float) -> None:
         """An ended job keeps its figures and failures only."""
+        self.state = state
+        self._figures.ended_s = now_s
+        self.wants_listing = False
         self._homeless.clear()
         self._queues.clear()
         self._inflight.clear()
-
-
-def _runs(blocks: list[int]) -> list[tuple[int, int]]:
-    """Consecutive runs of sorted block indices, as (first, count)."""
-    runs: list[tuple[int, int]] = []
-    for block in blocks:
-        if runs and runs[-1][0] + runs[-1][1] == block:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((block, 1))
-    return runs
+        self._open.clear()
+        self._queued = 0
+        self._table = FileTable()

@@ -17,6 +17,7 @@ Pages become packed entries at once, since descriptions as objects would take fi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -102,19 +103,34 @@ class Lister:
         if not borders:
             self._pool.submit(_take_range, storage, prefix, "", None, page, take).result()
             return
-        starts = ["", *borders]
-        ends: list[str | None] = [*borders, None]
-        parts = [
-            self._pool.submit(_take_range, storage, prefix, start, end, None, take)
-            for start, end in zip(starts, ends, strict=True)
-        ]
-        try:
-            for part in parts:
-                part.result()
-        except BaseException:
-            for part in parts:
-                part.cancel()
-            raise
+        self._over_ranges(borders, lambda start, end: _take_range(storage, prefix, start, end, None, take))
+
+    def level(self, mount: MountInfo, prefix: str, take: Callable[[dict[str, bytes]], None]) -> list[str]:
+        """List one level, a page at a time, without ever holding all of it.
+
+        Args:
+            mount: how to open the store.
+            prefix: "" or ends in "/".
+            take: called with every page: key -> entry.
+
+        Returns:
+            The prefixes of the directories there.
+
+        Raises:
+            NotFoundError, DeniedError, UnavailableError: it is not complete.
+        """
+        storage = self._storage_of(mount)
+        directories: list[str] = []
+        token = None
+        while True:
+            page = self._pool.submit(functools.partial(storage.list, prefix, delimiter=True, token=token)).result()
+            found: dict[str, bytes] = {}
+            _collect(page, found)
+            take(found)
+            directories.extend(page.prefixes)
+            token = page.next_token
+            if token is None:
+                return directories
 
     def close(self) -> None:
         """Start nothing new; what is on the way ends by itself."""
@@ -169,21 +185,22 @@ class Lister:
             return NeedResult()
 
     def _list_ranges(self, storage: UnderStorage, prefix: str, borders: list[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for part in self._over_ranges(borders, lambda start, end: _list_range(storage, prefix, start, end, None)):
+            found.update(part)
+        return found
+
+    def _over_ranges(self, borders: list[str], work: Callable[[str, str | None], T]) -> list[T]:
+        """Do something for each range of keys between borders, side by side."""
         starts = ["", *borders]
         ends: list[str | None] = [*borders, None]
-        parts = [
-            self._pool.submit(_list_range, storage, prefix, start, end, None)
-            for start, end in zip(starts, ends, strict=True)
-        ]
-        found: dict[str, bytes] = {}
+        parts = [self._pool.submit(work, start, end) for start, end in zip(starts, ends, strict=True)]
         try:
-            for part in parts:
-                found.update(part.result())
-        except RaycacheError:
+            return [part.result() for part in parts]
+        except BaseException:
             for part in parts:
                 part.cancel()
             raise
-        return found
 
     def _borders(self, storage: UnderStorage, prefix: str) -> list[str]:
         """Sorted keys that cut a prefix into ranges; few or none when it has no directories."""

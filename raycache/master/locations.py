@@ -14,6 +14,7 @@ from raycache.types import VersionId, WorkerId
 
 VERSIONS_MAX = 10_000_000
 _SWEEP_MIN = 10_000
+_ALIKE_MAX = 10_000
 
 
 class Locations:
@@ -32,6 +33,8 @@ class Locations:
         self._pairs: dict[int, int] = {}
         self._dead_pairs = 0
         self._next_slot = 0
+        #: Most files have the same few tuples (one worker, the first block): one object stands for all that are alike.
+        self._alike: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         """Versions remembered."""
@@ -89,7 +92,10 @@ class Locations:
             self._pairs[slot] += 1
             flat += (slot, mask)
         if flat:
-            self._holders[version] = tuple(flat)
+            pairs = tuple(flat)
+            if len(self._alike) >= _ALIKE_MAX:
+                self._alike.clear()
+            self._holders[version] = self._alike.setdefault(pairs, pairs)
         elif old:
             del self._holders[version]
 

@@ -201,6 +201,18 @@ class MasterService:
         """All mounts, secrets included."""
         return self._mounts.table()
 
+    def place(self, path: str) -> tuple[MountInfo, str]:
+        """The mount that answers for a normalised path, and the URI it stands for; see `Mounts.resolve`."""
+        return self._mounts.resolve(path)
+
+    def nested_mounts(self, path: str) -> list[str]:
+        """Mounts below a namespace path, relative to it."""
+        return self._mounts.nested_in(path) if path.startswith("/") else []
+
+    def holders(self, version: VersionId) -> tuple[tuple[WorkerId, int], ...]:
+        """(worker, mask of blocks) for each that has said it holds some of a version."""
+        return self._locations.holders(version)
+
     def redacted_mounts(self) -> list[RedactedMount]:
         """All mounts as they may be shown."""
         return self._mounts.redacted()

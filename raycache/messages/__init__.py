@@ -43,6 +43,7 @@ from raycache.messages.health import Health as Health
 from raycache.messages.health import MountHealth as MountHealth
 from raycache.messages.jobs import JobProgress as JobProgress
 from raycache.messages.jobs import LoadRequest as LoadRequest
+from raycache.messages.jobs import LoadSurvey as LoadSurvey
 from raycache.messages.membership import BlockReport as BlockReport
 from raycache.messages.membership import Heartbeat as Heartbeat
 from raycache.messages.membership import HeartbeatReply as HeartbeatReply

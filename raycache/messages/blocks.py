@@ -39,6 +39,15 @@ class BlockRequest(NamedTuple):
     #: With `source_actor`: a copy for readers on this node, which is welcome but not needed. Only into free memory, never
     #: evicting, never from the lake, and the first to be evicted: the asker goes to the source itself where this is refused.
     passive: bool = False
+    #: A load job's: room is made only by evicting what was neither loaded nor used in so many seconds, the age of the job,
+    #: so that it never evicts what it has just brought. None: as a reader, whatever is coldest.
+    spare_s: float | None = None
+    #: Check the checksum of what is on disk first; a bad block counts as missing.
+    recheck: bool = False
+
+    def spares_since_s(self, now_s: float) -> float:
+        """See `spare_s`; infinity when nothing is spared."""
+        return float("inf") if self.spare_s is None else now_s - self.spare_s
 
 
 class BlockState(enum.IntEnum):
@@ -109,6 +118,8 @@ class BlockReply(NamedTuple):
     errors: dict[int, RaycacheError]
     #: By position: why a block that is not a hit was not here, a `MissReason`; COLD when it is not said.
     reasons: dict[int, int] = {}  # noqa: RUF012  # never changed; a NamedTuple knows no factories
+    #: How often the lake has told this worker to slow down (503, 429), since its start.
+    slow_downs: int = 0
 
 
 class Selector(NamedTuple):

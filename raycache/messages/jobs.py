@@ -4,13 +4,47 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from raycache.messages.base import FileColumns
+
+class LoadRequest(NamedTuple):
+    """Make the files that these paths mean resident. Kept in the journal, so of plain values only."""
+
+    #: Normalised: files, directories (everything below), globs. The master lists them.
+    paths: list[str]
+    #: Copies on different nodes, as far as there are nodes; >= 1.
+    replicas: int = 1
+    #: Only list the files, so that they are known; move no data.
+    metadata_only: bool = False
+    #: Bytes per second that may leave the lake, all workers together; 0 = as fast as it goes.
+    bandwidth_bytes_s: int = 0
+    #: Afterwards ask the lake for the etags again, and check the checksums of what is on disk.
+    verify: bool = False
+    #: Of two jobs, the one with the larger number goes first.
+    priority: int = 0
+
+
+class LoadSurvey(NamedTuple):
+    """What a load means, before it has moved anything."""
+
+    files: int
+    blocks: int
+    #: Of one copy.
+    bytes: int
+    #: As the workers have said, half a second ago.
+    files_cached: int
+    bytes_cached: int
+    #: All tiers of all workers, whatever is in them now.
+    capacity_bytes: int
+    #: Of all copies asked for: what the workers that should hold it have no room for, even when they give all else up.
+    bytes_over: int
+    files_over: int
+    #: Paths of some of those files, at most 100.
+    over: list[str]
 
 
 class JobProgress(NamedTuple):
     """How far a load job is; see `client.results.Progress`, which has the same fields."""
 
-    #: WAITING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+    #: WAITING (for the listing, or for its turn), RUNNING, VERIFYING, SUCCEEDED, FAILED or STOPPED.
     state: str
     files_total: int
     files_done: int
@@ -27,12 +61,13 @@ class JobProgress(NamedTuple):
     eta_s: float | None
     #: (path, reason), at most 1,000.
     failures: list[tuple[str, str]]
-
-
-class LoadRequest(NamedTuple):
-    """Make these files resident."""
-
-    #: Shape (F,): as the user knows them, for progress and failures.
-    paths: list[str]
-    files: FileColumns
-    replicas: int
+    #: What was asked for: at most 10 of the paths.
+    paths: list[str] = []  # noqa: RUF012  # a NamedTuple's default, never changed
+    priority: int = 0
+    #: Whether the totals are final: the lake has been listed.
+    listed: bool = True
+    #: Of all copies, what the cache has no room for; see `LoadSurvey`.
+    bytes_over: int = 0
+    #: While and after verifying: bytes found good, and bytes that had to be loaded again.
+    bytes_verified: int = 0
+    bytes_repaired: int = 0

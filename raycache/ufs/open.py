@@ -53,6 +53,12 @@ def open_storage(root_uri: str, options: Mapping[str, Any] | None = None) -> Und
         return kept
 
 
+def slow_downs() -> int:
+    """How often this process's stores have said "slow down" so far."""
+    with _lock:
+        return sum(getattr(storage, "slow_downs", 0) for storage in _storages.values())
+
+
 def _make(root_uri: str, options: dict[str, Any]) -> UnderStorage:
     root, key = split_uri(normalise(root_uri))
     scheme = root.partition("://")[0]

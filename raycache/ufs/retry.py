@@ -13,6 +13,7 @@ import dataclasses
 import random
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
@@ -21,6 +22,7 @@ from raycache.clock import Clock, SystemClock
 from raycache.errors import InvalidRequestError, UnavailableError
 
 T = TypeVar("T")
+_SLOW_DOWN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Retrier:
         self._clock = clock or SystemClock()
         self._sleep = sleep
         self._random = random_source or random.Random()  # noqa: S311  # spreads load, keeps no secret
+        #: How often the store has said "slow down".
+        self.slow_downs = 0
 
     def call(self, function: Callable[[], T]) -> T:
         """Run `function`, again after each UnavailableError while the policy allows it.
@@ -81,9 +85,16 @@ class Retrier:
             stop=stop,
             wait=self._wait_s,
             sleep=self._sleep,
+            after=self._note,
             reraise=True,
         )
         return attempts(function)
+
+    def _note(self, state: RetryCallState) -> None:
+        """Count complaints; threads may lose one to each other, which changes nothing."""
+        error = state.outcome.exception() if state.outcome is not None else None
+        if isinstance(error, UnavailableError) and error.fields.get("status") in _SLOW_DOWN:
+            self.slow_downs += 1
 
     def _wait_s(self, state: RetryCallState) -> float:
         policy = self._policy

@@ -88,6 +88,11 @@ class S3Storage:
     def __repr__(self) -> str:
         return f"S3Storage({self.root_uri!r}, endpoint_url={self._endpoint_url!r})"
 
+    @property
+    def slow_downs(self) -> int:
+        """How often the store has said "slow down" so far."""
+        return self._retrier.slow_downs
+
     def list(
         self,
         prefix: str,

@@ -42,7 +42,7 @@ from raycache.messages import (
 )
 from raycache.settings import Settings
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
-from raycache.ufs.open import open_storage
+from raycache.ufs.open import open_storage, slow_downs
 from raycache.workers.capacity import capacity_of
 from raycache.workers.disk import DiskStore, open_slot
 from raycache.workers.effects import (
@@ -346,6 +346,7 @@ class WorkerActor:
             grants,
             reply.errors,
             reply.reasons,
+            slow_downs(),
         )
         return encode(message), payloads
 

@@ -31,6 +31,8 @@ class Flight:
     passive: bool = False
     #: Why it was not here.
     reason: MissReason = MissReason.COLD
+    #: No segment loaded or used since then is evicted for it, see `BlockRequest.spare_s`; infinity: none is spared.
+    spare_since_s: float = float("inf")
     #: (ticket, position in its request).
     waiters: list[tuple[int, int]] = field(default_factory=list)
 

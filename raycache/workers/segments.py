@@ -59,6 +59,16 @@ class Segment:
     pinned: bool = False
     expires_at_s: float = float("inf")
 
+    @property
+    def is_last_pinned(self) -> bool:
+        """Whether what the rules pin would be gone with any copy of this segment."""
+        return self.pinned and not (self.in_memory and self.on_disk)
+
+    def is_spared(self, since_s: float) -> bool:
+        """Whether a job that began then would lose what it has just brought, or what readers use."""
+        only_copy = not (self.in_memory and self.on_disk)
+        return max(self.loaded_at_s, self.used_at_s) >= since_s and only_copy and not self.passive
+
 
 def bits(mask: int) -> list[int]:
     """The positions of a mask's ones, ascending."""

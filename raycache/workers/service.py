@@ -46,11 +46,12 @@ from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load,
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.flight import Flight, FlightTable, pack, prefix_count, size_of
 from raycache.workers.heat import extremes
+from raycache.workers.limits import WorkerLimits
 from raycache.workers.policies import Policies
 from raycache.workers.segments import Segment
 from raycache.workers.selection import by_policy, choose, inventory, residency
 from raycache.workers.tickets import INLINE_LEASE_S, Ticket, final_states, reply_of, validate_tickets
-from raycache.workers.tiers import Tiers, WorkerLimits
+from raycache.workers.tiers import Tiers
 from raycache.workers.upkeep import Upkeep
 
 __all__ = ["WorkerLimits", "WorkerService"]
@@ -101,6 +102,7 @@ class WorkerService:
         opened = Ticket.of(ticket, request)
         self._tickets[ticket] = opened
         effects: list[Effect] = []
+        self._tiers.fill(request.spares_since_s(now_s), now_s)
         if not opened.blocks:
             self._ready.append(opened)
         missing: list[Flight] = []
@@ -115,6 +117,7 @@ class WorkerService:
         block = ticket.blocks[position]
         segment = self._table.of_block(block)
         waiter = (ticket.number, position)
+        ticket.recheck(segment)
         if segment is None:
             error = self._refusal(ticket, position)
             if error is not None:
@@ -123,16 +126,17 @@ class WorkerService:
             if ticket.request.held_only:
                 self._settle(ticket, position, BlockState.NO_SPACE)
                 return
-            flight = self._flights.get(block)
-            request = ticket.request
+            flight, request = self._flights.get(block), ticket.request
+            since_s = request.spares_since_s(now_s)
             if flight is not None:
                 # Somebody needs it now.
                 flight.passive = flight.passive and request.passive
+                flight.spare_since_s = max(flight.spare_since_s, since_s)
             else:
                 version = ticket.version_of(position)
                 length = block_length(block.block_index, version.size_bytes, self.limits.block_size_bytes)
                 reason = self._tiers.absences.why(block, version)
-                flight = Flight(block, version, length, request.source_actor, request.passive, reason)
+                flight = Flight(block, version, length, request.source_actor, request.passive, reason, since_s)
                 if not self._flights.open(flight):
                     self._settle(ticket, position, BlockState.NO_SPACE)
                     return
@@ -212,13 +216,14 @@ class WorkerService:
             for flight in batch:
                 self._land(flight.block, BlockState.NO_SPACE)
             return
-        tier = Tier.MEMORY if passive else self._tiers.reserve(size_of(batch), now_s, effects)
+        spare_since_s = max(flight.spare_since_s for flight in batch)
+        tier = Tier.MEMORY if passive else self._tiers.reserve(size_of(batch), now_s, effects, spare_since_s)
         if tier is None:
-            room_bytes = self._tiers.room_bytes(now_s)
+            room_bytes = self._tiers.room_bytes(now_s, spare_since_s)
             batch = self._fitting(batch, room_bytes)
             if not batch:
                 return
-            tier = self._tiers.reserve(size_of(batch), now_s, effects)
+            tier = self._tiers.reserve(size_of(batch), now_s, effects, spare_since_s)
             assert tier is not None, f"no room for {size_of(batch)} bytes, where {room_bytes} were promised"
         items: list[LoadItem] = []
         offset = 0

@@ -33,6 +33,8 @@ class Ticket:
     held: dict[SegmentId, Segment] = field(default_factory=dict)
     #: Shape (B,): which of `held` serves the block.
     segments: list[Segment | None] = field(default_factory=list)
+    #: Segments whose check this request has asked for; see `BlockRequest.recheck`.
+    rechecked: dict[SegmentId, None] = field(default_factory=dict)
     errors: dict[int, RaycacheError] = field(default_factory=dict)
     #: By position: why a block had to be waited for.
     reasons: dict[int, MissReason] = field(default_factory=dict)
@@ -52,6 +54,12 @@ class Ticket:
     def version_of(self, position: int) -> FileVersion:
         """The file version that the block at `position` is of."""
         return self.versions[self.request.file_index[position]]
+
+    def recheck(self, segment: Segment | None) -> None:
+        """Have a copy on disk checked before it is used, once, if that was asked for; not while it is being copied."""
+        if segment is not None and self.request.recheck and segment.id not in self.rechecked:
+            self.rechecked[segment.id] = None
+            segment.verified = segment.verified and (not segment.on_disk or segment.operation is not None)
 
     def settle(
         self, position: int, state: BlockState, segment: Segment | None = None, error: RaycacheError | None = None

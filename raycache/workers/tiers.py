@@ -9,6 +9,9 @@ it, no lease on it lasts. Room in a tier is made of idle copies, coldest first:
 
 Of a pinned segment the last copy is never evicted, only a second one; where that leaves no room there is none.
 
+A load job spares what was loaded or used since it began, unless that has another copy: a load larger than the cache ends
+with a full cache, not with its own end in place of its beginning. While a job fills, demotions spare the same.
+
 Nothing is evicted unless that makes enough room. What is *discarded* (freed, or of a replaced version) leaves the index
 at once; if it is not idle it drains: its bytes stay charged until it is.
 
@@ -22,7 +25,6 @@ as ones the disk cannot take.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from raycache.messages import MissReason
 from raycache.types import BlockId, SegmentId, Tier, VersionId
@@ -30,28 +32,14 @@ from raycache.workers.absence import Absences
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Promote, Verify
 from raycache.workers.eviction import EvictionPolicy
 from raycache.workers.ledger import TierLedger
+from raycache.workers.limits import WorkerLimits
 from raycache.workers.segments import Operation, Segment, SegmentTable
 
 DISK_COOLDOWN_S = 30.0
 #: Copies between the tiers under way at a time, each way.
 COPIES_INFLIGHT_MAX = 4
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLimits:
-    """The numbers a worker lives by; see `Settings` for most of them."""
-
-    block_size_bytes: int
-    segment_size_bytes: int
-    memory_bytes: int
-    #: 0 = no disk tier.
-    disk_bytes: int
-    lease_s: float
-    loads_inflight_max: int
-    load_bytes_inflight_max: int
-    memory_high_watermark: float
-    memory_low_watermark: float
-    promote_after_hits: int
+#: A job that has not asked for so long does not fill any more.
+FILL_S = 60.0
 
 
 class Tiers:
@@ -71,6 +59,9 @@ class Tiers:
         self.draining: dict[SegmentId, Segment] = {}
         self._copying: dict[Operation, dict[SegmentId, Segment]] = {Operation.DEMOTE: {}, Operation.PROMOTE: {}}
         self._disk_failing_until_s = float("-inf")
+        #: What was loaded or used since the first is spared by demotions, until the second.
+        self._filling_since_s = float("inf")
+        self._filling_until_s = float("-inf")
         self.absences = Absences()
         self.evictions = 0
         #: Of `evictions`, those from disk.
@@ -86,11 +77,25 @@ class Tiers:
         """Whether something may be written to disk."""
         return self.ledgers[Tier.DISK].capacity_bytes > 0 and now_s >= self._disk_failing_until_s
 
-    def reserve(self, size_bytes: int, now_s: float, effects: list[Effect]) -> Tier | None:
-        """Set room aside for a new segment, evicting as needed; None when neither tier can, and nothing was evicted."""
-        if self._take(Tier.MEMORY, size_bytes, now_s, effects):
+    def fill(self, since_s: float, now_s: float) -> None:
+        """A load job that began then asks for blocks; infinity: it is none."""
+        if since_s == float("inf"):
+            return
+        if now_s >= self._filling_until_s:
+            self._filling_since_s = float("inf")
+        self._filling_since_s = min(self._filling_since_s, since_s)
+        self._filling_until_s = now_s + FILL_S
+
+    def reserve(
+        self, size_bytes: int, now_s: float, effects: list[Effect], spare_since_s: float = float("inf")
+    ) -> Tier | None:
+        """Set room aside for a new segment, evicting as needed; None when neither tier can, and nothing was evicted.
+
+        What was loaded or used since `spare_since_s` stays, unless it has another copy.
+        """
+        if self._take(Tier.MEMORY, size_bytes, now_s, effects, spare_since_s):
             return Tier.MEMORY
-        if self.disk_usable(now_s) and self._take(Tier.DISK, size_bytes, now_s, effects):
+        if self.disk_usable(now_s) and self._take(Tier.DISK, size_bytes, now_s, effects, spare_since_s):
             # Demote, so that the next one finds room in memory.
             if size_bytes <= self.ledgers[Tier.MEMORY].capacity_bytes:
                 self._demote_some(size_bytes, now_s, effects)
@@ -106,19 +111,22 @@ class Tiers:
         ledger.reserve(size_bytes)
         return True
 
-    def room_bytes(self, now_s: float) -> int:
+    def room_bytes(self, now_s: float, spare_since_s: float = float("inf")) -> int:
         """The largest segment that `reserve` would take."""
-        memory = self.ledgers[Tier.MEMORY].free_bytes + sum(s.size_bytes for s in self._droppable(Tier.MEMORY, now_s))
-        if not self.disk_usable(now_s):
-            return memory
-        disk = self.ledgers[Tier.DISK].free_bytes + sum(s.size_bytes for s in self._droppable(Tier.DISK, now_s))
-        return max(memory, disk)
 
-    def _take(self, tier: Tier, size_bytes: int, now_s: float, effects: list[Effect]) -> bool:
+        def of(tier: Tier) -> int:
+            droppable = sum(segment.size_bytes for segment in self._droppable(tier, now_s, spare_since_s))
+            return self.ledgers[tier].free_bytes + droppable
+
+        return max(of(Tier.MEMORY), of(Tier.DISK) if self.disk_usable(now_s) else 0)
+
+    def _take(
+        self, tier: Tier, size_bytes: int, now_s: float, effects: list[Effect], spare_since_s: float = float("inf")
+    ) -> bool:
         ledger = self.ledgers[tier]
         if size_bytes > ledger.capacity_bytes:
             return False
-        victims = _enough(self._droppable(tier, now_s), size_bytes - ledger.free_bytes)
+        victims = _enough(self._droppable(tier, now_s, spare_since_s), size_bytes - ledger.free_bytes)
         if victims is None:
             return False
         for victim in victims:
@@ -126,12 +134,12 @@ class Tiers:
         ledger.reserve(size_bytes)
         return True
 
-    def _droppable(self, tier: Tier, now_s: float) -> Iterator[Segment]:
+    def _droppable(self, tier: Tier, now_s: float, spare_since_s: float = float("inf")) -> Iterator[Segment]:
         """Copies that can go at once, coldest first."""
         usable = self.disk_usable(now_s)
         for name in self._victims(tier):
             segment = self.segments.segments[name]
-            if not is_idle(segment, now_s) or _last_copy_is_pinned(segment):
+            if not is_idle(segment, now_s) or segment.is_last_pinned or segment.is_spared(spare_since_s):
                 continue
             at_once = segment.passive or segment.on_disk or not usable or self._too_large_for_disk(segment)
             if tier is Tier.DISK or at_once:
@@ -278,7 +286,8 @@ class Tiers:
     def _demote(self, segment: Segment, now_s: float, effects: list[Effect]) -> bool:
         if len(self._copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
             return False
-        if not self._take(Tier.DISK, segment.size_bytes, now_s, effects):
+        spare_since_s = self._filling_since_s if now_s < self._filling_until_s else float("inf")
+        if not self._take(Tier.DISK, segment.size_bytes, now_s, effects, spare_since_s):
             return False
         self._begin(segment, Operation.DEMOTE)
         effects.append(Demote(segment.id))
@@ -415,7 +424,7 @@ class Tiers:
                     # Goes on when one of them has ended.
                     return
                 on_its_way = self._demote(segment, now_s, effects)
-            if not on_its_way and _last_copy_is_pinned(segment):
+            if not on_its_way and segment.is_last_pinned:
                 continue
             if not on_its_way:
                 if not segment.on_disk and not segment.passive and over_bytes <= 0:
@@ -473,11 +482,6 @@ class Tiers:
 def is_idle(segment: Segment, now_s: float) -> bool:
     """Whether nobody reads it, waits for it or copies it."""
     return segment.holds == 0 and segment.operation is None and segment.leased_until_s <= now_s
-
-
-def _last_copy_is_pinned(segment: Segment) -> bool:
-    """Whether what the rules pin would be gone with any copy of this segment."""
-    return segment.pinned and not (segment.in_memory and segment.on_disk)
 
 
 def _enough(candidates: Iterator[Segment], wanted_bytes: int) -> list[Segment] | None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from raycache.errors import NotFoundError, RaycacheError, UnavailableError
-from raycache.master.jobs import Batch, LoadJob
+from raycache.master.entries import pack
+from raycache.master.job_board import JobBoard
+from raycache.master.jobs import LoadJob
 from raycache.master.lister import Lister
+from raycache.master.load_files import Origin, digests
 from raycache.master.needs import Need
+from raycache.master.pieces import Batch
 from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, StartWorker
-from raycache.messages import Hello, MountInfo, decode, encode
+from raycache.messages import FileColumns, Hello, ListRequest, LoadRequest, MountInfo, ResolveRequest, decode, encode
+from raycache.paths import glob_base, join, split_uri
+from raycache.types import FileKind, FileVersion
+from raycache.ufs.base import ObjectInfo
 
 from .lake import LakeDoor
 from .network import Then
@@ -24,6 +31,9 @@ _NODES_PERIOD_S = 0.5
 _START_TIMEOUT_S = 6.0
 _JOB_PAUSE_S = 0.5
 _RULES_TIMEOUT_S = 1.0
+
+#: (path, version) of each.
+Files: TypeAlias = list[tuple[str, FileVersion]]
 
 
 class _Inline:
@@ -54,9 +64,11 @@ class SimulatedMaster:
         self._lister = Lister(lambda mount: self.door, 1)  # there is one lake
         self._lister._pool = _Inline()
         self._asking: dict[Need, list[Then]] = {}
-        self.jobs: dict[str, LoadJob] = {}
-        self._job_requests: dict[str, str] = {}
+        self.board = JobBoard(cluster.plan.settings, self.service.holders)
+        self.board.replay(cluster.journal, self.engine.now_s)
+        self._being_listed: dict[int, LoadJob] = {}
         self._later(0.01, self._keep_workers)
+        self._later(0.01, self._drive)
 
     def die(self) -> None:
         """Gone, with everything but the journal."""
@@ -114,11 +126,9 @@ class SimulatedMaster:
             case "stats":
                 reply(service.stats())
             case "load":
-                reply(self._start_job(*arguments))
+                self._start_job(arguments[0][:12], decode(arguments[1]), reply)
             case "job_progress":
-                if arguments[0] not in self.jobs:
-                    raise NotFoundError(f"load {arguments[0]!r} is unknown")
-                reply(self.jobs[arguments[0]].progress(now_s))
+                reply(self.board.progress(arguments[0], now_s))
             case _:
                 raise AssertionError(f"the simulated master has no {method}")
 
@@ -237,37 +247,93 @@ class SimulatedMaster:
 
     # --- loads --------------------------------------------------------------------------------------------------------
 
-    def _start_job(self, request_id: str, blob: bytes) -> str:
-        if request_id in self._job_requests:
-            return self._job_requests[request_id]
-        settings = self.cluster.plan.settings
-        job = LoadJob(
-            f"job-{len(self.jobs)}",
-            decode(blob),
-            settings.block_size_bytes,
-            settings.extent_size_bytes,
-            self.engine.now_s,
-        )
-        self.jobs[job.job_id] = job
-        self._job_requests[request_id] = job.job_id
-        self._drive(job)
-        return job.job_id
+    @property
+    def jobs(self) -> dict[str, LoadJob]:
+        """Those that have not ended."""
+        return {job.job_id: job for job in self.board.live() if not job.finished}
 
-    def _drive(self, job: LoadJob) -> None:
+    def _start_job(self, job_id: str, request: LoadRequest, reply: Then) -> None:
+        """Look the paths up, so that a missing one is told, and begin."""
+
+        def found(files: Files | RaycacheError) -> None:
+            try:
+                if isinstance(files, RaycacheError):
+                    raise files
+                self._record(self.board.start(job_id, request, self.engine.now_s))
+            except RaycacheError as error:
+                reply(error)
+                return
+            reply(job_id)
+
+        self._find(request.paths[0], found)
+
+    def _find(self, path: str, then: Callable[[Files | RaycacheError], None]) -> None:
+        """The files that one path means, or why that cannot be told: what `LoadListing` does, in one go."""
+        base = glob_base(path)
+        question = ResolveRequest([base], 0, 0, fresh=True)
+        listing = ListRequest(base, "**" in path or base == path, fresh=True)
+
+        def looked_up(errors: dict[Need, RaycacheError]) -> None:
+            answer = self.service.resolve(question, errors, self.engine.now_s)
+            if answer.errors or answer.kinds[0] == FileKind.MISSING:
+                then(answer.errors.get(0) or NotFoundError(f"{path} does not exist"))
+            elif answer.kinds[0] == FileKind.FILE:
+                then([(path, answer.files.versions()[0])])
+            else:
+                self._ask(self.service.list_needs(listing, self.engine.now_s), listed)
+
+        def listed(errors: dict[Need, RaycacheError]) -> None:
+            try:
+                answer = self.service.list(listing, self.engine.now_s, errors)
+            except RaycacheError as error:
+                then(error)
+                return
+            uris = [join(answer.base_uri, name) for name in answer.names]
+            rows = FileColumns(uris, answer.sizes_bytes, answer.etags, answer.mtimes_ns).versions()
+            named = zip(answer.names, answer.kinds, rows, strict=True)
+            then([(join(base, name), row) for name, kind, row in named if kind == FileKind.FILE])
+
+        self._ask(self.service.resolve_needs(question, self.engine.now_s), looked_up)
+
+    def _drive(self) -> None:
         now_s = self.engine.now_s
-        for batch in job.next_batches(self.service.view(), self.service.mount_table().version, now_s):
+        self._record(self.board.take_ended(now_s))
+        for job in self.board.live():
+            if (not job.listed or job.wants_listing) and id(job) not in self._being_listed:
+                self._being_listed[id(job)] = job
+                self._list_job(job)
+        for job, batch in self.board.next_batches(self.service.view(), self.service.mount_table().version, now_s):
             self._send(job, batch)
-        if not job.finished:
-            self._later(_JOB_PAUSE_S, lambda: self._drive(job))
+        self._later(_JOB_PAUSE_S, self._drive)
+
+    def _list_job(self, job: LoadJob) -> None:
+        again = job.wants_listing
+
+        def found(files: Files | RaycacheError) -> None:
+            del self._being_listed[id(job)]
+            now_s = self.engine.now_s
+            if isinstance(files, RaycacheError):
+                job.listing_failed(files, now_s)
+                return
+            if again:
+                job.listed_again(digests(version.id() for _, version in files), now_s)
+                return
+            for path, version in files:
+                root_uri, key = split_uri(version.uri)
+                info = ObjectInfo(key, version.size_bytes, version.etag, version.mtime_ns)
+                job.add(Origin(root_uri, key, path), [(key, pack(info))], self.service.view())
+            job.all_listed(now_s)
+
+        self._find(job.request.paths[0], found)
 
     def _send(self, job: LoadJob, batch: Batch) -> None:
         def answered(answer: Any) -> None:
             if not self.alive:
                 return
             if isinstance(answer, RaycacheError):
-                job.failed(batch.batch_id, UnavailableError("the worker did not answer"), self.engine.now_s)
+                self.board.failed(job, batch, UnavailableError("the worker did not answer"), self.engine.now_s)
             else:
-                job.replied(batch.batch_id, decode(answer[0]), self.engine.now_s)
+                self.board.replied(job, batch, decode(answer[0]), self.engine.now_s)
 
         find = self.cluster.workers.get
         self.cluster.network.call(

@@ -167,7 +167,9 @@ class Scenario:
         try:
             match action:
                 case "load":
-                    client.cache.load(f"/lake/{key}", replicas=self.draw.choice((1, 1, 2)))
+                    client.cache.load(
+                        f"/lake/{key}", replicas=self.draw.choice((1, 1, 2)), verify=self.draw.choice((False, True))
+                    )
                 case "free":
                     older_than_s = self.draw.choice((0.0, 0.0, 3.0))
                     client.cache.free(f"/lake/{key}", force=self.draw.random() < 0.5, older_than_s=older_than_s)

@@ -15,6 +15,7 @@ from raycache.client.results import (
     FileLocation,
     FreeResult,
     Held,
+    LoadPlan,
     Missing,
     MountEntry,
     NodeStats,
@@ -45,8 +46,15 @@ class FakeJob:
     def __init__(self, cache: FakeCache, paths: list[str]) -> None:
         self.id = "load-1"
         self.looks = 0
+        self.stopped = False
         self._cache = cache
         self._paths = paths
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def resume(self) -> None:
+        self.stopped = False
 
     def progress(self) -> Progress:
         self.looks += 1
@@ -61,7 +69,7 @@ class FakeJob:
         total, done = sum(sizes.values()), sum(sizes[path] for path in good)
         failed = len(bad) if finished else 0
         return Progress(
-            state="RUNNING" if not finished else "FAILED" if bad else "SUCCEEDED",
+            state="STOPPED" if self.stopped else "RUNNING" if not finished else "FAILED" if bad else "SUCCEEDED",
             files_total=len(sizes),
             files_done=len(good),
             files_failed=failed,
@@ -76,6 +84,8 @@ class FakeJob:
             rate_bytes_s=done / 2,
             eta_s=None,
             failures=tuple(Failure(path, reason) for path, reason in bad.items()) if finished else (),
+            paths=("/lake",),
+            bytes_over=max(0, total - self._cache.room_bytes),
         )
 
     def wait(self, timeout_s: float | None = None) -> Progress:
@@ -100,6 +110,9 @@ class FakeCache:
         self.mounted: dict[str, MountEntry] = {}
         #: The options of each mount as they arrived, by path.
         self.options: dict[str, dict[str, Any]] = {}
+        self.room_bytes = 1 << 40
+        self.load_options: dict[str, Any] = {}
+        self.started: FakeJob | None = None
         self.on_look: Callable[[int], None] | None = None
         self.fail_with: BaseException | None = None
 
@@ -156,10 +169,38 @@ class FakeCache:
             for name in self._expand(paths)
         ]
 
-    def load(self, paths: list[str], replicas: int = 1) -> FakeJob:
+    def load(self, paths: list[str], *, dry_run: bool = False, **options: Any) -> Any:
         self._raise()
-        assert replicas >= 1
-        return FakeJob(self, self._expand(paths))
+        names = self._expand(paths)
+        sizes = {name: self.files[name] for name in names}
+        if dry_run:
+            over = max(0, sum(sizes.values()) - self.room_bytes)
+            held = [name for name in names if name in self.cached]
+            held_bytes = sum(sizes[name] for name in held)
+            return LoadPlan(
+                files=len(names),
+                blocks=sum(map(blocks_of, sizes.values())),
+                bytes=sum(sizes.values()),
+                files_cached=len(held),
+                bytes_cached=held_bytes,
+                bytes_to_move=sum(sizes.values()) - held_bytes,
+                capacity_bytes=self.room_bytes,
+                fits=not over,
+                bytes_over=over,
+                files_over=int(over > 0),
+                over=tuple(names[-1:]) if over else (),
+            )
+        self.load_options = options
+        self.started = FakeJob(self, names)
+        return self.started
+
+    def jobs(self) -> list[tuple[str, Progress]]:
+        return [(self.started.id, self.started.progress())] if self.started else []
+
+    def job(self, job_id: str) -> FakeJob:
+        if self.started is None or job_id != self.started.id:
+            raise NotFoundError(f"load {job_id!r} is unknown; see `raycache jobs`")
+        return self.started
 
     def check(self, paths: list[str]) -> CheckResult:
         names = self._expand(paths)

@@ -197,14 +197,67 @@ def test_ctrl_c_leaves_the_load_running(capsys: pytest.CaptureFixture[str], cach
     cache.on_look = interrupt
     assert run(["load", "/lake"], session_of(cache)) == 130
     error = capsys.readouterr().err
-    assert error.startswith("raycache: stopped waiting; load load-1 goes on.")
-    assert "raycache.connect().job('load-1').stop()" in error
+    assert error.startswith("raycache: stopped waiting; load load-1 goes on: ")
+    assert "`raycache job load-1 --follow`" in error
+    assert "--stop" in error
+    assert "--resume" in error
 
 
 def test_a_detached_load_is_not_waited_for(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
     """--detach gives the job's id at once."""
     cache.on_look = lambda look: pytest.fail(f"looked {look} times")
     assert parsed(capsys, cache, "load", "/lake", "--detach") == {"id": "load-1"}
+
+
+def test_options_of_a_load_are_passed_on(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
+    """What is asked for on the command line is what the cache is asked for."""
+    options = ["--replicas", "2", "--metadata-only", "--verify", "--bandwidth", "500MiB/s", "--priority", "3"]
+    parsed(capsys, cache, "load", "/lake", *options)
+    expected = {"replicas": 2, "metadata_only": True, "verify": True, "bandwidth": "500MiB/s", "priority": 3}
+    assert expected == cache.load_options
+
+
+def test_a_dry_run_says_what_fits(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
+    """Nothing is started; what has no room is named, and is an exit status."""
+    cache.cached.add("/lake/a")
+    lines = shown(capsys, cache, "load", "/lake", "--dry-run").splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["asked", "for", "2", "2.0", "KiB"],
+        ["cached", "already", "1", "10", "B"],
+        ["to", "be", "moved", "1", "2.0", "KiB"],
+    ]
+    assert lines[-1].startswith("fits: ")
+    cache.room_bytes = 1000
+    assert run(["load", "/lake", "--dry-run"], session_of(cache)) == 1
+    assert "/lake/b/c" in capsys.readouterr().out.splitlines()
+    assert cache.started is None
+    assert run(["load", "/lake", "--dry-run", "--json"], session_of(cache)) == 1
+    assert json.loads(capsys.readouterr().out)["bytes_over"] == 1058
+
+
+def test_jobs_are_listed_followed_stopped_and_resumed(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
+    """A detached load is found again by its id."""
+    assert shown(capsys, cache, "jobs") == "no loads; `raycache load PATH` starts one\n"
+    shown(capsys, cache, "load", "/lake", "--detach")
+    assert parsed(capsys, cache, "jobs")[0]["state"] == "RUNNING"
+    assert shown(capsys, cache, "job", "load-1", "--stop").splitlines()[-1].endswith("`raycache job load-1 --resume`")
+    assert shown(capsys, cache, "jobs").splitlines()[1].split()[:2] == ["load-1", "STOPPED"]
+    assert shown(capsys, cache, "job", "load-1", "--resume").startswith("load load-1 succeeded: 2 of 2 files")
+    assert parsed(capsys, cache, "job", "load-1", "--follow")["finished"] is True
+    assert run(["job", "other"], session_of(cache)) == 1
+    assert capsys.readouterr().err == "raycache: load 'other' is unknown; see `raycache jobs`\n"
+
+
+def test_a_load_larger_than_the_cache_says_so(
+    capsys: pytest.CaptureFixture[str], cache: FakeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once while it is waited for, before the result."""
+    cache.room_bytes = 1000
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "300")
+    run(["load", "/lake"], session_of(cache))
+    assert capsys.readouterr().err.count("1.0 KiB of it are more than the cache has room for") == 1
 
 
 def test_check_is_an_exit_status(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:

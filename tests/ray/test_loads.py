@@ -1,0 +1,184 @@
+"""Load jobs on a real cluster: each byte leaves the lake once, kills and faults are survived, nothing is thrashed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import ray
+from lake import Lake, content
+
+import raycache
+from raycache.client.cache import Cache
+from raycache.client.jobs import Job
+from raycache.client.results import Progress
+from raycache.errors import NotFoundError
+from raycache.messages import MASTER_NAME, RAY_NAMESPACE
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.proxy import Fault, FaultKind, RequestKind, S3Proxy
+from raycache.testing.seaweed import SeaweedServer
+
+MIB = 1 << 20
+SIZES = [3 * MIB + 5] * 4 + [100_000] * 40
+#: Blocks of 1 MiB.
+BLOCKS = 4 * 4 + 40
+
+
+@pytest.fixture(scope="module")
+def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
+    with S3Proxy(s3_server.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def cache(cluster: LocalCluster) -> Iterator[Cache]:
+    yield raycache.start(memory="40MiB", disk="60MiB", block_size_bytes=MIB, segment_size_bytes=4 * MIB)
+    raycache.stop()
+
+
+@pytest.fixture
+def lake(s3_server: SeaweedServer, proxy: S3Proxy, cache: Cache) -> Iterator[Lake]:
+    lake = Lake.make(s3_server, proxy)
+    cache.mount("/lake", lake.uri, lake.options, metadata_ttl_s=600)
+    yield lake
+    proxy.shape()
+    proxy.inject()
+    cache.unmount("/lake", force=True)
+
+
+def fill(lake: Lake, sizes: list[int] = SIZES) -> list[bytes]:
+    """Write files d/000, d/001, ...; returns their contents."""
+    contents = [content(number, size) for number, size in enumerate(sizes)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: lake.put(f"d/{number:03}", contents[number]), range(len(sizes))))
+    lake.proxy.reset()
+    return contents
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
+        pause.wait(0.05)
+
+
+def under_way(job: Job, share: float = 0.2) -> Progress:
+    """Wait until some of a job is done, and some is not."""
+    wait_until(lambda: (p := job.progress()).finished or (p.listed and p.bytes_done >= share * p.bytes_total))
+    progress = job.progress()
+    assert progress.state == "RUNNING", progress
+    return progress
+
+
+def pid_of(name: str) -> int:
+    """The process of a cache actor, asked of itself."""
+    actor = ray.get_actor(name, namespace=RAY_NAMESPACE)
+    return int(ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_each_byte_leaves_the_lake_once(cache: Cache, lake: Lake, replicas: int) -> None:
+    """With replicas and with readers meanwhile: bytes out of S3 are the data's, requests are its blocks."""
+    contents = fill(lake)
+    lake.proxy.shape(latency_s=0.02)
+    job = cache.load("/lake/d", replicas=replicas)
+    for number in range(0, len(SIZES), 3):
+        assert contents[number] == cache.read(f"/lake/d/{number:03}").to_pybytes()
+    progress = job.wait(60)
+    assert (progress.state, progress.files_done, progress.bytes_done) == ("SUCCEEDED", len(SIZES), sum(SIZES))
+    counted = lake.proxy.counters()
+    assert (sum(SIZES), BLOCKS) == (counted.data_bytes, counted.data_requests)
+    assert cache.check("/lake/d").complete
+    copies = [len(place.nodes) for place in cache.locate("/lake/d")]
+    assert min(copies) >= replicas
+    again = cache.load("/lake/d", replicas=replicas, verify=True).wait(60)
+    assert (again.state, again.bytes_already, again.bytes_verified) == ("SUCCEEDED", sum(SIZES), sum(SIZES))
+    assert sum(SIZES) == lake.proxy.counters().data_bytes
+
+
+def test_a_dry_run_and_a_load_of_metadata_move_nothing(cache: Cache, lake: Lake) -> None:
+    """Both tell what there is; after the second, looking files up asks nobody."""
+    fill(lake)
+    plan = cache.load(["/lake/d/00*", "/lake/d/001", "/lake/d"], dry_run=True)
+    assert (plan.files, plan.bytes, plan.bytes_cached, plan.fits) == (len(SIZES), sum(SIZES), 0, True)
+    with pytest.raises(NotFoundError):
+        cache.load("/lake/nothing")
+    progress = cache.load("/lake/d", metadata_only=True).wait(60)
+    assert (progress.state, progress.files_done, progress.bytes_total) == ("SUCCEEDED", len(SIZES), sum(SIZES))
+    before = lake.proxy.counters()
+    assert before.data_requests == 0
+    assert cache.stat("/lake/d/010").size_bytes == SIZES[10]
+    assert before.requests == lake.proxy.counters().requests
+
+
+def test_a_load_larger_than_the_cache_keeps_what_it_brought(cache: Cache, lake: Lake) -> None:
+    """It says so before it starts, ends FAILED naming what did not fit, and never evicts its own blocks."""
+    fill(lake, [4 * MIB] * 100)
+    plan = cache.load("/lake/d", dry_run=True)
+    assert not plan.fits
+    job = cache.load("/lake/d")
+    progress = job.wait(120)
+    assert progress.state == "FAILED"
+    assert progress.bytes_over >= 400 * MIB - 3 * 100 * MIB - 8 * MIB
+    assert all("did not fit" in failure.reason for failure in progress.failures)
+    assert progress.bytes_done > 200 * MIB
+    checked = cache.check("/lake/d")
+    assert progress.bytes_done == checked.bytes_cached == lake.proxy.counters().data_bytes
+
+
+def test_a_stopped_job_goes_on_where_it_was(cache: Cache, lake: Lake) -> None:
+    """After stop nothing more moves; resume brings the rest and nothing twice."""
+    fill(lake)
+    job = cache.load("/lake/d", bandwidth="4MiB/s")
+    under_way(job)
+    job.stop()
+    assert job.progress().state == "STOPPED"
+    job.resume()
+    progress = job.wait(60)
+    assert (progress.state, progress.bytes_done) == ("SUCCEEDED", sum(SIZES))
+    assert progress.bytes_already > 0
+    assert sum(SIZES) == lake.proxy.counters().data_bytes
+    assert job.id == cache.jobs()[0][0]
+
+
+@pytest.mark.parametrize("victim", ["worker", "master"])
+def test_a_kill_in_the_middle_costs_only_what_was_lost(cache: Cache, lake: Lake, victim: str) -> None:
+    """A worker or the master dies while a load runs: the same job ends well, and little is moved twice."""
+    sizes = [MIB] * 60
+    fill(lake, sizes)
+    worker = cache.refresh_view().workers[0]
+    job = cache.load("/lake/d", bandwidth="20MiB/s")
+    under_way(job, 0.3)
+    held = [nodes[worker.worker].bytes for place in cache.locate("/lake/d") if worker.worker in (nodes := place.nodes)]
+    os.kill(pid_of(MASTER_NAME if victim == "master" else worker.actor_name), signal.SIGKILL)
+    progress = job.wait(120)
+    assert (progress.state, progress.bytes_done) == ("SUCCEEDED", sum(sizes))
+    assert cache.check("/lake/d").complete
+    # What had come to the worker after that look, and what was on its way there: a few batches of an eighth of a second.
+    lost = sum(held) + 10 * MIB if victim == "worker" else 0
+    assert lake.proxy.counters().data_bytes <= 1.1 * (sum(sizes) + lost)
+
+
+def test_a_faulty_lake_costs_one_file(cache: Cache, lake: Lake) -> None:
+    """Slow-downs, resets and cut bodies are got over; the one object that never comes is named, all else is right."""
+    contents = fill(lake)
+    data = (RequestKind.DATA,)
+    lake.proxy.inject(
+        Fault(FaultKind.INTERNAL_ERROR, 1.0, f"{lake.bucket}/d/007", data),
+        Fault(FaultKind.SLOW_DOWN, 0.05, "*", data),
+        Fault(FaultKind.RESET, 0.01, "*", data),
+        Fault(FaultKind.TRUNCATE, 0.01, "*", data),
+        seed=3,
+    )
+    progress = cache.load("/lake/d").wait(120)
+    assert ("FAILED", ["/lake/d/007"]) == (progress.state, [failure.path for failure in progress.failures])
+    lake.proxy.inject()
+    assert ["/lake/d/007"] == [missing.path for missing in cache.check("/lake/d").missing()]
+    for number in (0, 1, 8, 20, 43):
+        assert contents[number] == cache.read(f"/lake/d/{number:03}").to_pybytes()
