@@ -34,7 +34,7 @@ from raycache.client.segments import SegmentTable
 from raycache.client.upkeep import Upkeep
 from raycache.client.writes import Writes
 from raycache.clock import SystemClock
-from raycache.errors import ConflictError, InvalidRequestError
+from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
 from raycache.messages import Hello, Selector
 from raycache.ranges import clip
 from raycache.rules import Pattern
@@ -184,7 +184,7 @@ class Cache(Loads, Scheduling, Upkeep):
             UnavailableError, DeniedError: it cannot be told.
         """
         meta = self._locator.resolve([path])[0]
-        if meta.error is not None:
+        if meta.error is not None and not isinstance(meta.error, NotFoundError):
             raise meta.error
         return meta.kind is not FileKind.MISSING
 

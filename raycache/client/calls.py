@@ -127,6 +127,9 @@ class Calls:
         handle = self._handles.get(name)
         if handle is not None:
             return handle
+        if not ray.is_initialized():
+            # Asking Ray for an actor would start a cluster of one's own.
+            raise UnavailableError("this process has left its Ray cluster; connect again")
         with self._lock:
             if self._absent_until.get(name, 0.0) > time.monotonic():
                 raise UnavailableError(f"{name} is not there")
