@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -36,7 +36,7 @@ from raycache.client.writes import Writes
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
 from raycache.messages import Hello, Selector
-from raycache.ranges import clip
+from raycache.ranges import block_count, clip
 from raycache.rules import Pattern
 from raycache.settings import Settings
 from raycache.types import FileKind, FileVersion
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 #: How often a read starts again on a newer version of its file before it gives up.
 READ_ATTEMPTS_MAX = 4
+#: What an open file that is read in order announces at a time.
+_READ_AHEAD_BYTES_MAX = 64 << 20
 
 
 class Cache(Loads, Scheduling, Upkeep):
@@ -216,14 +218,16 @@ class Cache(Loads, Scheduling, Upkeep):
             A file object; its `read_at` and `read_buffer` give buffers without a copy.
         """
         if mode in ("r", "rb"):
-            return self.open_meta(self._locator.file(path))
+            return self.open_meta(self._locator.file(path), read_ahead=True)
         if mode in ("w", "wb"):
             return self.writes.open(path)
         raise InvalidRequestError(f"mode {mode!r} is not supported; use 'rb' or 'wb'")
 
-    def open_meta(self, meta: FileMeta) -> CacheFile:
+    def open_meta(self, meta: FileMeta, *, read_ahead: bool = False) -> CacheFile:
         """Open a resolved file."""
-        return CacheFile(meta, self._reader, self._table, self._counters, self._clock, self._settings.block_size_bytes)
+        announce = (lambda blocks: self._announce([(meta, blocks)], _READ_AHEAD_BYTES_MAX)) if read_ahead else None
+        size = self._settings.block_size_bytes
+        return CacheFile(meta, self._reader, self._table, self._counters, self._clock, size, announce)
 
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
         """Read a file or a range of it.
@@ -286,9 +290,13 @@ class Cache(Loads, Scheduling, Upkeep):
         Raises:
             InvalidRequestError: a path is not one.
         """
+        size = self._settings.block_size_bytes
         metas = self._locator.resolve(as_list(paths))
+        self._announce([(meta, range(block_count(meta.file.size_bytes, size))) for meta in metas], bytes_max)
+
+    def _announce(self, wanted: Iterable[tuple[FileMeta, Iterable[int]]], bytes_max: int) -> None:
         calls = prefetch_calls(
-            metas,
+            wanted,
             bytes_max,
             self._locator.view,
             self._node,

@@ -7,6 +7,7 @@ cached are served, and anything else raises `ConflictError`.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -16,13 +17,19 @@ from raycache.client.counters import Counters
 from raycache.client.locator import FileMeta
 from raycache.client.reader import Reader, Request
 from raycache.client.segments import SegmentTable
+from raycache.client.sequential import ReadAhead
 from raycache.clock import Clock
 from raycache.errors import InvalidRequestError
-from raycache.ranges import clip
+from raycache.ranges import block_count, clip
 
 
 class CacheFile(io.RawIOBase):
-    """A binary file opened for reading."""
+    """A binary file opened for reading.
+
+    Args:
+        announce: tells workers which blocks will be read next; None: no read-ahead, for readers that skip what they do
+            not want.
+    """
 
     def __init__(
         self,
@@ -32,8 +39,11 @@ class CacheFile(io.RawIOBase):
         counters: Counters,
         clock: Clock,
         block_size_bytes: int,
+        announce: Callable[[range], None] | None = None,
     ) -> None:
         super().__init__()
+        self._announce = announce
+        self._ahead = ReadAhead(block_count(meta.file.size_bytes, block_size_bytes))
         self.name = meta.path
         self.mode = "rb"
         #: Bytes of the whole file.
@@ -67,6 +77,10 @@ class CacheFile(io.RawIOBase):
                 self._counters.hit(view.mapped.tier, length, self._meta.dataset)
                 self._reader.on_read()
                 return view.mapped.buffer.slice(view.offset + within, length)
+        if self._announce is not None and length:
+            blocks = self._ahead.after(offset >> self._shift, (offset + length - 1) >> self._shift)
+            if blocks:
+                self._announce(blocks)
         return self._reader.read([Request(self._meta, offset, length)])[0]
 
     def read_buffer(self, size: int = -1) -> pa.Buffer:

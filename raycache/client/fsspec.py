@@ -322,7 +322,7 @@ class RaycacheFileSystem(WritingFileSystem):
         full = self._full(path)
         cache = self.cache
         if mode == "rb":
-            return ReadFile(self, path, cache.open_meta(cache.locator.file(full)))
+            return ReadFile(self, path, cache.open_meta(cache.locator.file(full), read_ahead=True))
         if mode in ("wb", "xb"):
             return WriteFile(self, path, cache.writes.open(full, exclusive=mode == "xb"), autocommit=autocommit)
         raise InvalidRequestError(f"mode {mode!r} is not supported: files are written whole; use 'rb', 'wb' or 'xb'")
