@@ -89,6 +89,22 @@ def test_an_s3_uri_goes_through_the_cache_too(cache: Cache, mounted: Lake) -> No
     assert 0 == mounted.proxy.counters().data_requests
 
 
+def test_reading_on_fetches_each_byte_once_and_a_jump_only_its_block(cache: Cache, mounted: Lake) -> None:
+    """An open file is read ahead while it is read in order: never twice, never behind its end; jumps load no more."""
+    data = content(2, 11 * MIB + 77)
+    mounted.put("long.bin", data)
+    mounted.put("other.bin", data)
+    with cache.open("/lake/long.bin") as file:
+        assert data == b"".join(iter(lambda: file.read(300_000), b""))
+    assert len(data) == mounted.proxy.counters().data_bytes
+    mounted.proxy.reset()
+    with cache.open("/lake/other.bin") as file:
+        for block in (7, 2, 9):
+            file.seek(block * MIB + 5)
+            assert data[block * MIB + 5 : block * MIB + 9] == file.read(4)
+    assert 3 * MIB == mounted.proxy.counters().data_bytes
+
+
 def test_every_node_reads_one_cold_file_once(cache: Cache, cluster: LocalCluster, mounted: Lake) -> None:
     """Tasks on all nodes that read the same cold file at the same time cost one fetch of it."""
     data = content(1, 5 * MIB + 123)
