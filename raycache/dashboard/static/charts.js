@@ -135,7 +135,7 @@ export function areas(series, step, names, hover, width) {
     svg("line.rule", { x1: left, x2: width - right, y1: y(share * peak), y2: y(share * peak) }),
     svg("text", { x: left - 8, y: y(share * peak) + 4, "text-anchor": "end" }, `${bytes(Math.round(share * peak))}/s`),
   ]);
-  const times = [15, 10, 5, 0].map((minutes) => svg("text", {
+  const times = (width < 420 ? [15, 0] : [15, 10, 5, 0]).map((minutes) => svg("text", {
     x: left + (1 - minutes / 15) * (width - left - right), y: height - 5,
     "text-anchor": minutes === 15 ? "start" : minutes ? "middle" : "end",
   }, minutes ? `${minutes} min ago` : "now"));
