@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import epochs, load, locality
+from benchmarks import dashboard, epochs, load, locality
 from benchmarks.measure import findings, machine, ratio_rows, save, save_findings, table
 
 RESULTS = Path(__file__).parent / "results"
@@ -50,7 +50,16 @@ def _load(arguments: argparse.Namespace) -> bool:
     return all(finding.met is not False for finding in found)
 
 
-WORKLOADS = {"epochs": _epochs, "load": _load, "locality": _locality}
+
+
+def _dashboard(_: argparse.Namespace) -> bool:
+    found = dashboard.measure()
+    print(findings("Dashboard", found))
+    save_findings(RESULTS, "dashboard", found)
+    return all(finding.met is not False for finding in found)
+
+
+WORKLOADS = {"dashboard": _dashboard, "epochs": _epochs, "load": _load, "locality": _locality}
 
 
 if __name__ == "__main__":

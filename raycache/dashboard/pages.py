@@ -19,6 +19,7 @@ Row: TypeAlias = dict[str, Any]
 _GB = 10**9
 _DIGITS = re.compile(r"([0-9]{1,18})")
 _FAILURES_SHOWN = 5
+_PATHS_SHOWN = 3
 _MISSED_DATASETS = 12
 
 
@@ -142,6 +143,8 @@ def job_row(job_id: str, progress: Progress) -> Row:
         "id": job_id,
         "state": progress.state,
         "finished": progress.finished,
+        "paths": [path[:300] for path in progress.paths[:_PATHS_SHOWN]],
+        "paths_count": len(progress.paths),
         "done": _round(progress.bytes_done / progress.bytes_total) if progress.bytes_total else None,
         "bytes_done": progress.bytes_done,
         "bytes_total": progress.bytes_total,

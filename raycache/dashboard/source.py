@@ -52,7 +52,8 @@ class Source(Protocol):
 
 #: What a token allows, and what its argument is.
 ACTIONS = {
-    "load": "a path", "free": "a path", "pin": "a path", "unpin": "a path", "stop": "the id of a load",
+    "load": "a path", "free": "a path", "pin": "a path", "unpin": "a path",
+    "stop": "the id of a load", "resume": "the id of a load",
 }  # fmt: skip
 
 
@@ -123,6 +124,9 @@ class CacheSource:
             case "unpin":
                 self._cache.unpin(argument)
                 return {"unpinned": argument}
+            case "resume":
+                self._cache.job(argument).resume()
+                return {"job": argument}
             case "stop":
                 self._cache.job(argument).stop()
                 return {"job": argument}

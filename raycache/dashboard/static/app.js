@@ -250,11 +250,11 @@ function dataView(data) {
     rank("Hottest", data.hottest), rank("Coldest", data.coldest));
 }
 
-const JOB = { SUCCEEDED: "good", RUNNING: "good", WAITING: "warn", FAILED: "bad", STOPPED: "warn" };
+const JOB = { SUCCEEDED: "good", RUNNING: "good", VERIFYING: "good", WAITING: "warn", FAILED: "bad", STOPPED: "warn" };
 
 function jobs(data) {
   const columns = [
-    { key: "id", title: "Load", tip: null, first: "0", cell: (row) => el("span.mono", {}, row.id) },
+    { key: "id", title: "Load", tip: null, first: "0", wrap: true, cell: (row) => [row.paths.length ? el("span.mono", {}, row.paths.join(" "), row.paths_count > row.paths.length ? " …" : "") : null, el(row.paths.length ? "span.sub.mono" : "span.mono", {}, row.id)] },
     { key: "state", title: "State", tip: null, first: "0", cell: (row) => el(`span.pill.${JOB[row.state] || "warn"}`, {}, row.state.toLowerCase()) },
     { key: "done", title: "Done", tip: null, num: true, wide: true, cell: (row) => [percent(row.done), meter([["accent", row.done]], percent(row.done)), el("span.sub", {}, `${bytes(row.bytes_done)} of ${bytes(row.bytes_total)}`)] },
     { key: "files_done", title: "Files", tip: null, num: true, cell: (row) => `${count(row.files_done)} of ${count(row.files_total)}` },
@@ -264,7 +264,7 @@ function jobs(data) {
     { key: "eta_s", title: "Left", tip: null, num: true, cell: (row) => seconds(row.eta_s) },
     { key: "failures", title: "Why", tip: null, sort: false, wrap: true, wide: true, cell: (row) => (row.failures.length
       ? el("div.stack", {}, row.failures.map((failure) => el("span", {}, el("span.mono", {}, failure.path), el("span.sub", {}, failure.reason)))) : "") },
-    { key: null, title: "", cell: (row) => button("stop", row.id, "Stop", !row.finished) },
+    { key: null, title: "", cell: (row) => (row.finished ? button("resume", row.id, "Resume", row.state !== "SUCCEEDED") : button("stop", row.id, "Stop")) },
   ];
   return card("s12", [el("h2", {}, "Loads"), el("div.controls", {}, search("Filter by id or state"))],
     table(columns, data, { name: "Loads", empty: "No load has been started: raycache load /lake/train" }));
@@ -369,7 +369,7 @@ async function act(action, argument) {
   if (!answer.ok) say(result.error);
   else if (action === "load") { say(`Load ${result.job} has started.`); go({ view: "jobs", path: "", q: "", sort: "", desc: "", page: "" }); }
   else if (action === "free") say(`${count(result.blocks)} blocks (${bytes(result.bytes)}) freed.`);
-  else say({ stop: `Load ${argument} stops.`, pin: `${argument} stays in the cache.`, unpin: `${argument} may be evicted.` }[action]);
+  else say({ stop: `Load ${argument} stops.`, resume: `Load ${argument} goes on.`, pin: `${argument} stays in the cache.`, unpin: `${argument} may be evicted.` }[action]);
 }
 
 function setToken(token) {
