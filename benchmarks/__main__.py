@@ -50,8 +50,6 @@ def _load(arguments: argparse.Namespace) -> bool:
     return all(finding.met is not False for finding in found)
 
 
-
-
 def _dashboard(_: argparse.Namespace) -> bool:
     found = dashboard.measure()
     print(findings("Dashboard", found))

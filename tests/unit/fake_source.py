@@ -102,7 +102,10 @@ class FakeSource:
             for number in range(self._readers)
         ]  # fmt: skip
         kinds = [("RUNNING", 0.62, 0), ("FAILED", 1.0, 3), ("SUCCEEDED", 1.0, 0), ("STOPPED", 0.3, 0)]
-        jobs = [(f"{number:012x}", progress(*kinds[number % len(kinds)])) for number in range(self._jobs)]
+        jobs = [
+            (f"{number:012x}", progress(*kinds[number % len(kinds)])._replace(paths=[DATASETS[number % 4]]))
+            for number in range(self._jobs)
+        ]
         mounts = [(f"/mount-{number:04}", f"s3://bucket-{number}", True, 60.0) for number in range(self._mounts)]
         return overview_of(
             OverviewReply("5f2c90d1ab34", 7384.0 + self.looks, 184_302, mounts, nodes, series, 5.0, readers, jobs)
