@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import dashboard, epochs, load, locality
+from benchmarks import dashboard, epochs, load, locality, sync
 from benchmarks.measure import findings, machine, ratio_rows, save, save_findings, table
 
 RESULTS = Path(__file__).parent / "results"
@@ -57,7 +57,14 @@ def _dashboard(_: argparse.Namespace) -> bool:
     return all(finding.met is not False for finding in found)
 
 
-WORKLOADS = {"dashboard": _dashboard, "epochs": _epochs, "load": _load, "locality": _locality}
+def _sync(_: argparse.Namespace) -> bool:
+    found = sync.measure()
+    print(findings("Sync and cache map", found))
+    save_findings(RESULTS, "sync", found)
+    return all(finding.met is not False for finding in found)
+
+
+WORKLOADS = {"dashboard": _dashboard, "epochs": _epochs, "load": _load, "locality": _locality, "sync": _sync}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         read_videos,
         read_webdataset,
     )
-    from raycache.cluster import start, stop
+    from raycache.cluster import session, start, stop
     from raycache.dashboard.launch import start_dashboard
     from raycache.errors import (
         AlreadyExistsError,
@@ -45,6 +45,7 @@ __version__ = "0.1.0"
 
 #: Public name -> the module that defines it.
 _HOMES = {
+    "session": "raycache.cluster",
     "start": "raycache.cluster",
     "stop": "raycache.cluster",
     "start_dashboard": "raycache.dashboard.launch",
@@ -113,6 +114,7 @@ __all__ = [
     "read_tfrecords",
     "read_videos",
     "read_webdataset",
+    "session",
     "start",
     "start_dashboard",
     "stop",

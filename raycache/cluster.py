@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from raycache.client.cache import Cache
 from raycache.client.calls import unwrap
 from raycache.client.connect import connect, disconnect, ensure_ray
 from raycache.dashboard.launch import start_dashboard, stop_dashboard
-from raycache.errors import AlreadyExistsError, UnavailableError
+from raycache.errors import AlreadyExistsError, NotFoundError, UnavailableError
 from raycache.master.actor import MasterActor
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE, Hello
 from raycache.settings import Settings
@@ -123,6 +125,54 @@ def _start(wanted: dict[str, Any]) -> Cache:
     )
     _wait_ready(master)
     return connect()
+
+
+@contextlib.contextmanager
+def session(
+    load: str | Sequence[str] | None = None,
+    export: str | None = None,
+    import_map: str | None = None,
+    mounts: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Iterator[Cache]:
+    """A cache for the length of a `with` block: started and filled before it, stopped after it, whatever happens.
+
+    Args:
+        load: paths to load before the block begins.
+        export: where to write a map of what is cached at the end.
+        import_map: a map to load before the block begins, and before `load`; where there is none yet, nothing.
+        mounts: URI by path; for mounts with options, mount them in the block.
+        settings: as `start` takes them.
+
+    Raises:
+        AlreadyExistsError: a cache is running: it is not this block's to stop.
+        UnavailableError: not all of `load` could be loaded.
+    """
+    if ray.is_initialized() and _running() is not None:
+        raise AlreadyExistsError("a cache is running in this Ray cluster; use raycache.connect(), or stop it first")
+    cache = start(**settings)
+    try:
+        for path, uri in (mounts or {}).items():
+            cache.mount(path, uri)
+        if import_map is not None:
+            with contextlib.suppress(NotFoundError):
+                cache.import_map(import_map)
+        if load is not None:
+            _load_all(cache, load)
+        yield cache
+        if export is not None:
+            cache.export_map(export)
+    finally:
+        stop()
+
+
+def _load_all(cache: Cache, paths: str | Sequence[str]) -> None:
+    progress = cache.load(paths).wait()
+    if progress.state != "SUCCEEDED":
+        first = f": {progress.failures[0].path}: {progress.failures[0].reason}" if progress.failures else ""
+        raise UnavailableError(
+            f"the load {progress.state.lower()} with {progress.files_done} of {progress.files_total} files{first}"
+        )
 
 
 def stop() -> None:

@@ -9,6 +9,7 @@ import click
 from raycache.cli.options import Verb, read_settings
 from raycache.cli.output import Column, human_bytes, human_seconds, node_name, numbers, used
 from raycache.cli.session import Session
+from raycache.cli.upkeep import show_export, show_import
 from raycache.client.results import Setting, Status
 
 
@@ -19,32 +20,47 @@ from raycache.client.results import Setting, Status
 @click.option("--disk", metavar="PATH:SIZE", help="Disk tier of each node: PATH:SIZE, PATH, SIZE or off.")
 @click.option("--dashboard", is_flag=True, help="Serve the dashboard, too; see `raycache dashboard`.")
 @click.option("--set", "pairs", metavar="NAME=VALUE", multiple=True, help="Any other setting; see `raycache settings`.")
+@click.option("--import-map", "uri", metavar="URI", help="Load what `stop --export-map` has written there, and wait.")
 @click.pass_obj
-def start(session: Session, memory: str | None, disk: str | None, dashboard: bool, pairs: tuple[str, ...]) -> None:
+def start(
+    session: Session, memory: str | None, disk: str | None, dashboard: bool, pairs: tuple[str, ...], uri: str | None
+) -> int:
     """Start the cache on every node of a running Ray cluster.
 
     A cache that runs already with the same settings is left as it is.
     """
     given: dict[str, Any] = {"memory": memory, "disk": disk, **read_settings(pairs)}
-    status_now = session.backend.start(session.address, given).status()
+    cache = session.backend.start(session.address, given)
+    status_now = cache.status()
     url = session.backend.dashboard(session.address, None, None, None) if dashboard else ""
-    if session.json:
-        session.output.json(status_now)
-    else:
+    if not session.json:
         count = len(status_now.workers)
         session.output.line(f"the cache runs on {count} node{'' if count == 1 else 's'}")
         if dashboard:
             session.output.line(f"the dashboard is at {url}")
+    imported = None if uri is None else cache.import_map(uri)
+    if session.json:
+        session.output.json({**status_now.as_dict(), **({"import": imported.as_dict()} if imported else {})})
+    elif imported is not None:
+        show_import(session, imported)
+    return 1 if imported is not None and imported.failures else 0
 
 
 @click.command(cls=Verb, topic="Cluster")
+@click.option("--export-map", "uri", metavar="URI", help="Write a map of what is cached there first.")
 @click.pass_obj
-def stop(session: Session) -> None:
-    """Stop the cache and drop all it holds; the lake is untouched."""
+def stop(session: Session, uri: str | None) -> None:
+    """Stop the cache and drop all it holds.
+
+    The lake is untouched. When the map cannot be written the cache goes on.
+    """
+    exported = None if uri is None else session.cache().export_map(uri)
     stopped = session.backend.stop(session.address)
     if session.json:
-        session.output.json({"stopped": stopped})
+        session.output.json({"stopped": stopped, **({"export": exported.as_dict()} if exported else {})})
     else:
+        if exported is not None:
+            show_export(session, exported)
         session.output.line("the cache is stopped" if stopped else "no cache was running")
 
 

@@ -23,7 +23,7 @@ from raycache.cli.options import Verbs, common_options
 from raycache.cli.reporting import doctor, report
 from raycache.cli.session import Session
 from raycache.cli.top import top
-from raycache.cli.upkeep import free, pin, rules, set_quota, set_ttl, sync, unpin
+from raycache.cli.upkeep import export_map, free, import_map, pin, rules, set_quota, set_ttl, sync, unpin
 from raycache.cli.warmup import check
 from raycache.cli.watching import stats
 from raycache.errors import InvalidRequestError, RaycacheError
@@ -42,7 +42,7 @@ def cli() -> None:
 
 for verb in (
     *(start, stop, status, settings, mount, unmount, mounts, ls, stat, du, locate, load, jobs, job, check),
-    *(free, pin, unpin, set_ttl, set_quota, rules, sync, stats, top, report, doctor, dashboard),
+    *(free, pin, unpin, set_ttl, set_quota, rules, sync, export_map, import_map, stats, top, report, doctor, dashboard),
 ):
     cli.add_command(verb)
 

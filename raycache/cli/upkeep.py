@@ -1,4 +1,4 @@
-"""`free`, `pin`, `unpin`, `set-ttl`, `set-quota`, `rules`, `sync`: what stays in the cache, and what goes."""
+"""`free`, `pin`, `unpin`, `set-ttl`, `set-quota`, `rules`, `sync`, maps: what stays in the cache, and what goes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from raycache.cli.options import Duration, Verb
 from raycache.cli.output import Column, human_bytes, human_seconds, numbers
 from raycache.cli.session import Session
-from raycache.client.results import PathRule, SyncResult
+from raycache.client.results import Failure, MapExport, MapImport, PathRule, SyncResult
 
 #: How many failures a person is shown.
 _SHOWN_MAX = 20
@@ -146,10 +146,65 @@ def _show_sync(session: Session, result: SyncResult) -> None:
         )
     ]
     session.output.table([Column(""), *numbers("Files", "Size")], rows)
-    for failure in result.failures[:_SHOWN_MAX]:
+    _show_failures(session, result.failures)
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@click.argument("uri")
+@click.pass_obj
+def export_map(session: Session, uri: str) -> None:
+    """Write what is cached to a map for the next cluster.
+
+    URI is a parquet file in a store, such as s3://bucket/maps/x.parquet.
+    """
+    show_export(session, session.cache().export_map(uri))
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@click.argument("uri")
+@click.option("--no-pins", is_flag=True, help="Do not pin what was pinned there.")
+@click.pass_obj
+def import_map(session: Session, uri: str, no_pins: bool) -> int:
+    """Load what another cluster had cached, the hottest first.
+
+    Files that have changed since are left out. Fails when the lake did not deliver a file.
+    """
+    result = session.cache().import_map(uri, pins=not no_pins)
+    if session.json:
+        session.output.json(result)
+    else:
+        show_import(session, result)
+    return 1 if result.failures else 0
+
+
+def show_export(session: Session, result: MapExport) -> None:
+    """Say what was written."""
+    if session.json:
+        session.output.json(result)
+    else:
+        session.output.line(f"wrote {result.files} files, {human_bytes(result.bytes)}, to {result.uri}")
+
+
+def show_import(session: Session, result: MapImport) -> None:
+    """Show what became of a map's files."""
+    amounts = [
+        ("in the map", result.total),
+        ("loaded", result.loaded),
+        ("cached already", result.already),
+        ("changed since", result.changed),
+        ("removed since", result.removed),
+        ("no room for", result.no_room),
+    ]
+    rows = [(name, str(amount.files), human_bytes(amount.bytes)) for name, amount in amounts]
+    session.output.table([Column(""), *numbers("Files", "Size")], rows)
+    _show_failures(session, result.failures)
+
+
+def _show_failures(session: Session, failures: tuple[Failure, ...]) -> None:
+    for failure in failures[:_SHOWN_MAX]:
         session.output.error(f"{failure.path or 'not all is loaded'}: {failure.reason}")
-    if len(result.failures) > _SHOWN_MAX:
-        session.output.error(f"... and {len(result.failures) - _SHOWN_MAX} more; --json shows them")
+    if len(failures) > _SHOWN_MAX:
+        session.output.error(f"... and {len(failures) - _SHOWN_MAX} more; --json shows them")
 
 
 def _value(rule: PathRule) -> str:

@@ -183,6 +183,39 @@ class SyncResult(Result):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class MapExport(Result):
+    """A cache map that was written."""
+
+    uri: str
+    files: int
+    #: Of the blocks held, copies not counted.
+    bytes: int
+    elapsed_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MapImport(Result):
+    """What became of the files of a cache map; bytes are those of the blocks in the map."""
+
+    uri: str
+    #: All that is in the map.
+    total: Amount
+    loaded: Amount
+    #: Cached here before.
+    already: Amount
+    #: Another version now, or gone: not loaded.
+    changed: Amount
+    removed: Amount
+    #: For a part of their blocks, or for all, there is no room.
+    no_room: Amount
+    #: Of files that have changed; at most 1,000.
+    changed_paths: tuple[str, ...]
+    #: What could not be loaded, and why; at most 1,000.
+    failures: tuple[Failure, ...]
+    elapsed_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class NodeStats(Result):
     """Counters of one node, or of all; see the API documentation for each definition."""
 

@@ -1,4 +1,4 @@
-"""What a `Cache` does to keep its contents as they should be: free, pin, TTL, quota, sync."""
+"""What a `Cache` does to keep its contents as they should be: free, pin, TTL, quota, sync, map."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 from raycache import paths as names
-from raycache.client import admin, rules, sync
+from raycache.client import admin, map_transfer, rules, sync
 from raycache.client.calls import Calls, WorkerCall
 from raycache.client.locator import Locator
-from raycache.client.results import Amount, FreeResult, PathRule, SyncResult
+from raycache.client.results import Amount, FreeResult, MapExport, MapImport, PathRule, SyncResult
 from raycache.client.segments import SegmentTable
 from raycache.client.warming import Cluster, Wanted, Warmed, warm
 from raycache.errors import RaycacheError
@@ -117,6 +117,46 @@ class Upkeep:
             return self._sync(paths, dry_run=dry_run, load=load)
         return self._watch(paths, watch, dry_run=dry_run, load=load)
 
+    # --- from cluster to cluster --------------------------------------------------------------------------------------
+
+    def export_map(self, uri: str) -> MapExport:
+        """Write what is cached, with versions, heat and pins, to a parquet file, for `import_map` of another cluster.
+
+        Args:
+            uri: of the file, such as "s3://bucket/maps/x.parquet", or a path of the namespace. The credentials are those
+                of the mount that covers it (which may be read-only), or else of this process's environment.
+
+        Raises:
+            UnavailableError: a worker does not answer.
+            DeniedError, NoSpaceError, InvalidRequestError: it cannot be written there.
+        """
+        view = self.refresh_view()
+        rules_now = self._calls.master("rules")
+        return map_transfer.export_map(self._calls, self._locator, view, self._settings, rules_now, uri)
+
+    def import_map(self, uri: str, pins: bool = True) -> MapImport:
+        """Load what another cluster had cached, pinned files first, then the hottest, and wait for it.
+
+        Files that have changed since, or are gone, are left out; what no longer fits is the coldest. The cluster may be
+        of any size.
+
+        Args:
+            uri: as given to `export_map`.
+            pins: pin what the other cluster had pinned.
+
+        Raises:
+            NotFoundError, DeniedError, UnavailableError: the map or the lake cannot be read.
+            InvalidRequestError: it is no map.
+        """
+        self.refresh_view()
+        source = map_transfer.read_map(self._locator, uri)
+        if pins and source.pins:
+            self._calls.master("add_rules", uuid.uuid4().hex, encode(source.pins), timeout_s=_RULES_TIMEOUT_S)
+        stats = admin.stats_of(self._calls.master("stats"))
+        result = map_transfer.import_map(source, uri, self._locator, self._settings, stats, self._cluster, self._warm)
+        self._locator.forget_all()
+        return result
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def refresh_view(self) -> MembershipView:
@@ -153,14 +193,12 @@ class Upkeep:
                 loaded = sync.load_difference(reply, self._warm, self._path_of)
         return sync.result_of(reply, loaded, self._path_of, dry_run=dry_run, elapsed_s=time.monotonic() - started_s)
 
-    def _warm(self, wanted: Iterable[Wanted]) -> Iterator[Warmed]:
-        def cluster() -> Cluster:
-            view = self.refresh_view()
-            settings = self._settings
-            version = self._locator.mounts.version
-            return Cluster(view, version, settings.block_size_bytes, settings.extent_size_bytes)
+    def _cluster(self) -> Cluster:
+        view, settings = self.refresh_view(), self._settings
+        return Cluster(view, self._locator.mounts.version, settings.block_size_bytes, settings.extent_size_bytes)
 
-        return warm(self._calls, cluster, wanted)
+    def _warm(self, wanted: Iterable[Wanted]) -> Iterator[Warmed]:
+        return warm(self._calls, self._cluster, wanted)
 
     def _path_of(self, uri: str) -> str:
         return rules.path_of(self._locator.mounts, uri)

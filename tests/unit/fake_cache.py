@@ -16,6 +16,8 @@ from raycache.client.results import (
     FreeResult,
     Held,
     LoadPlan,
+    MapExport,
+    MapImport,
     Missing,
     MountEntry,
     NodeStats,
@@ -257,6 +259,18 @@ class FakeCache:
             failures=tuple(Failure(path, reason) for path, reason in self.broken.items() if load),
         )
         return result if watch is None else iter([result] * 2)
+
+    def export_map(self, uri: str) -> MapExport:
+        self._raise()
+        return MapExport(uri, len(self.cached), sum(self.files[name] for name in self.cached), 0.1)
+
+    def import_map(self, uri: str, pins: bool = True) -> MapImport:
+        self._raise()
+        everything = Amount(len(self.files), sum(self.files.values()))
+        failures = tuple(Failure(path, reason) for path, reason in self.broken.items())
+        nothing = Amount()
+        self.pins += ["/lake/a"] if pins else []
+        return MapImport(uri, everything, everything, nothing, nothing, nothing, nothing, (), failures, 0.1)
 
     def rules(self) -> list[PathRule]:
         return [*(PathRule("pin", path, 1) for path in self.pins), *self.others]

@@ -11,6 +11,7 @@ from fake_cache import NODE, FakeBackend, FakeCache, session_of
 
 from raycache.cli.main import cli, run
 from raycache.cli.session import Session
+from raycache.errors import UnavailableError
 
 
 def shown(capsys: pytest.CaptureFixture[str], cache: FakeCache, *arguments: str) -> str:
@@ -314,6 +315,28 @@ def test_sync_tells_the_differences(capsys: pytest.CaptureFixture[str], cache: F
     cache.broken["/lake/a"] = "the lake did not deliver it"
     assert run(["sync", "/lake", "--load"], session_of(cache)) == 1
     assert capsys.readouterr().err == "raycache: /lake/a: the lake did not deliver it\n"
+
+
+def test_maps_go_out_and_come_in(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
+    """A map is written before the cache is stopped, and read after it has started; both verbs stand alone, too."""
+    cache.cached.add("/lake/a")
+    backend = FakeBackend(cache)
+    assert run(["stop", "--export-map", "s3://b/m.parquet"], Session(backend)) == 0
+    assert capsys.readouterr().out == "wrote 1 files, 10 B, to s3://b/m.parquet\nthe cache is stopped\n"
+    backend = FakeBackend(cache)
+    assert run(["start", "--import-map", "s3://b/m.parquet", "--json"], Session(backend)) == 0
+    assert json.loads(capsys.readouterr().out)["import"]["loaded"] == {"files": 2, "bytes": 2058}
+    cache.pins.clear()
+    lines = shown(capsys, cache, "import-map", "s3://b/m.parquet", "--no-pins").splitlines()
+    assert lines[2].split() == ["loaded", "2", "2.0", "KiB"]
+    assert cache.pins == []
+    assert parsed(capsys, cache, "export-map", "s3://b/m.parquet")["files"] == 1
+    cache.broken["/lake/a"] = "the lake did not deliver it"
+    assert run(["import-map", "s3://b/m.parquet"], session_of(cache)) == 1
+    cache.fail_with = UnavailableError("a worker does not answer")
+    capsys.readouterr()
+    assert run(["stop", "--export-map", "s3://b/m.parquet"], Session(backend)) == 1
+    assert backend.cache is cache
 
 
 def test_rules_are_said_shown_and_taken_back(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
