@@ -52,7 +52,7 @@ from raycache.messages import (
 from raycache.ranges import block_count
 from raycache.rules import Pattern, Rule, RuleTable, add_rules
 from raycache.settings import Settings
-from raycache.types import MembershipView, VersionId, WorkerId
+from raycache.types import FileVersion, MembershipView, VersionId, WorkerId
 
 __all__ = [
     "AdoptWorker", "ForgetWorker", "HeadNeed", "ListNeed", "MasterService", "Need", "NeedResult", "StartWorker",
@@ -287,9 +287,9 @@ class MasterService:
         """Take in a part of the listing; returns the versions of which workers will hear."""
         return self._invalidate(sync.take(part, prefix=prefix))
 
-    def end_sync(self, sync: Sync) -> Versions:
-        """All parts have come; see `Sync.end`."""
-        return self._invalidate(sync.end())
+    def sync_stale(self, sync: Sync, files: Sequence[FileVersion]) -> Versions:
+        """Look through a part of what a worker holds; returns the versions of which workers will hear."""
+        return self._invalidate(sync.stale(files))
 
     # --- workers ------------------------------------------------------------------------------------------------------
 

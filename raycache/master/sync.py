@@ -6,7 +6,8 @@ look-ups have found out meanwhile still counts as a difference. Where the prefix
 of the master), the base is what is cached, as the workers say.
 
 Parts partition the keys, so each can be compared and taken in by itself, in any order; nothing is held but the figures
-and a bounded list of differences. Only when all parts have come does the prefix count as listed.
+and a bounded list of differences. Only when all parts have come does the prefix count as listed. At last the workers'
+inventories are looked through, page by page, for versions that nobody remembered.
 """
 
 from __future__ import annotations
@@ -48,8 +49,6 @@ class Sync:
         self._dry_run = dry_run
         self._files_max = files_max
         self._base: SortedDict[str, bytes] | None = None
-        #: Further cached versions of files that `_base` has one of.
-        self._others: list[tuple[str, bytes]] = []
         self._added = self._changed = self._removed = self._unchanged = Tally()
         self._files: list[FileVersion] = []
         self._removed_uris: list[str] = []
@@ -79,9 +78,7 @@ class Sync:
             self._base = SortedDict()
         for file in files:
             key = paths.split_uri(file.uri)[1]
-            entry = entries.pack_version(key, file)
-            if self._base.setdefault(key, entry) != entry:
-                self._others.append((key, entry))
+            self._base.setdefault(key, entries.pack_version(key, file))
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -92,12 +89,10 @@ class Sync:
             The versions that are no longer what the lake has.
         """
         gone: list[VersionId] = []
-        told: list[str] = []
         for key, old, new in self._pairs(part, prefix):
             uri = f"{self._root_uri}/{key}"
             if not self._pattern.names(uri):
                 continue
-            told.append(key)
             if old and new and entries.same_version(old, new):
                 self._unchanged = self._unchanged.plus(_tally(new))
                 continue
@@ -117,7 +112,8 @@ class Sync:
         if self._dry_run:
             return []
         replaced = self._store.learn_range(part.after, part.until, prefix, part.found, self._asked)
-        self._store.compared(told)
+        changed = list(between(self._store.since, part.after, part.until, prefix))
+        self._store.compared(key for key in changed if self._pattern.names(f"{self._root_uri}/{key}"))
         return gone + [entries.version(self._root_uri, key, entry).id() for key, entry in replaced]
 
     def _pairs(self, part: Part, prefix: str) -> Iterator[tuple[str, bytes, bytes]]:
@@ -133,26 +129,30 @@ class Sync:
             if old or new:
                 yield key, old, new
 
-    def end(self) -> list[VersionId]:
+    def end(self) -> None:
         """All parts have come.
-
-        Returns:
-            Further versions that are no longer what the lake has.
 
         Raises:
             NotFoundError: nothing is there, nor ever was.
         """
         if self.found_nothing and self._key and not self._pattern.glob:
             raise NotFoundError(f"{self._pattern.base} does not exist; check the path", path=self._pattern.base)
-        if self._dry_run:
-            return []
-        self._store.cover(self.prefix, self._asked)
+        if not self._dry_run:
+            self._store.cover(self.prefix, self._asked)
+
+    def stale(self, files: Iterable[FileVersion]) -> list[VersionId]:
+        """Of what a worker holds, after the end, the versions that are not what the lake has.
+
+        Nearly all have been told already; but a worker may have found older ones on its disk, after a restart.
+        """
         now = self._store.entries
-        return [
-            entries.version(self._root_uri, key, entry).id()
-            for key, entry in self._others
-            if not (now.get(key) and entries.same_version(now[key], entry))
-        ]
+        gone: list[VersionId] = []
+        for file in files:
+            key = paths.split_uri(file.uri)[1]
+            entry = now.get(key)
+            if not (entry and entries.same_version(entry, entries.pack_version(key, file))):
+                gone.append(file.id())
+        return gone
 
     def result(self) -> SyncReply:
         """What is different."""

@@ -6,6 +6,7 @@ Parts wait for the loop one per thread, so a listing of any length is never ahea
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from raycache.messages import (
     encode,
 )
 from raycache.rules import Pattern
+from raycache.types import FileVersion
 
 _PAGE_FILES = 20_000
 _INVENTORY_TIMEOUT_S = 30.0
@@ -59,11 +61,15 @@ async def run_sync(
         left = request.files_max - len(total.files.uris)
         sync = service.begin_sync(pattern, request._replace(files_max=left), now_s())
         if sync.needs_inventory():
-            await asyncio.gather(*(_take_inventory(sync, pattern, ask) for ask in inventories))
+            sync.cached([])
+            await asyncio.gather(*(_page_through(pattern, ask, sync.cached) for ask in inventories))
         await _list(sync, sync.prefix, service, lister)
         if sync.found_nothing and sync.key:
             await _list(sync, sync.key, service, lister)
-        service.end_sync(sync)
+        sync.end()
+        if not request.dry_run:
+            stale = functools.partial(service.sync_stale, sync)
+            await asyncio.gather(*(_page_through(pattern, ask, stale) for ask in inventories))
         total = _plus(total, sync.result())
     return total
 
@@ -83,17 +89,16 @@ async def _list(sync: Sync, prefix: str, service: MasterService, lister: Lister)
     await loop.run_in_executor(None, lister.pages, sync.mount, prefix, take)
 
 
-async def _take_inventory(sync: Sync, pattern: Pattern, ask: Inventory) -> None:
-    """Page through what one worker holds. A worker that does not answer holds nothing: its blocks go by the news."""
+async def _page_through(pattern: Pattern, ask: Inventory, take: Callable[[list[FileVersion]], object]) -> None:
+    """Hand over what one worker holds, page by page; nothing more of one that does not answer."""
     request = InventoryRequest([pattern], None, _PAGE_FILES)
-    sync.cached([])
     while True:
         try:
             reply: InventoryReply = decode(await asyncio.wait_for(ask(encode(request)), _INVENTORY_TIMEOUT_S))
         except Exception:
-            # It has died, or hangs: what it holds is found again by the next sync.
+            # It has died, or hangs: what it holds is looked at by the next sync.
             return
-        sync.cached(reply.files.versions())
+        take(reply.files.versions())
         if reply.after is None:
             return
         request = request._replace(after=reply.after)

@@ -347,7 +347,7 @@ class Checkers:
     """All of them, and a tally of what happened."""
 
     def __init__(self, cluster: Cluster) -> None:
-        from .rules import RulesAreKept
+        from .rules import RulesAreKept, SyncsAreExact
 
         self.cluster = cluster
         self.one_version = ReadsAreOfOneVersion(cluster)
@@ -360,6 +360,7 @@ class Checkers:
         self.exact = AccountingIsExact(cluster)
         self.bounded = EverythingIsBounded(cluster)
         self.rules = RulesAreKept(cluster)
+        self.syncs = SyncsAreExact(cluster)
         self.reads = 0
         self._tally: dict[str, int] = {}
 
@@ -475,6 +476,7 @@ class Checkers:
             worker.service.validate()
         self.bounded.at_rest()
         self.late_harmless.at_rest(versions, mounted=mounted)
+        self.syncs.at_rest()
         self.exact.at_rest()
         self.rules.at_rest()
 

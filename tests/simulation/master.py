@@ -10,12 +10,23 @@ from raycache.errors import NotFoundError, RaycacheError, UnavailableError
 from raycache.master.entries import pack
 from raycache.master.job_board import JobBoard
 from raycache.master.jobs import LoadJob
-from raycache.master.lister import Lister
+from raycache.master.lister import Lister, Part
 from raycache.master.load_files import Origin, digests
 from raycache.master.needs import Need
 from raycache.master.pieces import Batch
 from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, StartWorker
-from raycache.messages import FileColumns, Hello, ListRequest, LoadRequest, MountInfo, ResolveRequest, decode, encode
+from raycache.messages import (
+    FileColumns,
+    Hello,
+    InventoryRequest,
+    ListRequest,
+    LoadRequest,
+    MountInfo,
+    ResolveRequest,
+    SyncRequest,
+    decode,
+    encode,
+)
 from raycache.paths import glob_base, join, split_uri
 from raycache.types import FileKind, FileVersion
 from raycache.ufs.base import ObjectInfo
@@ -118,6 +129,8 @@ class SimulatedMaster:
             case "add_rules":
                 self._record(service.add_rules(arguments[0], decode(arguments[1]), now_s))
                 self._tell_rules(reply)
+            case "sync":
+                self._sync(decode(arguments[0]), reply)
             case "rules":
                 reply(service.rules())
             case "count":
@@ -149,6 +162,59 @@ class SimulatedMaster:
             self.cluster.network.call(lambda name=name: find(name), "heed_rules", (blob,), _RULES_TIMEOUT_S, answered)
         if not names:
             reply(None)
+
+    def _sync(self, request: SyncRequest, reply: Then) -> None:
+        """As `run_sync`, for one pattern: the parts come one by one, in any order, while other things happen."""
+        (pattern,) = request.patterns
+        sync = self.service.begin_sync(pattern, request, self.engine.now_s)
+        workers = [
+            w for w in self.cluster.live_workers() if any(v.worker == w.worker for v in self.service.view().workers)
+        ]
+        everything = InventoryRequest([pattern], None, 1_000)
+
+        def held() -> list[FileVersion]:
+            pages = [w.service.inventory(everything, self.engine.now_s) for w in workers if w.alive]
+            return [file for page in pages for file in page.files.versions()]
+
+        if sync.needs_inventory():
+            sync.cached(held())
+
+        def list_all(prefix: str, then: Callable[[], None]) -> None:
+            parts: list[Part] = []
+            try:
+                self._lister.pages(sync.mount, prefix, parts.append)
+            except RaycacheError as error:
+                reply(error)
+                return
+            left = len(parts)
+            for part in parts:
+
+                def take(part: Part = part) -> None:
+                    nonlocal left
+                    self.service.sync_part(sync, part, prefix)
+                    left -= 1
+                    if left == 0:
+                        then()
+
+                self._later(0.2 * self.engine.random.random(), take)
+
+        def end() -> None:
+            try:
+                sync.end()
+            except RaycacheError as error:
+                reply(error)
+                return
+            if not request.dry_run:
+                self.service.sync_stale(sync, held())
+            reply(sync.result())
+
+        def key_too() -> None:
+            if sync.found_nothing and sync.key:
+                list_all(sync.key, end)
+            else:
+                end()
+
+        list_all(sync.prefix, key_too)
 
     def _unmounted_uri(self, path: str) -> str:
         try:

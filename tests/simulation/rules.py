@@ -1,4 +1,4 @@
-"""The checker of the rules on paths: quotas, TTLs, and that everyone knows the same rules in the end."""
+"""The checkers of the rules on paths (quotas, TTLs), and of syncs."""
 
 from __future__ import annotations
 
@@ -94,3 +94,24 @@ class RulesAreKept(Checker):
                         taken[base] += entry.length
         for base, quota in quotas_of(rules).items():
             self.require(taken[base] <= quota, f"{taken[base]} bytes of {base} are cached, its quota is {quota}")
+
+
+class SyncsAreExact(Checker):
+    """After a sync the cache knows exactly what the lake has, and no worker holds any other version."""
+
+    def at_rest(self) -> None:
+        """The lake has not changed for a while; one sync settles everything, the next finds nothing."""
+        cluster = self.cluster
+        lake, cache = cluster.lake, cluster.clients[0].cache
+        files = [key for key in lake.history if lake.content(key) is not None]
+        if not files:
+            return
+        cache.sync("/lake")
+        again = cache.sync("/lake", dry_run=True)
+        told = (again.added.files, again.changed.files, again.removed.files, again.unchanged.files)
+        self.require(told == (0, 0, 0, len(files)), f"after a sync (added, changed, removed, unchanged) are {told}")
+        cluster.engine.run_until(cluster.engine.now_s + 3.0)
+        now = {lake.version(key).id() for key in files}
+        for worker in cluster.live_workers():
+            stale = [f.uri for version, f in worker.service._table.files.items() if version not in now]
+            self.require(not stale, f"{worker.name} holds other versions of {stale} after a sync")

@@ -18,6 +18,7 @@ _CALM_S = 14.0
 _CALM_ROUNDS_MAX = 5
 _FLUSH_PERIOD_S = 0.7
 #: What is not done where every byte must leave the lake once.
+OPERATIONS = ("free", "mount", "pin", "unpin", "ttl", "quota", "sync")
 _SIZES = (0, 1, 5, 8, 9, 16, 23, 40, 64, 100)
 
 
@@ -160,9 +161,7 @@ class Scenario:
         """A client acts as the operator: load, free, check, rules."""
         client = self.draw.choice(self.cluster.clients)
         key = self.draw.choice([*self.keys, "d0", "d1", "**"])
-        action = self.draw.choice(
-            ("load", "load", "check", "stats", *(() if self.plan.roomy else self.plan.operations))
-        )
+        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else OPERATIONS)))
         self.engine.note(f"{client.name} {action} {key}")
         try:
             match action:
@@ -182,6 +181,8 @@ class Scenario:
                 case "quota":
                     path = self.draw.choice(("/lake", "/lake/d0", "/lake/d1"))
                     client.cache.set_quota(path, self.draw.choice((None, 0, 24, 64, 200)))
+                case "sync":
+                    client.cache.sync(f"/lake/{key}", dry_run=self.draw.random() < 0.3)
                 case "check":
                     client.cache.check(f"/lake/{key}")
                 case "mount":

@@ -45,6 +45,8 @@ class Master:
         self.service = MasterService(Settings(), start_ns=1)
         self.service.mount("m", MountInfo("/m", ROOT, {}, 60.0, readonly=True), 0.0)
         self.gone: list[VersionId] = []
+        #: What workers hold.
+        self.held: list[FileVersion] = []
 
     def versions(self) -> dict[str, FileVersion]:
         """What is in the lake."""
@@ -72,6 +74,7 @@ class Master:
         assert sync.needs_inventory() == (cached is not None)
         if cached is not None:
             sync.cached(cached)
+            self.held = cached
         for number, prefix in enumerate((sync.prefix, sync.key)):
             if number == 0 or (sync.found_nothing and sync.key):
                 parts: list[Part] = []
@@ -79,7 +82,9 @@ class Master:
                 random.Random(1).shuffle(parts)
                 for part in parts:
                     self.gone += self.service.sync_part(sync, part, prefix)
-        self.gone += self.service.end_sync(sync)
+        sync.end()
+        if not dry_run:
+            self.gone += self.service.sync_stale(sync, self.held)
         return sync.result()
 
 
@@ -163,6 +168,18 @@ def test_what_was_never_listed_is_compared_with_what_is_cached(master: Master) -
     assert (reply.changed, reply.removed, reply.unchanged) == (Tally(1, 5), Tally(1, 0), Tally(1, 9))
     assert reply.added.files == 38
     assert sorted(set(master.gone)) == sorted([gone[0], gone[2], older.id()])
+
+
+def test_versions_that_nobody_remembers_are_found_at_the_workers(master: Master) -> None:
+    """A worker that comes back finds old segments on its disk: a sync drops them, though nothing else has changed."""
+    master.list()
+    now = list(master.versions().values())
+    old, gone = now[0]._replace(etag='"old"'), now[1]._replace(uri=f"{ROOT}/d0/never")
+    master.held = [*now, old, gone]
+    assert master.sync(dry_run=True).unchanged.files == 40
+    assert master.gone == []
+    assert master.sync().unchanged.files == 40
+    assert sorted(master.gone) == sorted([old.id(), gone.id()])
 
 
 def test_globs_files_and_directories(master: Master) -> None:
