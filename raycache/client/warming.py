@@ -1,7 +1,7 @@
 """Making blocks resident in a given order, straight at the workers that should hold them: no listing, no job.
 
 Blocks go in groups, several on the way at a time, so what comes first in the order is there first, nearly. Each group
-is one request a worker; what a worker did not answer is asked of the next candidate, as with reads.
+is one request a worker; what a worker does not answer is asked of the one that comes next by the hash.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from raycache.client.operation import FileTarget, Part, ReadOperation
 from raycache.errors import RaycacheError
 from raycache.messages import BlockReply, BlockState, decode, encode
 from raycache.ranges import block_count, block_length
-from raycache.types import FileVersion, MembershipView, VersionId
+from raycache.types import FileVersion, MembershipView, WorkerId
 
 GROUP_BYTES_MAX = 128 << 20
 GROUP_BLOCKS_MAX = 2_000
 GROUPS_INFLIGHT_MAX = 4
+#: Workers asked for a block, one after the other.
+ATTEMPTS_MAX = 2
 
 NO_ROOM = "no room in the cache; free something, or give it more memory or disk"
 _REASONS = {
@@ -107,43 +109,62 @@ def _groups(wanted: Iterable[Wanted], block_size_bytes: int) -> Iterator[Group]:
 
 
 def _load(calls: Calls, cluster: Cluster, group: Group) -> list[Warmed]:
-    ids: list[VersionId] = [file.id() for file, _ in group]
+    """Ask for a group; what a worker that does not answer was asked for goes where it goes without that worker."""
+    left = [(target, index) for target, (_, indices) in enumerate(group) for index in indices]
+    states: dict[tuple[int, int], tuple[BlockState, str]] = {}
+    for _ in range(ATTEMPTS_MAX):
+        silent = _ask(calls, cluster, [file for file, _ in group], left, states)
+        left = [block for block in left if block not in states]
+        workers = tuple(worker for worker in cluster.view.workers if worker.worker not in silent)
+        cluster = cluster._replace(view=cluster.view._replace(workers=workers))
+        if not left or not workers:
+            break
+    loaded = [0] * len(group)
+    reasons = [""] * len(group)
+    for target, (file, indices) in enumerate(group):
+        for index in indices:
+            state, error_text = states.get((target, index), (None, ""))
+            if state is not None and state.served:
+                loaded[target] += block_length(index, file.size_bytes, cluster.block_size_bytes)
+            else:
+                reason = error_text or (_UNANSWERED if state is None else _REASONS[state])
+                reasons[target] = reasons[target] or reason
+    return list(itertools.starmap(Warmed, zip((file for file, _ in group), loaded, reasons, strict=True)))
+
+
+def _ask(
+    calls: Calls,
+    cluster: Cluster,
+    files: list[FileVersion],
+    blocks: list[tuple[int, int]],
+    states: dict[tuple[int, int], tuple[BlockState, str]],
+) -> list[WorkerId]:
+    """Ask for (file, block) once, and note what became of each; returns the workers that did not answer."""
     size = cluster.block_size_bytes
     operation = ReadOperation(
-        [FileTarget(file, version, ()) for (file, _), version in zip(group, ids, strict=True)],
-        [
-            Part(target, index, 0, block_length(index, file.size_bytes, size))
-            for target, (file, indices) in enumerate(group)
-            for index in indices
-        ],
+        [FileTarget(file, file.id(), ()) for file in files],
+        [Part(target, index, 0, block_length(index, files[target].size_bytes, size)) for target, index in blocks],
         cluster.view,
         "",
         cluster.mounts_version,
         block_size_bytes=size,
         extent_size_bytes=cluster.extent_size_bytes,
     )
-    states: dict[int, tuple[BlockState, str]] = {}
-    while rounds := operation.next_calls():
-        requests = [
-            WorkerCall(round_.worker.actor_name, "read", (encode(round_.request._replace(hand_out=False)),))
-            for round_ in rounds
-        ]
-        for round_, answer in zip(rounds, calls.workers(requests), strict=True):
-            if isinstance(answer, RaycacheError):
-                operation.failed(round_.part_indices)
-                continue
-            reply: BlockReply = decode(answer[0])
-            operation.replied(round_, reply)
-            for position, part_index in enumerate(round_.part_indices):
-                error = reply.errors.get(position)
-                states[part_index] = (BlockState(reply.states[position]), str(error) if error is not None else "")
-    loaded = [0] * len(group)
-    reasons = [""] * len(group)
-    for part_index, part in enumerate(operation.parts):
-        state, error_text = states.get(part_index, (None, ""))
-        if state is not None and state.served:
-            loaded[part.target_index] += part.length
-        else:
-            reason = error_text or (_UNANSWERED if state is None else _REASONS[state])
-            reasons[part.target_index] = reasons[part.target_index] or reason
-    return list(itertools.starmap(Warmed, zip((file for file, _ in group), loaded, reasons, strict=True)))
+    rounds = operation.next_calls()
+    requests = [
+        WorkerCall(round_.worker.actor_name, "read", (encode(round_.request._replace(hand_out=False)),))
+        for round_ in rounds
+    ]
+    silent: list[WorkerId] = []
+    for round_, answer in zip(rounds, calls.workers(requests), strict=True):
+        if isinstance(answer, RaycacheError):
+            silent.append(round_.worker.worker)
+            continue
+        reply: BlockReply = decode(answer[0])
+        for position, part_index in enumerate(round_.part_indices):
+            error = reply.errors.get(position)
+            states[blocks[part_index]] = (
+                BlockState(reply.states[position]),
+                str(error) if error is not None else "",
+            )
+    return silent

@@ -64,11 +64,15 @@ class QuotaShares:
         bounds: dict[str, int] = {}
         for base, quota_bytes in quotas.items():
             fair = shares.fair[base] = quota_bytes * weight // weights if weights else 0
+            if base not in heartbeat.quota_used:
+                # It has not heard of this quota, so what it holds is not known: nobody's limit grows until it is.
+                shares.limits[base] = 0
+                continue
             had = heartbeat.quota_limits.get(base, 0)
             theirs = [word.bounds[base] for word in others if word is not None and base in word.bounds]
             left = quota_bytes - sum(theirs) if complete and len(theirs) == len(others) else had
             shares.limits[base] = max(0, min(fair, left))
-            bounds[base] = max(shares.limits[base], had, heartbeat.quota_used.get(base, 0))
+            bounds[base] = max(shares.limits[base], had, heartbeat.quota_used[base])
         settled = heartbeat.quota_limits == shares.fair
         self._words[heartbeat.worker] = _Word(heartbeat.epoch, bounds, heartbeat.rules_version if settled else -1)
         return shares

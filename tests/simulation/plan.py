@@ -44,7 +44,7 @@ class Plan:
     operator_period_s: float
     pressure_period_s: float
     #: What operators do where there is no room for everything, besides loads and checks.
-    operations: tuple[str, ...] = ("free", "mount", "pin", "unpin", "ttl", "quota")
+    operations: tuple[str, ...] = ("free", "mount", "pin", "unpin", "ttl", "quota", "sync")
 
 
 def plan_of(seed: int) -> Plan:

@@ -17,8 +17,8 @@ from .plan import Plan, plan_of
 _CALM_S = 14.0
 _CALM_ROUNDS_MAX = 5
 _FLUSH_PERIOD_S = 0.7
-#: What is not done where every byte must leave the lake once.
-OPERATIONS = ("free", "mount", "pin", "unpin", "ttl", "quota", "sync")
+_ALWAYS = ("load", "load", "check", "stats")
+_OPERATING_MAX = 16
 _SIZES = (0, 1, 5, 8, 9, 16, 23, 40, 64, 100)
 
 
@@ -64,6 +64,8 @@ class Scenario:
         #: Of what is mounted at /m: None while it is not known, since the answer to a change got lost.
         self.mounted: bool | None = False
         self.changing_mount = False
+        #: What the operators are doing at this moment.
+        self.operating = 0
 
     def run(self) -> None:
         """All of it."""
@@ -158,10 +160,19 @@ class Scenario:
             worker.set_memory_bytes(int(self.plan.memory_bytes * self.draw.choice((0.0, 0.5, 1.0))))
 
     def _operate(self) -> None:
-        """A client acts as the operator: load, free, check, rules."""
+        """A client acts as the operator: load, free, check, rules. Not many at a time: they nest in each other's waits."""
+        if self.operating >= _OPERATING_MAX:
+            return
+        self.operating += 1
+        try:
+            self._act()
+        finally:
+            self.operating -= 1
+
+    def _act(self) -> None:
         client = self.draw.choice(self.cluster.clients)
         key = self.draw.choice([*self.keys, "d0", "d1", "**"])
-        action = self.draw.choice(("load", "load", "check", "stats", *(() if self.plan.roomy else OPERATIONS)))
+        action = self.draw.choice((*_ALWAYS, *(() if self.plan.roomy else self.plan.operations)))
         self.engine.note(f"{client.name} {action} {key}")
         try:
             match action:

@@ -21,8 +21,10 @@ from raycache.client.segments import BlockView, SegmentTable
 from raycache.errors import UnavailableError
 from raycache.master.locations import Locations
 from raycache.master.membership import Membership
+from raycache.master.namespace import Keyspace
 from raycache.master.quotas import QuotaShares
 from raycache.master.service import MasterService
+from raycache.master.sync import Sync
 from raycache.messages import BlockState, Deliveries, ResidencyReply, decode, encode
 from raycache.types import FileVersion, VersionId
 from raycache.workers import tiers
@@ -339,7 +341,19 @@ def test_a_quota_whose_parts_are_given_out_twice(monkeypatch: pytest.MonkeyPatch
         return shares and shares._replace(limits=shares.fair)
 
     monkeypatch.setattr(QuotaShares, "divide", divide)
-    assert caught_by(**STILL, operator_period_s=0.3) == "RulesAreKept"
+    assert caught_by(**(LOSSY | {"operator_period_s": 0.5, "operations": ("quota",)})) == "RulesAreKept"
+
+
+def test_a_sync_that_trusts_the_workers_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that comes back with old segments on its disk holds what the lake has no more, if nobody looks."""
+    monkeypatch.setattr(Sync, "stale", lambda self, files: [])
+    assert caught_by(**CRASHES) == "SyncsAreExact"
+
+
+def test_a_comparison_that_forgets_what_readers_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told must be forgotten as told: else the next sync tells it again."""
+    monkeypatch.setattr(Keyspace, "compared", lambda self, keys: None)
+    assert caught_by() == "SyncsAreExact"
 
 
 def test_a_free_that_deletes(monkeypatch: pytest.MonkeyPatch) -> None:

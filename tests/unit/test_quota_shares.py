@@ -24,13 +24,15 @@ class Fleet:
         self.fair: dict[str, int] = {}
         self.used: dict[str, int] = dict.fromkeys(weights, 0)
 
-    def beat(self, name: str, *, complete: bool = True, lost: bool = False) -> int:
+    def beat(self, name: str, *, complete: bool = True, lost: bool = False, knows: bool = True) -> int:
         """A heartbeat and its reply, which may get lost; returns what the reply says."""
         rules, view = self._world()
         stats, counters = WorkerStats(), ReadCounters()
         beat = Heartbeat(name, 1, 1, BlockReport(False, [], []), stats, counters, 0, 0)
         beat = beat._replace(
-            rules_version=self.version, quota_limits=self.told[name], quota_used={LAKE: self.used[name]}
+            rules_version=self.version,
+            quota_limits=self.told[name],
+            quota_used={LAKE: self.used[name]} if knows else {},
         )
         reply = self.shares.divide(beat, rules, view, complete=complete)
         assert reply is not None
@@ -100,6 +102,15 @@ def test_who_holds_more_than_a_new_quota_falls_to_its_fair_part_only() -> None:
     assert fleet.fair == {"a": 30, "b": 30, "c": 30}
     fleet.used = {"a": 30, "b": 30, "c": 5}
     assert [fleet.beat(name) for name in "abca"] == [0, 30, 30, 30]
+
+
+def test_who_has_not_heard_of_a_quota_may_hold_anything() -> None:
+    """A heartbeat from before the rule says nothing of what is held; nobody may load until the next one does."""
+    fleet = Fleet(100, a=1, b=1)
+    fleet.beat("a", knows=False)
+    assert fleet.beat("b") == 0
+    fleet.used["a"] = 80
+    assert [fleet.beat(name) for name in "ab"] == [50, 20]
 
 
 def test_a_master_that_has_not_heard_everyone_gives_nothing_new() -> None:
