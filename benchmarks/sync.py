@@ -194,7 +194,7 @@ def _million() -> list[Finding]:
                 service.sync_part(run, part, "")
                 peak = max(peak, _rss_mb())
             filled.result()
-        run.end()
+        service.end_sync(run)
         return run.result(), time.perf_counter() - started, max(0.0, peak - before)
 
     first, first_s, first_mb = sync()

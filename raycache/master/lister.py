@@ -31,6 +31,10 @@ from raycache.ufs.base import ListPage, UnderStorage
 T = TypeVar("T")
 
 
+class DisorderError(Exception):
+    """A store lists keys in another order than S3 promises; SeaweedFS has "d/x" before "d-x"."""
+
+
 class Part(NamedTuple):
     """A part of a listing: the keys after one, up to and with another."""
 
@@ -88,6 +92,7 @@ class Lister:
 
         Raises:
             NotFoundError, DeniedError, UnavailableError: it is not complete.
+            DisorderError: neither, and parts may overlap.
         """
         storage = self._storage_of(mount)
         if prefix and not prefix.endswith("/"):
@@ -131,6 +136,14 @@ class Lister:
             token = page.next_token
             if token is None:
                 return directories
+
+    def whole(self, mount: MountInfo, prefix: str, take: Callable[[Part], None]) -> None:
+        """As `pages`, in one part: for a store that does not list in key order."""
+        if prefix and not prefix.endswith("/"):
+            self.pages(mount, prefix, take)
+            return
+        need = ListNeed(mount, mount.path, self._storage_of(mount).root_uri, prefix, True, 0, 0.0)
+        take(Part("", None, self._list_tree(need).found))
 
     def close(self) -> None:
         """Start nothing new; what is on the way ends by itself."""
@@ -213,8 +226,8 @@ class Lister:
             found.extend(level)
             if not level or len(found) >= wanted:
                 break
-        # Without the slash a border lies before everything in its directory, the marker included.
-        borders = sorted({directory[:-1] for directory in found} - {"", prefix})
+        # With the slash: SeaweedFS, asked for what is after "d", leaves everything in "d/" out.
+        borders = sorted(set(found) - {"", prefix})
         step = -(-len(borders) // wanted) if borders else 1
         return borders[::step]
 
@@ -267,6 +280,11 @@ def _take_range(
     page = page or storage.list(prefix, start_after=start_after)
     while True:
         found: dict[str, bytes] = {}
+        last = after
+        for info in page.objects:
+            if info.key <= last:
+                raise DisorderError(f"{info.key} follows {last}")
+            last = info.key
         _collect(page, found, end)
         beyond = end is not None and bool(page.objects) and page.objects[-1].key > end
         if page.next_token is None or beyond:

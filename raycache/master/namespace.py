@@ -204,23 +204,18 @@ class Keyspace:
         self._cover(self._levels, prefix, asked)
         return replaced
 
-    def learn_range(
-        self, after: str, until: str | None, prefix: str, found: dict[str, bytes], asked: Coverage
-    ) -> list[Replaced]:
-        """Take in a part of a listing of everything below a prefix: the keys after one, up to and with another.
+    def learn_found(self, found: dict[str, bytes], asked: Coverage) -> list[Replaced]:
+        """Take in a part of a listing: key -> entry, markers included. `forget_missing` and `cover` follow at its end."""
+        if asked.generation < self._latest_generation:
+            found = {key: found[key] for key in self._older(found, asked)}
+        return self._put(found)
 
-        Args:
-            after: "" begins with the prefix.
-            until: None is the end of the prefix.
-            prefix: "" or ends in "/"; or a key, and then only that key is meant.
-            found: key -> entry, markers included.
-            asked: when the listing began. That all is covered is told by `cover`, at the end.
-        """
-        gone = [key for key in between(self._entries, after, until, prefix) if key not in found]
+    def forget_missing(self, keys: Iterable[str], asked: Coverage) -> list[Replaced]:
+        """A listing that is complete now had nothing at these keys."""
+        gone = [key for key in keys if key in self._entries]
         if asked.generation < self._latest_generation:
             gone = self._older(gone, asked)
-            found = {key: found[key] for key in self._older(found, asked)}
-        return self._remove(gone) + self._put(found)
+        return self._remove(gone)
 
     def cover(self, prefix: str, asked: Coverage) -> None:
         """Everything below a prefix has been learnt, part by part."""
@@ -366,7 +361,14 @@ class Keyspace:
 
 
 def between(keys: SortedDict[str, bytes], after: str, until: str | None, prefix: str) -> Iterator[str]:
-    """Sorted keys of a part of a prefix; see `Keyspace.learn_range`."""
+    """Sorted keys of a part of a prefix.
+
+    Args:
+        keys: what to look in.
+        after: not itself; "" begins with the prefix.
+        until: itself, too; None is the end of the prefix.
+        prefix: "" or ends in "/"; or a key, and then only that key is meant.
+    """
     if prefix and not prefix.endswith("/"):
         return iter([prefix] if prefix in keys else [])
     start = max(after, prefix)

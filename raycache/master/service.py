@@ -287,6 +287,10 @@ class MasterService:
         """Take in a part of the listing; returns the versions of which workers will hear."""
         return self._invalidate(sync.take(part, prefix=prefix))
 
+    def end_sync(self, sync: Sync) -> Versions:
+        """All parts have come; see `Sync.end`."""
+        return self._invalidate(sync.end())
+
     def sync_stale(self, sync: Sync, files: Sequence[FileVersion]) -> Versions:
         """Look through a part of what a worker holds; returns the versions of which workers will hear."""
         return self._invalidate(sync.stale(files))

@@ -5,8 +5,9 @@ or compared: the present entry, or the one from before its first change since (`
 look-ups have found out meanwhile still counts as a difference. Where the prefix was never listed (also after a restart
 of the master), the base is what is cached, as the workers say.
 
-Parts partition the keys, so each can be compared and taken in by itself, in any order; nothing is held but the figures
-and a bounded list of differences. Only when all parts have come does the prefix count as listed. At last the workers'
+Parts partition the keys, so each can be compared and taken in by itself, in any order; nothing is held but the figures,
+a bounded list of differences, and the keys that are gone. These are forgotten, and the prefix counts as listed, only
+when all parts have come: a sync that breaks off has lost nothing, and can begin anew. At last the workers'
 inventories are looked through, page by page, for versions that nobody remembered.
 """
 
@@ -52,6 +53,9 @@ class Sync:
         self._added = self._changed = self._removed = self._unchanged = Tally()
         self._files: list[FileVersion] = []
         self._removed_uris: list[str] = []
+        #: Applied at the end, when it is certain that all parts have come.
+        self._missing: list[str] = []
+        self._told: list[str] = []
 
     @property
     def prefix(self) -> str:
@@ -96,7 +100,7 @@ class Sync:
             if old and new and entries.same_version(old, new):
                 self._unchanged = self._unchanged.plus(_tally(new))
                 continue
-            if old:
+            if old and new:
                 gone.append(entries.version(self._root_uri, key, old).id())
             if not new:
                 self._removed = self._removed.plus(_tally(old))
@@ -111,9 +115,11 @@ class Sync:
                 self._files.append(entries.version(self._root_uri, key, new))
         if self._dry_run:
             return []
-        replaced = self._store.learn_range(part.after, part.until, prefix, part.found, self._asked)
-        changed = list(between(self._store.since, part.after, part.until, prefix))
-        self._store.compared(key for key in changed if self._pattern.names(f"{self._root_uri}/{key}"))
+        known = between(self._store.entries, part.after, part.until, prefix)
+        self._missing += [key for key in known if key not in part.found]
+        replaced = self._store.learn_found(part.found, self._asked)
+        changed = between(self._store.since, part.after, part.until, prefix)
+        self._told += [key for key in changed if self._pattern.names(f"{self._root_uri}/{key}")]
         return gone + [entries.version(self._root_uri, key, entry).id() for key, entry in replaced]
 
     def _pairs(self, part: Part, prefix: str) -> Iterator[tuple[str, bytes, bytes]]:
@@ -129,16 +135,24 @@ class Sync:
             if old or new:
                 yield key, old, new
 
-    def end(self) -> None:
+    def end(self) -> list[VersionId]:
         """All parts have come.
+
+        Returns:
+            The versions known that are no longer in the lake.
 
         Raises:
             NotFoundError: nothing is there, nor ever was.
         """
         if self.found_nothing and self._key and not self._pattern.glob:
             raise NotFoundError(f"{self._pattern.base} does not exist; check the path", path=self._pattern.base)
-        if not self._dry_run:
-            self._store.cover(self.prefix, self._asked)
+        if self._dry_run:
+            return []
+        removed = self._store.forget_missing(self._missing, self._asked)
+        self._store.compared(self._told)
+        self._store.compared(key for key in self._missing if self._pattern.names(f"{self._root_uri}/{key}"))
+        self._store.cover(self.prefix, self._asked)
+        return [entries.version(self._root_uri, key, entry).id() for key, entry in removed]
 
     def stale(self, files: Iterable[FileVersion]) -> list[VersionId]:
         """Of what a worker holds, after the end, the versions that are not what the lake has.

@@ -11,13 +11,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from raycache.errors import UnavailableError
-from raycache.master.lister import Lister, Part
+from raycache.master.lister import DisorderError, Lister, Part
 from raycache.master.service import MasterService
 from raycache.master.sync import Sync
 from raycache.messages import (
     FileColumns,
     InventoryReply,
     InventoryRequest,
+    MountInfo,
     SyncReply,
     SyncRequest,
     Tally,
@@ -33,6 +34,7 @@ _INVENTORY_TIMEOUT_S = 30.0
 _TAKE_TIMEOUT_S = 60.0
 
 Inventory = Callable[[bytes], Coroutine[Any, Any, bytes]]
+Pages = Callable[[MountInfo, str, Callable[[Part], None]], None]
 
 
 async def run_sync(
@@ -58,15 +60,11 @@ async def run_sync(
     """
     total = SyncReply(Tally(), Tally(), Tally(), Tally(), FileColumns([], [], [], []), [])
     for pattern in request.patterns:
-        left = request.files_max - len(total.files.uris)
-        sync = service.begin_sync(pattern, request._replace(files_max=left), now_s())
-        if sync.needs_inventory():
-            sync.cached([])
-            await asyncio.gather(*(_page_through(pattern, ask, sync.cached) for ask in inventories))
-        await _list(sync, sync.prefix, service, lister)
-        if sync.found_nothing and sync.key:
-            await _list(sync, sync.key, service, lister)
-        sync.end()
+        left = request._replace(files_max=request.files_max - len(total.files.uris))
+        try:
+            sync = await _compare(pattern, left, service, lister.pages, inventories, now_s())
+        except DisorderError:
+            sync = await _compare(pattern, left, service, lister.whole, inventories, now_s())
         if not request.dry_run:
             stale = functools.partial(service.sync_stale, sync)
             await asyncio.gather(*(_page_through(pattern, ask, stale) for ask in inventories))
@@ -74,7 +72,26 @@ async def run_sync(
     return total
 
 
-async def _list(sync: Sync, prefix: str, service: MasterService, lister: Lister) -> None:
+async def _compare(
+    pattern: Pattern,
+    request: SyncRequest,
+    service: MasterService,
+    pages: Pages,
+    inventories: Sequence[Inventory],
+    now_s: float,
+) -> Sync:
+    sync = service.begin_sync(pattern, request, now_s)
+    if sync.needs_inventory():
+        sync.cached([])
+        await asyncio.gather(*(_page_through(pattern, ask, sync.cached) for ask in inventories))
+    await _list(sync, sync.prefix, service, pages)
+    if sync.found_nothing and sync.key:
+        await _list(sync, sync.key, service, pages)
+    service.end_sync(sync)
+    return sync
+
+
+async def _list(sync: Sync, prefix: str, service: MasterService, pages: Pages) -> None:
     loop = asyncio.get_running_loop()
 
     async def on_loop(part: Part) -> None:
@@ -86,7 +103,7 @@ async def _list(sync: Sync, prefix: str, service: MasterService, lister: Lister)
         except TimeoutError:
             raise UnavailableError("the master is too busy to take a listing in; sync again") from None
 
-    await loop.run_in_executor(None, lister.pages, sync.mount, prefix, take)
+    await loop.run_in_executor(None, pages, sync.mount, prefix, take)
 
 
 async def _page_through(pattern: Pattern, ask: Inventory, take: Callable[[list[FileVersion]], object]) -> None:

@@ -200,7 +200,7 @@ class SimulatedMaster:
 
         def end() -> None:
             try:
-                sync.end()
+                self.service.end_sync(sync)
             except RaycacheError as error:
                 reply(error)
                 return

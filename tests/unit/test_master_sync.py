@@ -9,7 +9,7 @@ import pytest
 
 from raycache.errors import NotFoundError, UnavailableError
 from raycache.master import lister as lister_module
-from raycache.master.lister import Lister, Part
+from raycache.master.lister import DisorderError, Lister, Part
 from raycache.master.namespace import Coverage, Keyspace
 from raycache.master.service import MasterService
 from raycache.messages import ListRequest, MountInfo, ResolveRequest, SyncReply, SyncRequest, Tally
@@ -82,7 +82,7 @@ class Master:
                 random.Random(1).shuffle(parts)
                 for part in parts:
                     self.gone += self.service.sync_part(sync, part, prefix)
-        sync.end()
+        self.gone += self.service.end_sync(sync)
         if not dry_run:
             self.gone += self.service.sync_stale(sync, self.held)
         return sync.result()
@@ -206,6 +206,38 @@ def test_a_listing_that_breaks_off_counts_for_nothing(master: Master) -> None:
     master.lake.broken_after = ""
     reply = master.sync()
     assert (sorted(reply.files.uris), sorted(reply.removed_uris)) == (sorted(differing), removed)
+
+
+def test_a_store_without_order_is_noticed_and_listed_as_a_whole(master: Master) -> None:
+    """Parts of such a listing overlap: nothing may have been forgotten by then, and one part with all keys is right."""
+    master.list()
+    differing, removed, _ = change(master)
+
+    class Filer(Pages):
+        """Directories stand before their siblings, as in SeaweedFS."""
+
+        def list(self, prefix: str, *, delimiter: bool = False, token: str | None = None, **more: object) -> ListPage:
+            if delimiter:
+                return super().list(prefix, delimiter=True, token=token)
+            infos = sorted((self.head(key) for key in self._objects), key=lambda info: info.key.replace("/", " "))
+            start = int(token or 0)
+            return ListPage(infos[start : start + 7], [], str(start + 7) if start + 7 < len(infos) else None)
+
+    filer = Filer(ROOT, now_ns=lambda: 1)
+    filer._objects = master.lake._objects
+    filer.put("d1-x", b"12")
+    request = SyncRequest([Pattern(ROOT)], False, 1000)
+    broken = master.service.begin_sync(request.patterns[0], request, 0.0)
+    lister = Lister(lambda _: filer, 1)
+    with pytest.raises(DisorderError):
+        lister.pages(broken.mount, "", lambda part: master.service.sync_part(broken, part, "") and None)
+    sync = master.service.begin_sync(request.patterns[0], request, 0.0)
+    lister.whole(sync.mount, "", lambda part: master.service.sync_part(sync, part, "") and None)
+    master.service.end_sync(sync)
+    reply = sync.result()
+    assert sorted(reply.files.uris) == sorted([*differing, f"{ROOT}/d1-x"])
+    assert sorted(reply.removed_uris) == removed
+    assert reply.unchanged.files == 36
 
 
 def test_too_many_changes_are_forgotten_with_the_listing(monkeypatch: pytest.MonkeyPatch) -> None:
