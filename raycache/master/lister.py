@@ -82,17 +82,19 @@ class Lister:
         }
         return results | {need: future.result() for need, future in simple.items()}
 
-    def pages(self, mount: MountInfo, prefix: str, take: Callable[[Part], None]) -> None:
+    def pages(self, mount: MountInfo, prefix: str, take: Callable[[Part], None], *, ordered: bool = False) -> None:
         """List everything below a prefix, several parts of it at a time, without ever holding all of it.
 
         Args:
             mount: how to open the store.
             prefix: "" or ends in "/"; or a key, and then only that object is looked for.
-            take: called from the pool's threads with every part; together the parts are the whole, each key once.
+            take: called from the pool's threads with every part; together the parts are the whole.
+            ordered: each key must be in the one part whose bounds it is within. Without it, a store that does not list in
+                key order may bring a key twice, and in any part.
 
         Raises:
             NotFoundError, DeniedError, UnavailableError: it is not complete.
-            DisorderError: neither, and parts may overlap.
+            DisorderError: the store does not list in key order, and `ordered` is wanted.
         """
         storage = self._storage_of(mount)
         if prefix and not prefix.endswith("/"):
@@ -106,9 +108,9 @@ class Lister:
         if page.next_token is not None and not storage.has_directories:
             borders = self._borders(storage, prefix)
         if not borders:
-            self._pool.submit(_take_range, storage, prefix, "", None, page, take).result()
+            self._pool.submit(_take_range, storage, prefix, "", None, page, take, ordered).result()
             return
-        self._over_ranges(borders, lambda start, end: _take_range(storage, prefix, start, end, None, take))
+        self._over_ranges(borders, lambda start, end: _take_range(storage, prefix, start, end, None, take, ordered))
 
     def level(self, mount: MountInfo, prefix: str, take: Callable[[dict[str, bytes]], None]) -> list[str]:
         """List one level, a page at a time, without ever holding all of it.
@@ -274,6 +276,7 @@ def _take_range(
     end: str | None,
     page: ListPage | None,
     take: Callable[[Part], None],
+    ordered: bool,
 ) -> None:
     """Hand the keys after one, up to and with `end`, over page by page; `page` is the first, when it is there already."""
     start_after = after
@@ -282,7 +285,7 @@ def _take_range(
         found: dict[str, bytes] = {}
         last = after
         for info in page.objects:
-            if info.key <= last:
+            if ordered and info.key <= last:
                 raise DisorderError(f"{info.key} follows {last}")
             last = info.key
         _collect(page, found, end)

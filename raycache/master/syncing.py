@@ -62,7 +62,8 @@ async def run_sync(
     for pattern in request.patterns:
         left = request._replace(files_max=request.files_max - len(total.files.uris))
         try:
-            sync = await _compare(pattern, left, service, lister.pages, inventories, now_s())
+            in_order = functools.partial(lister.pages, ordered=True)
+            sync = await _compare(pattern, left, service, in_order, inventories, now_s())
         except DisorderError:
             sync = await _compare(pattern, left, service, lister.whole, inventories, now_s())
         if not request.dry_run:

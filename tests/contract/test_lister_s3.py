@@ -37,12 +37,15 @@ def test_a_listing_of_several_pages_is_complete(mount: MountInfo, lister: Lister
     """Nothing is missing at the borders of its ranges."""
     need = ListNeed(mount, mount.path, mount.uri, "", True, 1, 0.0)
     assert sorted(lister.fetch([need])[need].found) == sorted([*ORDERED, *SIBLINGS])
+    parts: list[Part] = []
+    lister.pages(mount, "", parts.append)
+    assert {key for part in parts for key in part.found} == {*ORDERED, *SIBLINGS}
 
 
 def test_parts_of_an_ordered_prefix_are_a_partition(mount: MountInfo, lister: Lister) -> None:
     """Each key comes in one part, within its bounds."""
     parts: list[Part] = []
-    lister.pages(mount, "d1/", parts.append)
+    lister.pages(mount, "d1/", parts.append, ordered=True)
     keys = [key for part in parts for key in part.found]
     assert sorted(keys) == sorted(key for key in ORDERED if key.startswith("d1/"))
 
@@ -51,7 +54,7 @@ def test_disorder_is_noticed_and_a_whole_listing_is_right(mount: MountInfo, list
     """Either the parts of the whole bucket are a partition, or the lister says that they are not; one part always is."""
     parts: list[Part] = []
     try:
-        lister.pages(mount, "", parts.append)
+        lister.pages(mount, "", parts.append, ordered=True)
     except DisorderError:
         parts.clear()
         lister.whole(mount, "", parts.append)

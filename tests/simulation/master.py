@@ -182,7 +182,7 @@ class SimulatedMaster:
         def list_all(prefix: str, then: Callable[[], None]) -> None:
             parts: list[Part] = []
             try:
-                self._lister.pages(sync.mount, prefix, parts.append)
+                self._lister.pages(sync.mount, prefix, parts.append, ordered=True)
             except RaycacheError as error:
                 reply(error)
                 return

@@ -78,7 +78,7 @@ class Master:
         for number, prefix in enumerate((sync.prefix, sync.key)):
             if number == 0 or (sync.found_nothing and sync.key):
                 parts: list[Part] = []
-                self.lister.pages(sync.mount, prefix, parts.append)
+                self.lister.pages(sync.mount, prefix, parts.append, ordered=True)
                 random.Random(1).shuffle(parts)
                 for part in parts:
                     self.gone += self.service.sync_part(sync, part, prefix)
@@ -230,7 +230,7 @@ def test_a_store_without_order_is_noticed_and_listed_as_a_whole(master: Master) 
     broken = master.service.begin_sync(request.patterns[0], request, 0.0)
     lister = Lister(lambda _: filer, 1)
     with pytest.raises(DisorderError):
-        lister.pages(broken.mount, "", lambda part: master.service.sync_part(broken, part, "") and None)
+        lister.pages(broken.mount, "", lambda part: master.service.sync_part(broken, part, "") and None, ordered=True)
     sync = master.service.begin_sync(request.patterns[0], request, 0.0)
     lister.whole(sync.mount, "", lambda part: master.service.sync_part(sync, part, "") and None)
     master.service.end_sync(sync)
@@ -257,7 +257,7 @@ def test_parts_are_a_partition(master: Master, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(lister_module, "_RANGES_PER_THREAD", 1)
     parts: list[Part] = []
     mount = master.service.mount_table().mounts[0]
-    master.lister.pages(mount, "", parts.append)
+    master.lister.pages(mount, "", parts.append, ordered=True)
     assert len(parts) > 10
     keys = [key for part in parts for key in part.found]
     assert sorted(keys) == sorted(master.versions())
