@@ -71,7 +71,7 @@ def _clusters() -> list[Finding]:
                 result = cache.import_map(target)
                 took_s = time.perf_counter() - started
                 share = result.loaded.files / result.total.files
-                moved = proxy.counters().data_bytes
+                moved = sum(size for key, (_, size) in proxy.counters().by_key.items() if key.startswith(f"{bucket}/"))
                 cache.read_many(hot)
                 rate = cache.stats().total.hit_rate
                 what = f"import into a cluster {name}"
