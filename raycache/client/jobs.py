@@ -52,18 +52,19 @@ class Job:
         Raises:
             UnavailableError: not finished in time; the job goes on.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        pause_s = _POLL_S_MIN
+        started = time.monotonic()
+        deadline = None if timeout_s is None else started + timeout_s
         while True:
             progress = self.progress()
             if progress.finished:
                 return progress
+            # A twentieth of the wait so far: what is waited too long is small beside what was waited for.
+            pause_s = min(_POLL_S_MAX, max(_POLL_S_MIN, (time.monotonic() - started) / 20))
             if deadline is not None and time.monotonic() + pause_s > deadline:
                 raise UnavailableError(
                     f"load {self.id} has not finished within {timeout_s:g} s; it goes on, wait again"
                 )
             time.sleep(pause_s)
-            pause_s = min(_POLL_S_MAX, pause_s * 1.5)
 
     def stop(self) -> None:
         """Stop it; what is loaded stays, and `resume` goes on from there. Nothing to do when it has ended."""

@@ -22,7 +22,7 @@ from raycache.master.pacing import Congestion
 from raycache.master.pieces import Batch, JobState
 from raycache.messages import BlockReply, JobProgress, LoadRequest
 from raycache.settings import Settings
-from raycache.types import MembershipView
+from raycache.types import MembershipView, WorkerId
 
 Record: TypeAlias = dict[str, Any]
 
@@ -50,6 +50,8 @@ class JobBoard:
         self._ended: dict[str, JobProgress] = {}
         self._congestion = Congestion()
         self._workers_count = 0
+        #: Batches each live worker has been sent.
+        self._sent: dict[WorkerId, int] = {}
 
     # --- journal ------------------------------------------------------------------------------------------------------
 
@@ -164,8 +166,9 @@ class JobBoard:
             if sent.worker.worker in places:
                 places[sent.worker.worker] -= 1
         batches: list[tuple[LoadJob, Batch]] = []
-        # One place at each worker in turn: a narrow window is shared by all of them.
-        open_places = list(view.workers)
+        # One place at each worker in turn, the least served first: what is held back is shared by all of them.
+        self._sent = {worker.worker: self._sent.get(worker.worker, 0) for worker in view.workers}
+        open_places = sorted(view.workers, key=lambda worker: self._sent[worker.worker])
         while open_places:
             left = []
             for worker in open_places:
@@ -180,6 +183,7 @@ class JobBoard:
                     if batch is not None:
                         batches.append((job, batch))
                         places[worker.worker] -= 1
+                        self._sent[worker.worker] += 1
                         lake_blocks += batch.lake_blocks
                         left.append(worker)
                         break

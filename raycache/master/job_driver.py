@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 _PAUSE_S = 0.05
 _FAILED_PAUSE_S = 0.25
 _FAILED_PAUSE_MAX_S = 5.0
+_HOLD_MAX_S = 15.0
+_REPORTS_S = 2.0
 
 
 class JobDriver:
@@ -69,6 +71,8 @@ class JobDriver:
         self._worker_of = worker_of
         self._spawn = spawn
         self._moved = asyncio.Event()
+        #: Jobs of an earlier master wait until its workers have spoken: who is not known to hold a block would load it again.
+        self._hold_until_s = clock.now_s() + _HOLD_MAX_S if board.live() else float("-inf")
         #: Jobs whose listing runs.
         self._being_listed: dict[int, LoadJob] = {}
         #: By job id, what its paths were found to be when it was asked for; until it is listed.
@@ -122,9 +126,8 @@ class JobDriver:
                     if (not job.listed or job.wants_listing) and id(job) not in self._being_listed:
                         self._being_listed[id(job)] = job
                         self._spawn(self._list(job))
-                mounts_version = self._service.mount_table().version
-                for job, batch in self._board.next_batches(self._service.view(), mounts_version, self._clock.now_s()):
-                    self._spawn(self._send(job, batch))
+                if not self.is_held(self._clock.now_s()):
+                    self._send_all()
             except Exception:
                 # The journal cannot be written, or a defect: the other jobs must go on, so this task never ends.
                 _log.warning("looking at the loads failed; looking again", exc_info=True)
@@ -137,6 +140,18 @@ class JobDriver:
             except TimeoutError:
                 continue
             self._moved.clear()
+
+    def is_held(self, now_s: float) -> bool:
+        """Whether nothing is sent yet, because this master has just been restarted."""
+        if now_s < self._hold_until_s and self._service.missing_workers()[0] == 0:
+            # All are there; what they hold comes with their next words.
+            self._hold_until_s = min(self._hold_until_s, now_s + _REPORTS_S)
+        return now_s < self._hold_until_s
+
+    def _send_all(self) -> None:
+        mounts_version = self._service.mount_table().version
+        for job, batch in self._board.next_batches(self._service.view(), mounts_version, self._clock.now_s()):
+            self._spawn(self._send(job, batch))
 
     async def _list(self, job: LoadJob) -> None:
         again = job.wants_listing

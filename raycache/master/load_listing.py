@@ -35,7 +35,7 @@ TakeRows: TypeAlias = Callable[[Origin, list[Row]], None]
 Ask: TypeAlias = Callable[[list[Need]], Awaitable[Mapping[Need, RaycacheError]]]
 
 #: Entries of a listing that are kept in the namespace.
-KEPT_MAX = 50_000
+KEPT_MAX = 20_000
 #: A page waits so long for the event loop before the listing is given up.
 _HAND_OVER_TIMEOUT_S = 120.0
 

@@ -59,6 +59,21 @@ def test_what_is_on_the_way_is_bounded_for_all_jobs_together() -> None:
     assert [batch.worker.worker] == [b.worker.worker for _, b in many.next_batches(VIEW, 1, 1.0)]
 
 
+def test_what_a_bandwidth_holds_back_is_shared_by_all_workers() -> None:
+    """One batch at a time goes to each worker in turn, not to the first until it has all."""
+    found = board()
+    found.start("slow", LoadRequest(["/lake"], bandwidth_bytes_s=8 * MIB), 0.0)
+    listed(found, "slow", size=MIB)
+    sent = []
+    for tick in range(1, 61):
+        for job, batch in found.next_batches(VIEW, 1, tick / 8):
+            sent.append(batch.worker.worker)
+            found.replied(job, batch, reply_to(batch), tick / 8)
+    counts = [sent.count(worker) for worker in "abc"]
+    assert max(counts) - min(counts) <= 1
+    assert min(counts) >= 15
+
+
 def test_the_highest_priority_goes_first() -> None:
     """A later job of a higher priority gets every free place."""
     found = board()
