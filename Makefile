@@ -19,7 +19,7 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-ray check format bench bench-load bench-locality bench-sync sim clean
+.PHONY: help setup demo test test-fast test-ray test-browser screenshots browser check format bench bench-load bench-locality bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))

@@ -115,7 +115,8 @@ def test_counters_add_up_whatever_happens(cache: Cache, lake: Lake) -> None:
     assert asked == total.hits + total.misses + total.bypasses
     assert epochs * per_epoch * SIZE == total.bytes_memory + total.bytes_disk + total.bytes_ufs
     assert total.missed_cold > 0
-    assert total.missed_evicted > 0
+    # The cache is too small: blocks had to go, or found no room while readers held leases on all others.
+    assert total.missed_evicted + total.missed_admission > 0
     overview = cache.overview()
     by_task = dict.fromkeys(("epoch-0", "epoch-1", "epoch-2"), 0)
     for reader in overview.readers:
