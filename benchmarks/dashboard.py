@@ -25,6 +25,7 @@ from raycache.dashboard.pages import Prices
 from raycache.dashboard.query import VIEWS
 from raycache.dashboard.security import Guard
 from raycache.dashboard.server import Dashboard
+from raycache.errors import InvalidRequestError
 from raycache.master.service import MasterService, StartWorker
 from raycache.messages import BlockReport, Heartbeat, MountInfo, ReadCounters, ReadTag, WorkerStats, decode, encode
 from raycache.settings import Settings
@@ -93,7 +94,7 @@ class MasterSource:
         return [], []
 
     def act(self, action: str, argument: str) -> dict[str, Any]:
-        raise NotImplementedError(action, argument)
+        raise InvalidRequestError(f"{action} {argument}: this workload only looks")
 
 
 def measure() -> list[Finding]:

@@ -76,13 +76,14 @@ class RayBackend:
         from raycache.errors import UnavailableError
 
         self._join(address)
-        running = True
         try:
             self.connect(address)
+            running = True
         except NotFoundError:
             running = False
         except UnavailableError:
-            pass  # there is a master, and it hangs: a reason to stop it
+            # There is a master, and it hangs: a reason to stop it.
+            running = True
         stop()
         return running
 

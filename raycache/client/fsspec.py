@@ -176,14 +176,15 @@ class RaycacheFileSystem(WritingFileSystem):
         if maxdepth is not None and maxdepth < 1:
             raise InvalidRequestError(f"maxdepth {maxdepth} is too small; give 1 or more")
         full = self._full(path)
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, dict[str, Any]]
         try:
             reply = self.cache.locator.listing(full, recursive=maxdepth != 1, fresh=refresh)
         except NotADirectoryRequestError:
             info = self._info(self._meta(path))
-            found[info["name"]] = info
+            found = {info["name"]: info}
         except NotFoundError:
-            pass  # fsspec's contract: nothing found, no error
+            # fsspec's contract: nothing found, no error.
+            found = {}
         else:
             found = self._infos(full, reply, maxdepth=maxdepth, withdirs=withdirs)
             if withdirs:

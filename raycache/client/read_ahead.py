@@ -8,12 +8,15 @@ file with chosen columns or a filter, nothing may be loaded that is not read.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ray.data.datasource.datasource import ReadTask
 
 from raycache.errors import RaycacheError
+
+logger = logging.getLogger("raycache")
 
 #: What one task announces at most, its own files and the next task's apart.
 ANNOUNCED_BYTES_MAX = 256 << 20
@@ -81,7 +84,8 @@ class _Announcing:
             cache = connect()
             for paths in (self._own, self._following):
                 cache.prefetch(paths, ANNOUNCED_BYTES_MAX)
-        except RaycacheError:
-            pass  # reading says what is wrong, if anything is
+        except RaycacheError as error:
+            # Reading goes on, and says what is wrong if it concerns it.
+            logger.debug("files could not be announced: %s", error)
         blocks: Iterable[Any] = self._read()
         return blocks

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
@@ -26,6 +27,8 @@ from raycache.dashboard.security import HEADERS, Guard
 from raycache.dashboard.source import ACTIONS, Source
 from raycache.errors import DeniedError, InvalidRequestError, NotFoundError, RaycacheError, UnavailableError
 from raycache.metrics import FIGURES
+
+logger = logging.getLogger("raycache")
 
 T = TypeVar("T")
 
@@ -188,8 +191,9 @@ class Dashboard:
             )
             await response.prepare(request)
             await self._send_forever(response, query)
-        except ConnectionResetError:
-            pass  # the browser has gone
+        except ConnectionResetError as error:
+            # The browser has gone: the usual end of a stream.
+            logger.debug("a stream has ended: %s", error)
         except TimeoutError:
             # Too slow: nothing more would get through, not even an end.
             if request.transport is not None:

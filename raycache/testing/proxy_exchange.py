@@ -61,8 +61,9 @@ class Exchange:
             reset = end.reset
         except MalformedError as error:
             _log.warning("malformed message: %s", error)
-        except (ClosedError, OSError):
-            pass  # a peer went away or fell silent, or the proxy went down: the client sees a closed connection
+        except (ClosedError, OSError) as error:
+            # A peer went away or fell silent, or the proxy went down: the client sees a closed connection.
+            _log.debug("a connection has ended: %s", error)
         finally:
             self._drop_upstream()
             self._client.close(reset=reset)

@@ -266,8 +266,9 @@ def _entry(item: os.DirEntry[str]) -> Entry | None:
             return Entry(item.name + "/")
         if item.is_file() and not item.name.startswith(TEMPORARY_PREFIX):
             return Entry(item.name, item)
-    except OSError:  # links in a circle
-        pass
+    except OSError:
+        # Links in a circle lead to nothing.
+        return None
     return None
 
 

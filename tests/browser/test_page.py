@@ -127,6 +127,7 @@ def test_the_namespace_can_be_browsed() -> None:
         await page.until("document.querySelector('td[data-key=size]').innerText.includes('142 files')")
         await page.click(".crumbs a")
         await page.until("document.querySelectorAll('td[data-key=name] a').length === 4")
+        assert 4 == len(await page.texts("td[data-key=name] a"))
 
     see(work, FakeSource())
 
@@ -185,5 +186,6 @@ def test_it_comes_back_after_the_cache_was_away() -> None:
         await page.until(
             "document.querySelector('#live').innerText === 'live' && document.body.innerText.includes('Byte hit rate')"
         )
+        assert ["live"] == await page.texts("#live")
 
     see(work, source)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -326,28 +325,25 @@ def test_many_tasks_are_spread_over_all_nodes(cache: Cache) -> None:
     assert max(counts) <= 1.05 * len(nodes) / 3 + 1
 
 
-def test_busy_node_does_not_hold_tasks_up(cache: Cache, tmp_path: Path) -> None:
+def test_busy_node_does_not_hold_tasks_up(cache: Cache) -> None:
     """A task whose node has no free CPU runs elsewhere at once."""
     path, node = next(iter(balanced_files(cache, 1).items()))
-    release = tmp_path / "release"
 
-    @ray.remote
-    def occupy(until: Path) -> None:
-        while not until.exists():
-            time.sleep(0.02)
+    @ray.remote(num_cpus=1)
+    class Occupant:
+        """Holds the CPU of its node."""
 
     @ray.remote
     def where() -> str:
         return str(ray.get_runtime_context().get_node_id())
 
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-    blocker = occupy.options(scheduling_strategy=strategy).remote(release)
+    blocker = Occupant.options(scheduling_strategy=strategy).remote()
     try:
         wait_until(lambda: _free_cpus(node) == 0)
         assert ray.get(where.options(**tasks.near(cache, path)).remote(), timeout=60) != node
     finally:
-        release.touch()
-        ray.get(blocker, timeout=60)
+        ray.kill(blocker)
 
 
 def _free_cpus(node: str) -> float:
@@ -363,6 +359,23 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
+@ray.remote(num_cpus=0)
+class Gate:
+    """Lets the first few in, and the others once it is opened."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._opened = asyncio.Event()
+
+    async def enter(self) -> None:
+        self._first -= 1
+        if self._first < 0:
+            await self._opened.wait()
+
+    async def open(self) -> None:
+        self._opened.set()
+
+
 def test_node_killed_in_the_middle_costs_no_row(
     make_cluster: Callable[..., LocalCluster], s3_server: SeaweedServer, lake: str
 ) -> None:
@@ -371,18 +384,20 @@ def test_node_killed_in_the_middle_costs_no_row(
     quiet()
     cache = raycache.start(memory="20%", disk="off")
     cache.mount("/lake", f"s3://{lake}", options=s3_server.options(), metadata_ttl_s=600)
-    started = threading.Event()
+    gate, killed = Gate.remote(6), False
 
-    def slowly(batch: pa.Table) -> pa.Table:
-        time.sleep(0.2)
+    def through(batch: pa.Table) -> pa.Table:
+        ray.get(gate.enter.remote(), timeout=120)
         return batch
 
     dataset = readers.read_parquet("/lake/many", cache=cache, override_num_blocks=MANY)
     found: list[int] = []
-    for batch in dataset.map_batches(slowly, batch_format="pyarrow").iter_batches(batch_size=None):
+    for batch in dataset.map_batches(through, batch_format="pyarrow").iter_batches(batch_size=None):
         found.extend(batch["id"].tolist())
-        if not started.is_set() and len(found) >= 3 * ROWS:
-            started.set()
+        if not killed and len(found) >= 3 * ROWS:
+            killed = True
             private.remove_node(2, kill=True)
+            ray.get(gate.open.remote(), timeout=60)
+    assert killed
     assert sorted(found) == list(range(MANY * ROWS))
     raycache.stop()

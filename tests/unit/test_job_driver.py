@@ -151,7 +151,9 @@ def test_it_waits_for_a_lost_worker_only_so_long() -> None:
 
     async def scenario() -> None:
         master.register("a")
+        assert master.state("old") == "WAITING"
         master.clock.advance(60.0)
         await master.until(lambda: master.state("old") == "SUCCEEDED")
+        assert master.state("old") == "SUCCEEDED"
 
     master.run(scenario())
