@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raycache.client.cache import Cache
 from raycache.client.calls import unwrap
-from raycache.client.connect import connect, disconnect, ensure_ray
+from raycache.client.connect import connect, disconnect, ensure_ray, head_actor_options
 from raycache.dashboard.launch import start_dashboard, stop_dashboard
 from raycache.errors import AlreadyExistsError, NotFoundError, UnavailableError
 from raycache.master.actor import MasterActor
@@ -28,8 +28,6 @@ from raycache.workers.actor import WorkerActor
 _START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
-#: Ray marks its head node with this resource; the journal lies there.
-_HEAD_RESOURCE = "node:__internal_head__"
 _CALLS_INFLIGHT_MAX = 10_000
 
 
@@ -110,17 +108,7 @@ def _start(wanted: dict[str, Any]) -> Cache:
         values = dataclasses.replace(values, journal=str(Path(session_directory) / f"raycache-journal-{cache_id}"))
     master = (
         ray.remote(MasterActor)
-        .options(
-            name=MASTER_NAME,
-            namespace=RAY_NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            resources={_HEAD_RESOURCE: 0.001} if _HEAD_RESOURCE in ray.cluster_resources() else None,
-            max_restarts=-1,
-            max_task_retries=-1,
-            max_concurrency=_CALLS_INFLIGHT_MAX,
-        )
+        .options(**head_actor_options(MASTER_NAME, _CALLS_INFLIGHT_MAX), max_task_retries=-1)
         .remote(cache_id, values.as_dict(), origins, WorkerLauncher(session_directory))
     )
     _wait_ready(master)

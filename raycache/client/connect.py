@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import ray
 
@@ -11,9 +12,11 @@ from raycache.client.cache import Cache
 from raycache.client.calls import Calls, own_node_id, task_identity
 from raycache.client.ray_address import find_cluster
 from raycache.errors import UnavailableError
-from raycache.messages import Hello
+from raycache.messages import RAY_NAMESPACE, Hello
 from raycache.settings import Settings
 
+#: Ray marks its head node with this resource; the master stands there, by its journal.
+HEAD_RESOURCE = "node:__internal_head__"
 #: A connection that was good this recently is handed out again without asking.
 _TRUST_S = 5.0
 
@@ -98,3 +101,22 @@ def ensure_ray(address: str | None = None) -> None:
         raise UnavailableError(
             f"no Ray cluster at {found}; start one with `ray start --head`, or call ray.init()"
         ) from error
+
+
+def head_actor_options(name: str, calls_max: int) -> dict[str, Any]:
+    """Ray options of an actor of the cache that stands on the head node, and outlives who started it.
+
+    Args:
+        name: in the cache's Ray namespace; who starts a second one gets the first.
+        calls_max: calls under way at once.
+    """
+    return {
+        "name": name,
+        "namespace": RAY_NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "num_cpus": 0,
+        "resources": {HEAD_RESOURCE: 0.001} if HEAD_RESOURCE in ray.cluster_resources() else None,
+        "max_restarts": -1,
+        "max_concurrency": calls_max,
+    }

@@ -9,14 +9,12 @@ from typing import Any
 import ray
 
 from raycache.client.calls import unwrap
-from raycache.client.connect import connect
+from raycache.client.connect import HEAD_RESOURCE, connect, head_actor_options
 from raycache.errors import UnavailableError
 from raycache.messages import RAY_NAMESPACE
 
 DASHBOARD_HOST, DASHBOARD_PORT = "127.0.0.1", 8268
 _NAME = "raycache-dashboard"
-#: Ray marks its head node with this resource.
-_HEAD_RESOURCE = "node:__internal_head__"
 _START_TIMEOUT_S = 60.0
 _POLL_S = 0.05
 _CALLS_MAX = 1_000
@@ -46,20 +44,7 @@ def start_dashboard(port: int | None = None, host: str | None = None, token: str
         actor = None
     if actor is None:
         place = Place(host or DASHBOARD_HOST, DASHBOARD_PORT if port is None else port, token or "")
-        actor = (
-            ray.remote(DashboardActor)
-            .options(
-                name=_NAME,
-                namespace=RAY_NAMESPACE,
-                lifetime="detached",
-                get_if_exists=True,
-                num_cpus=0,
-                resources={_HEAD_RESOURCE: 0.001} if _HEAD_RESOURCE in ray.cluster_resources() else None,
-                max_restarts=-1,
-                max_concurrency=_CALLS_MAX,
-            )
-            .remote(*place)
-        )
+        actor = ray.remote(DashboardActor).options(**head_actor_options(_NAME, _CALLS_MAX)).remote(*place)
     try:
         served, found_port = unwrap(ray.get(actor.where.remote(), timeout=_START_TIMEOUT_S))
     except UnavailableError:
@@ -68,7 +53,7 @@ def start_dashboard(port: int | None = None, host: str | None = None, token: str
     except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
         reason = str(error).strip().splitlines()[-1:]
         raise UnavailableError(f"the dashboard did not start; see Ray's logs: {' '.join(reason)}") from error
-    heads = [node["NodeManagerAddress"] for node in ray.nodes() if _HEAD_RESOURCE in node["Resources"]]
+    heads = [node["NodeManagerAddress"] for node in ray.nodes() if HEAD_RESOURCE in node["Resources"]]
     url: str = served.url(found_port, heads[0] if heads else "")
     return url
 
