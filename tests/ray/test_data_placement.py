@@ -24,6 +24,7 @@ from reader_formats import FILES, ROWS, all_formats, parquet_file
 import raycache
 from raycache.client import placement, readers, tasks
 from raycache.client.cache import Cache
+from raycache.client.connect import HEAD_RESOURCE
 from raycache.client.located import LocatedDatasource
 from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.testing.cluster import LocalCluster
@@ -384,7 +385,8 @@ def test_node_killed_in_the_middle_costs_no_row(
     quiet()
     cache = raycache.start(memory="20%", disk="off")
     cache.mount("/lake", f"s3://{lake}", options=s3_server.options(), metadata_ttl_s=600)
-    gate, killed = Gate.remote(6), False
+    # On the head node, which stays.
+    gate, killed = Gate.options(resources={HEAD_RESOURCE: 0.001}).remote(6), False
 
     def through(batch: pa.Table) -> pa.Table:
         ray.get(gate.enter.remote(), timeout=120)
