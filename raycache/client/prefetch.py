@@ -1,15 +1,44 @@
-"""Asking workers to load files that will be read soon, without waiting for them."""
+"""Asking workers to make whole blocks resident, without having any handed out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from raycache.client.calls import WorkerCall
 from raycache.client.locator import FileMeta
-from raycache.client.operation import FileTarget, Part, ReadOperation
+from raycache.client.operation import FileTarget, Part, ReadOperation, Round
 from raycache.messages import encode
 from raycache.ranges import block_length
-from raycache.types import FileKind, MembershipView, WorkerId
+from raycache.types import FileKind, FileVersion, MembershipView, WorkerId
+
+
+def load_rounds(
+    files: Sequence[FileVersion],
+    blocks: Sequence[tuple[int, int]],
+    view: MembershipView,
+    node: WorkerId,
+    mounts_version: int,
+    *,
+    block_size_bytes: int,
+    extent_size_bytes: int,
+) -> list[Round]:
+    """The requests that load whole blocks where the hash places them, one per worker; nothing is handed out.
+
+    Args:
+        files: shape (F,).
+        blocks: shape (B,): (index into files, block index).
+        view, node, mounts_version, block_size_bytes, extent_size_bytes: as `ReadOperation` takes them.
+    """
+    operation = ReadOperation(
+        [FileTarget(file, file.id(), ()) for file in files],
+        [Part(i, index, 0, block_length(index, files[i].size_bytes, block_size_bytes)) for i, index in blocks],
+        view,
+        node,
+        mounts_version,
+        block_size_bytes=block_size_bytes,
+        extent_size_bytes=extent_size_bytes,
+    )
+    return [found._replace(request=found.request._replace(hand_out=False)) for found in operation.next_calls()]
 
 
 def prefetch_calls(
@@ -29,8 +58,8 @@ def prefetch_calls(
         bytes_max: blocks after the one that reaches it are left out.
         view, node, mounts_version, block_size_bytes, extent_size_bytes: as `ReadOperation` takes them.
     """
-    targets: list[FileTarget] = []
-    parts: list[Part] = []
+    files: list[FileVersion] = []
+    chosen: list[tuple[int, int]] = []
     size_bytes = 0
     live = {worker.worker for worker in view.workers}
     for meta, blocks in wanted:
@@ -41,22 +70,16 @@ def prefetch_calls(
             held |= mask if worker in live else 0
         for index in blocks:
             if not held >> index & 1 and size_bytes < bytes_max:
-                length = block_length(index, meta.file.size_bytes, block_size_bytes)
-                parts.append(Part(len(targets), index, 0, length))
-                size_bytes += length
-        targets.append(FileTarget(meta.file, meta.version, ()))
-    if not parts:
-        return []
-    operation = ReadOperation(
-        targets,
-        parts,
+                chosen.append((len(files), index))
+                size_bytes += block_length(index, meta.file.size_bytes, block_size_bytes)
+        files.append(meta.file)
+    rounds = load_rounds(
+        files,
+        chosen,
         view,
         node,
         mounts_version,
         block_size_bytes=block_size_bytes,
         extent_size_bytes=extent_size_bytes,
     )
-    return [
-        WorkerCall(call.worker.actor_name, "read", (encode(call.request._replace(hand_out=False)),))
-        for call in operation.next_calls()
-    ]
+    return [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]

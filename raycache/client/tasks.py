@@ -4,9 +4,10 @@ The wish is soft. A task runs elsewhere when its node is busy or gone, and reads
 may be old, and nothing that goes wrong here stops a job.
 
 One task (`near`) asks by node affinity with spill: it starts at once, elsewhere if need be. A batch (`near_many`) is
-balanced already, over the nodes that have a CPU to give when it is planned, and its cold files are loaded where most of the tasks
-that read them will run. So its tasks wait for their node, and leave it only when it is gone: were they to spill, the
-first ones submitted would take the other nodes, whose own then find them taken (measured on 3 nodes: 65 of 240 astray).
+balanced already, over the nodes that have a CPU to give when it is planned, and its cold files are loaded where most of
+the tasks that read them will run. So its tasks wait for their node, and leave it only when it is gone: were they to
+spill, the first ones submitted would take the other nodes, whose own then find them taken (measured on 3 nodes: 65 of
+240 astray).
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def _usable_cpus() -> dict[str, float]:
     while True:
         total, free = _cpus()
         seen_free |= {node for node, cpus in free.items() if cpus > 0}
-        if len(seen_free) >= len(total) or time.monotonic() > deadline_s:
+        if all(node in seen_free for node, cpus in total.items() if cpus) or time.monotonic() > deadline_s:
             return {node: cpus if node in seen_free else 0.0 for node, cpus in total.items()}
         time.sleep(_LOOK_S)
 

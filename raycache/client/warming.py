@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from raycache.client.calls import Calls, WorkerCall
-from raycache.client.operation import FileTarget, Part, ReadOperation
+from raycache.client.prefetch import load_rounds
 from raycache.errors import RaycacheError
 from raycache.messages import BlockReply, BlockState, decode, encode
 from raycache.ranges import block_count, block_length
@@ -140,21 +140,16 @@ def _ask(
     states: dict[tuple[int, int], tuple[BlockState, str]],
 ) -> list[WorkerId]:
     """Ask for (file, block) once, and note what became of each; returns the workers that did not answer."""
-    size = cluster.block_size_bytes
-    operation = ReadOperation(
-        [FileTarget(file, file.id(), ()) for file in files],
-        [Part(target, index, 0, block_length(index, files[target].size_bytes, size)) for target, index in blocks],
+    rounds = load_rounds(
+        files,
+        blocks,
         cluster.view,
         "",
         cluster.mounts_version,
-        block_size_bytes=size,
+        block_size_bytes=cluster.block_size_bytes,
         extent_size_bytes=cluster.extent_size_bytes,
     )
-    rounds = operation.next_calls()
-    requests = [
-        WorkerCall(round_.worker.actor_name, "read", (encode(round_.request._replace(hand_out=False)),))
-        for round_ in rounds
-    ]
+    requests = [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]
     silent: list[WorkerId] = []
     for round_, answer in zip(rounds, calls.workers(requests), strict=True):
         if isinstance(answer, RaycacheError):
