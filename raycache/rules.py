@@ -24,7 +24,7 @@ from fsspec.utils import glob_translate
 from raycache.errors import InvalidRequestError
 
 RULES_MAX = 10_000
-_REMEMBERED_MAX = 1 << 16
+_REMEMBERED_MAX = 1 << 12
 
 
 class RuleKind(enum.Enum):
@@ -130,10 +130,13 @@ def _bounded(rules: Sequence[Rule]) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+_NO_POLICY = Policy()
+
+
 class Matcher:
     """Looks files up in a table.
 
-    Cost: the depth of the URI, plus one match for each rule with a glob; remembered for the last 65,536 URIs.
+    Cost: the depth of the URI, plus one match for each rule with a glob; remembered for the last 4,096 URIs.
     """
 
     def __init__(self, table: RuleTable) -> None:
@@ -146,11 +149,13 @@ class Matcher:
                 self._globs.append((position, rule))
             else:
                 self._bases[rule.kind][rule.pattern.base] = (position, rule.value)
-        self.of = functools.lru_cache(_REMEMBERED_MAX)(self._of)
+        self._remembered = functools.lru_cache(_REMEMBERED_MAX)(self._look_up)
 
-    def _of(self, uri: str) -> Policy:
-        if not self.table.rules:
-            return Policy()
+    def of(self, uri: str) -> Policy:
+        """What holds for a file."""
+        return self._remembered(uri) if self.table.rules else _NO_POLICY
+
+    def _look_up(self, uri: str) -> Policy:
         above = _self_and_above(uri)
         latest: dict[RuleKind, tuple[int, float | None]] = {}
         for kind in (RuleKind.PIN, RuleKind.TTL):

@@ -1,20 +1,23 @@
 """Where blocks are, as far as the workers have said: hints, never truth.
 
-Theory of operation. Per file version there is one flat tuple (slot, mask, slot, mask, ...): a slot is a number for one
-worker's current word, the mask has a bit for each block it holds. A worker that is lost, or that reports everything
-anew, just gives its slot up, which is O(1): pairs of a dead slot are skipped by readers, removed by whoever touches the
-version next, and swept when they are the majority. The number of versions is bounded; beyond, news are dropped, and
-those blocks are found by the hash alone.
+Theory of operation. What is said of a file version is one flat tuple (slot, mask, slot, mask, ...): a slot is a number
+for one worker's current word, the mask has a bit for each block it holds. Most files have the same few tuples (one
+worker, the first block), so each different tuple is kept once, numbered, with a count of the versions that have it; a
+version takes a number in a `DigestTable`, some twenty bytes.
+
+A worker that is lost, or that reports everything anew, just gives its slot up, which is O(1): pairs of a dead slot are
+skipped by readers, removed by whoever touches the version next, and swept when they are the majority. The number of
+versions is bounded; beyond, news are dropped, and those blocks are found by the hash alone.
 """
 
 from __future__ import annotations
 
+from raycache.digests import DigestTable
 from raycache.messages import BlockReport
 from raycache.types import VersionId, WorkerId
 
 VERSIONS_MAX = 10_000_000
 _SWEEP_MIN = 10_000
-_ALIKE_MAX = 10_000
 
 
 class Locations:
@@ -26,19 +29,23 @@ class Locations:
 
     def __init__(self, versions_max: int = VERSIONS_MAX) -> None:
         self._versions_max = versions_max
-        self._holders: dict[VersionId, tuple[int, ...]] = {}
+        #: Version -> number of what is said of it.
+        self._numbers = DigestTable()
+        #: By number: what is said, and of how many versions. A number of none is in `_spare`.
+        self._said: list[tuple[int, ...]] = []
+        self._uses: list[int] = []
+        self._spare: list[int] = []
+        self._number_of: dict[tuple[int, ...], int] = {}
         self._slot_of: dict[WorkerId, int] = {}
         self._worker_of: dict[int, WorkerId] = {}
-        #: Pairs in `_holders` per live slot, and of all dead ones.
+        #: Pairs in all versions per live slot, and of all dead ones.
         self._pairs: dict[int, int] = {}
         self._dead_pairs = 0
         self._next_slot = 0
-        #: Most files have the same few tuples (one worker, the first block): one object stands for all that are alike.
-        self._alike: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         """Versions remembered."""
-        return len(self._holders)
+        return len(self._numbers)
 
     def apply(self, worker: WorkerId, report: BlockReport) -> None:
         """Take in a worker's report. The caller has checked its epoch and sequence."""
@@ -72,14 +79,15 @@ class Locations:
 
     def holders(self, version: VersionId) -> tuple[tuple[WorkerId, int], ...]:
         """(worker, mask of the blocks it holds) for each that holds some."""
-        flat = self._holders.get(version)
-        if flat is None:
+        number = self._numbers.get(version)
+        if number is None:
             return ()
-        workers = self._worker_of
+        flat, workers = self._said[number], self._worker_of
         return tuple((workers[flat[i]], flat[i + 1]) for i in range(0, len(flat), 2) if flat[i] in workers)
 
     def _set(self, version: VersionId, slot: int, mask: int) -> None:
-        old = self._holders.get(version, ())
+        number = self._numbers.get(version)
+        old = () if number is None else self._said[number]
         flat: list[int] = []
         for i in range(0, len(old), 2):
             if old[i] == slot:
@@ -88,25 +96,55 @@ class Locations:
                 flat += old[i : i + 2]
             else:
                 self._dead_pairs -= 1
-        if mask and (old or len(self._holders) < self._versions_max):
+        if mask and (old or len(self._numbers) < self._versions_max):
             self._pairs[slot] += 1
             flat += (slot, mask)
         if flat:
-            pairs = tuple(flat)
-            if len(self._alike) >= _ALIKE_MAX:
-                self._alike.clear()
-            self._holders[version] = self._alike.setdefault(pairs, pairs)
-        elif old:
-            del self._holders[version]
+            self._numbers.put(version, self._number(tuple(flat)))
+        elif number is not None:
+            self._numbers.remove(version)
+        if number is not None:
+            self._release(number)
+
+    def _number(self, said: tuple[int, ...]) -> int:
+        """The number of a tuple, for one more version."""
+        number = self._number_of.get(said)
+        if number is None:
+            if self._spare:
+                number = self._spare.pop()
+                self._said[number] = said
+            else:
+                number = len(self._said)
+                self._said.append(said)
+                self._uses.append(0)
+            self._number_of[said] = number
+        self._uses[number] += 1
+        return number
+
+    def _release(self, number: int) -> None:
+        """One version less has the tuple of that number."""
+        self._uses[number] -= 1
+        if not self._uses[number]:
+            del self._number_of[self._said[number]]
+            self._said[number] = ()
+            self._spare.append(number)
 
     def _sweep(self) -> None:
-        swept: dict[VersionId, tuple[int, ...]] = {}
-        for version, old in self._holders.items():
-            flat: list[int] = []
-            for i in range(0, len(old), 2):
-                if old[i] in self._worker_of:
-                    flat += old[i : i + 2]
-            if flat:
-                swept[version] = tuple(flat)
-        self._holders = swept
+        """Take the dead slots out of every tuple; O(versions) for those that say nothing then."""
+        swept: dict[int, int] = {}
+        empty: list[int] = []
+        for said, number in list(self._number_of.items()):
+            flat = [part for i in range(0, len(said), 2) if said[i] in self._worker_of for part in said[i : i + 2]]
+            if len(flat) == len(said):
+                continue
+            if not flat:
+                empty.append(number)
+                continue
+            new = self._number(tuple(flat))
+            self._uses[new] += self._uses[number] - 1
+            swept[number] = new
+        self._numbers.renumber(swept, empty)
+        for number in (*swept, *empty):
+            self._uses[number] = 1
+            self._release(number)
         self._dead_pairs = 0

@@ -1,12 +1,16 @@
 """Why a block is not here: what this worker remembers of the blocks it has let go. Pure.
 
-Bounded: the oldest memories go first, and what is forgotten counts as cold.
+Bounded: the oldest memories go first, and what is forgotten counts as cold. Of every file the version that was here last
+is remembered as a number of 32 bits, in two tables: the newer one takes the place of the older one when it is full.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
+import xxhash
+
+from raycache.digests import DigestTable
 from raycache.messages import MissReason
 from raycache.types import BlockId, FileVersion, VersionId
 
@@ -18,15 +22,15 @@ class Absences:
 
     def __init__(self) -> None:
         self._gone: OrderedDict[BlockId, MissReason] = OrderedDict()
-        self._versions: OrderedDict[str, VersionId] = OrderedDict()
+        self._newer = DigestTable()
+        self._older = DigestTable()
 
     def arrived(self, block: BlockId, file: FileVersion) -> None:
         """The block is here (again)."""
         self._gone.pop(block, None)
-        self._versions[file.uri] = block.version
-        self._versions.move_to_end(file.uri)
-        if len(self._versions) > REMEMBERED_MAX:
-            self._versions.popitem(last=False)
+        self._newer.put(_digest(file), _number(block.version))
+        if len(self._newer) > REMEMBERED_MAX:
+            self._older, self._newer = self._newer, DigestTable()
 
     def went(self, block: BlockId, reason: MissReason) -> None:
         """The block is no longer here."""
@@ -40,4 +44,17 @@ class Absences:
         known = self._gone.get(block)
         if known is not None:
             return known
-        return MissReason.COLD if self._versions.get(file.uri, block.version) == block.version else MissReason.CHANGED
+        digest = _digest(file)
+        last = self._newer.get(digest)
+        if last is None:
+            last = self._older.get(digest)
+        return MissReason.COLD if last in (None, _number(block.version)) else MissReason.CHANGED
+
+
+def _digest(file: FileVersion) -> bytes:
+    return xxhash.xxh3_64_digest(file.uri.encode("utf-8", "surrogatepass"))
+
+
+def _number(version: VersionId) -> int:
+    """Within what a `DigestTable` takes."""
+    return int.from_bytes(version[:4], "big") >> 1

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
 
 from raycache.messages import FileHeat
-from raycache.types import FileVersion, VersionId
+from raycache.types import VersionId
 from raycache.workers.segments import SegmentTable
 
 
@@ -16,10 +15,9 @@ def extremes(table: SegmentTable, limit: int) -> list[FileHeat]:
     Small files that share a segment share its heat: leases are granted and renewed per segment.
     """
     heats: dict[VersionId, FileHeat] = {}
-    files: Mapping[VersionId, FileVersion] = table.files
     for segment in table.segments.values():
         for block, entry in segment.entries.items():
-            known = heats.get(block.version) or FileHeat(files[block.version].uri, 0, 0, 0)
+            known = heats.get(block.version) or FileHeat(entry.version.uri, 0, 0, 0)
             heats[block.version] = FileHeat(
                 known.uri,
                 max(known.uses, segment.hits),

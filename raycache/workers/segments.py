@@ -4,20 +4,24 @@ A segment is one buffer with a table of blocks. It has a copy in memory, on disk
 the index (no new grants) but its bytes are still charged, because a reader's lease, an open request or a running copy
 still needs them.
 
-Invariants: a block is in at most one segment that is not draining; `masks` is exactly the set of indexed blocks.
+Invariants: a block is in at most one segment that is not draining; the index is exactly what the segments list.
+
+The index is by version: of a file with its first block alone, which most are, it says just the segment; of others, the
+segment of each block. What else is known of a file stands in its segments (`entry_table`), so that a small file costs
+some 250 bytes in all.
 """
 
 from __future__ import annotations
 
 import enum
+import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-
-from sortedcontainers import SortedDict
 
 from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion, SegmentId, VersionId
 from raycache.workers.effects import Entry
+from raycache.workers.entry_table import EntryTable
 from raycache.workers.policies import Policies
 
 
@@ -36,7 +40,7 @@ class Segment:
     id: SegmentId
     size_bytes: int
     #: The blocks that can be read from it; blocks freed singly, or whose load failed, are not here.
-    entries: dict[BlockId, Entry]
+    entries: EntryTable
     in_memory: bool = False
     on_disk: bool = False
     #: False: found on disk after a restart, to be checked before first use.
@@ -70,11 +74,6 @@ class Segment:
         return max(self.loaded_at_s, self.used_at_s) >= since_s and only_copy and not self.passive
 
 
-def bits(mask: int) -> list[int]:
-    """The positions of a mask's ones, ascending."""
-    return [position for position, digit in enumerate(reversed(f"{mask:b}")) if digit == "1"]
-
-
 def _spans(base: str) -> list[tuple[str, str | None]]:
     """Where a base and what is below it stand among sorted URIs: from one up to another."""
     return [(base, base + "\0"), (base + "/", base + "0")] if base else [("", None)]
@@ -85,16 +84,13 @@ class SegmentTable:
     """All segments, and the index of those that can be granted."""
 
     segments: dict[SegmentId, Segment] = field(default_factory=dict)
-    #: Per version, the blocks indexed; never 0.
-    masks: dict[VersionId, int] = field(default_factory=dict)
-    #: The file of every version in `masks`.
-    files: dict[VersionId, FileVersion] = field(default_factory=dict)
     #: What the rules say of all this.
     policies: Policies = field(default_factory=Policies)
-    #: (uri, version) of every file in `files`.
-    _sorted: SortedDict[tuple[str, VersionId], None] = field(default_factory=SortedDict)
-    _index: dict[BlockId, SegmentId] = field(default_factory=dict)
-    #: Versions whose mask has changed since `take_changed`.
+    #: Blocks indexed.
+    block_count: int = 0
+    #: By version, the segment of its block 0 when that is all there is of it, else those of its blocks, not none.
+    _index: dict[VersionId, SegmentId | dict[int, SegmentId]] = field(default_factory=dict)
+    #: Versions whose blocks have changed since `take_changed`.
     _changed: dict[VersionId, None] = field(default_factory=dict)
 
     def get(self, segment: SegmentId) -> Segment | None:
@@ -102,19 +98,28 @@ class SegmentTable:
 
     def of_block(self, block: BlockId) -> Segment | None:
         """The segment that serves a block; never a draining one."""
-        found = self._index.get(block)
+        found = self._index.get(block.version)
+        if isinstance(found, dict):
+            found = found.get(block.block_index)
+        elif block.block_index != 0:
+            found = None
         return None if found is None else self.segments[found]
 
     def add(self, segment: Segment) -> None:
         """Take in a segment; none of its blocks may be indexed already."""
         self.segments[segment.id] = segment
-        for block, entry in segment.entries.items():
-            assert block not in self._index, f"block {block} of {segment.id} is already in {self._index[block]}"
-            self._index[block] = segment.id
-            self.masks[block.version] = self.masks.get(block.version, 0) | 1 << block.block_index
-            self.files[block.version] = entry.version
-            self._changed[block.version] = None
-            self._sorted.setdefault((entry.version.uri, block.version))
+        for block in segment.entries:
+            version, index = block
+            known = self._index.get(version)
+            if known is None and index == 0:
+                self._index[version] = segment.id
+            else:
+                places = {0: known} if isinstance(known, str) else known or {}
+                assert index not in places, f"block {block} of {segment.id} is already in {places[index]}"
+                places[index] = segment.id
+                self._index[version] = places
+            self._changed[version] = None
+        self.block_count += len(segment.entries)
         self.policies.added(segment)
 
     def unlist(self, segment: Segment, blocks: Iterable[BlockId]) -> int:
@@ -124,14 +129,15 @@ class SegmentTable:
         for block in list(blocks):
             removed.append(segment.entries.pop(block))
             size_bytes += removed[-1].length
-            del self._index[block]
-            mask = self.masks[block.version] & ~(1 << block.block_index)
-            if mask:
-                self.masks[block.version] = mask
-            else:
-                uri = self.files.pop(block.version).uri
-                del self.masks[block.version], self._sorted[uri, block.version]
+            places = self._index[block.version]
+            if isinstance(places, dict):
+                del places[block.block_index]
+            if not isinstance(places, dict) or not places:
+                del self._index[block.version]
+            elif places.keys() == {0}:
+                self._index[block.version] = places[0]
             self._changed[block.version] = None
+        self.block_count -= len(removed)
         self.policies.removed(segment, removed)
         return size_bytes
 
@@ -140,27 +146,50 @@ class SegmentTable:
         self.unlist(segment, segment.entries)
         del self.segments[segment.id]
 
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def __contains__(self, version: VersionId) -> bool:
+        """Whether any block of a version is indexed."""
+        return version in self._index
+
+    def versions(self) -> list[VersionId]:
+        """All versions of which a block is indexed."""
+        return list(self._index)
+
+    def file(self, version: VersionId) -> FileVersion:
+        """The file of a version in the index."""
+        return self.segments[next(iter(self._places(version).values()))].entries.file(version)
+
+    def mask(self, version: VersionId) -> int:
+        """A bit for each block indexed of a version; 0 when there is none."""
+        return sum(1 << index for index in self._places(version))
+
     def named(self, patterns: Sequence[Pattern], after: tuple[str, VersionId] = ("", b"")) -> Iterator[VersionId]:
         """The versions of files that any of the patterns names, by (uri, version), those after a place."""
         spans = sorted({span for pattern in patterns for span in _spans(pattern.base)})
         for start, end in spans:
-            first = max((start, b""), after)
-            for uri, version in self._sorted.irange(first, end and (end, b""), inclusive=(first != after, False)):
-                if any(pattern.names(uri) for pattern in patterns):
-                    after = (uri, version)
-                    yield version
+            first = max(start, after[0])
+            for found in heapq.merge(*(s.entries.named_from(first, end) for s in self.segments.values())):
+                # A file may lie in several segments, and below several patterns.
+                if found > after:
+                    uri, version = found
+                    if any(pattern.names(uri) for pattern in patterns):
+                        after = found
+                        yield version
 
     def segments_of(self, version: VersionId) -> list[Segment]:
-        """The segments in which blocks of a version are."""
-        return [self.segments[name] for name in dict.fromkeys(self._index[block] for block in self.blocks_of(version))]
+        """The segments in which blocks of a version are, in the order of the blocks."""
+        places = self._places(version)
+        return [self.segments[name] for name in dict.fromkeys(places[index] for index in sorted(places))]
 
     def blocks_of(self, version: VersionId) -> list[BlockId]:
         """The blocks indexed of a version, in order."""
-        return [BlockId(version, index) for index in bits(self.masks.get(version, 0))]
+        return [BlockId(version, index) for index in sorted(self._places(version))]
 
     def bytes_of(self, blocks: Iterable[BlockId]) -> int:
         """Bytes of indexed blocks."""
-        return sum(self.segments[self._index[block]].entries[block].length for block in blocks)
+        found = ((self.of_block(block), block) for block in blocks)
+        return sum(segment.entries.place(block)[1] for segment, block in found if segment is not None)
 
     def take_changed(self) -> list[VersionId]:
         """Versions changed since the last call."""
@@ -168,11 +197,12 @@ class SegmentTable:
         self._changed.clear()
         return changed
 
-    @property
-    def block_count(self) -> int:
-        """Blocks indexed."""
-        return len(self._index)
-
     def indexed(self) -> Iterator[tuple[BlockId, SegmentId]]:
         """The whole index."""
-        return iter(self._index.items())
+        for version in self._index:
+            for index, segment in self._places(version).items():
+                yield BlockId(version, index), segment
+
+    def _places(self, version: VersionId) -> dict[int, SegmentId]:
+        places = self._index.get(version, {})
+        return {0: places} if isinstance(places, str) else places

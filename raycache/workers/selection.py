@@ -18,13 +18,13 @@ def choose(
     """The blocks that a selector means: (to be dropped, pinned and therefore left)."""
     chosen: list[BlockId] = []
     pinned: list[BlockId] = []
-    named = [(version, 0.0) for version in selector.versions if version in table.files]
+    named = [(version, 0.0) for version in selector.versions if version in table]
     named += [(version, selector.older_than_s) for version in table.named(selector.patterns)]
     for version, older_than_s in dict(reversed(named)).items():
         blocks = table.blocks_of(version)
         if older_than_s > 0:
             blocks = [block for block in blocks if _age_s(block, table, now_s) >= older_than_s]
-        (chosen if force or not table.policies.of(table.files[version].uri).pinned else pinned).extend(blocks)
+        (chosen if force or not table.policies.of(table.file(version).uri).pinned else pinned).extend(blocks)
     return chosen, pinned
 
 
@@ -32,7 +32,7 @@ def inventory(request: InventoryRequest, table: SegmentTable, now_s: float) -> I
     """The next page of the files of which blocks are here."""
     after = request.after or ("", b"")
     versions = list(itertools.islice(table.named(request.patterns, after), request.limit))
-    files = [table.files[version] for version in versions]
+    files = [table.file(version) for version in versions]
     uses: list[int] = []
     idle_s: list[float] = []
     for version in versions:
@@ -42,7 +42,7 @@ def inventory(request: InventoryRequest, table: SegmentTable, now_s: float) -> I
         idle_s.append(now_s - used_at_s if used_at_s > float("-inf") else -1.0)
     return InventoryReply(
         files=FileColumns.of(files),
-        masks=[table.masks[version] for version in versions],
+        masks=[table.mask(version) for version in versions],
         uses=uses,
         idle_s=idle_s,
         pinned=[table.policies.of(file.uri).pinned for file in files],

@@ -42,7 +42,9 @@ from raycache.messages import (
 from raycache.ranges import block_count, block_length
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
+from raycache.workers.adoption import adoptable
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
+from raycache.workers.entry_table import EntryTable
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.flight import Flight, FlightTable, pack, prefix_count, size_of
 from raycache.workers.heat import extremes
@@ -292,7 +294,8 @@ class WorkerService:
         }
         segment: Segment | None = None
         if entries:
-            segment = Segment(load.segment, load.size_bytes, entries, passive=load.passive, loaded_at_s=now_s)
+            table = EntryTable(entries.items())
+            segment = Segment(load.segment, load.size_bytes, table, passive=load.passive, loaded_at_s=now_s)
             self._tiers.store(segment, load.tier)
         else:
             self._tiers.cancel(load.size_bytes, load.tier)
@@ -392,34 +395,14 @@ class WorkerService:
     def adopt(self, segments: list[DiskSegment], now_s: float) -> list[Effect]:
         """Take in what an earlier incarnation left on disk, oldest first. What is double or does not fit is dropped."""
         effects: list[Effect] = []
-        taken: dict[BlockId, None] = dict.fromkeys(self._flights.blocks())
-        kept: list[Segment] = []
         room_bytes = self._tiers.ledgers[Tier.DISK].free_bytes
-        for found in reversed(segments):
-            if self._table.get(found.segment) is not None:
-                continue
-            entries: dict[BlockId, Entry] = {}
-            for entry in found.entries:
-                block = BlockId(entry.version.id(), entry.block_index)
-                if block not in taken and self._table.of_block(block) is None and self._is_block(entry):
-                    entries[block] = entry
-            if entries and found.size_bytes <= room_bytes:
-                room_bytes -= found.size_bytes
-                taken.update(dict.fromkeys(entries))
-                kept.append(Segment(found.segment, found.size_bytes, entries, loaded_at_s=now_s - found.age_s))
-            else:
-                effects.append(DropDisk(found.segment))
-        for segment in reversed(kept):
-            self._tiers.adopt(segment)
-        return self._conclude([], now_s, effects)
-
-    def _is_block(self, entry: Entry) -> bool:
-        """False for blocks of another block size."""
-        size = self.limits.block_size_bytes
-        version, index = entry.version, entry.block_index
-        return 0 <= index < block_count(version.size_bytes, size) and (
-            entry.length == block_length(index, version.size_bytes, size)
+        kept, dropped = adoptable(
+            segments, self._table, self._flights.blocks(), self.limits.block_size_bytes, room_bytes, now_s
         )
+        for segment in kept:
+            self._tiers.adopt(segment)
+        effects.extend(DropDisk(name) for name in dropped)
+        return self._conclude([], now_s, effects)
 
     @property
     def memory_bytes(self) -> int:
@@ -462,8 +445,8 @@ class WorkerService:
     def report(self, full: bool) -> BlockReport:
         """Per version, the blocks held: all versions, or those that changed since the last report of either kind."""
         changed = self._table.take_changed()
-        versions = list(self._table.masks) if full else changed
-        return BlockReport(full, versions, [self._table.masks.get(version, 0) for version in versions])
+        versions = self._table.versions() if full else changed
+        return BlockReport(full, versions, [self._table.mask(version) for version in versions])
 
     def stats(self) -> WorkerStats:
         """The service's own figures; requests to the under storage are counted by the loader."""

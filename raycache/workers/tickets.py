@@ -9,6 +9,7 @@ from raycache.errors import RaycacheError
 from raycache.messages import BlockRequest, BlockState, GrantKind, MissReason
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
 from raycache.workers.effects import Reply, SegmentGrant
+from raycache.workers.entry_table import Columns
 from raycache.workers.segments import Segment
 
 #: The actor needs a moment to copy INLINE parts out: the segment is kept that long, as if leased.
@@ -149,7 +150,7 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: 
         joined_bytes = 0
         for position in chosen:
             grant_index[position] = len(grants)
-            offset = segment.entries[ticket.blocks[position]].offset
+            offset = segment.entries.place(ticket.blocks[position])[0]
             if kind is GrantKind.INLINE:
                 grant_offsets[position] = joined_bytes
                 parts.append((offset + request.offsets[position], request.lengths[position]))
@@ -157,7 +158,7 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: 
             else:
                 grant_offsets[position] = offset
         inline = kind is GrantKind.INLINE
-        entries = [] if inline else list(segment.entries.items())
+        entries = Columns([], [], [], []) if inline else segment.entries.columns()
         grants.append(
             SegmentGrant(
                 segment=name,
@@ -165,10 +166,10 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: 
                 kind=kind,
                 length_bytes=joined_bytes if inline else segment.size_bytes,
                 lease_s=0.0 if inline else lease_s,
-                entry_versions=[block.version for block, _ in entries],
-                entry_blocks=[block.block_index for block, _ in entries],
-                entry_offsets=[entry.offset for _, entry in entries],
-                entry_lengths=[entry.length for _, entry in entries],
+                entry_versions=entries.versions,
+                entry_blocks=entries.blocks,
+                entry_offsets=entries.offsets,
+                entry_lengths=entries.lengths,
                 parts=parts,
             )
         )

@@ -439,15 +439,12 @@ class Tiers:
     def validate(self, reserved_bytes: dict[Tier, int]) -> None:
         """Check every invariant; `reserved_bytes` is what running loads have set aside."""
         table = self.segments
-        masks: dict[VersionId, int] = {}
         for block, name in table.indexed():
             segment = table.segments[name]
             assert block in segment.entries, f"{block} is indexed in {name}, which does not list it"
             assert not segment.draining, f"{block} is indexed in {name}, which drains"
-            masks[block.version] = masks.get(block.version, 0) | 1 << block.block_index
-        assert masks == table.masks, f"masks {table.masks} do not match the index {masks}"
-        assert masks.keys() == table.files.keys(), "files and masks name different versions"
-        assert table.block_count == sum(len(s.entries) for s in table.segments.values()), "blocks outside the index"
+        listed = sum(len(segment.entries) for segment in table.segments.values())
+        assert table.block_count == listed == sum(1 for _ in table.indexed()), "blocks outside the index"
         for name, segment in table.segments.items():
             copies = segment.in_memory + segment.on_disk
             assert copies, f"{name} has no copy"
@@ -471,8 +468,8 @@ class Tiers:
                 f"{tier.name}: {reserved} reserved, {ledger.reserved_bytes} in book"
             )
             known = sorted(self._victims(tier))
-            listed = sorted(segment.id for segment in held if not segment.draining)
-            assert known == listed, f"{tier.name}: the policy knows {known}, not {listed}"
+            names = sorted(segment.id for segment in held if not segment.draining)
+            assert known == names, f"{tier.name}: the policy knows {known}, not {names}"
         for operation, copying_segments in self._copying.items():
             for name, segment in copying_segments.items():
                 assert table.segments.get(name) is segment, f"{name} is gone while {operation.value} runs"

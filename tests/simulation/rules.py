@@ -60,7 +60,9 @@ class RulesAreKept(Checker):
             return {}
         taken: dict[str, int] = {}
         block_bytes = worker.limits.block_size_bytes
-        for version, file in worker.service._table.files.items():
+        table = worker.service._table
+        for version in table.versions():
+            file = table.file(version)
             mask = worker.held_masks([version])[0]
             size = sum(block_length(i, file.size_bytes, block_bytes) for i in range(mask.bit_length()) if mask >> i & 1)
             for base in policies.of(file.uri).quotas:
@@ -113,5 +115,6 @@ class SyncsAreExact(Checker):
         cluster.engine.run_until(cluster.engine.now_s + 3.0)
         now = {lake.version(key).id() for key in files}
         for worker in cluster.live_workers():
-            stale = [f.uri for version, f in worker.service._table.files.items() if version not in now]
+            table = worker.service._table
+            stale = [table.file(version).uri for version in table.versions() if version not in now]
             self.require(not stale, f"{worker.name} holds other versions of {stale} after a sync")

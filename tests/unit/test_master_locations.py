@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import xxhash
+
 from raycache.master import locations as module
 from raycache.master.locations import Locations
 from raycache.messages import BlockReport
@@ -58,7 +60,7 @@ def test_versions_are_bounded() -> None:
 def test_what_dead_workers_left_is_swept() -> None:
     """Workers that come and go leave nothing behind for good."""
     locations = Locations()
-    versions = [i.to_bytes(16, "big") for i in range(module._SWEEP_MIN + 1)]
+    versions = [xxhash.xxh3_128_digest(b"%d" % i) for i in range(module._SWEEP_MIN + 1)]
     locations.apply("a", BlockReport(True, versions, [1] * len(versions)))
     locations.apply("b", _report((versions[0], 2), (V1, 1)))
     locations.drop("a")

@@ -29,7 +29,9 @@ def test_a_job_gives_up_what_is_older_but_never_its_own() -> None:
     assert [LOADED] * 2 == load_for_a_job(worker, file("a", 16), 101.0)
     assert [LOADED] * 2 == load_for_a_job(worker, file("b", 16), 102.0)
     assert [NO_SPACE] * 2 == load_for_a_job(worker, file("c", 16), 103.0)
-    assert {"s3://b/a", "s3://b/b"} == {version.uri for version in worker.service._table.files.values()}
+    assert {"s3://b/a", "s3://b/b"} == {
+        worker.service._table.file(version).uri for version in worker.service._table.versions()
+    }
 
 
 def test_what_readers_use_meanwhile_is_spared() -> None:
@@ -39,7 +41,9 @@ def test_what_readers_use_meanwhile_is_spared() -> None:
     worker.fill(file("idle", 16), now_s=2.0)
     worker.ask(file("read", 16), now_s=101.0, hand_out=False)
     assert [LOADED] * 2 == load_for_a_job(worker, file("a", 16), 120.0)
-    assert {"s3://b/a", "s3://b/read"} == {version.uri for version in worker.service._table.files.values()}
+    assert {"s3://b/a", "s3://b/read"} == {
+        worker.service._table.file(version).uri for version in worker.service._table.versions()
+    }
 
 
 def test_a_reader_may_evict_what_a_job_brought() -> None:

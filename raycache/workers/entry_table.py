@@ -1,0 +1,206 @@
+"""The blocks of one segment, packed: some hundred bytes for a small file, where objects take ten times as much.
+
+Theory of operation. A row for each block, sorted by (version, block index), so that one is found by bisection; and a
+description for each file, in the order of versions: size, mtime, etag, and what its URI has beyond the beginning that
+all of them share. `_by_uri` is the order of the files by URI. Nothing moves when a block is taken out: its row is marked
+as gone, and a file all of whose rows are gone is not named any more.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from raycache.types import BlockId, FileVersion, VersionId
+from raycache.workers.effects import Entry
+
+_VERSION_BYTES = 16
+_KEY_BYTES = _VERSION_BYTES + 4
+#: Size, mtime, length of the etag; the etag and the rest of the URI follow.
+_FILE = struct.Struct("<QqH")
+#: S3 keys and etags may hold what is no valid text.
+_TEXT = ("utf-8", "surrogatepass")
+
+
+class Columns(NamedTuple):
+    """Blocks as a reader's table of a segment has them; shape (E,) each."""
+
+    versions: list[VersionId]
+    blocks: list[int]
+    offsets: list[int]
+    lengths: list[int]
+
+
+class EntryTable:
+    """What can be read from a segment. Iterates over block ids, by (version, block index)."""
+
+    __slots__ = (
+        "_by_uri",
+        "_file_of",
+        "_files",
+        "_here",
+        "_keys",
+        "_lengths",
+        "_offsets",
+        "_prefix",
+        "_starts",
+        "_taken",
+    )
+
+    def __init__(self, entries: Iterable[tuple[BlockId, Entry]]) -> None:
+        """Pack blocks, none of them twice; versions have 16 bytes."""
+        rows = sorted(entries, key=lambda row: row[0])
+        files: dict[VersionId, FileVersion] = {block.version: entry.version for block, entry in rows}
+        uris = [file.uri for file in files.values()]
+        numbers = {version: number for number, version in enumerate(files)}
+        self._keys = b"".join(_key(block) for block, _ in rows)
+        self._offsets = array("Q", [entry.offset for _, entry in rows])
+        self._lengths = array("Q", [entry.length for _, entry in rows])
+        self._file_of = array("I", [numbers[block.version] for block, _ in rows])
+        #: By row: 1 while the block can be read.
+        self._here = bytearray(b"\1" * len(rows))
+        self._taken = 0
+        # Of characters, not of directories.
+        self._prefix = os.path.commonprefix(uris)  # noqa: RUF071
+        packed = [_pack(file, len(self._prefix)) for file in files.values()]
+        self._files = b"".join(packed)
+        #: By file number, and the end.
+        self._starts = array("I", [0])
+        for part in packed:
+            self._starts.append(self._starts[-1] + len(part))
+        self._by_uri = array("I", sorted(range(len(uris)), key=uris.__getitem__))
+
+    def __len__(self) -> int:
+        return len(self._here) - self._taken
+
+    def __contains__(self, block: BlockId) -> bool:
+        return self._row(block) is not None
+
+    def __getitem__(self, block: BlockId) -> Entry:
+        return self._entry(self._require(block))
+
+    def __iter__(self) -> Iterator[BlockId]:
+        return (self._block(row) for row in self._rows())
+
+    def __repr__(self) -> str:
+        return f"EntryTable({dict(self.items())})"
+
+    def values(self) -> Iterator[Entry]:
+        """The entries, in the order of their ids."""
+        return (self._entry(row) for row in self._rows())
+
+    def items(self) -> Iterator[tuple[BlockId, Entry]]:
+        """Both."""
+        return ((self._block(row), self._entry(row)) for row in self._rows())
+
+    def place(self, block: BlockId) -> tuple[int, int]:
+        """(offset, length) of a block that is here; cheaper than its entry."""
+        row = self._require(block)
+        return self._offsets[row], self._lengths[row]
+
+    def columns(self) -> Columns:
+        """All blocks, without their files."""
+        rows, keys, end = list(self._rows()), self._keys, _VERSION_BYTES
+        return Columns(
+            [keys[row * _KEY_BYTES : row * _KEY_BYTES + end] for row in rows],
+            [int.from_bytes(keys[row * _KEY_BYTES + end : (row + 1) * _KEY_BYTES], "big") for row in rows],
+            [self._offsets[row] for row in rows],
+            [self._lengths[row] for row in rows],
+        )
+
+    @property
+    def live_bytes(self) -> int:
+        """Bytes of the blocks that can be read."""
+        return sum(self._lengths[row] for row in self._rows())
+
+    def file(self, version: VersionId) -> FileVersion:
+        """The file of a version of which a block is or was here."""
+        return self._file(self._file_of[self._first_row(version)])
+
+    def pop(self, block: BlockId) -> Entry:
+        """Take a block out."""
+        row = self._require(block)
+        self._here[row] = 0
+        self._taken += 1
+        return self._entry(row)
+
+    def named_from(self, start: str, end: str | None) -> Iterator[tuple[str, VersionId]]:
+        """(uri, version) of files with blocks here, in that order, from one URI up to another; None: to the last."""
+        prefix = self._prefix
+        if (end is not None and prefix >= end) or (prefix < start and not start.startswith(prefix)):
+            return
+        order = self._by_uri
+        for place in range(bisect_left(order, start, key=self._uri), len(order)):
+            uri = self._uri(order[place])
+            if end is not None and uri >= end:
+                return
+            if any(self._here[row] for row in self._rows_of(order[place])):
+                yield uri, self._version(order[place])
+
+    # --- rows and files -----------------------------------------------------------------------------------------------
+
+    def _rows(self) -> Iterator[int]:
+        here = self._here
+        return (row for row in range(len(here)) if here[row]) if self._taken else iter(range(len(here)))
+
+    def _row(self, block: BlockId) -> int | None:
+        key, keys = _key(block), self._keys
+        row = bisect_left(range(len(self._here)), key, key=lambda row: keys[row * _KEY_BYTES : (row + 1) * _KEY_BYTES])
+        found = row < len(self._here) and keys[row * _KEY_BYTES : (row + 1) * _KEY_BYTES] == key
+        return row if found and self._here[row] else None
+
+    def _require(self, block: BlockId) -> int:
+        row = self._row(block)
+        if row is None:
+            raise KeyError(block)
+        return row
+
+    def _first_row(self, version: VersionId) -> int:
+        keys = self._keys
+        row = bisect_left(
+            range(len(self._here)), version, key=lambda row: keys[row * _KEY_BYTES : row * _KEY_BYTES + _VERSION_BYTES]
+        )
+        if not keys.startswith(version, row * _KEY_BYTES):
+            raise KeyError(version)
+        return row
+
+    def _rows_of(self, number: int) -> range:
+        return range(bisect_left(self._file_of, number), bisect_left(self._file_of, number + 1))
+
+    def _block(self, row: int) -> BlockId:
+        key = self._keys[row * _KEY_BYTES : (row + 1) * _KEY_BYTES]
+        return BlockId(key[:_VERSION_BYTES], int.from_bytes(key[_VERSION_BYTES:], "big"))
+
+    def _entry(self, row: int) -> Entry:
+        block = self._block(row)
+        return Entry(self._file(self._file_of[row]), block.block_index, self._offsets[row], self._lengths[row])
+
+    def _version(self, number: int) -> VersionId:
+        return self._block(bisect_left(self._file_of, number)).version
+
+    def _file(self, number: int) -> FileVersion:
+        start, end = self._starts[number], self._starts[number + 1]
+        size_bytes, mtime_ns, etag_bytes = _FILE.unpack_from(self._files, start)
+        start += _FILE.size
+        etag = self._files[start : start + etag_bytes].decode(*_TEXT)
+        return FileVersion(
+            self._prefix + self._files[start + etag_bytes : end].decode(*_TEXT), size_bytes, etag, mtime_ns
+        )
+
+    def _uri(self, number: int) -> str:
+        start, end = self._starts[number], self._starts[number + 1]
+        start += _FILE.size + _FILE.unpack_from(self._files, start)[2]
+        return self._prefix + self._files[start:end].decode(*_TEXT)
+
+
+def _key(block: BlockId) -> bytes:
+    return block.version + block.block_index.to_bytes(_KEY_BYTES - _VERSION_BYTES, "big")
+
+
+def _pack(file: FileVersion, prefix_chars: int) -> bytes:
+    etag = file.etag.encode(*_TEXT)
+    return _FILE.pack(file.size_bytes, file.mtime_ns, len(etag)) + etag + file.uri[prefix_chars:].encode(*_TEXT)
