@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import sys
 import tarfile
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +17,9 @@ import pyarrow.parquet as pq
 
 FILES = 7
 ROWS = 20
+
+#: What Ray imports as TensorFlow where that is not installed; "" where it is.
+TENSORFLOW_STAND_IN = "" if find_spec("tensorflow") else str(Path(__file__).resolve().parent / "stand_in")
 
 
 def table(index: int, rows: int = ROWS) -> pa.Table:
@@ -105,8 +112,71 @@ def _audio() -> dict[str, bytes]:
     return found
 
 
+def _tfrecords() -> dict[str, bytes]:
+    return {f"tfrecords/f{i}.tfrecords": b"".join(map(_tfrecord, table(i).to_pylist())) for i in range(FILES)}
+
+
+def _tfrecord(row: dict[str, int | str]) -> bytes:
+    if TENSORFLOW_STAND_IN and TENSORFLOW_STAND_IN not in sys.path:
+        sys.path.append(TENSORFLOW_STAND_IN)
+    import tensorflow as tf
+
+    example = tf.train.Example()
+    features = example.features.feature
+    features["id"].int64_list.value.append(row["id"])
+    features["file"].int64_list.value.append(row["file"])
+    features["name"].bytes_list.value.append(str(row["name"]).encode())
+    features["halves"].float_list.value.extend([row["id"] / 2, -row["id"] / 2])
+    body = example.SerializeToString(deterministic=True)
+    length = struct.pack("<Q", len(body))
+    return length + _masked_crc(length) + body + _masked_crc(body)
+
+
+def _masked_crc(data: bytes) -> bytes:
+    """CRC-32C, rotated and offset as TFRecord files have it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _videos() -> dict[str, bytes]:
+    frames = np.arange(3 * 24 * 32 * 3).reshape(3, 24, 32, 3)
+    return {f"videos/f{i}.avi": _avi(((frames + 9 * i) % 251).astype(np.uint8)) for i in range(FILES)}
+
+
+def _avi(frames: np.ndarray, frames_per_s: int = 10) -> bytes:
+    """An uncompressed video of `frames`: (number, height, width, RGB); decord wants a width that 32 divides."""
+
+    def chunk(kind: bytes, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+    count, height, width, _ = frames.shape
+    size_bytes = height * width * 3
+    # The fields of AVIMAINHEADER, AVISTREAMHEADER and BITMAPINFOHEADER, in their order.
+    main = struct.pack(
+        "<14I", 1_000_000 // frames_per_s, 0, 0, 0x10, count, 0, 1, size_bytes, width, height, 0, 0, 0, 0
+    )
+    stream = struct.pack(
+        "<4s12I4H", b"vids", 0, 0, 0, 0, 1, frames_per_s, 0, count, size_bytes, 0, 0, 0, 0, 0, width, height
+    )
+    bitmap = struct.pack("<Iii2H6I", 40, width, height, 1, 24, 0, size_bytes, 0, 0, 0, 0)
+    header = chunk(
+        b"LIST", b"hdrl", chunk(b"avih", main), chunk(b"LIST", b"strl", chunk(b"strh", stream), chunk(b"strf", bitmap))
+    )
+    # Rows from the bottom, blue first.
+    images = [chunk(b"00db", frame[::-1, :, ::-1].tobytes()) for frame in frames]
+    index = [struct.pack("<4s3I", b"00db", 0x10, 4 + i * len(images[0]), size_bytes) for i in range(count)]
+    return chunk(b"RIFF", b"AVI ", header, chunk(b"LIST", b"movi", *images), chunk(b"idx1", *index))
+
+
 MAKERS: list[Callable[[], dict[str, bytes]]] = [
     _parquet, _csv, _json, _text, _binary, _numpy, _images, _webdataset, _avro, _audio,
+    _tfrecords, _videos,
 ]  # fmt: skip
 
 
