@@ -43,6 +43,7 @@ from raycache.ranges import block_count, block_length
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.adoption import adoptable
+from raycache.workers.compaction import Compaction
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
 from raycache.workers.entry_table import EntryTable
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
@@ -53,6 +54,7 @@ from raycache.workers.policies import Policies
 from raycache.workers.segments import Segment
 from raycache.workers.selection import by_policy, choose, inventory, residency
 from raycache.workers.tickets import INLINE_LEASE_S, Ticket, final_states, reply_of, validate_tickets
+from raycache.workers.tier_checks import validate_tiers
 from raycache.workers.tiers import Tiers
 from raycache.workers.upkeep import Upkeep
 
@@ -94,6 +96,7 @@ class WorkerService:
         prefix = f"{xxhash.xxh3_64_hexdigest(worker.encode())[:8]}-{epoch:x}"
         numbers = itertools.count()
         self._new_id = new_id or (lambda: f"{prefix}-{next(numbers):x}")
+        self._compaction = Compaction(self._tiers, self._new_id)
         self._refusals = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -336,6 +339,12 @@ class WorkerService:
                 self._look_up(self._tickets[number], position, missing, now_s, effects)
         return self._conclude(missing, now_s, effects)
 
+    def compacted(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
+        """A `Compact` has ended."""
+        effects: list[Effect] = []
+        self._compaction.compacted(segment, ok, now_s, effects)
+        return self._conclude([], now_s, effects)
+
     def disk_failed(self, now_s: float) -> list[Effect]:
         """A write of a disk load failed (its `loaded` follows): no more writes for a while."""
         effects: list[Effect] = []
@@ -436,6 +445,7 @@ class WorkerService:
         """To be called every second or so: ends leases, keeps the rules, gives memory back in the background."""
         effects: list[Effect] = []
         self._upkeep.tick(now_s, effects)
+        self._compaction.start(now_s, effects)
         self._tiers.settle(now_s, effects)
         self._tiers.reclaim(now_s, effects)
         return self._conclude([], now_s, effects)
@@ -473,7 +483,9 @@ class WorkerService:
         reserved = dict.fromkeys(Tier, 0)
         for load in self._flights.running.values():
             reserved[load.tier] += load.size_bytes
-        self._tiers.validate(reserved)
+        for tier in Tier:
+            reserved[tier] += self._compaction.reserved_bytes(tier)
+        validate_tiers(self._tiers, reserved)
         self._flights.validate()
         self._policies.validate(self._table.segments, self._flights.running.values())
         assert not self._ready, "a ticket with nothing open was not answered"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from worker_world import BLOCK, LEASE_S, SIZES, World, content
 
 from raycache.errors import UnavailableError
 from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Selector, Shares
@@ -14,12 +13,14 @@ from raycache.ranges import block_count, block_length
 from raycache.rules import Matcher, Pattern, Policy, Rule, RuleKind, RuleTable, add_rule, quotas_of
 from raycache.types import BlockId, FileVersion, Tier
 from raycache.workers.effects import (
+    Compact,
     Demote,
     DiskSegment,
     DropDisk,
     DropMemory,
     Effect,
     Entry,
+    Forget,
     Load,
     LoadOutcome,
     Promote,
@@ -27,40 +28,6 @@ from raycache.workers.effects import (
     Verify,
 )
 from raycache.workers.service import WorkerLimits, WorkerService
-
-BLOCK = 8
-SIZES = (3, 5, 8, 20, 44, 100, 300)
-LEASE_S = 10.0
-
-
-def content(version: FileVersion, block_index: int) -> bytes:
-    """The bytes of a block: different for every version, block and position."""
-    start = block_index * BLOCK
-    length = block_length(block_index, version.size_bytes, BLOCK)
-    seed = SIZES.index(version.size_bytes) * 31 + int(version.etag) * 101
-    return bytes((seed + start + i) * 7 % 251 for i in range(length))
-
-
-@dataclass
-class World:
-    """What the actor would hold, and what it has not done yet."""
-
-    memory: dict[str, bytes] = field(default_factory=dict)
-    disk: dict[str, bytes] = field(default_factory=dict)
-    corrupt: list[str] = field(default_factory=list)
-    loads: list[Load] = field(default_factory=list)
-    demotes: list[str] = field(default_factory=list)
-    promotes: list[str] = field(default_factory=list)
-    verifies: list[str] = field(default_factory=list)
-    leases: dict[str, float] = field(default_factory=dict)
-    tickets: dict[int, BlockRequest] = field(default_factory=dict)
-    #: What was held when the ticket came.
-    held_then: dict[int, dict[bytes, int]] = field(default_factory=dict)
-    ids: dict[bytes, FileVersion] = field(default_factory=dict)
-
-    def busy(self, segment: str) -> bool:
-        return segment in (*self.demotes, *self.promotes, *self.verifies)
-
 
 #: What rules and frees are about.
 PATTERNS = [
@@ -87,6 +54,7 @@ class WorkerMachine(RuleBasedStateMachine):
         #: The pinned blocks held after the last event, and whether the next one may take some.
         self.pinned: dict[bytes, int] = {}
         self.may_lose_pinned = False
+        self.failed_compactions: set[str] = set()
         #: When blocks arrived.
         self.arrived: dict[tuple[bytes, int], float] = {}
 
@@ -113,6 +81,7 @@ class WorkerMachine(RuleBasedStateMachine):
             if corrupt:
                 self.world.corrupt.append(name)
             found.append(DiskSegment(name, len(data), [Entry(version, 0, 0, len(data))]))
+            self.list_entries(name, found[-1].entries)
         self.run_effects(self.service.adopt(found, self.now_s))
 
     def version(self, file: int, etag: int) -> FileVersion:
@@ -177,6 +146,8 @@ class WorkerMachine(RuleBasedStateMachine):
                 self.run_effects(self.service.disk_failed(self.now_s))
         elif BlockState.LOADED in states:
             (self.world.memory if load.tier is Tier.MEMORY else self.world.disk)[load.segment] = bytes(buffer)
+            if load.tier is Tier.DISK:
+                self.list_entries(load.segment, load.entries(outcome))
         self.may_lose_pinned = BlockState.CHANGED in states
         for item in load.items:
             self.arrived[item.block] = self.now_s
@@ -194,6 +165,7 @@ class WorkerMachine(RuleBasedStateMachine):
     def end_demote(self, segment: str, ok: bool) -> None:
         if ok:
             self.world.disk[segment] = self.world.memory[segment]
+            self.list_entries(segment, self.world.demoting.pop(segment))
         self.run_effects(self.service.demoted(segment, ok, self.now_s))
         self.run_effects(self.service.demoted(segment, ok, self.now_s))
 
@@ -213,6 +185,26 @@ class WorkerMachine(RuleBasedStateMachine):
         segment = self.world.verifies.pop(0)
         self.may_lose_pinned = segment in self.world.corrupt
         self.run_effects(self.service.verified(segment, segment not in self.world.corrupt, self.now_s))
+
+    @precondition(lambda self: self.world.compacts)
+    @rule(data=st.data(), ok=st.sampled_from([True, True, True, False]))
+    def compact_ends(self, data: st.DataObject, ok: bool) -> None:
+        self.end_compact(self.world.compacts.pop(data.draw(st.integers(0, len(self.world.compacts) - 1))), ok)
+
+    def end_compact(self, effect: Compact, ok: bool) -> None:
+        store = self.world.memory if effect.tier is Tier.MEMORY else self.world.disk
+        if ok:
+            whole = store[effect.segment]
+            store[effect.target] = b"".join(whole[at : at + size] for at, size in effect.parts)
+            if effect.tier is Tier.DISK:
+                self.list_entries(effect.target, effect.entries)
+        if not ok:
+            self.failed_compactions.add(effect.segment)
+        self.run_effects(self.service.compacted(effect.segment, ok, self.now_s))
+        self.run_effects(self.service.compacted(effect.segment, ok, self.now_s))
+
+    def list_entries(self, segment: str, entries: list[Entry]) -> None:
+        self.world.listed[segment] = {BlockId(entry.version.id(), entry.block_index) for entry in entries}
 
     @rule(
         files=st.lists(st.integers(0, len(SIZES) - 1), min_size=1, max_size=4), node=st.sampled_from(["here", "there"])
@@ -341,6 +333,7 @@ class WorkerMachine(RuleBasedStateMachine):
                     assert segment not in world.disk
                     assert not world.busy(segment)
                     world.demotes.append(segment)
+                    world.demoting[segment] = self.service.entries(segment)
                 case Promote(segment):
                     assert segment in world.disk
                     assert segment not in world.memory
@@ -355,7 +348,15 @@ class WorkerMachine(RuleBasedStateMachine):
                     del world.memory[segment]
                 case DropDisk(segment):
                     self.check_drop(segment)
-                    del world.disk[segment]
+                    del world.disk[segment], world.listed[segment]
+                case Compact(segment):
+                    assert segment in (world.memory if effect.tier is Tier.MEMORY else world.disk)
+                    assert segment not in world.corrupt
+                    assert not world.busy(segment)
+                    assert self.world.leases.get(segment, 0.0) <= self.now_s, f"{segment} is rewritten under a lease"
+                    world.compacts.append(effect)
+                case Forget(segment, blocks):
+                    world.listed[segment] -= set(blocks)
 
     def check_drop(self, segment: str) -> None:
         assert not self.world.busy(segment), f"{segment} is dropped while it is copied"
@@ -407,11 +408,16 @@ class WorkerMachine(RuleBasedStateMachine):
     def memory_charge(self) -> int:
         loading = sum(load.size_bytes for load in self.world.loads if load.tier is Tier.MEMORY)
         lifting = sum(len(self.world.disk[segment]) for segment in self.world.promotes)
+        loading += self.compacting(Tier.MEMORY)
         return sum(map(len, self.world.memory.values())) + loading + lifting
+
+    def compacting(self, tier: Tier) -> int:
+        return sum(size for effect in self.world.compacts if effect.tier is tier for _, size in effect.parts)
 
     def disk_charge(self) -> int:
         loading = sum(load.size_bytes for load in self.world.loads if load.tier is Tier.DISK)
         lowering = sum(len(self.world.memory[segment]) for segment in self.world.demotes)
+        loading += self.compacting(Tier.DISK)
         return sum(map(len, self.world.disk.values())) + loading + lowering
 
     @invariant()
@@ -437,19 +443,32 @@ class WorkerMachine(RuleBasedStateMachine):
         stats = self.service.stats()
         assert sum(map(len, self.world.memory.values())) == stats.memory_used_bytes
         assert sum(map(len, self.world.disk.values())) == stats.disk_used_bytes
+        for name, segment in self.service._table.segments.items():
+            if segment.on_disk and name not in self.world.corrupt:
+                assert set(segment.entries) == self.world.listed[name], f"a restart would bring back blocks of {name}"
+
+    @invariant()
+    def waste_is_bounded(self) -> None:
+        """What is less than half of use is on the list of what is to be rewritten, or has just failed to be."""
+        for name, segment in self.service._table.segments.items():
+            wasteful = not segment.draining and 2 * segment.entries.live_bytes < segment.size_bytes
+            if wasteful and not segment.passive and name not in self.failed_compactions:
+                assert name in self.service._tiers.wasteful, f"{name} stays mostly waste"
 
     def teardown(self) -> None:
         """Whatever happened: once everything has ended, every ticket has been answered, and frees free everything."""
         if not hasattr(self, "service"):
             return
         world = self.world
-        while world.loads or world.verifies or world.demotes or world.promotes:
+        while world.loads or world.verifies or world.demotes or world.promotes or world.compacts:
             if world.loads:
                 self.end_load(world.loads.pop(0), "good")
             elif world.verifies:
                 self.verify_ends()
             elif world.demotes:
                 self.end_demote(world.demotes.pop(0), True)
+            elif world.compacts:
+                self.end_compact(world.compacts.pop(0), True)
             else:
                 self.end_promote(world.promotes.pop(0), True)
         assert not world.tickets, f"tickets {list(world.tickets)} were never answered"

@@ -174,7 +174,8 @@ class MemoryIsWithinQuota(Checker):
                         if actor == worker.name and mapped.tier is Tier.MEMORY and lasts:
                             held.setdefault(segment, mapped.buffer)
             coming = sum(load.size_bytes for load in worker.running.values() if load.tier is Tier.MEMORY)
-            used = sum(len(array) for array in held.values()) + coming + sum(worker.lifting.values())
+            coming += sum(worker.lifting.values())
+            used = sum(len(array) for array in held.values()) + coming
             bound = max(worker.service.memory_bytes, worker.memory_bound)
             self.require(used <= bound, f"{worker.name} has {used} bytes in memory, {bound} are allowed")
             worker.memory_bound = used
@@ -347,6 +348,7 @@ class Checkers:
     """All of them, and a tally of what happened."""
 
     def __init__(self, cluster: Cluster) -> None:
+        from .residue import FreedStaysFreed
         from .rules import RulesAreKept, SyncsAreExact
 
         self.cluster = cluster
@@ -361,6 +363,7 @@ class Checkers:
         self.bounded = EverythingIsBounded(cluster)
         self.rules = RulesAreKept(cluster)
         self.syncs = SyncsAreExact(cluster)
+        self.freed = FreedStaysFreed(cluster)
         self.reads = 0
         self._tally: dict[str, int] = {}
 
@@ -474,6 +477,7 @@ class Checkers:
                 versions[self.cluster.lake.version(key).id()] = key
         for worker in self.cluster.live_workers():
             worker.service.validate()
+            self.freed.check(worker)
         self.bounded.at_rest()
         self.late_harmless.at_rest(versions, mounted=mounted)
         self.syncs.at_rest()

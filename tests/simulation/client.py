@@ -25,8 +25,8 @@ from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo
 
 from .engine import Answer
+from .fetching import ObjectRef
 from .lake import LakeDoor
-from .worker import ObjectRef
 
 if TYPE_CHECKING:
     from .cluster import Cluster

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from raycache.types import SegmentId
+from raycache.types import BlockId, SegmentId
 from raycache.workers.effects import DiskSegment, Entry
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ class Slot:
     def write(self, segment: SegmentId, data: npt.NDArray[np.uint8], entries: Sequence[Entry]) -> None:
         """Store a segment whole."""
         self.files[segment] = StoredSegment(data.copy(), list(entries), xxhash.xxh3_64_intdigest(data.tobytes()))
+
+    def forget(self, segment: SegmentId, blocks: Sequence[BlockId]) -> None:
+        """Leave blocks out of what the next worker finds."""
+        stored = self.files[segment]
+        gone = dict.fromkeys(blocks)
+        stored.entries = [e for e in stored.entries if BlockId(e.version.id(), e.block_index) not in gone]
 
     def verify(self, segment: SegmentId) -> bool:
         """Whether the data is what was written."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raycache.settings import Settings
 
 from .network import Weather
 
 BLOCK_BYTES = 8
+_SIZES_BYTES = (0, 1, 5, 8, 9, 16, 23, 40, 64, 100)
+_SMALL_SIZES_BYTES = (1, 3, 5, 5, 6, 7, 7, 23)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Plan:
     node_period_s: float
     operator_period_s: float
     pressure_period_s: float
+    #: What files are drawn from: mostly small ones are packed into segments that lose some of them.
+    sizes_bytes: tuple[int, ...]
+    #: How many files are read at a time.
+    read_counts: tuple[int, ...] = (1, 1, 2, 4)
     #: What operators do where there is no room for everything, besides loads and checks.
     operations: tuple[str, ...] = ("free", "mount", "pin", "unpin", "ttl", "quota", "sync")
 
@@ -74,7 +80,7 @@ def plan_of(seed: int) -> Plan:
         memory_low_watermark=draw.choice([0.5, 0.7]),
     )
     slow = draw.choice([0.0, 0.02, 0.1])
-    return Plan(
+    plan = Plan(
         settings=settings,
         weather=Weather(
             delay_s=draw.choice([0.002, 0.02, 0.1]),
@@ -101,4 +107,23 @@ def plan_of(seed: int) -> Plan:
         node_period_s=0.0 if calm else draw.choice([0.0, 8.0]),
         operator_period_s=draw.choice([0.0, 1.0, 2.0]),
         pressure_period_s=draw.choice([0.0, 5.0]) if not roomy else 0.0,
+        sizes_bytes=_SIZES_BYTES,
+    )
+    return plan if roomy or draw.random() < 0.65 else _of_small_files(plan)
+
+
+def _of_small_files(plan: Plan) -> Plan:
+    """With room for them, so that what is packed together loses files one by one, and is rewritten."""
+    return replace(
+        plan,
+        settings=replace(plan.settings, segment_size_bytes=4 * BLOCK_BYTES, extent_size_bytes=8 * BLOCK_BYTES),
+        nodes=2,
+        files=12,
+        sizes_bytes=_SMALL_SIZES_BYTES,
+        read_counts=(1, 8, 12),
+        memory_bytes=64,
+        disk_bytes=200,
+        overwrite_period_s=1.0,
+        operator_period_s=1.0,
+        read_period_s=1.0,
     )

@@ -19,7 +19,6 @@ _CALM_ROUNDS_MAX = 5
 _FLUSH_PERIOD_S = 0.7
 _ALWAYS = ("load", "load", "check", "stats")
 _OPERATING_MAX = 16
-_SIZES = (0, 1, 5, 8, 9, 16, 23, 40, 64, 100)
 
 
 class Outcome(NamedTuple):
@@ -98,14 +97,14 @@ class Scenario:
         self.engine.after(min(self.draw.expovariate(1 / period_s), 4 * period_s), "", act)
 
     def _size(self) -> int:
-        return self.draw.choice(_SIZES)
+        return self.draw.choice(self.plan.sizes_bytes)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
     def _read(self, client: SimulatedClient) -> None:
         if client.busy:
             return
-        count = self.draw.choice((1, 1, 2, 4))
+        count = self.draw.choice(self.plan.read_counts)
         keys = [self.draw.choice(self.keys) for _ in range(count)]
         ranges: list[tuple[int, int | None]] = [
             (0, None) if self.draw.random() < 0.4 else (self.draw.randrange(70), self.draw.randrange(40)) for _ in keys

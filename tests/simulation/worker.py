@@ -6,7 +6,6 @@ there into the slot of the machine's disk, and to readers.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,6 @@ from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import (
     BlockReply,
     BlockRequest,
-    BlockState,
-    FileColumns,
     Grant,
     GrantKind,
     Heartbeat,
@@ -31,11 +28,24 @@ from raycache.messages import (
     encode,
 )
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
-from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, LoadItem, Promote, Reply, Verify
+from raycache.workers.effects import (
+    Compact,
+    Demote,
+    DropDisk,
+    DropMemory,
+    Effect,
+    Forget,
+    Load,
+    LoadItem,
+    Promote,
+    Reply,
+    Verify,
+)
 from raycache.workers.loader import Fetched, Loader, _outcome, _runs
 from raycache.workers.readings import Readings
 from raycache.workers.service import WorkerLimits, WorkerService
 
+from .fetching import ObjectRef, fetch
 from .lake import LakeDoor
 from .network import Then
 
@@ -44,16 +54,6 @@ if TYPE_CHECKING:
     from .node import Node
 
 _MASTER_TIMEOUT_S = 4.0
-_PEER_TIMEOUT_S = 4.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ObjectRef:
-    """A segment in a worker's object store: lost with its owner."""
-
-    owner: SimulatedWorker
-    segment: SegmentId
-    array: npt.NDArray[np.uint8]
 
 
 class SimulatedWorker:
@@ -89,7 +89,7 @@ class SimulatedWorker:
         self.view = MembershipView(0, ())
         self.readings = Readings()
         self.running: dict[int, Load] = {}
-        #: Segments on their way from disk to memory, and their bytes.
+        #: Segments on their way to memory from disk, or from another segment, and their bytes.
         self.lifting: dict[SegmentId, int] = {}
         self._next_ticket = 0
         self._sequence = 0
@@ -110,6 +110,7 @@ class SimulatedWorker:
         if not self.alive:
             return
         self.alive = False
+        self.cluster.checkers.freed.check(self)
         self.engine.note(f"{self.name} dies")
         replies, self.replies = self.replies, {}
         for reply in replies.values():
@@ -204,6 +205,12 @@ class SimulatedWorker:
                     self.memory.pop(effect.segment, None)
                 case DropDisk():
                     self.slot.files.pop(effect.segment, None)
+                case Compact():
+                    if effect.tier is Tier.MEMORY:
+                        self.lifting[effect.target] = sum(length for _, length in effect.parts)
+                    self._later(self._disk_s(), lambda effect=effect: self._compact(effect))
+                case Forget():
+                    self.slot.forget(effect.segment, effect.blocks)
         self.cluster.touched(self)
 
     def _load(self, load: Load) -> None:
@@ -219,71 +226,7 @@ class SimulatedWorker:
                 self._later(self._disk_s(), lambda: self._loaded(load, buffer, complete))
 
         for number, run in enumerate(runs):
-            self._fetch(run, buffer, lambda result, number=number: fetched(number, result))
-
-    def _fetch(
-        self, run: Sequence[LoadItem], buffer: npt.NDArray[np.uint8], then: Callable[[Fetched | RaycacheError], None]
-    ) -> None:
-        """One read of the lake, or of the worker that is the source."""
-
-        def from_lake() -> None:
-            then(self.loader._fetch_into(buffer, run))
-
-        def nothing() -> None:
-            then(UnavailableError("the peer does not hold it any more"))
-
-        first = run[0]
-        if not first.source_actor:
-            self._later(self._lake_s(), from_lake)
-        else:
-            otherwise = nothing if first.passive else from_lake
-            self._later(0.001, lambda: self._fetch_from(first.source_actor, run, buffer, otherwise, then))
-
-    def _fetch_from(
-        self,
-        source: str,
-        run: Sequence[LoadItem],
-        buffer: npt.NDArray[np.uint8],
-        otherwise: Callable[[], None],
-        then: Callable[[Fetched | RaycacheError], None],
-    ) -> None:
-        request = BlockRequest(
-            node=self.node.name,
-            view_id=0,
-            mounts_version=0,
-            files=FileColumns.of([run[0].version]),
-            file_index=[0] * len(run),
-            block_index=[item.block_index for item in run],
-            offsets=[0] * len(run),
-            lengths=[item.length for item in run],
-            block_size_bytes=self.limits.block_size_bytes,
-            held_only=True,
-        )
-
-        def answered(answer: Any) -> None:
-            if not self.alive:
-                return
-            if isinstance(answer, RaycacheError):
-                otherwise()
-                return
-            reply: BlockReply = decode(answer[0])
-            if not all(BlockState(state).served for state in reply.states):
-                otherwise()
-                return
-            for item, grant, start in zip(run, reply.grant_index, reply.grant_offsets, strict=True):
-                payload = answer[1][grant]
-                array = payload.array if isinstance(payload, ObjectRef) else payload
-                if array is None or (isinstance(payload, ObjectRef) and not payload.owner.alive):
-                    otherwise()
-                    return
-                buffer[item.offset_in_segment : item.offset_in_segment + item.length] = array[
-                    start : start + item.length
-                ]
-            then((buffer, False))
-
-        self.cluster.network.call(
-            lambda: self.cluster.workers.get(source), "read", (encode(request),), _PEER_TIMEOUT_S, answered
-        )
+            fetch(self, run, buffer, lambda result, number=number: fetched(number, result))
 
     def _loaded(
         self,
@@ -325,6 +268,21 @@ class SimulatedWorker:
             self.cluster.checkers.served_from_disk(self, segment)
             self.memory[segment] = self.slot.files[segment].data.copy()
         self._run(self.service.promoted(segment, good, self.engine.now_s))
+
+    def _compact(self, effect: Compact) -> None:
+        good = not self._write_fails(effect.tier)
+        self.lifting.pop(effect.target, None)
+        if good:
+            if effect.tier is Tier.DISK:
+                self.cluster.checkers.served_from_disk(self, effect.segment)
+            memory = effect.tier is Tier.MEMORY
+            whole = self.memory[effect.segment] if memory else self.slot.files[effect.segment].data
+            copy = np.concatenate([whole[offset : offset + length] for offset, length in effect.parts])
+            if memory:
+                self.memory[effect.target] = copy
+            else:
+                self.slot.write(effect.target, copy, effect.entries)
+        self._run(self.service.compacted(effect.segment, good, self.engine.now_s))
 
     def _verify(self, segment: SegmentId) -> None:
         good = self.slot.verify(segment)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from raycache.errors import CorruptBlockError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
-from raycache.types import FileVersion
+from raycache.types import BlockId, FileVersion
 from raycache.workers.disk import DiskStore, _mapped, open_slot
 from raycache.workers.effects import DiskSegment, Entry
 
@@ -34,7 +34,7 @@ def data(seed: int = 0, size: int = 1000) -> npt.NDArray[np.uint8]:
 def test_what_is_written_is_mapped_verified_and_found_again(tmp_path: Path, fsync: bool) -> None:
     """A later process finds the segment with its whole table, whatever the key's characters."""
     store = DiskStore(tmp_path, fsync=fsync)
-    store.write("a", data(), ENTRIES)
+    store.write("a", [data()], ENTRIES)
     later = DiskStore(tmp_path, fsync=fsync)
     os.utime(later.path("a"), (time.time() - 500, time.time() - 500))
     (found,) = later.scan()
@@ -47,7 +47,7 @@ def test_what_is_written_is_mapped_verified_and_found_again(tmp_path: Path, fsyn
 
 def test_a_mapped_segment_is_read_only_and_outlives_its_file(store: DiskStore) -> None:
     """A reader that mapped it goes on reading after the drop."""
-    store.write("a", data(), ENTRIES)
+    store.write("a", [data()], ENTRIES)
     mapped = store.map("a")
     assert not mapped.flags.writeable
     store.drop("a")
@@ -61,7 +61,7 @@ def test_a_mapped_segment_is_read_only_and_outlives_its_file(store: DiskStore) -
 @pytest.mark.parametrize("position", [0, 500, 999])
 def test_a_flipped_byte_of_the_data_fails_the_check(store: DiskStore, position: int) -> None:
     """The scan reads no data and still finds it; `verify` does not believe it."""
-    store.write("a", data(), ENTRIES)
+    store.write("a", [data()], ENTRIES)
     content = bytearray(store.path("a").read_bytes())
     content[position] ^= 1
     store.path("a").write_bytes(content)
@@ -72,8 +72,8 @@ def test_a_flipped_byte_of_the_data_fails_the_check(store: DiskStore, position: 
 @pytest.mark.parametrize("damage", ["cut", "cut a lot", "empty", "longer", "footer", "magic"])
 def test_a_torn_file_is_deleted_by_the_scan(store: DiskStore, damage: str) -> None:
     """What cannot be described is no segment."""
-    store.write("a", data(), ENTRIES)
-    store.write("b", data(1), ENTRIES)
+    store.write("a", [data()], ENTRIES)
+    store.write("b", [data(1)], ENTRIES)
     path = store.path("a")
     content = bytearray(path.read_bytes())
     if damage == "footer":
@@ -89,7 +89,7 @@ def test_a_torn_file_is_deleted_by_the_scan(store: DiskStore, damage: str) -> No
 
 def test_mapping_a_torn_file_says_so(store: DiskStore) -> None:
     """Never short or foreign bytes."""
-    store.write("a", data(), ENTRIES)
+    store.write("a", [data()], ENTRIES)
     store.path("a").write_bytes(b"short")
     with pytest.raises(CorruptBlockError):
         store.map("a")
@@ -106,7 +106,7 @@ def test_temporary_files_of_a_crash_are_deleted_by_the_scan(store: DiskStore, tm
 def test_the_scan_gives_the_oldest_first(store: DiskStore) -> None:
     """By time of writing, not by name."""
     for name in ("c", "a", "b"):
-        store.write(name, data(), ENTRIES)
+        store.write(name, [data()], ENTRIES)
     for age, name in enumerate(("b", "c", "a")):
         os.utime(store.path(name), ns=(age, age))
     assert [found.segment for found in store.scan()] == ["b", "c", "a"]
@@ -116,7 +116,7 @@ def test_a_write_that_fails_leaves_nothing_and_is_an_error_of_ours(store: DiskSt
     """An operating system error comes out mapped."""
     (tmp_path / "slot" / "a.segment").mkdir()
     with pytest.raises(RaycacheError):
-        store.write("a", data(), ENTRIES)
+        store.write("a", [data()], ENTRIES)
     assert [path.name for path in (tmp_path / "slot").iterdir()] == ["a.segment"]
 
 
@@ -129,7 +129,7 @@ def test_a_full_disk_is_no_space() -> None:
 
 def test_clear_removes_the_directory_and_an_empty_base(store: DiskStore, tmp_path: Path) -> None:
     """Nothing is left at teardown."""
-    store.write("a", data(), ENTRIES)
+    store.write("a", [data()], ENTRIES)
     store.clear()
     assert not (tmp_path / "slot").exists()
 
@@ -157,3 +157,32 @@ def test_a_base_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UnavailableError):
         open_slot(tmp_path / "file")
+
+
+def test_freed_blocks_are_not_found_again(tmp_path: Path) -> None:
+    """Each is noted once, a torn note counts as none, and the notes go with their segment."""
+    store = DiskStore(tmp_path, fsync=False)
+    store.write("a", [data()], ENTRIES)
+    store.write("b", [data()], ENTRIES)
+    first, second = (BlockId(VERSION.id(), entry.block_index) for entry in ENTRIES)
+    store.forget("a", [first])
+    assert [[ENTRIES[1]], ENTRIES] == [found.entries for found in sorted(DiskStore(tmp_path, fsync=False).scan())]
+    store.forget("a", [second])
+    notes = tmp_path / "a.freed"
+    notes.write_bytes(notes.read_bytes()[:-1])
+    assert [ENTRIES[1]] == min(store.scan()).entries
+    store.write("a", [data(1)], ENTRIES)
+    assert ENTRIES == min(store.scan()).entries
+    store.forget("a", [first])
+    store.drop("a")
+    (tmp_path / "gone.freed").write_bytes(b"left by a crash")
+    assert ["b"] == [found.segment for found in store.scan()]
+    assert ["b.segment"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_segment_may_be_written_in_pieces(tmp_path: Path) -> None:
+    """One behind the other, with one checksum over all of them."""
+    store = DiskStore(tmp_path, fsync=False)
+    store.write("a", [data()[:300], data()[300:]], ENTRIES)
+    assert store.verify("a")
+    assert store.map("a").tobytes() == data().tobytes()

@@ -69,10 +69,9 @@ def test_a_segment_that_one_read_brings_is_not_copied() -> None:
     lake = Lake()
     load = load_of(("a", [3, 4, 5]))
     with loader_of(lake) as loader:
-        buffer, outcome = loader.load(load)
-    assert buffer is not None
-    assert buffer.tobytes() == expected(load)
-    assert np.shares_memory(buffer, np.frombuffer(lake.last, np.uint8))
+        pieces, outcome = loader.load(load)
+    assert [piece.tobytes() for piece in pieces] == [expected(load)]
+    assert np.shares_memory(pieces[0], np.frombuffer(lake.last, np.uint8))
     assert outcome.states == (BlockState.LOADED,) * 3
     assert lake.reads == [("a", 24, 24)]
     assert (loader.requests, loader.bytes) == (1, 24)
@@ -83,11 +82,28 @@ def test_reads_end_at_the_request_size_at_holes_and_at_files() -> None:
     lake = Lake()
     load = load_of(("a", [0, 1, 2, 5]), ("b", [6]))
     with loader_of(lake, 2 * BLOCK) as loader:
-        buffer, outcome = loader.load(load)
-    assert buffer is not None
-    assert buffer.tobytes() == expected(load)
+        pieces, outcome = loader.load(load)
+    assert np.concatenate(pieces).tobytes() == expected(load)
     assert sorted(lake.reads) == [("a", 0, 16), ("a", 16, 8), ("a", 40, 8), ("b", 48, 8)]
     assert set(outcome.states) == {BlockState.LOADED}
+
+
+def test_aligned_reads_are_the_pieces_of_the_segment() -> None:
+    """Nothing is copied: each is what its read brought, and one that failed is zeros."""
+    lake = Lake()
+    lake.errors = {"b": UnavailableError("down")}
+    sizes = {"a": 64, "b": 128, "c": 5}
+    items: list[LoadItem] = []
+    for name, size in sizes.items():
+        version = FileVersion(f"s3://b/{name}", size, "1", 0)
+        at = sum(item.length for item in items)
+        items.append(LoadItem(BlockId(version.id(), 0), version, 0, 0, at, size))
+    with loader_of(lake) as loader:
+        pieces, outcome = loader.load(Load(1, "s", Tier.MEMORY, 197, tuple(items)))
+    assert [64, 128, 5] == [piece.nbytes for piece in pieces]
+    assert pieces[1].tobytes() == bytes(128)
+    assert (BlockState.LOADED, BlockState.FAILED, BlockState.LOADED) == outcome.states
+    assert not any(piece.flags.owndata for piece in (pieces[0], pieces[2]))
 
 
 def test_a_block_larger_than_a_request_is_one_read() -> None:
@@ -105,9 +121,8 @@ def test_failures_are_told_apart_and_spoil_only_their_own_blocks() -> None:
     lake.errors = {"b": conflict, "c": gone, "d": down, "e": ZeroDivisionError()}
     load = load_of(("a", [0]), ("b", [0]), ("c", [0]), ("d", [0]), ("e", [0]))
     with loader_of(lake) as loader:
-        buffer, outcome = loader.load(load)
-    assert buffer is not None
-    assert buffer.tobytes() == expected(load)[:8] + bytes(32)
+        pieces, outcome = loader.load(load)
+    assert np.concatenate(pieces).tobytes() == expected(load)[:8] + bytes(32)
     assert outcome.states == (
         BlockState.LOADED,
         BlockState.CHANGED,
@@ -125,8 +140,8 @@ def test_a_load_without_a_good_block_has_no_buffer() -> None:
     lake.errors = {"a": UnavailableError("down")}
     with loader_of(lake) as loader:
         for load in (load_of(("a", [0])), load_of(("a", [0, 7]))):
-            buffer, outcome = loader.load(load)
-            assert buffer is None
+            pieces, outcome = loader.load(load)
+            assert pieces == []
             assert set(outcome.states) == {BlockState.FAILED}
 
 
@@ -135,8 +150,8 @@ def test_a_short_body_is_a_failure() -> None:
     lake = Lake()
     lake.short = 1
     with loader_of(lake) as loader:
-        buffer, outcome = loader.load(load_of(("a", [0])))
-    assert (buffer, outcome.states) == (None, (BlockState.FAILED,))
+        pieces, outcome = loader.load(load_of(("a", [0])))
+    assert (pieces, outcome.states) == ([], (BlockState.FAILED,))
 
 
 def test_what_could_not_be_stored_has_no_space() -> None:

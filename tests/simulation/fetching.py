@@ -1,0 +1,97 @@
+"""The reads of a simulated worker: of the lake, or of another worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raycache.errors import RaycacheError, UnavailableError
+from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, decode, encode
+from raycache.types import SegmentId
+from raycache.workers.effects import LoadItem
+from raycache.workers.loader import Fetched
+
+if TYPE_CHECKING:
+    from .worker import SimulatedWorker
+
+_PEER_TIMEOUT_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """A segment in a worker's object store: lost with its owner."""
+
+    owner: SimulatedWorker
+    segment: SegmentId
+    array: npt.NDArray[np.uint8]
+
+
+def fetch(
+    worker: SimulatedWorker,
+    run: Sequence[LoadItem],
+    buffer: npt.NDArray[np.uint8],
+    then: Callable[[Fetched | RaycacheError], None],
+) -> None:
+    """One read of the lake, or of the worker that is the source."""
+
+    def from_lake() -> None:
+        then(worker.loader._fetch_into(buffer, run))
+
+    def nothing() -> None:
+        then(UnavailableError("the peer does not hold it any more"))
+
+    first = run[0]
+    if not first.source_actor:
+        worker._later(worker._lake_s(), from_lake)
+    else:
+        otherwise = nothing if first.passive else from_lake
+        worker._later(0.001, lambda: _fetch_from(worker, first.source_actor, run, buffer, otherwise, then))
+
+
+def _fetch_from(
+    worker: SimulatedWorker,
+    source: str,
+    run: Sequence[LoadItem],
+    buffer: npt.NDArray[np.uint8],
+    otherwise: Callable[[], None],
+    then: Callable[[Fetched | RaycacheError], None],
+) -> None:
+    request = BlockRequest(
+        node=worker.node.name,
+        view_id=0,
+        mounts_version=0,
+        files=FileColumns.of([run[0].version]),
+        file_index=[0] * len(run),
+        block_index=[item.block_index for item in run],
+        offsets=[0] * len(run),
+        lengths=[item.length for item in run],
+        block_size_bytes=worker.limits.block_size_bytes,
+        held_only=True,
+    )
+
+    def answered(answer: Any) -> None:
+        if not worker.alive:
+            return
+        if isinstance(answer, RaycacheError):
+            otherwise()
+            return
+        reply: BlockReply = decode(answer[0])
+        if not all(BlockState(state).served for state in reply.states):
+            otherwise()
+            return
+        for item, grant, start in zip(run, reply.grant_index, reply.grant_offsets, strict=True):
+            payload = answer[1][grant]
+            array = payload.array if isinstance(payload, ObjectRef) else payload
+            if array is None or (isinstance(payload, ObjectRef) and not payload.owner.alive):
+                otherwise()
+                return
+            buffer[item.offset_in_segment : item.offset_in_segment + item.length] = array[start : start + item.length]
+        then((buffer, False))
+
+    worker.cluster.network.call(
+        lambda: worker.cluster.workers.get(source), "read", (encode(request),), _PEER_TIMEOUT_S, answered
+    )
