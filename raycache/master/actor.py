@@ -307,6 +307,11 @@ class MasterActor:
         return self._board.progress(job_id, self._clock.now_s())
 
     @replies
+    async def job_ended(self, job_id: str, wait_s: float) -> JobProgress:
+        """How far a job is, as soon as it has ended; else after so long."""
+        return await self._driver.ended(job_id, wait_s)
+
+    @replies
     async def job_stop(self, job_id: str) -> None:
         """Stop a job."""
         await self._driver.stop(job_id)

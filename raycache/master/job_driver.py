@@ -8,6 +8,7 @@ a call that fails is told to it, and it plans again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -21,9 +22,9 @@ from raycache.master.jobs import LoadJob
 from raycache.master.load_files import Origin, Page, Row, digests
 from raycache.master.load_listing import LoadListing, LookedUp, NotWantedError
 from raycache.master.load_survey import Survey
-from raycache.master.pieces import Batch
+from raycache.master.pieces import Batch, JobState
 from raycache.master.service import MasterService
-from raycache.messages import LoadRequest, LoadSurvey, decode, encode
+from raycache.messages import JobProgress, LoadRequest, LoadSurvey, decode, encode
 from raycache.settings import Settings
 from raycache.types import WorkerView
 
@@ -71,6 +72,8 @@ class JobDriver:
         self._worker_of = worker_of
         self._spawn = spawn
         self._moved = asyncio.Event()
+        #: Set, and replaced, whenever jobs have ended.
+        self._ended = asyncio.Event()
         #: Jobs of an earlier master wait until its workers have spoken: who is not known to hold a block would load it again.
         self._hold_until_s = clock.now_s() + _HOLD_MAX_S if board.live() else float("-inf")
         #: Jobs whose listing runs.
@@ -106,10 +109,22 @@ class JobDriver:
         await self._listing.stream(request.paths, take)
         return survey.result()
 
+    async def ended(self, job_id: str, wait_s: float) -> JobProgress:
+        """How far a job is, as soon as it has ended; else after so long.
+
+        Raises:
+            NotFoundError: unknown.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while not JobState(self._board.progress(job_id, self._clock.now_s()).state).finished:
+                    await self._ended.wait()
+        return self._board.progress(job_id, self._clock.now_s())
+
     async def stop(self, job_id: str) -> None:
         """Stop a job, for good: a restarted master does not go on with it."""
         self._board.stop(job_id, self._clock.now_s())
-        await self._record(self._board.take_ended(self._clock.now_s()))
+        await self._write_ended()
 
     async def resume(self, job_id: str) -> None:
         """Let a stopped or failed job go on."""
@@ -120,7 +135,7 @@ class JobDriver:
         """Keep all jobs going."""
         while True:
             try:
-                await self._record(self._board.take_ended(self._clock.now_s()))
+                await self._write_ended()
                 live = self._board.live()
                 for job in live:
                     if (not job.listed or job.wants_listing) and id(job) not in self._being_listed:
@@ -147,6 +162,14 @@ class JobDriver:
             # All are there; what they hold comes with their next words.
             self._hold_until_s = min(self._hold_until_s, now_s + _REPORTS_S)
         return now_s < self._hold_until_s
+
+    async def _write_ended(self) -> None:
+        """Write down which jobs have ended, and tell who waits for them."""
+        records = self._board.take_ended(self._clock.now_s())
+        await self._record(records)
+        if records:
+            self._ended.set()
+            self._ended = asyncio.Event()
 
     def _send_all(self) -> None:
         mounts_version = self._service.mount_table().version

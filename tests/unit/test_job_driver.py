@@ -157,3 +157,22 @@ def test_it_waits_for_a_lost_worker_only_so_long() -> None:
         assert master.state("old") == "SUCCEEDED"
 
     master.run(scenario())
+
+
+def test_who_waits_for_a_job_hears_of_its_end_at_once() -> None:
+    """The end wakes the waiter long before its time is over; before the end it gets the progress so far."""
+    master = Master([])
+
+    async def scenario() -> None:
+        job_id = await master.driver.load("r" * 32, LoadRequest(["/lake"]))
+        assert "WAITING" == (await master.driver.ended(job_id, 0.01)).state
+        waiting = asyncio.get_running_loop().create_task(master.driver.ended(job_id, 3600.0))
+        await asyncio.sleep(0)
+        master.register("a", "b")
+        async with asyncio.timeout(10):
+            assert "SUCCEEDED" == (await waiting).state
+            assert "SUCCEEDED" == (await master.driver.ended(job_id, 3600.0)).state
+        with pytest.raises(NotFoundError):
+            await master.driver.ended("unknown", 3600.0)
+
+    master.run(scenario())
