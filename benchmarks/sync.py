@@ -45,7 +45,7 @@ def measure() -> list[Finding]:
 
 
 def _clusters() -> list[Finding]:
-    with SeaweedServer() as server, S3Proxy(server.endpoint_url) as proxy, LocalCluster(nodes=3) as _:
+    with SeaweedServer() as server, S3Proxy(server.endpoint_url) as proxy, LocalCluster(nodes=3) as cluster:
         bucket = server.make_bucket("sync")
         client = server.client()
         _put(client, bucket, range(FILES), 0)
@@ -60,10 +60,13 @@ def _clusters() -> list[Finding]:
             hot = [f"/lake/{_key(number)}" for number in range(200, FILES) if number % 100 < 10]
             for _ in range(3):
                 cache.read_many(hot)
+            every = [f"/lake/{_key(number)}" for number in range(CHANGED + REMOVED, FILES + ADDED)]
+            before = _hit_rate(cache, every)
             started = time.perf_counter()
             exported = cache.export_map(target)
             found.append(Finding(f"export a map of {exported.files:,} files", f"{time.perf_counter() - started:.2f} s"))
-        for name, memory, room in (("larger", "40%", 1.0), ("of a third of its size", "12MiB", 0.3)):
+        for nodes, memory, room in ((3, "40%", 1.0), (5, "40%", 1.0), (2, "18MiB", 0.3)):
+            _resize(cluster, nodes)
             with _cache(memory, f"s3://{bucket}", options) as cache:
                 cache.mount("/maps", f"s3://{bucket}-maps", options)
                 proxy.reset()
@@ -72,17 +75,47 @@ def _clusters() -> list[Finding]:
                 took_s = time.perf_counter() - started
                 share = result.loaded.files / result.total.files
                 moved = sum(size for key, (_, size) in proxy.counters().by_key.items() if key.startswith(f"{bucket}/"))
-                cache.read_many(hot)
-                rate = cache.stats().total.hit_rate
-                what = f"import into a cluster {name}"
+                rate = _hit_rate(cache, hot)
+                workers = len(cache.refresh_view().workers)
+                what = f"import into a cluster of {workers} nodes"
+                what += f" with {memory} each, a third of the data" if room < 1 else ""
                 found += [
-                    Finding(what, f"{result.loaded.files:,} of {result.total.files:,} files in {took_s:.1f} s"),
+                    Finding(what, f"{result.loaded.files:,} of {result.total.files:,} files in {took_s:.1f} s", "",
+                            workers == nodes),
                     Finding(f"{what}: bytes out of S3 / bytes loaded", f"{moved / result.loaded.bytes:.3f}", "= 1.000",
                             moved == result.loaded.bytes),
                     Finding(f"{what}: share loaded", f"{share:.2f}", f">= {room}", share >= room),
                     Finding(f"{what}: hit rate of the hottest {len(hot)} files", f"{rate:.3f}", "= 1.000", rate == 1.0),
                 ]  # fmt: skip
+                if room == 1.0:
+                    after = _hit_rate(cache, every)
+                    found.append(
+                        Finding(
+                            f"{what}: hit rate of all files",
+                            f"{after:.3f}, before {before:.3f}",
+                            "as before",
+                            after == before,
+                        )
+                    )
     return found
+
+
+def _hit_rate(cache: raycache.Cache, paths: list[str]) -> float:
+    """Of one reading of these files."""
+    then = cache.stats().total
+    for start in range(0, len(paths), 1000):
+        cache.read_many(paths[start : start + 1000])
+    now = cache.stats().total
+    asked = [now.hits - then.hits, now.misses - then.misses, now.bypasses - then.bypasses]
+    return asked[0] / sum(asked)
+
+
+def _resize(cluster: LocalCluster, nodes: int) -> None:
+    """Let nodes join or leave; none holds anything at this moment."""
+    while len(cluster.node_ids()) < nodes:
+        cluster.add_node()
+    while len(cluster.node_ids()) > nodes:
+        cluster.remove_node(len(cluster.node_ids()) - 1, kill=False)
 
 
 def _sync(cache: raycache.Cache, client: S3Client, bucket: str, proxy: S3Proxy) -> list[Finding]:
