@@ -91,8 +91,9 @@ class Settings:
     #: Time-outs of one call to the master and to a worker; a worker call may wait for the lake.
     master_timeout_s: float = 30.0
     worker_timeout_s: float = 120.0
-    #: Segments one client process may keep mapped.
-    client_mapped_bytes_max: int = 1 * GIB
+    #: Segments one client process may keep mapped: address space, not memory. What is read in random order should fit, since
+    #: whatever does not costs a call again.
+    client_mapped_bytes_max: int = 64 * GIB
     #: Paths one client process may remember.
     client_paths_max: int = 200_000
     #: When a mount gives none.

@@ -6,7 +6,10 @@ to `s3://` by pyarrow's own client, past the cache, without a word. So the handl
 every scheme the cache can mount. Paths that have lost their scheme are told apart by `normalize_path`, which spells
 `s3://bucket/key` as `/@s3/bucket/key`; all methods take either and answer in the spelling they were asked in.
 
-pyarrow reads from `ArrowSource` by `read_buffer`: it takes the cache's buffers in place, and keeps them alive.
+A file that lies on this node in one piece is handed over as that piece, a native file: pyarrow reads memory then, without
+the GIL, and keeps it alive for as long as anything refers to it, whatever becomes of the lease. Nobody sees what it reads,
+so the file counts as read, whole, when it is opened. Any other file is read by `ArrowSource`, whose `read_buffer` gives the
+cache's buffers in place, too.
 """
 
 from __future__ import annotations
@@ -149,7 +152,9 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
     def open_input_file(self, path: str) -> pa.NativeFile:
         """Open a file for reading in any order."""
         cache = self.fs.cache
-        return pa.PythonFile(ArrowSource(cache.open_meta(cache.locator.file(path))), mode="r")
+        meta = cache.locator.file(path)
+        whole = cache.whole(meta)
+        return pa.PythonFile(ArrowSource(cache.open_meta(meta)), mode="r") if whole is None else pa.BufferReader(whole)
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """Open a file for reading."""

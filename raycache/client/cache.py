@@ -227,7 +227,24 @@ class Cache(Loads, Scheduling, Upkeep):
         """Open a resolved file."""
         announce = (lambda blocks: self._announce([(meta, blocks)], _READ_AHEAD_BYTES_MAX)) if read_ahead else None
         size = self._settings.block_size_bytes
-        return CacheFile(meta, self._reader, self._table, self._counters, self._clock, size, announce)
+        return CacheFile(meta, self._reader, self._clock, size, announce)
+
+    def whole(self, meta: FileMeta) -> pa.Buffer | None:
+        """A resolved file as memory of this node, counted as read; None when it has to be read in pieces.
+
+        It costs a call where the node's worker should hold all of the file, and nothing of it is mapped yet.
+        """
+        size = meta.file.size_bytes
+        if not size:
+            return None
+        now_s = self._clock.now_s()
+        buffer = self._reader.in_place(meta, 0, size, now_s)
+        if buffer is None and size <= self._settings.segment_size_bytes:
+            mask = (1 << block_count(size, self._settings.block_size_bytes)) - 1
+            held = dict(meta.holders).get(self._node, 0)
+            if held & mask == mask and self._table.get(meta.version, 0, now_s) is None:
+                buffer = self.read_ranges([meta.path], [(0, None)])[0]
+        return buffer
 
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
         """Read a file or a range of it.
@@ -244,16 +261,15 @@ class Cache(Loads, Scheduling, Upkeep):
             NotFoundError, IsADirectoryRequestError, InvalidRequestError.
             ConflictError: the file kept changing during several attempts.
         """
-        if offset == 0 and size is None:
-            # The hot path: a small file that is known, and in a segment that is mapped.
-            now_s = self._clock.now_s()
-            meta = self._locator.cached(path, now_s)
-            if meta is not None and 0 < meta.file.size_bytes <= self._settings.block_size_bytes:
-                view = self._table.get(meta.version, 0, now_s)
-                if view is not None:
-                    self._counters.hit(view.mapped.tier, view.length, meta.dataset)
-                    self._flusher.wake()
-                    return view.mapped.buffer.slice(view.offset, view.length)
+        # The hot path: a file that is known, and mapped in one piece.
+        now_s = self._clock.now_s()
+        meta = self._locator.cached(path, now_s)
+        if meta is not None:
+            whole = size is None and not offset
+            start, length = (0, meta.file.size_bytes) if whole else clip(offset, size, meta.file.size_bytes)
+            buffer = self._reader.in_place(meta, start, length, now_s) if length else None
+            if buffer is not None:
+                return buffer
         return self.read_ranges([path], [(offset, size)])[0]
 
     def read_many(self, paths: Sequence[str]) -> list[pa.Buffer]:

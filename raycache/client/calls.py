@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import ray
 import ray.exceptions
+from ray._private.worker import WORKER_MODE, global_worker
 
 from raycache.errors import NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE, decode
@@ -200,10 +201,13 @@ def own_node_id() -> str:
 
 
 def task_identity() -> tuple[str, str]:
-    """(Ray job id, name of the task or actor method) of the calling thread. About a microsecond.
+    """(Ray job id, name of the task or actor method) of the calling thread; see `task_name`. About a microsecond."""
+    return str(ray.get_runtime_context().get_job_id()), task_name()
 
-    The name is "driver" in a driver, and empty in a thread, or an async method, that Ray knows nothing of.
+
+def task_name() -> str:
+    """The name of the task or actor method of the calling thread. About 0.2 us.
+
+    It is "driver" in a driver, and empty in a thread, or an async method, that Ray knows nothing of.
     """
-    context = ray.get_runtime_context()
-    name = context.get_task_name()
-    return str(context.get_job_id()), "driver" if name is None else str(name)
+    return str(global_worker.current_task_name) if global_worker.mode == WORKER_MODE else "driver"

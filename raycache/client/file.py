@@ -13,10 +13,9 @@ from typing import Any
 import pyarrow as pa
 from typing_extensions import Buffer
 
-from raycache.client.counters import Counters
+from raycache.client.copies import bytes_of
 from raycache.client.locator import FileMeta
 from raycache.client.reader import Reader, Request
-from raycache.client.segments import SegmentTable
 from raycache.client.sequential import ReadAhead
 from raycache.clock import Clock
 from raycache.errors import InvalidRequestError
@@ -35,8 +34,6 @@ class CacheFile(io.RawIOBase):
         self,
         meta: FileMeta,
         reader: Reader,
-        table: SegmentTable,
-        counters: Counters,
         clock: Clock,
         block_size_bytes: int,
         announce: Callable[[range], None] | None = None,
@@ -50,11 +47,8 @@ class CacheFile(io.RawIOBase):
         self.size = meta.file.size_bytes
         self._meta = meta
         self._reader = reader
-        self._table = table
-        self._counters = counters
         self._clock = clock
         self._shift = block_size_bytes.bit_length() - 1
-        self._mask = block_size_bytes - 1
         self._position = 0
 
     def read_at(self, offset: int, size: int | None) -> pa.Buffer:
@@ -70,13 +64,10 @@ class CacheFile(io.RawIOBase):
         if self.closed:
             raise InvalidRequestError(f"{self.name} is closed")
         offset, length = clip(offset, size, self.size)
-        within = offset & self._mask
-        if 0 < length <= self._mask + 1 - within:
-            view = self._table.get(self._meta.version, offset >> self._shift, self._clock.now_s())
-            if view is not None:
-                self._counters.hit(view.mapped.tier, length, self._meta.dataset)
-                self._reader.on_read()
-                return view.mapped.buffer.slice(view.offset + within, length)
+        if length:
+            buffer = self._reader.in_place(self._meta, offset, length, self._clock.now_s())
+            if buffer is not None:
+                return buffer
         if self._announce is not None and length:
             blocks = self._ahead.after(offset >> self._shift, (offset + length - 1) >> self._shift)
             if blocks:
@@ -90,7 +81,7 @@ class CacheFile(io.RawIOBase):
         return buffer
 
     def read(self, size: int | None = -1) -> bytes:
-        return bytes(self.read_buffer(-1 if size is None else size).to_pybytes())
+        return bytes_of(self.read_buffer(-1 if size is None else size))
 
     def readall(self) -> bytes:
         return self.read(-1)
@@ -98,10 +89,13 @@ class CacheFile(io.RawIOBase):
     def readinto(self, target: Buffer) -> int:
         view = memoryview(target).cast("B")
         buffer = self.read_buffer(len(view))
-        view[: buffer.size] = memoryview(buffer).cast("B").cast("B")
+        view[: buffer.size] = memoryview(buffer).cast("B")
         return int(buffer.size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and offset >= 0:
+            self._position = offset
+            return offset
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
         if base is None:
             raise InvalidRequestError(f"whence {whence} is unknown; give 0, 1 or 2")

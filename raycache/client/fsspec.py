@@ -19,6 +19,7 @@ from fsspec.utils import stringify_path
 
 from raycache import paths as names
 from raycache.client import fsspec_paths as spelling
+from raycache.client.copies import bytes_of
 from raycache.client.fsspec_files import ReadFile, TextWriteFile, WriteFile
 from raycache.client.fsspec_writes import WritingFileSystem
 from raycache.client.locator import FileMeta, require_file
@@ -236,14 +237,14 @@ class RaycacheFileSystem(WritingFileSystem):
         """The bytes of a file, or `[start:end]` of them; negative counts from the end, as in Python."""
         full = self._full(path)
         if start is None and end is None:
-            return bytes(self.cache.read(full).to_pybytes())
+            return bytes_of(self.cache.read(full))
         if (start or 0) >= 0 and (end is None or end >= 0):
             offset = start or 0
             size = None if end is None else max(0, end - offset)
-            return bytes(self.cache.read(full, offset, size).to_pybytes())
+            return bytes_of(self.cache.read(full, offset, size))
         cache = self.cache
         file = cache.open_meta(cache.locator.file(full))
-        return bytes(file.read_at(*_span(start, end, file.size)).to_pybytes())
+        return bytes_of(file.read_at(*_span(start, end, file.size)))
 
     def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **_options: Any) -> Any:
         """The bytes of a file; or of several files, directories or globs as {name: bytes}, in one round trip per worker.
@@ -304,6 +305,8 @@ class RaycacheFileSystem(WritingFileSystem):
         **options: Any,
     ) -> Any:
         """Open a file; modes r, w, x, with or without b. What is written appears whole at `close`, or not at all."""
+        if mode == "rb" and compression is None:
+            return self._open(self._strip_protocol(path))
         if "b" not in mode and mode[:1] in ("w", "x") and compression is None:
             text = {key: options.pop(key) for key in ("encoding", "errors", "newline") if key in options}
             return TextWriteFile(
@@ -389,7 +392,7 @@ class RaycacheFileSystem(WritingFileSystem):
             with contextlib.suppress(RaycacheError):
                 buffers = iter(self.cache.read_ranges([path for path, _ in wanted], [span for _, span in wanted]))
                 return [
-                    next(buffers).to_pybytes() if meta.kind is FileKind.FILE else _error_of(meta, path)
+                    bytes_of(next(buffers)) if meta.kind is FileKind.FILE else _error_of(meta, path)
                     for meta, path in zip(metas, paths, strict=True)
                 ]
         contents: list[Any] = []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from typing_extensions import Buffer
 
+from raycache.client.copies import bytes_of
 from raycache.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class ReadFile(io.BufferedIOBase):
         return buffer
 
     def read(self, size: int | None = -1) -> bytes:
-        return bytes(self.read_buffer(size).to_pybytes())
+        return bytes_of(self.read_buffer(size))
 
     def read1(self, size: int = -1) -> bytes:
         return self.read(size if size >= 0 else _LINE_CHUNK_BYTES)
@@ -135,6 +136,9 @@ class ReadFile(io.BufferedIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._require_open()
+        if whence == io.SEEK_SET and offset >= 0:
+            self._position = offset
+            return offset
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
         if base is None:
             raise InvalidRequestError(f"whence {whence} is unknown; give 0, 1 or 2")

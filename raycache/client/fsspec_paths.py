@@ -27,6 +27,8 @@ def strip(path: str) -> str:
         `/lake/x` or `s3://bucket/key`, without trailing slashes; "" when nothing but the protocol is given, since fsspec
         takes that as "the next link of the chain says".
     """
+    if path.startswith("/") and "//" not in path and not path.endswith(("/", ":")):
+        return path
     for protocol in _OWN:
         if path.startswith(protocol):
             path = path.removeprefix(protocol)

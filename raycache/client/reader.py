@@ -27,6 +27,7 @@ from raycache.types import Tier, WorkerId
 #: Adjacent parts of one file that go past the cache are fetched together up to this.
 BYPASS_REQUEST_BYTES_MAX = 16 << 20
 _BYPASS_THREADS = 8
+_NOTHING = pa.py_buffer(b"")
 
 
 class WorkerCalls(Protocol):
@@ -96,10 +97,29 @@ class Reader:
         self._block_size_bytes = block_size_bytes
         self._extent_size_bytes = extent_size_bytes
         self._replicas_max = replicas_max
-        #: To be called after reads from mapped segments that did not come through `read`.
-        self.on_read = on_read
+        self._on_read = on_read
         self._map_file = map_file or mapped_file
         self._pool: ThreadPoolExecutor | None = None
+
+    def in_place(self, meta: FileMeta, offset: int, length: int, now_s: float) -> pa.Buffer | None:
+        """A range as one piece of a mapped segment, and counted; None when some of it is not mapped, or lies elsewhere.
+
+        Every read tries this first, and most end here: no call, nothing waited for, about 1.5 us.
+
+        Args:
+            meta: of a file.
+            offset, length: within it; length >= 1.
+            now_s: monotonic time.
+        """
+        size, table = self._block_size_bytes, self._table
+        first, last = offset // size, (offset + length - 1) // size
+        view = table.get(meta.version, first, now_s) if first == last else table.run(meta.version, first, last, now_s)
+        if view is None:
+            return None
+        mapped = view.mapped
+        self._counters.hit(mapped.tier, length, meta.dataset, blocks=last - first + 1)
+        self._on_read()
+        return mapped.buffer.slice(view.offset + offset - first * size, length)
 
     def read(self, requests: Sequence[Request]) -> list[pa.Buffer]:
         """Read ranges of files, all of them in one round trip per worker.
@@ -115,6 +135,7 @@ class Reader:
             NotFoundError, DeniedError, UnavailableError: the under storage itself fails.
         """
         now_s = self._clock.now_s()
+        buffers: list[pa.Buffer | None] = []
         spans: list[list[Span | None]] = []
         targets: list[FileTarget] = []
         parts: list[Part] = []
@@ -123,6 +144,10 @@ class Reader:
         for request_index, request in enumerate(requests):
             meta = request.meta
             row: list[Span | None] = []
+            spans.append(row)
+            buffers.append(self.in_place(meta, request.offset, request.length, now_s) if request.length else _NOTHING)
+            if buffers[-1] is not None:
+                continue
             target_index = -1
             for block_index, offset, length in block_ranges(request.offset, request.length, self._block_size_bytes):
                 view = self._table.get(meta.version, block_index, now_s)
@@ -137,14 +162,16 @@ class Reader:
                 places.append((request_index, len(row)))
                 parts.append(Part(target_index, block_index, offset, length))
                 row.append(None)
-            spans.append(row)
         if parts:
             found = self._fetch(targets, parts, metas)
             self._counters.took(self._clock.now_s() - now_s)
             for (request_index, position), span in zip(places, found, strict=True):
                 spans[request_index][position] = span
-        self.on_read()
-        return [joined([span for span in row if span is not None]) for row in spans]
+        self._on_read()
+        return [
+            joined([span for span in row if span is not None]) if buffer is None else buffer
+            for buffer, row in zip(buffers, spans, strict=True)
+        ]
 
     def _fetch(self, targets: list[FileTarget], parts: list[Part], metas: list[FileMeta]) -> list[Span]:
         locator = self._locator
@@ -299,9 +326,7 @@ def merged(parts: Sequence[Part], part_indices: list[int], block_size_bytes: int
 
 
 def joined(spans: list[Span]) -> pa.Buffer:
-    """One buffer of all spans: a slice where they lie one after the other in one base, a copy otherwise."""
-    if not spans:
-        return pa.py_buffer(b"")
+    """One buffer of all spans (one or more): a slice where they lie one after the other in one base, else a copy."""
     base, start, length = spans[0]
     end = start + length
     contiguous = True

@@ -4,7 +4,7 @@ A worker grants a lease on a segment together with the table of all blocks in it
 those blocks is read in place, from here. When it ends without having been renewed, the segment is forgotten; bytes
 already handed out stay valid, since the buffers keep the memory (plasma pin or mmap) alive.
 
-Bounds: mapped bytes (least recently used segments go first). All methods are safe to call from several threads.
+Bounds: mapped bytes and segments (least recently used ones go first). All methods are safe to call from several threads.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from raycache.types import SegmentId, Tier, VersionId
 
 #: The reader stops using a lease this long before the worker ends it: calls take time.
 LEASE_MARGIN_S = 2.0
+#: Segments on disk are mappings of their own, and Linux allows a process 65,530 unless it is told otherwise.
+SEGMENTS_MAX = 32_768
 
 
 class MappedSegment:
@@ -64,10 +66,12 @@ class SegmentTable:
 
     Args:
         mapped_bytes_max: bound on the bytes mapped; one larger segment is kept alone.
+        segments_max: bound on their number.
     """
 
-    def __init__(self, mapped_bytes_max: int) -> None:
+    def __init__(self, mapped_bytes_max: int, segments_max: int = SEGMENTS_MAX) -> None:
         self._mapped_bytes_max = mapped_bytes_max
+        self._segments_max = segments_max
         self._mapped_bytes = 0
         self._blocks: dict[tuple[VersionId, int], BlockView] = {}
         self._segments: OrderedDict[tuple[str, SegmentId], MappedSegment] = OrderedDict()
@@ -90,6 +94,19 @@ class SegmentTable:
                     self._segments.move_to_end(key)
         return view
 
+    def run(self, version: VersionId, first: int, last: int, now_s: float) -> BlockView | None:
+        """Blocks `first` to `last` as one view, if all are mapped and lie one after the other in one segment."""
+        view = self.get(version, first, now_s)
+        if view is None:
+            return None
+        mapped, offset, length = view
+        for index in range(first + 1, last + 1):
+            following = self._blocks.get((version, index))
+            if following is None or following.mapped is not mapped or following.offset != offset + length:
+                return None
+            length += following.length
+        return BlockView(mapped, offset, length)
+
     def add(self, grant: Grant, actor_name: str, buffer: pa.Buffer, *, local: bool, now_s: float) -> MappedSegment:
         """Take in a granted segment; `buffer` is the whole of it."""
         keys = list(zip(grant.entry_versions, grant.entry_blocks, strict=True))
@@ -110,7 +127,9 @@ class SegmentTable:
             self._mapped_bytes += buffer.size
             for key, offset, length in zip(keys, grant.entry_offsets, grant.entry_lengths, strict=True):
                 self._blocks[key] = BlockView(mapped, offset, length)
-            while self._mapped_bytes > self._mapped_bytes_max and len(self._segments) > 1:
+            while len(self._segments) > 1 and (
+                self._mapped_bytes > self._mapped_bytes_max or len(self._segments) > self._segments_max
+            ):
                 _, oldest = self._segments.popitem(last=False)
                 self._remove(oldest)
         return mapped
