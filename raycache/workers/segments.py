@@ -31,7 +31,6 @@ class Operation(enum.Enum):
     DEMOTE = "demote"
     PROMOTE = "promote"
     VERIFY = "verify"
-    COMPACT = "compact"
 
 
 @dataclass(slots=True)

@@ -30,7 +30,6 @@ from raycache.messages import (
     BlockState,
     FileHeat,
     FreeReply,
-    GrantKind,
     InventoryReply,
     InventoryRequest,
     MissReason,
@@ -43,7 +42,6 @@ from raycache.ranges import block_count, block_length
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.adoption import adoptable
-from raycache.workers.compaction import Compaction
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
 from raycache.workers.entry_table import EntryTable
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
@@ -53,8 +51,7 @@ from raycache.workers.limits import WorkerLimits
 from raycache.workers.policies import Policies
 from raycache.workers.segments import Segment
 from raycache.workers.selection import by_policy, choose, inventory, residency
-from raycache.workers.tickets import INLINE_LEASE_S, Ticket, final_states, reply_of, validate_tickets
-from raycache.workers.tier_checks import validate_tiers
+from raycache.workers.tickets import SHORT_LEASE_S, Ticket, final_states, reply_of, validate_tickets
 from raycache.workers.tiers import Tiers
 from raycache.workers.upkeep import Upkeep
 
@@ -96,7 +93,6 @@ class WorkerService:
         prefix = f"{xxhash.xxh3_64_hexdigest(worker.encode())[:8]}-{epoch:x}"
         numbers = itertools.count()
         self._new_id = new_id or (lambda: f"{prefix}-{next(numbers):x}")
-        self._compaction = Compaction(self._tiers, self._new_id)
         self._refusals = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -201,10 +197,11 @@ class WorkerService:
         states = final_states(ticket)
         if not ticket.request.held_only:
             self._refusals += states.count(BlockState.NO_SPACE)
-        reply = reply_of(ticket, states, local=ticket.request.node == self.worker, lease_s=self.limits.lease_s)
+        memory_s = SHORT_LEASE_S if self._tiers.pressed else self.limits.lease_s
+        leases_s = {Tier.MEMORY: memory_s, Tier.DISK: self.limits.lease_s}
+        reply = reply_of(ticket, states, local=ticket.request.node == self.worker, leases_s=leases_s)
         for grant in reply.grants:
-            lease_s = INLINE_LEASE_S if grant.kind is GrantKind.INLINE else self.limits.lease_s
-            self._tiers.lease(ticket.held[grant.segment], now_s + lease_s)
+            self._tiers.lease(ticket.held[grant.segment], now_s + (grant.lease_s or SHORT_LEASE_S))
         effects.append(reply)
         for segment in ticket.held.values():
             self._tiers.unhold(segment, now_s, effects)
@@ -339,12 +336,6 @@ class WorkerService:
                 self._look_up(self._tickets[number], position, missing, now_s, effects)
         return self._conclude(missing, now_s, effects)
 
-    def compacted(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
-        """A `Compact` has ended."""
-        effects: list[Effect] = []
-        self._compaction.compacted(segment, ok, now_s, effects)
-        return self._conclude([], now_s, effects)
-
     def disk_failed(self, now_s: float) -> list[Effect]:
         """A write of a disk load failed (its `loaded` follows): no more writes for a while."""
         effects: list[Effect] = []
@@ -365,9 +356,13 @@ class WorkerService:
         return self._conclude([], now_s, effects)
 
     def renewable(self, segments: list[SegmentId]) -> list[SegmentId]:
-        """Those of the segments that `touch` would renew; readers must let the others go when their leases end."""
+        """Those of the segments that `touch` would renew; readers must let the others go when their leases end.
+
+        While memory is to be given back, none in memory: or what is always in use would never be.
+        """
         found = [(name, self._table.get(name)) for name in segments]
-        return [name for name, s in found if s is not None and s.verified and not s.draining]
+        held = [(name, s) for name, s in found if s is not None and s.verified and not s.draining]
+        return [name for name, s in held if not (s.in_memory and self._tiers.pressed)]
 
     def free(self, selector: Selector, force: bool, now_s: float) -> tuple[FreeReply, list[Effect]]:
         """Drop blocks, with `force` also pinned ones. What is leased goes when the lease ends: readers have mapped it.
@@ -445,7 +440,6 @@ class WorkerService:
         """To be called every second or so: ends leases, keeps the rules, gives memory back in the background."""
         effects: list[Effect] = []
         self._upkeep.tick(now_s, effects)
-        self._compaction.start(now_s, effects)
         self._tiers.settle(now_s, effects)
         self._tiers.reclaim(now_s, effects)
         return self._conclude([], now_s, effects)
@@ -483,9 +477,7 @@ class WorkerService:
         reserved = dict.fromkeys(Tier, 0)
         for load in self._flights.running.values():
             reserved[load.tier] += load.size_bytes
-        for tier in Tier:
-            reserved[tier] += self._compaction.reserved_bytes(tier)
-        validate_tiers(self._tiers, reserved)
+        self._tiers.validate(reserved)
         self._flights.validate()
         self._policies.validate(self._table.segments, self._flights.running.values())
         assert not self._ready, "a ticket with nothing open was not answered"

@@ -12,8 +12,8 @@ from raycache.workers.effects import Reply, SegmentGrant
 from raycache.workers.entry_table import Columns
 from raycache.workers.segments import Segment
 
-#: The actor needs a moment to copy INLINE parts out: the segment is kept that long, as if leased.
-INLINE_LEASE_S = 1.0
+#: For this one read: the actor needs a moment to copy INLINE parts out, the reader to map a segment that has to go soon.
+SHORT_LEASE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ def reasons_of(ticket: Ticket, states: list[BlockState]) -> dict[int, int]:
     return reasons
 
 
-def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: float) -> Reply:
+def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, leases_s: Mapping[Tier, float]) -> Reply:
     """Make the reply, without side effects.
 
     Args:
@@ -123,7 +123,7 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: 
         states: of `final_states`.
         local: the reader is on this node, so segments are handed out in place; from elsewhere only when it wants at
             least half of one that is in the object store.
-        lease_s: of a segment handed out.
+        leases_s: of a segment handed out, by the tier it is read from.
     """
     request = ticket.request
     count = len(ticket.blocks)
@@ -165,7 +165,7 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, lease_s: 
                 tier=tier,
                 kind=kind,
                 length_bytes=joined_bytes if inline else segment.size_bytes,
-                lease_s=0.0 if inline else lease_s,
+                lease_s=0.0 if inline else leases_s[tier],
                 entry_versions=entries.versions,
                 entry_blocks=entries.blocks,
                 entry_offsets=entries.offsets,
