@@ -1,7 +1,7 @@
 """All load jobs: which goes next, what they may have on the way together, and what of them outlives the master. Pure.
 
-Theory of operation. A worker has at most `BATCHES_INFLIGHT_MAX` batches on the way, of all jobs together; so bytes,
-blocks and memory in flight are bounded however many jobs there are. A free place goes to the job of the highest priority;
+Theory of operation. A worker has at most `BATCHES_INFLIGHT_MAX` full batches on the way, or as much in smaller ones, of
+all jobs together; so bytes, blocks and memory in flight are bounded however many jobs there are. A free place goes to the job of the highest priority;
 among equals to the one with the fewest batches at that worker, the older one first. When the lake asks to slow down, all
 jobs share one window of requests (`pacing.Congestion`).
 
@@ -26,7 +26,7 @@ from raycache.types import MembershipView, WorkerId
 
 Record: TypeAlias = dict[str, Any]
 
-BATCHES_INFLIGHT_MAX = 4
+BATCHES_INFLIGHT_MAX = 4.0
 JOBS_RUNNING_MAX = 16
 JOBS_KEPT_MAX = 100
 #: Failures of an ended job that outlive the master.
@@ -164,7 +164,7 @@ class JobBoard:
         for sent in self._inflight(jobs):
             lake_blocks += sent.lake_blocks
             if sent.worker.worker in places:
-                places[sent.worker.worker] -= 1
+                places[sent.worker.worker] -= sent.fullness
         batches: list[tuple[LoadJob, Batch]] = []
         # One place at each worker in turn, the least served first: what is held back is shared by all of them.
         self._sent = {worker.worker: self._sent.get(worker.worker, 0) for worker in view.workers}
@@ -182,7 +182,7 @@ class JobBoard:
                     batch = job.next_batch(worker, mounts_version, now_s, **share)
                     if batch is not None:
                         batches.append((job, batch))
-                        places[worker.worker] -= 1
+                        places[worker.worker] -= batch.fullness
                         self._sent[worker.worker] += 1
                         lake_blocks += batch.lake_blocks
                         left.append(worker)

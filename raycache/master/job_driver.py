@@ -110,11 +110,12 @@ class JobDriver:
         return survey.result()
 
     async def ended(self, job_id: str, wait_s: float) -> JobProgress:
-        """How far a job is, as soon as it has ended; else after so long.
+        """How far a job is, as soon as it has ended; else after so long, or half the time that callers wait for a master.
 
         Raises:
             NotFoundError: unknown.
         """
+        wait_s = min(wait_s, self._settings.master_timeout_s / 2)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 while not JobState(self._board.progress(job_id, self._clock.now_s()).state).finished:

@@ -32,13 +32,23 @@ from raycache.master.job_figures import JobFigures
 from raycache.master.load_files import FileTable, Origin, Page, Row
 from raycache.master.load_survey import Holders, Survey
 from raycache.master.pacing import TokenBucket
-from raycache.master.pieces import REASONS, REPLACED, Aim, Batch, JobState, Piece, runs_of
-from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, JobProgress, LoadRequest
+from raycache.master.pieces import (
+    BATCH_BLOCKS_MAX,
+    BATCH_BYTES_MAX,
+    REASONS,
+    REPLACED,
+    Aim,
+    Batch,
+    JobState,
+    Piece,
+    request_of,
+    runs_of,
+)
+from raycache.messages import BlockReply, BlockState, JobProgress, LoadRequest
 from raycache.ranges import block_count, block_length
 from raycache.types import MembershipView, WorkerId, WorkerView
 
-BATCH_BYTES_MAX = 64 << 20
-BATCH_BLOCKS_MAX = 2_000
+_LARGE_BATCH_BYTES = BATCH_BYTES_MAX // 4
 #: Of a piece whose worker does not answer; and of a block that the lake does not deliver, which the worker has tried
 #: several times already.
 ATTEMPTS_MAX = 8
@@ -215,7 +225,14 @@ class LoadJob:
         if lake and self._bucket is not None and not self._bucket.ready(now_s):
             return None
         pieces = self._cut(queue, min(BATCH_BLOCKS_MAX, blocks_max) if lake else BATCH_BLOCKS_MAX)
-        request = self._request(pieces, mounts_version, now_s)
+        request = request_of(
+            [(piece, self._open[piece.page].page) for piece in pieces],
+            self._block_size_bytes,
+            view_id=self._view.view_id,
+            mounts_version=mounts_version,
+            recheck=pieces[0].aim is Aim.CHECK and self.state is JobState.VERIFYING,
+            spare_s=now_s - self._started_s,
+        )
         size_bytes = sum(request.lengths)
         batch = Batch(next(self._batch_ids), worker, request, pieces, size_bytes, len(request.lengths) if lake else 0)
         self._inflight[batch.batch_id] = batch
@@ -363,7 +380,11 @@ class LoadJob:
                 self._queued += 1
 
     def _cut(self, queue: deque[Piece], blocks_max: int) -> list[Piece]:
-        """Take pieces for one batch; a long piece is split. All of a batch have one aim and come from one source."""
+        """Take pieces for one batch; a long piece is split. All of a batch have one aim and come from one source.
+
+        A file of whole blocks ends a batch of some size: it shares its segments with no other file, and its place is free
+        again sooner.
+        """
         pieces: list[Piece] = []
         size = blocks = 0
         kind = (queue[0].aim, queue[0].source_actor)
@@ -386,37 +407,9 @@ class LoadJob:
                 queue.appendleft(rest)
                 self._queued += 1
                 break
+            if size >= _LARGE_BATCH_BYTES and page.versions[piece.row].size_bytes >= self._block_size_bytes:
+                break
         return pieces
-
-    def _request(self, pieces: list[Piece], mounts_version: int, now_s: float) -> BlockRequest:
-        columns: dict[tuple[int, int], int] = {}
-        file_index: list[int] = []
-        block_index: list[int] = []
-        lengths: list[int] = []
-        for piece in pieces:
-            column = columns.setdefault((piece.page, piece.row), len(columns))
-            page = self._open[piece.page].page
-            for block in piece.blocks:
-                file_index.append(column)
-                block_index.append(block)
-                lengths.append(self._length(page, piece.row, block))
-        aim = pieces[0].aim
-        return BlockRequest(
-            node="",
-            view_id=self._view.view_id,
-            mounts_version=mounts_version,
-            files=FileColumns.of(self._open[page].page.versions[row] for page, row in columns),
-            file_index=file_index,
-            block_index=block_index,
-            offsets=[0] * len(lengths),
-            lengths=lengths,
-            block_size_bytes=self._block_size_bytes,
-            hand_out=False,
-            source_actor=pieces[0].source_actor,
-            held_only=aim is Aim.CHECK,
-            recheck=aim is Aim.CHECK and self.state is JobState.VERIFYING,
-            spare_s=now_s - self._started_s,
-        )
 
     def _length(self, page: Page, row: int, block: int) -> int:
         return block_length(block, page.versions[row].size_bytes, self._block_size_bytes)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from raycache.messages import BlockRequest, BlockState
-from raycache.types import WorkerView
+from raycache.master.load_files import Page
+from raycache.messages import BlockRequest, BlockState, FileColumns
+from raycache.ranges import block_length
+from raycache.types import FileVersion, WorkerView
 
 #: Why a block is not resident, where nobody says more.
 REASONS = {
@@ -15,6 +18,10 @@ REASONS = {
     BlockState.GONE: "removed from the lake during the load",
     BlockState.FAILED: "the lake did not deliver it",
 }
+#: What one call asks for.
+BATCH_BYTES_MAX = 64 << 20
+BATCH_BLOCKS_MAX = 2_000
+BATCH_FULLNESS_MIN = 1 / 16
 REPLACED = "replaced or removed in the lake since it was loaded; load it again"
 
 
@@ -75,6 +82,13 @@ class Batch(NamedTuple):
     #: How many blocks may be asked of the lake for it.
     lake_blocks: int
 
+    @property
+    def fullness(self) -> float:
+        """1.0 is as much as a batch may hold; never so little that there could be very many of them."""
+        return max(
+            BATCH_FULLNESS_MIN, self.size_bytes / BATCH_BYTES_MAX, len(self.request.block_index) / BATCH_BLOCKS_MAX
+        )
+
 
 def runs_of(blocks: list[int]) -> list[tuple[int, int]]:
     """Consecutive runs of sorted block indices, as (first, count)."""
@@ -85,3 +99,45 @@ def runs_of(blocks: list[int]) -> list[tuple[int, int]]:
         else:
             runs.append((block, 1))
     return runs
+
+
+def request_of(
+    pieces: Sequence[tuple[Piece, Page]],
+    block_size_bytes: int,
+    *,
+    view_id: int,
+    mounts_version: int,
+    recheck: bool,
+    spare_s: float,
+) -> BlockRequest:
+    """Ask for pieces, each with its page; all have one aim and come from one source."""
+    columns: dict[tuple[int, int], FileVersion] = {}
+    numbers: dict[tuple[int, int], int] = {}
+    file_index: list[int] = []
+    block_index: list[int] = []
+    lengths: list[int] = []
+    for piece, page in pieces:
+        place = (piece.page, piece.row)
+        version = columns.setdefault(place, page.versions[piece.row])
+        number = numbers.setdefault(place, len(numbers))
+        for block in piece.blocks:
+            file_index.append(number)
+            block_index.append(block)
+            lengths.append(block_length(block, version.size_bytes, block_size_bytes))
+    first = pieces[0][0]
+    return BlockRequest(
+        node="",
+        view_id=view_id,
+        mounts_version=mounts_version,
+        files=FileColumns.of(columns.values()),
+        file_index=file_index,
+        block_index=block_index,
+        offsets=[0] * len(lengths),
+        lengths=lengths,
+        block_size_bytes=block_size_bytes,
+        hand_out=False,
+        source_actor=first.source_actor,
+        held_only=first.aim is Aim.CHECK,
+        recheck=recheck,
+        spare_s=spare_s,
+    )

@@ -51,7 +51,9 @@ def test_what_is_on_the_way_is_bounded_for_all_jobs_together() -> None:
         many.start(job_id, LoadRequest(["/lake"]), 0.0)
         listed(many, job_id)
     sent = many.next_batches(VIEW, 1, 0.0)
-    assert [BATCHES_INFLIGHT_MAX] * 3 == [sum(b.worker.worker == w for _, b in sent) for w in "abc"]
+    for worker in "abc":
+        full = sum(batch.fullness for _, batch in sent if batch.worker.worker == worker)
+        assert BATCHES_INFLIGHT_MAX <= full < BATCHES_INFLIGHT_MAX + 1
     assert {"x", "y", "z"} == {job.job_id for job, _ in sent}
     assert many.next_batches(VIEW, 1, 0.0) == []
     job, batch = sent[0]
