@@ -13,8 +13,8 @@ from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.messages import JobProgress, LoadRequest, LoadSurvey
 from raycache.settings import parse_size
 
-_POLL_S_MIN = 0.02
-_POLL_S_MAX = 0.5
+#: The master answers when the job has ended, or after so long.
+_WAIT_S = 2.0
 
 
 class MasterCalls(Protocol):
@@ -52,19 +52,16 @@ class Job:
         Raises:
             UnavailableError: not finished in time; the job goes on.
         """
-        started = time.monotonic()
-        deadline = None if timeout_s is None else started + timeout_s
+        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            progress = self.progress()
+            wait_s = max(0.0, min(_WAIT_S, deadline - time.monotonic()))
+            progress = progress_of(self._calls.master("job_ended", self.id, wait_s))
             if progress.finished:
                 return progress
-            # A twentieth of the wait so far: what is waited too long is small beside what was waited for.
-            pause_s = min(_POLL_S_MAX, max(_POLL_S_MIN, (time.monotonic() - started) / 20))
-            if deadline is not None and time.monotonic() + pause_s > deadline:
+            if time.monotonic() >= deadline:
                 raise UnavailableError(
                     f"load {self.id} has not finished within {timeout_s:g} s; it goes on, wait again"
                 )
-            time.sleep(pause_s)
 
     def stop(self) -> None:
         """Stop it; what is loaded stays, and `resume` goes on from there. Nothing to do when it has ended."""

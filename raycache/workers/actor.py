@@ -16,8 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import ray
 
 from raycache import paths as names
@@ -46,16 +44,16 @@ from raycache.ufs.open import open_storage, slow_downs
 from raycache.workers.capacity import capacity_of
 from raycache.workers.disk import DiskStore, open_slot
 from raycache.workers.effects import (
+    Compact,
     Demote,
     DropDisk,
     DropMemory,
     Effect,
+    Forget,
     Load,
     LoadItem,
-    LoadOutcome,
     Promote,
     Reply,
-    SegmentGrant,
     Verify,
 )
 from raycache.workers.exporter import Exporter
@@ -65,6 +63,7 @@ from raycache.workers.memory import MemoryStore, foreign_bytes, object_store_byt
 from raycache.workers.peers import PeerStorage
 from raycache.workers.readings import Readings
 from raycache.workers.service import WorkerLimits, WorkerService
+from raycache.workers.stores import Stores
 
 #: A worker whose master has been silent this long ends itself.
 _ORPHAN_S = 120.0
@@ -97,6 +96,7 @@ class WorkerActor:
             except OSError:
                 self._capacity = self._capacity._replace(disk_bytes=0)
         self._memory = MemoryStore()
+        self._stores = Stores(self._memory, self._disk)
         self._service = WorkerService(
             node,
             epoch,
@@ -242,13 +242,18 @@ class WorkerActor:
                 case DropDisk():
                     if self._disk is not None:
                         self._disk.drop(effect.segment)
+                case Compact():
+                    self._spawn(self._compact(effect))
+                case Forget():
+                    if self._disk is not None:
+                        self._disk.forget(effect.segment, effect.blocks)
 
     async def _load(self, effect: Load) -> None:
         loop = asyncio.get_running_loop()
         started_s = self._clock.now_s()
-        buffer, outcome = await loop.run_in_executor(self._loads, self._loader.load, effect)
-        if buffer is not None:
-            stored = await loop.run_in_executor(self._io, self._store, effect, buffer, outcome)
+        pieces, outcome = await loop.run_in_executor(self._loads, self._loader.load, effect)
+        if pieces:
+            stored = await loop.run_in_executor(self._io, self._stores.store, effect, pieces, outcome)
             if not stored:
                 outcome = outcome.not_stored()
                 if effect.tier is Tier.DISK:
@@ -256,45 +261,18 @@ class WorkerActor:
         self._exporter.loaded(self._clock.now_s() - started_s)
         self._run(self._service.loaded(effect.load_id, outcome, self._clock.now_s()))
 
-    def _store(self, effect: Load, buffer: npt.NDArray[np.uint8], outcome: LoadOutcome) -> bool:
-        try:
-            if effect.tier is Tier.MEMORY:
-                self._memory.put(effect.segment, buffer)
-            else:
-                assert self._disk is not None
-                self._disk.write(effect.segment, buffer, effect.entries(outcome))
-        except Exception:
-            # A full object store or disk: the block is read through instead, and counted so.
-            return False
-        return True
-
     async def _demote(self, segment: SegmentId) -> None:
-        loop = asyncio.get_running_loop()
         entries = self._service.entries(segment)
-        good = await loop.run_in_executor(self._io, self._write, segment, entries)
+        good = await asyncio.get_running_loop().run_in_executor(self._io, self._stores.demote, segment, entries)
         self._run(self._service.demoted(segment, good, self._clock.now_s()))
 
-    def _write(self, segment: SegmentId, entries: Any) -> bool:
-        try:
-            assert self._disk is not None
-            self._disk.write(segment, self._memory.view(segment), entries)
-        except Exception:
-            # The service marks the disk as failing, and counts it.
-            return False
-        return True
-
     async def _promote(self, segment: SegmentId) -> None:
-        good = await asyncio.get_running_loop().run_in_executor(self._io, self._lift, segment)
+        good = await asyncio.get_running_loop().run_in_executor(self._io, self._stores.promote, segment)
         self._run(self._service.promoted(segment, good, self._clock.now_s()))
 
-    def _lift(self, segment: SegmentId) -> bool:
-        try:
-            assert self._disk is not None
-            self._memory.put(segment, np.array(self._disk.map(segment)))
-        except Exception:
-            # It stays where it is, on disk.
-            return False
-        return True
+    async def _compact(self, effect: Compact) -> None:
+        good = await asyncio.get_running_loop().run_in_executor(self._io, self._stores.compact, effect)
+        self._run(self._service.compacted(effect.segment, good, self._clock.now_s()))
 
     async def _verify(self, segment: SegmentId) -> None:
         assert self._disk is not None
@@ -315,12 +293,7 @@ class WorkerActor:
                 assert self._disk is not None
                 path = str(self._disk.path(grant.segment))
             else:
-                loop = asyncio.get_running_loop()
-                try:
-                    payload = await loop.run_in_executor(self._io, self._extract, grant)
-                except Exception:
-                    # Evicted in this very moment: an empty payload reads as a lost segment.
-                    payload = None
+                payload = await asyncio.get_running_loop().run_in_executor(self._io, self._stores.extract, grant)
             payloads.append(payload)
             grants.append(
                 Grant(
@@ -349,14 +322,6 @@ class WorkerActor:
             slow_downs(),
         )
         return encode(message), payloads
-
-    def _extract(self, grant: SegmentGrant) -> npt.NDArray[np.uint8]:
-        if grant.tier is Tier.MEMORY:
-            whole = self._memory.view(grant.segment)
-        else:
-            assert self._disk is not None
-            whole = self._disk.map(grant.segment)
-        return np.concatenate([whole[offset : offset + length] for offset, length in grant.parts])
 
     def _refusal(self, request: BlockRequest) -> bytes:
         count = len(request.block_index)

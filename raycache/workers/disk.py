@@ -6,6 +6,9 @@ hashes and a magic number. A file is written under a temporary name and renamed 
 either stands for a whole file or for none; with `fsync` that holds for a crash of the machine too, without it a file
 may then be torn, which the trailer (lengths, footer hash) or `verify` (data hash) shows.
 
+Blocks that are freed later are noted in a second file beside it, a record each with a checksum of its own, appended:
+after a restart they are not taken over. A record that a crash has torn is as if it had not been written.
+
 Directories: workers on one machine must not share one, and a restarted worker should find a dead one's segments. So
 each locks (`flock`) the first free `slot-N` under a base directory for as long as its process lives.
 """
@@ -26,15 +29,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from raycache.errors import CorruptBlockError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
-from raycache.types import FileVersion, SegmentId
+from raycache.types import BlockId, FileVersion, SegmentId
 from raycache.workers.effects import DiskSegment, Entry
+from raycache.workers.pieces import Bytes
 
 _SUFFIX = ".segment"
 _TEMPORARY_SUFFIX = ".partial"
+_FREED_SUFFIX = ".freed"
+#: Version, block index, the xxh3_64 of both.
+_FREED = struct.Struct("<16sIQ")
 _MAGIC = b"RAYCSEG1"
 #: data bytes, data hash, footer bytes, footer hash, magic; little endian.
 _TRAILER = struct.Struct("<QQQQ8s")
@@ -71,12 +77,12 @@ class DiskStore:
         """The segment's file; the data is at its start."""
         return self._directory / f"{segment}{_SUFFIX}"
 
-    def write(self, segment: SegmentId, buffer: npt.NDArray[np.uint8], entries: Sequence[Entry]) -> None:
+    def write(self, segment: SegmentId, pieces: Sequence[Bytes], entries: Sequence[Entry]) -> None:
         """Store a segment, atomically; an older one of that name is replaced.
 
         Args:
             segment: names the file.
-            buffer: shape (size_bytes,), uint8, contiguous.
+            pieces: its data, one behind the other; shape (bytes,), uint8, each.
             entries: the blocks in it.
 
         Raises:
@@ -84,19 +90,22 @@ class DiskStore:
             UnavailableError: it fails otherwise.
         """
         footer = _encode_entries(entries)
-        data = buffer.data
-        trailer = _Trailer(
-            buffer.size, xxhash.xxh3_64_intdigest(data), len(footer), xxhash.xxh3_64_intdigest(footer), _MAGIC
-        )
+        data = [piece.data for piece in pieces]
+        hashed = xxhash.xxh3_64()
+        for part in data:
+            hashed.update(part)
+        size_bytes = sum(part.nbytes for part in data)
+        trailer = _Trailer(size_bytes, hashed.intdigest(), len(footer), xxhash.xxh3_64_intdigest(footer), _MAGIC)
         temporary = self._directory / f"{segment}{_TEMPORARY_SUFFIX}"
         try:
             try:
                 with temporary.open("wb", buffering=0) as file:
-                    for part in (data, memoryview(footer), memoryview(_TRAILER.pack(*trailer))):
+                    for part in (*data, memoryview(footer), memoryview(_TRAILER.pack(*trailer))):
                         while part:
                             part = part[file.write(part) :]  # noqa: PLW2901  # a raw write may be short
                     if self._fsync:
                         os.fsync(file.fileno())
+                self._freed_path(segment).unlink(missing_ok=True)
                 temporary.replace(self.path(segment))
                 if self._fsync:
                     _sync_directory(self._directory)
@@ -107,7 +116,7 @@ class DiskStore:
         except OSError as error:
             raise _mapped(error, temporary) from error
 
-    def map(self, segment: SegmentId) -> npt.NDArray[np.uint8]:
+    def map(self, segment: SegmentId) -> Bytes:
         """Map the data, read-only and without a copy; it stays readable after `drop`.
 
         Raises:
@@ -129,12 +138,19 @@ class DiskStore:
         """Delete a segment. One that is missing, or that the disk will not delete, is not an error."""
         with suppress(OSError):
             self.path(segment).unlink()
+        with suppress(OSError):
+            self._freed_path(segment).unlink()
+
+    def forget(self, segment: SegmentId, blocks: Sequence[BlockId]) -> None:
+        """Note blocks that `scan` is not to find. When the disk does not take it, they may come back after a restart."""
+        with suppress(OSError), self._freed_path(segment).open("ab", buffering=0) as file:
+            file.write(b"".join(_freed_record(block) for block in blocks))
 
     def scan(self) -> list[DiskSegment]:
         """Find the segments an earlier process left, oldest first; reads only footers, deletes what is torn."""
         found: list[tuple[int, DiskSegment]] = []
         try:
-            names = sorted(path.name for path in self._directory.iterdir())
+            names = dict.fromkeys(sorted(path.name for path in self._directory.iterdir()))
         except OSError as error:
             raise _mapped(error, self._directory) from error
         for name in names:
@@ -142,14 +158,16 @@ class DiskStore:
             if name.endswith(_SUFFIX):
                 segment = name.removesuffix(_SUFFIX)
                 try:
-                    described = _describe(path, segment)
+                    described = self._without_freed(_describe(path, segment))
                     mtime_ns = path.stat().st_mtime_ns
                 except (OSError, RaycacheError):
                     self.drop(segment)
                 else:
                     age_s = max(0.0, (time.time_ns() - mtime_ns) / 1e9)
                     found.append((mtime_ns, described._replace(age_s=age_s)))
-            elif name.endswith(_TEMPORARY_SUFFIX):
+            elif name.endswith(_TEMPORARY_SUFFIX) or (
+                name.endswith(_FREED_SUFFIX) and name.removesuffix(_FREED_SUFFIX) + _SUFFIX not in names
+            ):
                 with suppress(OSError):
                     path.unlink()
         return [segment for _, segment in sorted(found, key=lambda item: (item[0], item[1].segment))]
@@ -167,7 +185,24 @@ class DiskStore:
         with suppress(OSError):
             self._directory.parent.rmdir()
 
-    def _open(self, segment: SegmentId) -> tuple[npt.NDArray[np.uint8], _Trailer]:
+    def _freed_path(self, segment: SegmentId) -> Path:
+        return self._directory / f"{segment}{_FREED_SUFFIX}"
+
+    def _without_freed(self, found: DiskSegment) -> DiskSegment:
+        try:
+            records = self._freed_path(found.segment).read_bytes()
+        except FileNotFoundError:
+            return found
+        freed: dict[BlockId, None] = {}
+        for start in range(0, len(records) - _FREED.size + 1, _FREED.size):
+            version, block_index, _ = _FREED.unpack_from(records, start)
+            block = BlockId(version, block_index)
+            if _freed_record(block) == records[start : start + _FREED.size]:
+                freed[block] = None
+        kept = [entry for entry in found.entries if BlockId(entry.version.id(), entry.block_index) not in freed]
+        return found._replace(entries=kept)
+
+    def _open(self, segment: SegmentId) -> tuple[Bytes, _Trailer]:
         path = self.path(segment)
         try:
             with path.open("rb") as file:
@@ -227,6 +262,11 @@ def _read_trailer(descriptor: int, path: Path) -> _Trailer:
         if trailer.magic == _MAGIC and trailer.data_bytes + trailer.footer_bytes + _TRAILER.size == size_bytes:
             return trailer
     raise CorruptBlockError(f"{path} is torn; delete it")
+
+
+def _freed_record(block: BlockId) -> bytes:
+    index = block.block_index.to_bytes(4, "little")
+    return _FREED.pack(block.version, block.block_index, xxhash.xxh3_64_intdigest(block.version + index))
 
 
 def _encode_entries(entries: Sequence[Entry]) -> bytes:

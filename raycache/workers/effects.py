@@ -1,8 +1,8 @@
 """What the `WorkerService` wants done, as values, and what comes back of a load.
 
 The actor (or the simulator) carries an effect out and calls back: `Load` -> `loaded`, `Demote` -> `demoted`, `Promote`
--> `promoted`, `Verify` -> `verified`. `Reply`, `DropMemory` and `DropDisk` have no answer. Effects are carried out in
-the order given; the slow ones may overlap.
+-> `promoted`, `Verify` -> `verified`, `Compact` -> `compacted`. `Reply`, `DropMemory`, `DropDisk` and `Forget` have no
+answer. Effects are carried out in the order given; the slow ones may overlap.
 """
 
 from __future__ import annotations
@@ -166,4 +166,25 @@ class DropDisk:
     segment: SegmentId
 
 
-Effect: TypeAlias = Reply | Load | Demote | Promote | Verify | DropMemory | DropDisk
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Copy parts of a segment into a new one in the same tier."""
+
+    segment: SegmentId
+    target: SegmentId
+    tier: Tier
+    #: Shape (P,): (offset in the old segment, length); in the new one they follow each other.
+    parts: list[tuple[int, int]]
+    #: The new segment's table.
+    entries: list[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Blocks of a segment on disk that must not be taken over after a restart."""
+
+    segment: SegmentId
+    blocks: list[BlockId]
+
+
+Effect: TypeAlias = Reply | Load | Demote | Promote | Verify | DropMemory | DropDisk | Compact | Forget

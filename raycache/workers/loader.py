@@ -1,8 +1,9 @@
-"""Carries a `Load` out: ranged reads from the under storage, in parallel, into one buffer.
+"""Carries a `Load` out: ranged reads from the under storage, in parallel.
 
 Adjacent blocks of one file are fetched with one read of up to `request_bytes_max`; from another worker with a single one,
-since that one hands over what it holds as a whole. When one read brings the whole
-segment, its buffer is the segment, without a copy. A read that fails spoils its own blocks only; their bytes are zeroed.
+since that one hands over what it holds as a whole. What the reads brought are the segment's pieces, as they came, when
+the tier can put them together; else they are copied into one buffer. A read that fails spoils its own blocks only; their
+bytes are zeroed.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import Buffer
 
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import BlockState
 from raycache.types import FileVersion
 from raycache.workers.effects import Load, LoadItem, LoadOutcome
+from raycache.workers.pieces import Bytes, joinable
 
-Bytes: TypeAlias = npt.NDArray[np.uint8]
 #: What a read brought, and whether the lake gave it (or another worker).
 Fetched: TypeAlias = tuple[Bytes, bool]
 
@@ -58,22 +58,28 @@ class Loader:
         self.errors = 0
         self.bytes = 0
 
-    def load(self, load: Load) -> tuple[Bytes | None, LoadOutcome]:
+    def load(self, load: Load) -> tuple[list[Bytes], LoadOutcome]:
         """Fetch one segment. Never raises; blocks until all its reads have ended, which they do in bounded time.
 
         Returns:
-            The buffer, shape (size_bytes,), uint8, or None when no item is good; and what became of each item.
+            The segment in pieces that follow each other and are `joinable`, none when no item is good; and what became of
+            each item.
         """
         runs = _runs(load.items, self._request_bytes_max)
-        if len(runs) == 1:
-            result = self._pool.submit(self._fetch, load.items).result()
-            buffer = None if isinstance(result, RaycacheError) else result[0]
-            return buffer, _outcome([(load.items, result)])
-        buffer = np.empty(load.size_bytes, dtype=np.uint8)
-        reads = [self._pool.submit(self._fetch_into, buffer, run) for run in runs]
-        results = [read.result() for read in reads]
+        sizes = [sum(item.length for item in run) for run in runs]
+        if joinable(sizes):
+            reads = [self._pool.submit(self._fetch, run) for run in runs]
+            results = [read.result() for read in reads]
+            pieces = [
+                np.zeros(size, dtype=np.uint8) if isinstance(result, RaycacheError) else result[0]
+                for size, result in zip(sizes, results, strict=True)
+            ]
+        else:
+            pieces = [np.empty(load.size_bytes, dtype=np.uint8)]
+            reads = [self._pool.submit(self._fetch_into, pieces[0], run) for run in runs]
+            results = [read.result() for read in reads]
         outcome = _outcome(list(zip(runs, results, strict=True)))
-        return (buffer if any(state.served for state in outcome.states) else None), outcome
+        return (pieces if any(state.served for state in outcome.states) else []), outcome
 
     def close(self) -> None:
         """Stop taking loads; running ones end."""

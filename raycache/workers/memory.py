@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import ray
 
 from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
 from raycache.types import SegmentId, WorkerId
+from raycache.workers.pieces import Bytes, Pieces
 
 _GET_TIMEOUT_S = 30.0
 
@@ -24,13 +24,14 @@ class MemoryStore:
         #: Bytes held by references here.
         self.used_bytes = 0
 
-    def put(self, segment: SegmentId, buffer: npt.NDArray[np.uint8]) -> Any:
-        """Copy a buffer (shape (size_bytes,), uint8) into the object store; returns its reference."""
-        reference = ray.put(buffer)
+    def put(self, segment: SegmentId, pieces: Sequence[Bytes]) -> Any:
+        """Copy a segment, in pieces that follow each other, into the object store as one array; returns its reference."""
+        size_bytes = sum(piece.nbytes for piece in pieces)
+        reference = ray.put(pieces[0] if len(pieces) == 1 else Pieces(pieces))
         self.drop(segment)
         with self._lock:
-            self._references[segment] = (reference, buffer.nbytes)
-            self.used_bytes += buffer.nbytes
+            self._references[segment] = (reference, size_bytes)
+            self.used_bytes += size_bytes
         return reference
 
     def reference(self, segment: SegmentId) -> Any:
@@ -38,7 +39,7 @@ class MemoryStore:
         found = self._references.get(segment)
         return None if found is None else found[0]
 
-    def view(self, segment: SegmentId) -> npt.NDArray[np.uint8]:
+    def view(self, segment: SegmentId) -> Bytes:
         """Map the segment, read-only, without a copy.
 
         Raises:
@@ -49,7 +50,7 @@ class MemoryStore:
         if reference is None:
             raise NotFoundError(f"segment {segment} is not in memory; load it again")
         try:
-            array: npt.NDArray[np.uint8] = ray.get(reference, timeout=_GET_TIMEOUT_S)
+            array: Bytes = ray.get(reference, timeout=_GET_TIMEOUT_S)
         except Exception as error:
             raise UnavailableError(f"segment {segment} cannot be read from the object store; load it again") from error
         return array

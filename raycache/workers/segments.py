@@ -31,6 +31,7 @@ class Operation(enum.Enum):
     DEMOTE = "demote"
     PROMOTE = "promote"
     VERIFY = "verify"
+    COMPACT = "compact"
 
 
 @dataclass(slots=True)

@@ -42,6 +42,7 @@ from raycache.ranges import block_count, block_length
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.adoption import adoptable
+from raycache.workers.compaction import Compaction
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
 from raycache.workers.entry_table import EntryTable
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
@@ -52,6 +53,7 @@ from raycache.workers.policies import Policies
 from raycache.workers.segments import Segment
 from raycache.workers.selection import by_policy, choose, inventory, residency
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, final_states, reply_of, validate_tickets
+from raycache.workers.tier_checks import validate_tiers
 from raycache.workers.tiers import Tiers
 from raycache.workers.upkeep import Upkeep
 
@@ -93,6 +95,7 @@ class WorkerService:
         prefix = f"{xxhash.xxh3_64_hexdigest(worker.encode())[:8]}-{epoch:x}"
         numbers = itertools.count()
         self._new_id = new_id or (lambda: f"{prefix}-{next(numbers):x}")
+        self._compaction = Compaction(self._tiers, self._new_id)
         self._refusals = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -103,7 +106,7 @@ class WorkerService:
         opened = Ticket.of(ticket, request)
         self._tickets[ticket] = opened
         effects: list[Effect] = []
-        self._tiers.fill(request.spares_since_s(now_s), now_s)
+        self._tiers.filling.asked(request.spares_since_s(now_s), now_s)
         if not opened.blocks:
             self._ready.append(opened)
         missing: list[Flight] = []
@@ -336,6 +339,12 @@ class WorkerService:
                 self._look_up(self._tickets[number], position, missing, now_s, effects)
         return self._conclude(missing, now_s, effects)
 
+    def compacted(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
+        """A `Compact` has ended."""
+        effects: list[Effect] = []
+        self._compaction.compacted(segment, ok, now_s, effects)
+        return self._conclude([], now_s, effects)
+
     def disk_failed(self, now_s: float) -> list[Effect]:
         """A write of a disk load failed (its `loaded` follows): no more writes for a while."""
         effects: list[Effect] = []
@@ -440,6 +449,7 @@ class WorkerService:
         """To be called every second or so: ends leases, keeps the rules, gives memory back in the background."""
         effects: list[Effect] = []
         self._upkeep.tick(now_s, effects)
+        self._compaction.start(now_s, effects)
         self._tiers.settle(now_s, effects)
         self._tiers.reclaim(now_s, effects)
         return self._conclude([], now_s, effects)
@@ -477,7 +487,9 @@ class WorkerService:
         reserved = dict.fromkeys(Tier, 0)
         for load in self._flights.running.values():
             reserved[load.tier] += load.size_bytes
-        self._tiers.validate(reserved)
+        for tier in Tier:
+            reserved[tier] += self._compaction.reserved_bytes(tier)
+        validate_tiers(self._tiers, reserved)
         self._flights.validate()
         self._policies.validate(self._table.segments, self._flights.running.values())
         assert not self._ready, "a ticket with nothing open was not answered"

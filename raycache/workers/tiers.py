@@ -29,8 +29,9 @@ from collections.abc import Callable, Iterable, Iterator
 from raycache.messages import MissReason
 from raycache.types import BlockId, SegmentId, Tier, VersionId
 from raycache.workers.absence import Absences
-from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Promote, Verify
+from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Forget, Promote, Verify
 from raycache.workers.eviction import EvictionPolicy
+from raycache.workers.filling import Filling
 from raycache.workers.ledger import TierLedger
 from raycache.workers.limits import WorkerLimits
 from raycache.workers.segments import Operation, Segment, SegmentTable
@@ -38,8 +39,6 @@ from raycache.workers.segments import Operation, Segment, SegmentTable
 DISK_COOLDOWN_S = 30.0
 #: Copies between the tiers under way at a time, each way.
 COPIES_INFLIGHT_MAX = 4
-#: A job that has not asked for so long does not fill any more.
-FILL_S = 60.0
 
 
 class Tiers:
@@ -57,11 +56,16 @@ class Tiers:
         self.passive = policy()
         #: Discarded, waiting to be idle.
         self.draining: dict[SegmentId, Segment] = {}
-        self._copying: dict[Operation, dict[SegmentId, Segment]] = {Operation.DEMOTE: {}, Operation.PROMOTE: {}}
+        #: By operation: the segments that a thread copies.
+        self.copying: dict[Operation, dict[SegmentId, Segment]] = {
+            operation: {} for operation in (Operation.DEMOTE, Operation.PROMOTE, Operation.COMPACT)
+        }
+        #: Blocks taken out of a segment while it is being copied: the copy has them.
+        self._lost: dict[SegmentId, list[BlockId]] = {}
+        #: Segments of which less than half can be read; see `compaction`.
+        self.wasteful: dict[SegmentId, None] = {}
         self._disk_failing_until_s = float("-inf")
-        #: What was loaded or used since the first is spared by demotions, until the second.
-        self._filling_since_s = float("inf")
-        self._filling_until_s = float("-inf")
+        self.filling = Filling()
         self.absences = Absences()
         self.evictions = 0
         #: Of `evictions`, those from disk.
@@ -76,15 +80,6 @@ class Tiers:
     def disk_usable(self, now_s: float) -> bool:
         """Whether something may be written to disk."""
         return self.ledgers[Tier.DISK].capacity_bytes > 0 and now_s >= self._disk_failing_until_s
-
-    def fill(self, since_s: float, now_s: float) -> None:
-        """A load job that began then asks for blocks; infinity: it is none."""
-        if since_s == float("inf"):
-            return
-        if now_s >= self._filling_until_s:
-            self._filling_since_s = float("inf")
-        self._filling_since_s = min(self._filling_since_s, since_s)
-        self._filling_until_s = now_s + FILL_S
 
     def reserve(
         self, size_bytes: int, now_s: float, effects: list[Effect], spare_since_s: float = float("inf")
@@ -120,6 +115,12 @@ class Tiers:
 
         return max(of(Tier.MEMORY), of(Tier.DISK) if self.disk_usable(now_s) else 0)
 
+    def reserve_beside(self, tier: Tier, size_bytes: int, now_s: float, effects: list[Effect]) -> bool:
+        """Set room aside for a copy of what is here, evicting as a demotion may; False when there is none."""
+        if tier is Tier.DISK and not self.disk_usable(now_s):
+            return False
+        return self._take(tier, size_bytes, now_s, effects, self.filling.spared_since_s(now_s))
+
     def _take(
         self, tier: Tier, size_bytes: int, now_s: float, effects: list[Effect], spare_since_s: float = float("inf")
     ) -> bool:
@@ -137,7 +138,7 @@ class Tiers:
     def _droppable(self, tier: Tier, now_s: float, spare_since_s: float = float("inf")) -> Iterator[Segment]:
         """Copies that can go at once, coldest first."""
         usable = self.disk_usable(now_s)
-        for name in self._victims(tier):
+        for name in self.victims(tier):
             segment = self.segments.segments[name]
             if not is_idle(segment, now_s) or segment.is_last_pinned or segment.is_spared(spare_since_s):
                 continue
@@ -145,7 +146,7 @@ class Tiers:
             if tier is Tier.DISK or at_once:
                 yield segment
 
-    def _victims(self, tier: Tier) -> Iterator[SegmentId]:
+    def victims(self, tier: Tier) -> Iterator[SegmentId]:
         """Every copy that is not discarded, the one to evict first in front."""
         if tier is Tier.MEMORY:
             yield from self.passive.victims()
@@ -168,6 +169,7 @@ class Tiers:
         if not segment.in_memory and not segment.on_disk:
             for block in segment.entries:
                 self.absences.went(block, MissReason.EVICTED)
+            self.wasteful.pop(segment.id, None)
             self.segments.forget(segment)
 
     def _remove_copy(self, segment: Segment, tier: Tier, effects: list[Effect]) -> None:
@@ -190,6 +192,7 @@ class Tiers:
         self.segments.add(segment)
         for block, entry in segment.entries.items():
             self.absences.arrived(block, entry.version)
+        self._weigh(segment)
 
     def cancel(self, size_bytes: int, tier: Tier) -> None:
         """A reserved segment will not arrive."""
@@ -240,13 +243,13 @@ class Tiers:
     def unhold(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
         """An open request that was to be answered from the segment has been."""
         segment.holds -= 1
-        self._settle(segment, now_s, effects)
+        self.settle_one(segment, now_s, effects)
 
     # --- copies between the tiers -------------------------------------------------------------------------------------
 
     def _promote(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
         """Copy to memory when that costs nothing hotter: room below the high watermark, or copies with fewer hits."""
-        copying = self._copying[Operation.PROMOTE]
+        copying = self.copying[Operation.PROMOTE]
         if len(copying) >= COPIES_INFLIGHT_MAX or segment.operation or segment.draining or not segment.verified:
             return
         ledger = self.ledgers[Tier.MEMORY]
@@ -261,12 +264,12 @@ class Tiers:
         for victim in victims:
             self._drop_copy(victim, Tier.MEMORY, effects)
         ledger.reserve(segment.size_bytes)
-        self._begin(segment, Operation.PROMOTE)
+        self.begin(segment, Operation.PROMOTE)
         effects.append(Promote(segment.id))
 
     def promoted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
         """The copy to memory has ended. When it failed the segment stays where it is."""
-        segment = self._end(name, Operation.PROMOTE)
+        segment = self.end(name, Operation.PROMOTE)
         if segment is None:
             return
         if ok:
@@ -275,7 +278,7 @@ class Tiers:
             self.promotions += 1
         else:
             self.ledgers[Tier.MEMORY].cancel(segment.size_bytes)
-        self._settle(segment, now_s, effects)
+        self.settle_one(segment, now_s, effects)
 
     def _demote_some(self, wanted_bytes: int, now_s: float, effects: list[Effect]) -> None:
         """Start copying the coldest idle memory segments to disk until `wanted_bytes` are on the way."""
@@ -290,25 +293,25 @@ class Tiers:
                 coming_bytes += segment.size_bytes
 
     def _demote(self, segment: Segment, now_s: float, effects: list[Effect]) -> bool:
-        if len(self._copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
+        if len(self.copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
             return False
-        spare_since_s = self._filling_since_s if now_s < self._filling_until_s else float("inf")
-        if not self._take(Tier.DISK, segment.size_bytes, now_s, effects, spare_since_s):
+        if not self._take(Tier.DISK, segment.size_bytes, now_s, effects, self.filling.spared_since_s(now_s)):
             return False
-        self._begin(segment, Operation.DEMOTE)
+        self.begin(segment, Operation.DEMOTE)
         effects.append(Demote(segment.id))
         return True
 
     @property
     def demoting_bytes(self) -> int:
         """Bytes of memory that running demotions will give back."""
-        return sum(segment.size_bytes for segment in self._copying[Operation.DEMOTE].values())
+        return sum(segment.size_bytes for segment in self.copying[Operation.DEMOTE].values())
 
     def demoted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
         """The copy to disk has ended. Memory gives its copy up, unless a reader has come meanwhile."""
-        segment = self._end(name, Operation.DEMOTE)
+        segment = self.end(name, Operation.DEMOTE)
         if segment is None:
             return
+        lost = self.take_lost(name)
         if ok:
             self.ledgers[Tier.DISK].commit(segment.size_bytes)
             self._set_copy(segment, Tier.DISK)
@@ -317,15 +320,18 @@ class Tiers:
         else:
             self.ledgers[Tier.DISK].cancel(segment.size_bytes)
             self.disk_failed(now_s)
-        self._settle(segment, now_s, effects)
+        self.settle_one(segment, now_s, effects)
+        if lost and segment.on_disk:
+            effects.append(Forget(name, lost))
 
-    def _begin(self, segment: Segment, operation: Operation) -> None:
+    def begin(self, segment: Segment, operation: Operation) -> None:
+        """A thread copies the segment from now on."""
         segment.operation = operation
-        self._copying[operation][segment.id] = segment
+        self.copying[operation][segment.id] = segment
 
-    def _end(self, name: SegmentId, operation: Operation) -> Segment | None:
+    def end(self, name: SegmentId, operation: Operation) -> Segment | None:
         """None for a late or duplicate word."""
-        segment = self._copying[operation].pop(name, None)
+        segment = self.copying[operation].pop(name, None)
         if segment is not None:
             segment.operation = None
         return segment
@@ -351,7 +357,7 @@ class Tiers:
                 for block in segment.entries:
                     self.absences.went(block, MissReason.FAILED)
                 self._discard(segment)
-        self._settle(segment, now_s, effects)
+        self.settle_one(segment, now_s, effects)
         return True
 
     def disk_failed(self, now_s: float) -> None:
@@ -375,10 +381,34 @@ class Tiers:
         for name, chosen in by_segment.items():
             segment = self.segments.segments[name]
             size_bytes += self.segments.unlist(segment, chosen)
-            if not segment.entries:
+            if segment.operation in self.copying:
+                self._lost.setdefault(name, []).extend(chosen)
+            if segment.entries:
+                self._weigh(segment)
+            else:
                 self._discard(segment)
-                self._settle(segment, now_s, effects)
+                self.settle_one(segment, now_s, effects)
+            if segment.on_disk:
+                effects.append(Forget(name, chosen))
         return sum(len(chosen) for chosen in by_segment.values()), size_bytes
+
+    def _weigh(self, segment: Segment) -> None:
+        """Note a segment that is mostly waste; passive ones go first anyway."""
+        if not segment.passive and 2 * segment.entries.live_bytes < segment.size_bytes:
+            self.wasteful[segment.id] = None
+
+    def take_lost(self, name: SegmentId) -> list[BlockId]:
+        """The blocks taken out of a segment while it was copied."""
+        return self._lost.pop(name, [])
+
+    def replace(self, segment: Segment, copy: Segment, tier: Tier, now_s: float, effects: list[Effect]) -> None:
+        """A reserved copy of all that a segment lists has arrived, and takes its place."""
+        blocks = list(segment.entries)
+        self._discard(segment)
+        self.store(copy, tier)
+        self.settle_one(segment, now_s, effects)
+        if segment.on_disk:
+            effects.append(Forget(segment.id, blocks))
 
     def discard_version(self, version: VersionId, now_s: float, effects: list[Effect]) -> None:
         """The version no longer exists in the lake."""
@@ -390,8 +420,9 @@ class Tiers:
             policy.record_remove(segment.id)
         segment.draining = True
         self.draining[segment.id] = segment
+        self.wasteful.pop(segment.id, None)
 
-    def _settle(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+    def settle_one(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
         """Drop a draining segment once nothing needs it."""
         if segment.draining and is_idle(segment, now_s):
             if segment.in_memory:
@@ -404,7 +435,7 @@ class Tiers:
     def settle(self, now_s: float, effects: list[Effect]) -> None:
         """Drop what has drained by now."""
         for segment in list(self.draining.values()):
-            self._settle(segment, now_s, effects)
+            self.settle_one(segment, now_s, effects)
 
     def reclaim(self, now_s: float, effects: list[Effect]) -> None:
         """Give memory back: what is over a lowered quota at once, and in the background down to the low watermark."""
@@ -417,7 +448,7 @@ class Tiers:
             return
         low_bytes = int(ledger.capacity_bytes * self.limits.memory_low_watermark)
         wanted_bytes = charged_bytes - low_bytes - self.demoting_bytes
-        for name in list(self._victims(Tier.MEMORY)):
+        for name in list(self.victims(Tier.MEMORY)):
             if wanted_bytes <= 0:
                 return
             segment = self.segments.segments[name]
@@ -426,7 +457,7 @@ class Tiers:
             on_its_way = False
             demotable = not segment.on_disk and not segment.passive and not self._too_large_for_disk(segment)
             if demotable and self.disk_usable(now_s):
-                if len(self._copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
+                if len(self.copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
                     # Goes on when one of them has ended.
                     return
                 on_its_way = self._demote(segment, now_s, effects)
@@ -439,47 +470,6 @@ class Tiers:
                 self._drop_copy(segment, Tier.MEMORY, effects)
             wanted_bytes -= segment.size_bytes
             over_bytes -= segment.size_bytes
-
-    # --- checks of itself ---------------------------------------------------------------------------------------------
-
-    def validate(self, reserved_bytes: dict[Tier, int]) -> None:
-        """Check every invariant; `reserved_bytes` is what running loads have set aside."""
-        table = self.segments
-        for block, name in table.indexed():
-            segment = table.segments[name]
-            assert block in segment.entries, f"{block} is indexed in {name}, which does not list it"
-            assert not segment.draining, f"{block} is indexed in {name}, which drains"
-        listed = sum(len(segment.entries) for segment in table.segments.values())
-        assert table.block_count == listed == sum(1 for _ in table.indexed()), "blocks outside the index"
-        for name, segment in table.segments.items():
-            copies = segment.in_memory + segment.on_disk
-            assert copies, f"{name} has no copy"
-            assert segment.draining == (name in self.draining), f"{name} is draining and forgotten"
-            assert segment.draining == (not segment.entries), f"{name} has entries {segment.entries}, and drains or not"
-            assert segment.holds >= 0, f"{name} has {segment.holds} holds"
-            end = 0
-            for entry in sorted(segment.entries.values(), key=lambda entry: entry.offset):
-                assert end <= entry.offset, f"{name}: {entry} overlaps the block before it"
-                end = entry.offset + entry.length
-            assert end <= segment.size_bytes, f"{name}: entries end at {end} of {segment.size_bytes}"
-        demoting = sum(s.size_bytes for s in self._copying[Operation.DEMOTE].values())
-        promoting = sum(s.size_bytes for s in self._copying[Operation.PROMOTE].values())
-        for tier, copying in ((Tier.MEMORY, promoting), (Tier.DISK, demoting)):
-            ledger = self.ledgers[tier]
-            held = [s for s in table.segments.values() if (s.in_memory if tier is Tier.MEMORY else s.on_disk)]
-            used = sum(segment.size_bytes for segment in held)
-            assert used == ledger.used_bytes, f"{tier.name}: {used} bytes held, {ledger.used_bytes} in the book"
-            reserved = reserved_bytes.get(tier, 0) + copying
-            assert reserved == ledger.reserved_bytes, (
-                f"{tier.name}: {reserved} reserved, {ledger.reserved_bytes} in book"
-            )
-            known = sorted(self._victims(tier))
-            names = sorted(segment.id for segment in held if not segment.draining)
-            assert known == names, f"{tier.name}: the policy knows {known}, not {names}"
-        for operation, copying_segments in self._copying.items():
-            for name, segment in copying_segments.items():
-                assert table.segments.get(name) is segment, f"{name} is gone while {operation.value} runs"
-                assert segment.operation is operation, f"{name} is in {operation.value}, and says {segment.operation}"
 
 
 def is_idle(segment: Segment, now_s: float) -> bool:

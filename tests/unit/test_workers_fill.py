@@ -8,7 +8,7 @@ from test_workers_service import BLOCK, HIT_DISK, LOADED, NO_SPACE, Worker, file
 
 from raycache.types import FileVersion
 from raycache.workers.effects import Demote, DiskSegment, DropDisk, DropMemory, Entry, Verify
-from raycache.workers.tiers import FILL_S
+from raycache.workers.filling import FILL_S
 
 
 def load_for_a_job(worker: Worker, version: FileVersion, now_s: float, began_s: float = 100.0) -> list[int]:
