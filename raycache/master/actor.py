@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, Protocol
@@ -21,6 +22,7 @@ import ray
 from raycache import paths as names
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, RaycacheError, UnavailableError
+from raycache.master.checkpoint import Checkpoint
 from raycache.master.job_board import JobBoard
 from raycache.master.job_driver import JobDriver
 from raycache.master.journal import Journal, open_journal
@@ -105,6 +107,7 @@ class MasterActor:
         self._journal: Journal = open_journal(self._settings.journal, cache_id)
         records = self._journal.replay()
         self._service.replay(records)
+        self._restore_counts()
         self._board = JobBoard(self._settings, self._service.holders)
         self._board.replay(records, self._started_s)
         if len(records) > _JOURNAL_RECORDS_MAX:
@@ -121,6 +124,7 @@ class MasterActor:
         #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
         self._unmounted: dict[str, str] = {}
         self._journaling = asyncio.Lock()
+        self._keeping_counts = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._driver = JobDriver(
             self._settings,
@@ -271,6 +275,10 @@ class MasterActor:
     @replies
     async def stats(self) -> list[NodeFigures]:
         """Exact figures of all nodes: every live worker is asked first."""
+        for _ in range(_WORKERS_WAIT_MAX):
+            if not self._service.settling:
+                break
+            await asyncio.sleep(_NODES_PERIOD_S)  # just restarted: what the workers have counted is on its way
         await asyncio.gather(*(self._hear(worker) for worker in self._service.view().workers))
         return self._service.stats()
 
@@ -365,6 +373,25 @@ class MasterActor:
                 for record in records:
                     await loop.run_in_executor(self._threads, self._journal.append, record)
 
+    def _restore_counts(self) -> None:
+        try:
+            record = self._journal.kept()
+            if record is not None:
+                self._service.restore(record, self._clock.now_s(), time.time())
+        except Exception:
+            # Counts must not keep a cache from starting: it goes on without those of the master before.
+            _log.warning("what the master before had counted cannot be read", exc_info=True)
+
+    async def _keep_counts(self, checkpoint: Checkpoint) -> None:
+        def keep() -> None:
+            self._journal.keep(checkpoint.record(time.time()))
+
+        async with self._keeping_counts:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, keep)
+            except RaycacheError as error:
+                _log.warning("counts are not kept for a restart of the master: %s", error)
+
     # --- inside: workers ----------------------------------------------------------------------------------------------
 
     async def _keep_workers(self) -> None:
@@ -378,6 +405,10 @@ class MasterActor:
                             self._spawn(self._start_worker(effect))
                         case ForgetWorker():
                             self._workers.pop(effect.worker, None)
+                free = not self._keeping_counts.locked()
+                checkpoint = self._service.checkpoint(self._clock.now_s()) if free else None
+                if checkpoint is not None:
+                    self._spawn(self._keep_counts(checkpoint))
             except Exception:
                 # The head is busy, or something is wrong that the next look may not meet: this task must never end.
                 _log.warning("comparing Ray's nodes with the workers failed; looking again", exc_info=True)

@@ -9,8 +9,9 @@ long gone are summed up in one.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-from raycache.messages import Deliveries, Delivery, NodeFigures, ReadCounters, WorkerStats
+from raycache.messages import Deliveries, Delivery, NodeFigures, ReadCounters, WorkerStats, sum_counters
 from raycache.types import WorkerId
 
 EPOCHS_KEPT = 4
@@ -60,6 +61,30 @@ class Figures:
             known = self._node(node)
             known.counters = known.counters.plus(delivery.counts.total())
         return new
+
+    def total(self) -> ReadCounters:
+        """All reads there have been."""
+        return sum_counters(node.counters for node in self.all({}))
+
+    def saved(self) -> dict[str, Any]:
+        """Everything, as JSON values: for a checkpoint, see `restore`."""
+        return {
+            "nodes": [
+                [node, known.counters, known.stats, [[epoch, *word] for epoch, word in known.epochs.items()]]
+                for node, known in self._nodes.items()
+            ],
+            "deliveries": self._deliveries.saved(),
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what an earlier master had counted; words of live workers replace what it knew of them."""
+        self._deliveries.restore(saved["deliveries"])
+        for node, counters, stats, epochs in saved["nodes"]:
+            self._nodes[node] = _Node(
+                {epoch: (sequence, ReadCounters(*read), WorkerStats(*own)) for epoch, sequence, read, own in epochs},
+                ReadCounters(*counters),
+                WorkerStats(*stats),
+            )
 
     def all(self, alive: dict[WorkerId, int]) -> list[NodeFigures]:
         """All nodes, sorted.

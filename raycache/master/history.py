@@ -6,7 +6,7 @@ was not there at the start of a window began at zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,25 @@ class History:
         if not counters:
             for ring in self._rings.values():
                 ring[self._position] = ring[before]
+
+    def saved(self, now_s: float) -> tuple[list[WorkerId], Samples, float]:
+        """(nodes, shape (nodes, samples, fields), seconds since the last sample): a copy, see `restore`."""
+        order = (np.arange(-self._count + 1, 1) + self._position) % SAMPLES
+        nodes = list(self._rings)
+        rings = [self._rings[node][order] for node in nodes]
+        samples = np.stack(rings) if rings else np.zeros((0, self._count, _FIELDS), np.int64)
+        return nodes, samples, max(0.0, now_s - (self._next_s - STEP_S)) if self._count else 0.0
+
+    def restore(self, nodes: Sequence[WorkerId], samples: Samples, age_s: float, now_s: float) -> None:
+        """Go on from what an earlier master had; `age_s` is how long ago its last sample was."""
+        if not nodes:
+            return
+        self._count = samples.shape[1]
+        self._position = self._count - 1
+        for node, values in zip(nodes, samples, strict=True):
+            self._rings[node] = np.zeros((SAMPLES, _FIELDS), np.int64)
+            self._rings[node][: self._count] = values
+        self._next_s = now_s - age_s + STEP_S
 
     def window(self, node: WorkerId, now: ReadCounters, seconds: float) -> ReadCounters:
         """What a node counted within the last `seconds` (up to 15 minutes), or since the first sample if that is later.

@@ -6,6 +6,7 @@ owner only, and whoever keeps the journal in a bucket gives that bucket's reader
 
 `FileJournal` appends to one file and syncs it. `UfsJournal` writes one object per record, since objects cannot be
 appended to. Both are made small again by `compact`, which replaces all records by others with the same meaning, at once.
+Beside the journal one record is kept that a newer one replaces: counters, which are worth a write now and then, not one each.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from typing import Any, Protocol, TypeAlias
 import xxhash
 
 from raycache import paths
-from raycache.errors import InvalidRequestError, NoSpaceError, RaycacheError, UnavailableError
+from raycache.errors import InvalidRequestError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
 from raycache.ufs.base import UnderStorage
 
 Record: TypeAlias = dict[str, Any]
 
 FILE_NAME = "raycache-journal"
+#: Ends the name of what is kept beside the journal.
+_KEPT = "-kept"
 _HASH_DIGITS = 16
 
 
@@ -47,6 +50,18 @@ class Journal(Protocol):
 
     def compact(self, records: list[Record]) -> None:
         """Replace everything by these records: after a crash either the old or the new ones are there, whole."""
+        ...
+
+    def keep(self, record: Record) -> None:
+        """Keep one record beside the others, in place of the one kept before; it need not survive the machine.
+
+        Raises:
+            UnavailableError, NoSpaceError, DeniedError: the one before is still there.
+        """
+        ...
+
+    def kept(self) -> Record | None:
+        """The record kept last; None when there is none that is whole."""
         ...
 
 
@@ -139,6 +154,32 @@ class FileJournal:
         except OSError as error:
             raise self._mapped(error) from error
 
+    def keep(self, record: Record) -> None:
+        """See `Journal.keep`."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            temporary = self._aside.with_name(self._aside.name + ".new")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_line(record))
+            temporary.replace(self._aside)
+        except OSError as error:
+            raise self._mapped(error) from error
+
+    def kept(self) -> Record | None:
+        """See `Journal.kept`."""
+        try:
+            records, _ = _parse(self._aside.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._mapped(error) from error
+        return records[-1] if records else None
+
+    @property
+    def _aside(self) -> Path:
+        return self._path.with_name(self._path.name + _KEPT)
+
     def _mapped(self, error: OSError) -> RaycacheError:
         reason = error.strerror or type(error).__name__
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -187,6 +228,20 @@ class UfsJournal:
         self._storage.put(self._key(number, "snapshot"), b"".join(_line(record) for record in records))
         self._next = number + 1
         self._storage.delete([self._key(one, kind) for kind, found in old.items() for one in sorted(found)])
+
+    def keep(self, record: Record) -> None:
+        """See `Journal.keep`."""
+        self._storage.put(self._prefix + FILE_NAME + _KEPT, _line(record))
+
+    def kept(self) -> Record | None:
+        """See `Journal.kept`."""
+        key = self._prefix + FILE_NAME + _KEPT
+        try:
+            data = bytes(self._storage.read(key, 0, self._storage.head(key).size_bytes))
+        except NotFoundError:
+            return None
+        records, _ = _parse(data)
+        return records[-1] if records else None
 
     def _number(self) -> int:
         if self._next is None:

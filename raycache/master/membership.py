@@ -222,6 +222,11 @@ class Membership:
         known = self._workers.get(worker)
         return known.epoch if known is not None else None
 
+    @property
+    def settling(self) -> bool:
+        """Whether workers of an earlier master may not have spoken yet."""
+        return self._settling
+
     def missing(self) -> tuple[int, int]:
         """(live nodes without a live worker, live workers); (1, 0) before the nodes were first seen."""
         alive = len(self._view.workers)

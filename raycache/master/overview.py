@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from raycache.master.checkpoint import Checkpoint
 from raycache.master.figures import Figures
 from raycache.master.history import STEP_S, History, Samples
 from raycache.master.readers import Batches, Readers
@@ -48,6 +49,17 @@ class Watch:
         self._history.sample({**counters, _ALL: sum_counters(counters.values())}, now_s)
         self._sparks = {node: _spark(self._history.series(node, _SPARK_STEPS)) for node in counters}
         self._series = [_sources(row) for row in self._history.series(_ALL).tolist()]
+
+    def checkpoint(self, cache_id: str, now_s: float) -> Checkpoint:
+        """What a restarted master needs to go on."""
+        return Checkpoint(cache_id, self._figures.saved(), self._readers.saved(now_s), *self._history.saved(now_s))
+
+    def restore(self, checkpoint: Checkpoint, age_s: float, now_s: float) -> None:
+        """Go on from an earlier master's checkpoint of `age_s` ago."""
+        self._figures.restore(checkpoint.figures)
+        self._readers.restore(checkpoint.readers, now_s - age_s)
+        nodes, samples = checkpoint.history_nodes, checkpoint.history
+        self._history.restore(nodes, samples, age_s + checkpoint.history_age_s, now_s)
 
     def nodes(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 from raycache.messages import OTHER_READERS, ReadCounters, ReadTag
 from raycache.types import WorkerId
@@ -56,3 +57,17 @@ class Readers:
     def all(self, now_s: float) -> list[tuple[ReadTag, ReadCounters, float]]:
         """(tag, counters, seconds since it last read), the last one to read first."""
         return [(tag, counters, now_s - seen_s) for tag, (counters, seen_s) in reversed(self._readers.items())]
+
+    def saved(self, now_s: float) -> dict[str, Any]:
+        """Everything, as JSON values: for a checkpoint, see `restore`."""
+        return {
+            "readers": [[tag, counters, now_s - seen_s] for tag, (counters, seen_s) in self._readers.items()],
+            "heard": [[*key, number] for key, number in self._heard.items()],
+        }
+
+    def restore(self, saved: dict[str, Any], now_s: float) -> None:
+        """Go on from what an earlier master had counted."""
+        for tag, counters, quiet_s in saved["readers"]:
+            self._readers[ReadTag(*tag)] = (ReadCounters(*counters), now_s - quiet_s)
+        for node, epoch, number in saved["heard"]:
+            self._heard[node, epoch] = number

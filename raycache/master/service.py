@@ -5,8 +5,8 @@ to ask the lake, workers to start. One thread calls it, so nothing is locked. Mu
 may run a call twice) carry a request id; a repeated one has no second effect, and returns the same records, so that a
 record whose writing failed is written by the repetition.
 
-What a restart must keep is in the journal: mounts, rules on paths, and the numbers that must grow for ever. Locations, counters and
-membership are soft: the workers say them again.
+What a restart must keep is in the journal: mounts, rules on paths, and the numbers that must grow for ever. Locations and
+membership are soft: the workers say them again. So are their counters; what else was counted is kept now and then (`checkpoint`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.master.catalog import Catalog
+from raycache.master.checkpoint import Checkpoint, Keeping, read_checkpoint
 from raycache.master.figures import Figures
 from raycache.master.lister import Part
 from raycache.master.locations import Locations
@@ -101,6 +102,7 @@ class MasterService:
         self._membership = Membership(self._first_number, settings.heartbeat_timeout_s)
         self._figures = Figures()
         self._watch = Watch(self._figures)
+        self._keeping = Keeping()
         self._requests: OrderedDict[str, Records] = OrderedDict()
         self._reporting: dict[WorkerId, _Reporting] = {}
         self._invalidated: deque[VersionId] = deque()
@@ -148,6 +150,19 @@ class MasterService:
         start = {"op": "start", "start_ns": self._first_number, "cache_id": self._cache_id}
         mounts = [self._mount_record(mount) for mount in self._mounts.table().mounts]
         return [start, *mounts, *(rule_record([rule]) for rule in self._rules.rules)]
+
+    def checkpoint(self, now_s: float) -> Checkpoint | None:
+        """What has been counted, when it is time to keep it: see `checkpoint`."""
+        if not self._keeping.due(self._figures.total, now_s):
+            return None
+        return self._watch.checkpoint(self._cache_id, now_s)
+
+    def restore(self, record: dict[str, Any], now_s: float, wall_s: float) -> bool:
+        """Go on from a checkpoint's record, after `replay`; False when it is of another cache or version."""
+        found = read_checkpoint(record, self._cache_id, wall_s)
+        if found is not None:
+            self._watch.restore(*found, now_s)
+        return found is not None
 
     # --- mounts -------------------------------------------------------------------------------------------------------
 
@@ -310,7 +325,8 @@ class MasterService:
 
     def lost(self, worker: WorkerId, epoch: int, now_s: float) -> None:
         """A worker's actor has ended, or could not be started."""
-        self._membership.ended(worker, epoch, now_s)
+        if self._membership.ended(worker, epoch, now_s):
+            self._keeping.hurry()
         self._drop_the_absent()
 
     def heartbeat(self, heartbeat: Heartbeat, now_s: float, *, delivered: bool = True) -> HeartbeatReply:
@@ -358,6 +374,11 @@ class MasterService:
     def view(self) -> MembershipView:
         """The live workers."""
         return self._membership.view()
+
+    @property
+    def settling(self) -> bool:
+        """Whether this master has restarted, and workers of the one before may not have spoken yet."""
+        return self._membership.settling
 
     def missing_workers(self) -> tuple[int, int]:
         """(live nodes without a live worker, live workers); (1, 0) before the nodes were first seen."""

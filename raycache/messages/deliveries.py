@@ -25,3 +25,11 @@ class Deliveries:
         if len(self._last) > _READERS_MAX:
             self._last.popitem(last=False)
         return True
+
+    def saved(self) -> dict[str, int]:
+        """The last number seen of each reader: for a checkpoint."""
+        return dict(self._last)
+
+    def restore(self, saved: dict[str, int]) -> None:
+        """Go on from what an earlier receiver had seen."""
+        self._last.update(saved)

@@ -159,3 +159,25 @@ def test_a_uri_is_a_place() -> None:
     """A journal may be kept in a lake."""
     open_journal("memory://journal-of-a-test/here", "c").append(_RECORDS[0])
     assert _RECORDS[0] == open_journal("memory://journal-of-a-test/here", "c").replay()[1]
+
+
+def test_what_is_kept_beside_is_no_record(place: _Place) -> None:
+    """The last one kept is there for the next master, also after a compaction; the records are as they were."""
+    journal = place.open()
+    assert journal.kept() is None
+    journal.append(_RECORDS[0])
+    journal.keep({"n": 1})
+    journal.keep({"n": 2, "text": "é\n"})
+    journal.compact(_RECORDS)
+    assert {"n": 2, "text": "é\n"} == place.open().kept()
+    assert _RECORDS == place.open().replay()
+
+
+def test_a_torn_one_that_was_kept_is_none(tmp_path: Path) -> None:
+    """It is written anew as a whole, but a disk may lose a part."""
+    journal = FileJournal(tmp_path / "journal")
+    journal.keep({"n": 1})
+    (file,) = tmp_path.iterdir()
+    assert 0o600 == file.stat().st_mode & 0o777
+    file.write_bytes(file.read_bytes()[:-5])
+    assert journal.kept() is None

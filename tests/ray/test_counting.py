@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import ray
@@ -16,7 +17,8 @@ from lake import Lake, content
 import raycache
 from raycache.client.cache import Cache
 from raycache.client.results import NodeStats
-from raycache.messages import RAY_NAMESPACE
+from raycache.master.journal import FILE_NAME, FileJournal
+from raycache.messages import MASTER_NAME, RAY_NAMESPACE
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
@@ -62,6 +64,11 @@ def read_all(seed: int) -> int:
     return total
 
 
+def pid_of(actor_name: str) -> int:
+    actor = ray.get_actor(actor_name, namespace=RAY_NAMESPACE)
+    return int(ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30))
+
+
 def adds_up(node: NodeStats) -> None:
     read = node.bytes_memory + node.bytes_disk + node.bytes_ufs
     assert read == node.bytes_local + node.bytes_remote + node.bytes_bypass
@@ -93,8 +100,7 @@ def test_counters_add_up_whatever_happens(cache: Cache, lake: Lake) -> None:
         running = [read_all.options(name=f"epoch-{epoch}").remote(seed) for seed in range(readers)]
         if epoch == 1:
             # While they read; its counts of the epoch before are the master's by now.
-            actor = ray.get_actor(victim.actor_name, namespace=RAY_NAMESPACE)
-            os.kill(ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30), signal.SIGKILL)
+            os.kill(pid_of(victim.actor_name), signal.SIGKILL)
         assert [FILES * SIZE] * readers == ray.get(running, timeout=120)
         if epoch == 1:
             wait_until(functools.partial(_replaced, cache, victim.actor_name))
@@ -123,3 +129,52 @@ def test_counters_add_up_whatever_happens(cache: Cache, lake: Lake) -> None:
         if reader.dataset == "/counted/train":
             by_task[reader.task] += reader.reads.asked
     assert dict.fromkeys(by_task, per_epoch * BLOCKS) == by_task
+
+
+def by_reader(cache: Cache) -> dict[tuple[str, str], int]:
+    """Blocks asked for by (task, dataset)."""
+    return {(reader.task, reader.dataset): reader.reads.asked for reader in cache.overview().readers}
+
+
+def test_counts_survive_a_killed_master(cache: Cache, lake: Lake) -> None:
+    """Those of a worker that has died before, too, which nobody says again; what is read meanwhile is counted once."""
+    del lake
+    victim = cache.refresh_view().workers[0]
+    assert FILES * SIZE == ray.get(read_all.options(name="before").remote(1), timeout=120)
+    os.kill(pid_of(victim.actor_name), signal.SIGKILL)
+    wait_until(functools.partial(_replaced, cache, victim.actor_name))
+    before, readers = cache.stats(), by_reader(cache)
+    assert readers["before", "/counted/train"] == FILES * BLOCKS
+    journal = FileJournal(Path({setting.name: setting.value for setting in cache.settings()}["journal"]) / FILE_NAME)
+
+    def kept() -> bool:
+        record = journal.kept()
+        return record is not None and sum(readers.values()) == sum(
+            sum(counters[:3]) for _, counters, _ in record["readers"]["readers"]
+        )
+
+    wait_until(kept)
+    os.kill(pid_of(MASTER_NAME), signal.SIGKILL)
+    assert FILES * SIZE == ray.get(read_all.options(name="meanwhile").remote(2), timeout=120)
+
+    def asked() -> int:
+        total = cache.stats().total
+        return total.hits + total.misses + total.bypasses
+
+    known = before.total.hits + before.total.misses + before.total.bypasses
+    wait_until(lambda: asked() >= known + FILES * BLOCKS)
+    assert known + FILES * BLOCKS == asked()
+    after = cache.stats()
+    for node, stats in before.nodes.items():
+        for name in (
+            "hits",
+            "misses",
+            "bypasses",
+            "bytes_memory",
+            "bytes_disk",
+            "bytes_ufs",
+            "ufs_requests",
+            "evictions",
+        ):
+            assert getattr(after.nodes[node], name) >= getattr(stats, name), (node, name)
+    assert {**readers, ("meanwhile", "/counted/train"): FILES * BLOCKS} == by_reader(cache)
