@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import dashboard, epochs, load, locality, sync
+from benchmarks import dashboard, epochs, load, locality, overhead, sync
 from benchmarks.measure import findings, machine, ratio_rows, save, save_findings, table
 
 RESULTS = Path(__file__).parent / "results"
@@ -64,7 +64,16 @@ def _sync(_: argparse.Namespace) -> bool:
     return all(finding.met is not False for finding in found)
 
 
-WORKLOADS = {"dashboard": _dashboard, "epochs": _epochs, "load": _load, "locality": _locality, "sync": _sync}
+def _overhead(_: argparse.Namespace) -> bool:
+    found = overhead.measure()
+    print(findings("Overhead of counting, tagging and exporting", found))
+    save_findings(RESULTS, "overhead", found)
+    return all(finding.met is not False for finding in found)
+
+
+WORKLOADS = {
+    "dashboard": _dashboard, "epochs": _epochs, "load": _load, "locality": _locality, "overhead": _overhead, "sync": _sync,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

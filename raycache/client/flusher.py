@@ -24,6 +24,8 @@ from raycache.types import WorkerId
 #: Quiet time before a flush, so that many small reads make one call.
 _DELAY_S = 0.2
 _TIMEOUT_S = 10.0
+#: Every so many reads, less one, notes are summed up by the reader: a flush may take long.
+_FOLD_MASK = (1 << 14) - 1
 #: Deliveries of one flush.
 _ROUNDS_MAX = 3
 
@@ -56,6 +58,10 @@ class Flusher:
         self._lease_s = lease_s
         self._on_wake = on_wake
         self._wanted = threading.Event()
+        #: The same, for readers: much cheaper to look at.
+        self._due = False
+        #: While a flush was due: roughly, since threads do not wait for each other here.
+        self._reads = 0
         self._closed = threading.Event()
         self._flushing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -68,9 +74,13 @@ class Flusher:
         self._for_master = False
 
     def wake(self) -> None:
-        """Something was read: flush soon. Costs nothing when a flush is due already."""
-        if self._wanted.is_set():
+        """Something was read: flush soon. Costs next to nothing when a flush is due already."""
+        if self._due:
+            self._reads += 1
+            if not self._reads & _FOLD_MASK:
+                self._counters.fold()
             return
+        self._due = True
         self._wanted.set()
         self._on_wake()
         if self._thread is None:
@@ -87,7 +97,9 @@ class Flusher:
             urgent: the worker should tell the master at once, rather than with its next heartbeat.
         """
         with self._flushing:
+            # In this order: a read that finds a flush due is counted before this one takes the counts.
             self._wanted.clear()
+            self._due = False
             for _ in range(_ROUNDS_MAX):
                 asked = self._own_actor()
                 repeated = not self._acknowledged
