@@ -6,7 +6,7 @@ cannot say different things. Pure: who exports is `workers/exporter.py` and `das
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from raycache.messages import LATENCY_BOUNDS_S, MissReason, ReadCounters, WorkerStats
@@ -76,6 +76,32 @@ FIGURES: dict[str, Figure] = {
     "version": Figure("Version", "ETag or modification time of the file, as the cache knows it."),
     "quiet_s": Figure("Last read", "Time since the reader's last count arrived."),
     "uptime_s": Figure("Up", "Time since the master started."),
+    "workers": Figure("Workers", "Nodes by the state of their worker, as the master sees it; gone: the node has left the cluster."),
+    "mounts": Figure("Mounts", "What is mounted, self-mounted stores included."),
+    "jobs_running": Figure("Loads running", "Load jobs that have not ended."),
+    "trend": Figure("Trend", "Hit rate per 30 s of the last 15 minutes."),
+    "series": Figure("Bytes read by source", "Bytes per second that readers were given, in steps of 5 s, by where they came from."),
+    "series_memory": Figure("Memory here", "From the memory tier of the reader's own node."),
+    "series_disk": Figure("Disk here", "From the disk tier of the reader's own node."),
+    "series_remote": Figure("Other nodes", "From a tier of another node."),
+    "series_lake": Figure("Lake", "Of blocks that were in no tier when asked for: misses and bypasses."),
+    "host": Figure("Node", "Address of the machine, and the id that Ray gave the node."),
+    "size": Figure("Size", "Bytes of the file in the lake; of a directory, of all files below it, when it was measured."),
+    "held_memory": Figure("Memory", "Bytes of the file's blocks that some node holds in memory now."),
+    "held_disk": Figure("Disk", "Bytes of the file's blocks that some node holds on disk now."),
+    "where": Figure("Where", "The nodes that hold most of the file now."),
+    "task": Figure("Task", "Name of the Ray task or actor method that read; driver: the job's own process."),
+    "dataset": Figure("Dataset", "The first two directories of the path, or the mount where that is deeper."),
+    "job": Figure("Ray job", "Id of the Ray job that read."),
+    "load": Figure("Load", "The paths that a load job was asked for, and its id."),
+    "load_state": Figure("State", "Of the load job: it waits for others, runs, or has ended."),
+    "load_done": Figure("Done", "Bytes that are in the cache / bytes that were asked for."),
+    "load_files": Figure("Files", "Files that are in the cache as a whole, of those asked for."),
+    "load_failed": Figure("Failed", "Files that could not be loaded."),
+    "load_rate": Figure("Rate", "Bytes per second that the job has loaded lately."),
+    "load_took": Figure("Took", "Time the job has run."),
+    "load_left": Figure("Left", "Time it will still take at this rate."),
+    "load_why": Figure("Why", "Files that failed, and the lake's reason."),
     "files_known": Figure("Files known", "Files and directories that the master remembers."),
 }  # fmt: skip
 
@@ -89,6 +115,11 @@ class Metric(NamedTuple):
     labels: tuple[str, ...]
     meaning: str
 
+    @property
+    def is_set(self) -> bool:
+        """Whether its present value is handed to Ray, as a gauge's, rather than what has come: a series of it may go away."""
+        return self.kind == "gauge" or "job" in self.labels
+
 
 READ_LATENCY = "raycache_read_latency_seconds"
 LOAD_LATENCY = "raycache_load_latency_seconds"
@@ -96,11 +127,11 @@ LOAD_LATENCY = "raycache_load_latency_seconds"
 LOAD_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 METRICS: tuple[Metric, ...] = (
-    Metric("raycache_blocks_hit_total", "counter", ("node",), FIGURES["hits"].definition),
-    Metric("raycache_blocks_miss_total", "counter", ("node",), FIGURES["misses"].definition),
-    Metric("raycache_blocks_bypass_total", "counter", ("node",), FIGURES["bypasses"].definition),
-    Metric("raycache_blocks_missed_total", "counter", ("node", "reason"), "Misses and bypasses by reason."),
-    Metric("raycache_bytes_read_total", "counter", ("node", "source", "distance"),
+    Metric("raycache_blocks_hit_total", "counter", ("node", "mount", "job"), FIGURES["hits"].definition),
+    Metric("raycache_blocks_miss_total", "counter", ("node", "mount", "job"), FIGURES["misses"].definition),
+    Metric("raycache_blocks_bypass_total", "counter", ("node", "mount", "job"), FIGURES["bypasses"].definition),
+    Metric("raycache_blocks_missed_total", "counter", ("node", "reason", "mount", "job"), "Misses and bypasses by reason."),
+    Metric("raycache_bytes_read_total", "counter", ("node", "source", "distance", "mount", "job"),
            "Bytes handed to readers, by where the block was (memory, disk, ufs) and how it travelled (local, remote, bypass)."),
     Metric("raycache_tier_used_bytes", "gauge", ("node", "tier"), "Bytes in the tier now."),
     Metric("raycache_tier_capacity_bytes", "gauge", ("node", "tier"), "What the tier may take now."),
@@ -131,30 +162,19 @@ class Sample(NamedTuple):
     value: int
 
 
-def samples(reads: ReadCounters, stats: WorkerStats) -> Iterator[Sample]:
+def samples(
+    series: Iterable[tuple[str, str, ReadCounters]], reads: ReadCounters, stats: WorkerStats
+) -> Iterator[Sample]:
     """All counters and gauges of one node.
 
     Args:
-        reads: of the node's readers.
+        series: what the node's readers have read, by mount and Ray job.
+        reads: the same, all together.
         stats: of its worker.
     """
-    yield Sample("raycache_blocks_hit_total", (), reads.hits)
-    yield Sample("raycache_blocks_miss_total", (), reads.misses)
-    yield Sample("raycache_blocks_bypass_total", (), reads.bypasses)
-    for reason in MissReason:
-        name = reason.name.lower()
-        yield Sample("raycache_blocks_missed_total", (name,), getattr(reads, f"missed_{name}"))
-    cached_remote = reads.bytes_memory_remote + reads.bytes_disk_remote
-    for source, distance, value in (
-        ("memory", "local", reads.bytes_memory - reads.bytes_memory_remote),
-        ("memory", "remote", reads.bytes_memory_remote),
-        ("disk", "local", reads.bytes_disk - reads.bytes_disk_remote),
-        ("disk", "remote", reads.bytes_disk_remote),
-        ("ufs", "local", reads.bytes_ufs - (reads.bytes_remote - cached_remote) - reads.bytes_bypass),
-        ("ufs", "remote", reads.bytes_remote - cached_remote),
-        ("ufs", "bypass", reads.bytes_bypass),
-    ):
-        yield Sample("raycache_bytes_read_total", (source, distance), value)
+    for mount, job, some in series:
+        for name, labels, value in _reads(some):
+            yield Sample(name, (*labels, mount, job), value)
     for tier in ("memory", "disk"):
         yield Sample("raycache_tier_used_bytes", (tier,), getattr(stats, f"{tier}_used_bytes"))
         yield Sample("raycache_tier_capacity_bytes", (tier,), getattr(stats, f"{tier}_capacity_bytes"))
@@ -174,6 +194,27 @@ def samples(reads: ReadCounters, stats: WorkerStats) -> Iterator[Sample]:
     yield Sample("raycache_object_store_capacity_bytes", (), stats.plasma_capacity_bytes)
 
 
+def _reads(reads: ReadCounters) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    """(name, labels, value) of all counters of reads."""
+    yield "raycache_blocks_hit_total", (), reads.hits
+    yield "raycache_blocks_miss_total", (), reads.misses
+    yield "raycache_blocks_bypass_total", (), reads.bypasses
+    for reason in MissReason:
+        name = reason.name.lower()
+        yield "raycache_blocks_missed_total", (name,), getattr(reads, f"missed_{name}")
+    cached_remote = reads.bytes_memory_remote + reads.bytes_disk_remote
+    for source, distance, value in (
+        ("memory", "local", reads.bytes_memory - reads.bytes_memory_remote),
+        ("memory", "remote", reads.bytes_memory_remote),
+        ("disk", "local", reads.bytes_disk - reads.bytes_disk_remote),
+        ("disk", "remote", reads.bytes_disk_remote),
+        ("ufs", "local", reads.bytes_ufs - (reads.bytes_remote - cached_remote) - reads.bytes_bypass),
+        ("ufs", "remote", reads.bytes_remote - cached_remote),
+        ("ufs", "bypass", reads.bytes_bypass),
+    ):
+        yield "raycache_bytes_read_total", (source, distance), value
+
+
 def bucket_value(index: int) -> float:
     """A latency that falls into a bucket of `Counts.latencies`, in seconds."""
     return LATENCY_BOUNDS_S[index] if index < len(LATENCY_BOUNDS_S) else 2 * LATENCY_BOUNDS_S[-1]
@@ -183,7 +224,8 @@ def markdown() -> str:
     """The tables of `docs/metrics.md`."""
     lines = ["| Metric | Kind | Labels | Meaning |", "|---|---|---|---|"]
     lines += [
-        f"| `ray_{metric.name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.meaning} |" for metric in METRICS
+        f"| `ray_{metric.name}` | {metric.kind}{' (as gauge)' if metric.is_set and metric.kind != 'gauge' else ''} | {', '.join(metric.labels)} | {metric.meaning} |"
+        for metric in METRICS
     ]
     lines += ["", "| Figure | Shown as | Meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | {figure.title} | {figure.definition} |" for name, figure in FIGURES.items()]

@@ -14,6 +14,7 @@ Inside pyarrow filesystems, whose paths may hold no scheme, `s3://bucket/key` is
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 
 from raycache.errors import InvalidRequestError
 
@@ -83,11 +84,21 @@ def join(base: str, name: str) -> str:
     return f"/{name}" if base == "/" else f"{base}/{name}"
 
 
-def dataset_of(path: str) -> str:
+def dataset_of(path: str, deep_mounts: AbstractSet[str] = frozenset()) -> str:
     """The dataset that a file is counted with: the first two directories of its normalised path.
 
     `/lake/train/a/b.parquet` -> `/lake/train`, `/lake/b.parquet` -> `/lake`, `s3://bucket/train/b` -> `s3://bucket/train`.
+
+    Args:
+        path: of the file.
+        deep_mounts: paths and URIs of mounts that are deeper than that; a file below one belongs to the deepest.
     """
+    if deep_mounts:
+        end = path.rfind("/")
+        while end > 0:
+            if path[:end] in deep_mounts:
+                return path[:end]
+            end = path.rfind("/", 0, end)
     scheme, mark, rest = path.partition("://")
     parts = (rest if mark else path[1:]).split("/", 2)
     return f"{scheme}{mark}{'/'.join(parts[:-1])}" if mark else f"/{'/'.join(parts[:-1])}"

@@ -34,6 +34,8 @@ class CachedEntry(Result):
     nodes: dict[str, int]
     #: Whether a rule pins it: a file, or a directory and what comes into it.
     pinned: bool = False
+    #: Uses of the file's segments, on all nodes together; see `HeatRow`. None for a directory.
+    uses: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def with_residency(cache: Cache, entries: Sequence[Entry]) -> list[CachedEntry]:
             for masks in (held.masks, held.memory, held.disk)
         )
         nodes = {worker: residency.bytes_of(mask, meta.file, size) for worker, mask in held.masks[position].items()}
-        found.append(CachedEntry(entry, cached, memory, disk, nodes, pins.of(entry.uri).pinned))
+        found.append(CachedEntry(entry, cached, memory, disk, nodes, pins.of(entry.uri).pinned, held.uses[position]))
     return found
 
 

@@ -51,6 +51,7 @@ class FileMeta:
         holders: tuple[tuple[WorkerId, int], ...],
         expires_at_s: float,
         error: RaycacheError | None = None,
+        deep_mounts: frozenset[str] = frozenset(),
     ) -> None:
         self.path = path
         self.kind = kind
@@ -59,7 +60,7 @@ class FileMeta:
         self.version: VersionId = file.id() if kind is FileKind.FILE else b""
         self.holders = holders
         #: For whose reads are counted together; see `paths.dataset_of`.
-        self.dataset = names.dataset_of(path)
+        self.dataset = names.dataset_of(path, deep_mounts)
         self.expires_at_s = expires_at_s
         #: Why the path could not be resolved.
         self.error = error
@@ -100,6 +101,7 @@ class Locator:
         self._lock = threading.Lock()
         self.view = MembershipView(0, ())
         self.mounts = MountTable(0, ())
+        self._deep: frozenset[str] = frozenset()
 
     # --- metadata -----------------------------------------------------------------------------------------------------
 
@@ -219,7 +221,7 @@ class Locator:
         self.learn(reply.view, reply.mounts)
         now_s = self._clock.now_s()
         metas = [
-            FileMeta(path, FileKind(kind), file, holders, now_s + expires_in_s, reply.errors.get(position))
+            FileMeta(path, FileKind(kind), file, holders, now_s + expires_in_s, reply.errors.get(position), self._deep)
             for position, (path, kind, file, expires_in_s, holders) in enumerate(
                 zip(paths, reply.kinds, reply.files.versions(), reply.expires_in_s, reply.holders, strict=True)
             )
@@ -234,6 +236,7 @@ class Locator:
         if mounts is not None and mounts.version != self.mounts.version:
             changed = {m[:2] for m in self.mounts.mounts} - {m[:2] for m in mounts.mounts}
             self.mounts = mounts
+            self._deep = mounts.deep()
             if changed:
                 # A path may stand for something else now.
                 self.forget_all()
@@ -272,7 +275,7 @@ class Locator:
                 kind = FileKind.DIRECTORY if page.objects or page.prefixes else FileKind.MISSING
                 return FileMeta(path, kind, nothing._replace(uri=uri), (), expires_at_s)
             file = FileVersion(uri, found.size_bytes, found.etag, found.mtime_ns)
-            return FileMeta(path, FileKind.FILE, file, (), expires_at_s)
+            return FileMeta(path, FileKind.FILE, file, (), expires_at_s, deep_mounts=self._deep)
         except RaycacheError as error:
             return FileMeta(path, FileKind.MISSING, nothing, (), expires_at_s, error)
 
@@ -296,7 +299,7 @@ class Locator:
                 name_path = f"{base_path}/{name}"
                 old = self._metas.get(name_path)
                 holders = old.holders if old is not None and old.file == file else ()
-                fresh.append(FileMeta(name_path, FileKind.FILE, file, holders, expires_at_s))
+                fresh.append(FileMeta(name_path, FileKind.FILE, file, holders, expires_at_s, deep_mounts=self._deep))
         self._remember(fresh)
 
 

@@ -24,6 +24,8 @@ class Residency(NamedTuple):
     memory: list[dict[WorkerId, int]]
     #: And on disk; a block may be in both.
     disk: list[dict[WorkerId, int]]
+    #: Uses, all workers together; see `FileHeat.uses`.
+    uses: list[int]
 
 
 def ask(calls: Calls, view: MembershipView, versions: Sequence[FileVersion]) -> Residency:
@@ -31,6 +33,7 @@ def ask(calls: Calls, view: MembershipView, versions: Sequence[FileVersion]) -> 
     masks: list[dict[WorkerId, int]] = [{} for _ in versions]
     in_memory: list[dict[WorkerId, int]] = [{} for _ in versions]
     on_disk: list[dict[WorkerId, int]] = [{} for _ in versions]
+    uses = [0] * len(versions)
     for start in range(0, len(versions), _BATCH):
         blob = encode([version.id() for version in versions[start : start + _BATCH]])
         replies = calls.workers(
@@ -41,6 +44,8 @@ def ask(calls: Calls, view: MembershipView, versions: Sequence[FileVersion]) -> 
                 continue
             held: ResidencyReply = decode(reply)
             pairs = zip(held.memory_masks, held.disk_masks, strict=True)
+            for position, count in enumerate(held.uses, start):
+                uses[position] += count
             for position, (memory, disk) in enumerate(pairs, start):
                 if memory | disk:
                     masks[position][worker.worker] = memory | disk
@@ -48,7 +53,7 @@ def ask(calls: Calls, view: MembershipView, versions: Sequence[FileVersion]) -> 
                     in_memory[position][worker.worker] = memory
                 if disk:
                     on_disk[position][worker.worker] = disk
-    return Residency(masks, in_memory, on_disk)
+    return Residency(masks, in_memory, on_disk, uses)
 
 
 def bytes_of(mask: int, file: FileVersion, block_size_bytes: int) -> int:

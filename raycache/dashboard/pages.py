@@ -7,6 +7,7 @@ its value, unknown values last.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -91,10 +92,11 @@ def summary(overview: Overview, prices: Prices) -> dict[str, Any]:
         "loads_inflight": total.loads_inflight,
         "files_known": overview.files_known,
         "mounts": len(overview.mounts),
+        "workers": dict(sorted(Counter(map(state_of, overview.nodes)).items(), key=lambda item: -item[1])),
         "jobs_running": sum(not progress.finished for _, progress in overview.jobs),
         "missed": ever.missed,
         "tiles": [
-            [node.node_id[:12], node.host, node.state if node.stats.alive else "gone", _round(node.quarter.hit_rate)]
+            [node.node_id[:12], node.host, state_of(node), _round(node.quarter.hit_rate)]
             for node in overview.nodes[:400]
         ],
     }  # fmt: skip
@@ -109,6 +111,11 @@ def _window(reads: Reads) -> dict[str, Any]:
     }
 
 
+def state_of(node: NodeView) -> str:
+    """Of the node's worker; "gone" when the node has left the cluster."""
+    return node.state if node.stats.alive or node.host else "gone"
+
+
 def node_row(node: NodeView) -> Row:
     """One row of the nodes."""
     stats = node.stats
@@ -116,7 +123,7 @@ def node_row(node: NodeView) -> Row:
     return {
         "node_id": node.node_id,
         "host": node.host or None,
-        "state": node.state if stats.alive else "gone",
+        "state": state_of(node),
         "hit_rate": _round(stats.hit_rate if stats.hits + stats.misses + stats.bypasses else None),
         "minute": _round(node.minute.hit_rate),
         "quarter": _round(node.quarter.hit_rate),
@@ -220,6 +227,7 @@ def cached_row(found: CachedEntry) -> Row:
         "nodes": sorted(found.nodes, key=lambda node: -found.nodes[node])[:3],
         "nodes_count": len(found.nodes),
         "pinned": found.pinned,
+        "heat": found.uses,
     }
 
 

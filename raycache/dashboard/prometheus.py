@@ -17,9 +17,10 @@ def render(nodes: Iterable[tuple[str, ReadCounters, WorkerStats]]) -> str:
     series: dict[str, list[str]] = {}
     labels = {metric.name: metric.labels for metric in METRICS}
     for node, reads, stats in nodes:
-        for sample in samples(reads, stats):
+        # By mount and job is the workers' own word: an empty label is none.
+        for sample in samples([("", "", reads)], reads, stats):
             pairs = zip(labels[sample.name], (node, *sample.labels), strict=True)
-            text = ",".join(f'{name}="{_escape(value)}"' for name, value in pairs)
+            text = ",".join(f'{name}="{_escape(value)}"' for name, value in pairs if value)
             series.setdefault(sample.name, []).append(f"{sample.name}{{{text}}} {sample.value}")
     return "\n".join(_lines(series)) + "\n"
 

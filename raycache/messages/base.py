@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from raycache import paths
 from raycache.types import FileVersion, MembershipView
 
 #: The Ray namespace and the name of the master actor.
@@ -68,6 +69,11 @@ class MountTable(NamedTuple):
 
     version: int
     mounts: tuple[MountInfo, ...]
+
+    def deep(self) -> frozenset[str]:
+        """Paths and URIs of mounts that are deeper than a dataset usually is: see `paths.dataset_of`."""
+        names = {name for mount in self.mounts for name in (mount.path, mount.uri)}
+        return frozenset(name for name in names if paths.dataset_of(paths.join(name, "file")) != name)
 
     def of_uri(self, uri: str) -> MountInfo | None:
         """The mount whose options open this URI: the longest mounted URI above it."""

@@ -442,7 +442,7 @@ class WorkerActor:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_PRESSURE_PERIOD_S)
-            self._exporter.export(self._readings.total, self._readings.latencies, self._stats())
+            self._exporter.export(self._readings, self._stats(), self._mounts, self._clock.now_s())
             try:
                 others = await loop.run_in_executor(self._io, foreign_bytes, self._node, self._memory.used_bytes)
             except Exception:

@@ -24,6 +24,8 @@ class Readings:
         self._deliveries = Deliveries()
         #: Shape (14,), since the start; see `Counts.latencies`.
         self.latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        #: By Ray job and dataset, not exported yet.
+        self._unexported: dict[tuple[str, str], ReadCounters] = {}
         self._open: dict[ReadTag, ReadCounters] = {}
         self._batches: list[tuple[int, list[tuple[ReadTag, ReadCounters]]]] = []
         self._number = 0
@@ -39,6 +41,15 @@ class Readings:
         for tag, counters in counts.readers:
             known = tag if tag in self._open or len(self._open) < READERS_MAX else OTHER_READERS
             self._open[known] = self._open.get(known, ReadCounters()).plus(counters)
+            read = (tag.job, tag.dataset)
+            if read not in self._unexported and len(self._unexported) >= READERS_MAX:
+                read = (OTHER_READERS.job, OTHER_READERS.dataset)
+            self._unexported[read] = self._unexported.get(read, ReadCounters()).plus(counters)
+
+    def take_unexported(self) -> dict[tuple[str, str], ReadCounters]:
+        """What was read since the last call, by (Ray job, dataset): for the metrics."""
+        taken, self._unexported = self._unexported, {}
+        return taken
 
     def batches(self) -> list[tuple[int, list[tuple[ReadTag, ReadCounters]]]]:
         """What to send with the next heartbeat."""

@@ -127,6 +127,14 @@ class Page:
         await self.run(f"document.querySelector({json.dumps(selector)}).focus()")
         await self.call("Input.insertText", text=text)
 
+    async def press(self, key: str) -> None:
+        """Press a key, as a person does: "Tab", "Enter", "Escape"."""
+        code, text = {"Tab": (9, ""), "Enter": (13, "\r"), "Escape": (27, "")}[key]
+        for kind in ("keyDown", "keyUp"):
+            await self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text if kind == "keyDown" else "",
+            )  # fmt: skip
+
     async def texts(self, selector: str) -> list[str]:
         """The visible texts of all elements that match."""
         found: list[str] = await self.run(

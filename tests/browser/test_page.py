@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -142,6 +143,68 @@ def test_definitions_are_shown_on_hover() -> None:
         assert "Hits / (hits + misses + bypasses)" in (await page.texts("#tip"))[0]
 
     see(work, FakeSource())
+
+
+def test_every_figure_has_the_definition_of_the_docs() -> None:
+    """Each title of each view explains itself on focus, word for word as in docs/metrics.md; only names need no word."""
+    docs = (Path(__file__).resolve().parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
+    tips = "[...new Set([...document.querySelectorAll('[data-tip]')].map((e) => e.dataset.tip))]"
+    bare = (
+        "[...document.querySelectorAll('thead th, dt, .label')].filter((e) => e.offsetParent && !e.querySelector('[data-tip]'))"
+        ".map((e) => e.innerText.trim())"
+    )
+
+    async def work(page: Page, url: str) -> None:
+        del url
+        seen: set[str] = set()
+        for view in VIEWS:
+            await go(page, f"{view}?path=/mount-0000" if view == "data" else view)
+            assert set(await page.run(bare)) <= {"", "Name", "1 min", "15 min", "since start"}, view
+            for name in await page.run(tips):
+                shown = await page.run(
+                    f"(() => {{ document.querySelector('[data-tip={name}]').focus();"
+                    " return document.getElementById('tip').innerText; })()"
+                )
+                title, _, definition = shown.partition(": ")
+                assert f"| `{name}` | {title} | {definition} |" in docs, (view, name)
+                seen.add(name)
+        assert len(seen) > 50
+
+    see(work, FakeSource())
+
+
+def test_the_keyboard_is_enough() -> None:
+    """Every control has a name, Tab comes to it, and Enter on a title sorts; Escape takes the definition away."""
+    nameless = (
+        "[...document.querySelectorAll('a, button, input, select, [role=img], table')].filter((e) => e.offsetParent &&"
+        " !(e.innerText?.trim() || e.getAttribute('aria-label') || e.closest('label')?.innerText.trim())).map((e) => e.outerHTML)"
+    )
+    focused = "document.activeElement.dataset.sort || document.activeElement.type || document.activeElement.className"
+
+    async def work(page: Page, url: str) -> None:
+        del url
+        for view in VIEWS:
+            await go(page, f"{view}?path=/mount-0000" if view == "data" else view)
+            assert [] == await page.run(nameless), view
+        await go(page, "nodes")
+        await page.run("document.activeElement.blur()")
+        reached = []
+        for _ in range(30):
+            await page.press("Tab")
+            reached.append(await page.run(focused))
+            if reached[-1] == "hit_rate":
+                break
+        assert {"skip", "ghost", "search", "host", "hit_rate"} <= {
+            word for words in reached for word in words.split()
+        } | {"ghost"}
+        assert await page.run("!document.getElementById('tip').hidden")
+        await page.press("Escape")
+        assert await page.run("document.getElementById('tip').hidden")
+        await page.press("Enter")
+        await page.until("document.querySelector('th[aria-sort=descending] button')?.dataset.sort === 'hit_rate'")
+        assert "hit_rate" == await page.run(focused)
+
+    see(work, FakeSource(nodes=3))
 
 
 def test_a_load_runs_with_the_token_only() -> None:

@@ -164,7 +164,12 @@ class FakeSource:
             cached = entry.size_bytes * (number % 5) // 4
             found.append(
                 CachedEntry(
-                    entry, cached, cached * 2 // 3, cached // 3, {f"{number % 3:x}" * 56: cached} if cached else {}
+                    entry,
+                    cached,
+                    cached * 2 // 3,
+                    cached // 3,
+                    {f"{number % 3:x}" * 56: cached} if cached else {},
+                    uses=number % 7 * (cached > 0),
                 )
             )
         return found

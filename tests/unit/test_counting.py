@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import pytest
 
-from raycache.client.counters import READERS_MAX, Counters
+from raycache.client.counters import DATASETS_MAX, READERS_MAX, Counters
 from raycache.master.history import SAMPLES, STEP_S, History
 from raycache.master.readers import READERS_KEPT_MAX, Readers
-from raycache.messages import OTHER_READERS, Counts, Delivery, MissReason, ReadCounters, ReadTag, sum_counters
+from raycache.messages import (
+    OTHER_READERS,
+    Counts,
+    Delivery,
+    MissReason,
+    MountInfo,
+    MountTable,
+    ReadCounters,
+    ReadTag,
+    sum_counters,
+)
 from raycache.paths import dataset_of
 from raycache.types import BlockId, FileVersion, Tier
 from raycache.workers.absence import Absences
 from raycache.workers.readings import BATCHES_MAX, Readings
+from raycache.workers.series import OTHER, QUIET_S, SERIES_MAX, ReadSeries
 
 TAG = ReadTag("01", "train", "/lake/x")
 
@@ -50,6 +62,61 @@ def test_every_block_is_counted_once_and_every_byte_twice() -> None:
     assert (1, 2) == (total.missed_evicted, total.missed_quota)
     assert (1, 1_100_000) == (total.ufs_requests, total.ufs_bytes)
     assert not counters.dirty
+
+
+def test_a_noted_read_counts_as_a_local_hit() -> None:
+    """Of whatever tier and size, for the task that runs when it is noted; nothing is taken twice."""
+    counters = Counters()
+    counters.run_for("01", "a")
+    for length in (1, 1, 10):
+        counters.notes["/x"][Tier.MEMORY].append(length)
+    counters.run_for("01", "b")
+    counters.notes["/x"][Tier.DISK].append(100)
+    counters.hit(Tier.DISK, 1_000, "/x")
+    assert counters.dirty
+    found = dict(counters.take().readers)
+    one, other = found[ReadTag("01", "a", "/x")], found[ReadTag("01", "b", "/x")]
+    assert (3, 12, 12) == (one.hits, one.bytes_memory, one.bytes_local)
+    assert (2, 1_100, 1_100) == (other.hits, other.bytes_disk, other.bytes_local)
+    assert (False, []) == (counters.dirty, counters.take().readers)
+
+
+def test_a_process_tells_so_many_datasets_apart() -> None:
+    """Notes of further ones are counted together, and none is lost."""
+    counters = Counters()
+    for number in range(2 * DATASETS_MAX):
+        counters.notes[str(number)][Tier.MEMORY].append(1)
+    assert DATASETS_MAX + 1 == len(counters.notes)
+    assert 2 * DATASETS_MAX == counters.take().total().hits
+
+
+def test_notes_of_many_threads_are_all_counted() -> None:
+    """While others sum up and take, and tasks come and go."""
+    counters = Counters()
+    taken: list[Counts] = []
+    done = threading.Event()
+
+    def read(name: str) -> None:
+        for number in range(5_000):
+            if number % 500 == 0:
+                counters.run_for("01", f"{name} {number}")
+            counters.notes["/x"][Tier.MEMORY].append(3)
+
+    def take() -> None:
+        while not done.is_set():
+            counters.fold()
+            taken.append(counters.take())
+
+    taker = threading.Thread(target=take)
+    readers = [threading.Thread(target=read, args=(str(number),)) for number in range(4)]
+    for thread in (taker, *readers):
+        thread.start()
+    for thread in readers:
+        thread.join()
+    done.set()
+    taker.join()
+    total = sum_counters(counts.total() for counts in (*taken, counters.take()))
+    assert (20_000, 60_000, 60_000) == (total.hits, total.bytes_memory, total.bytes_local)
 
 
 def test_reads_are_counted_for_the_task_that_runs() -> None:
@@ -102,6 +169,29 @@ def test_the_dataset_of_a_path(path: str, dataset: str) -> None:
     assert dataset == dataset_of(path)
 
 
+def test_a_mount_that_is_deep_is_a_dataset() -> None:
+    """Two mounts never share a dataset, so that its reads can be told by mount."""
+
+    def mount(path: str, uri: str) -> MountInfo:
+        return MountInfo(path, uri, {}, 1.0, readonly=True)
+
+    table = MountTable(1, (
+        mount("/lake", "s3://b"), mount("/lake/a/b/c", "s3://b/x/y"), mount("/lake/a/b/c/d", "s3://c"), mount("s3://b", "s3://b"),
+    ))  # fmt: skip
+    deep = table.deep()
+    assert {"/lake/a/b/c", "/lake/a/b/c/d", "s3://b/x/y"} == deep
+    for path, dataset, mounted in (
+        ("/lake/a/b/c/e/f", "/lake/a/b/c", "/lake/a/b/c"),
+        ("/lake/a/b/c/d/f", "/lake/a/b/c/d", "/lake/a/b/c/d"),
+        ("/lake/a/b/cc/f", "/lake/a", "/lake"),
+        ("s3://b/x/y/f", "s3://b/x/y", "/lake/a/b/c"),
+        ("s3://b/x/z/f", "s3://b/x", "/lake"),
+    ):
+        assert dataset == dataset_of(path, deep)
+        found = table.of_path(dataset)
+        assert (mounted, path) == (found and found.path, path)
+
+
 # --- in the worker ----------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +233,44 @@ def test_a_silent_master_makes_no_more_batches() -> None:
     readings.arrived(readings.batches())
     (_, rest), = readings.batches()  # fmt: skip
     assert 2 * BATCHES_MAX == sum_counters(counters for _, counters in rest).hits
+
+
+MOUNTS = MountTable(1, (MountInfo("/lake", "s3://b", {}, 1.0, True), MountInfo("/other", "s3://c", {}, 1.0, True)))
+
+
+def test_reads_are_told_by_mount_and_job() -> None:
+    """Tasks and datasets of one job and mount are one series; what is under no mount any more is another's."""
+    readings, series = Readings(), ReadSeries()
+    tags = [
+        ReadTag(*tag)
+        for tag in (("01", "a", "/lake/x"), ("01", "b", "/lake/y"), ("02", "a", "/other"), ("01", "a", "/gone/x"))
+    ]
+    for hits, tag in enumerate(tags, 1):
+        readings.add(Delivery("reader", next(_numbers), counts(hits, tag)))
+    series.add(readings.take_unexported(), MOUNTS, 0.0)
+    readings.add(Delivery("reader", next(_numbers), counts(10, tags[0])))
+    series.add(readings.take_unexported(), MOUNTS, 1.0)
+    series.add(readings.take_unexported(), MOUNTS, 2.0)
+    found = {(reads.mount, reads.job): reads.counters.hits for reads in series.all()}
+    assert {("/lake", "01"): 13, ("/other", "02"): 3, (OTHER, "01"): 4} == found
+
+
+def test_series_are_few_and_go_when_they_are_quiet() -> None:
+    """At most so many and one for the rest; none ever shrinks or takes another's counts over."""
+    series = ReadSeries()
+
+    def hits() -> dict[str, int]:
+        return {reads.job: reads.counters.hits for reads in series.all()}
+
+    for number in range(SERIES_MAX + 5):
+        series.add({(str(number), "/lake"): ReadCounters(hits=1)}, MOUNTS, 0.0)
+    assert {**{str(number): 1 for number in range(SERIES_MAX)}, OTHER: 5} == hits()
+    series.add({("0", "/lake"): ReadCounters(hits=1), (str(SERIES_MAX), "/lake"): ReadCounters(hits=1)}, MOUNTS, 10.0)
+    assert (2, 6, SERIES_MAX + 1) == (hits()["0"], hits()[OTHER], len(hits()))
+    series.add({}, MOUNTS, QUIET_S)
+    assert {"0": 2, OTHER: 6} == hits()
+    series.add({(str(SERIES_MAX), "/lake"): ReadCounters(hits=7)}, MOUNTS, QUIET_S)
+    assert {"0": 2, OTHER: 6, str(SERIES_MAX): 7} == hits()
 
 
 # --- at the master ----------------------------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ def exported_names() -> set[str]:
 def test_every_sample_is_of_a_metric() -> None:
     """Name and number of labels fit, every metric but the histograms has one, and all are apart."""
     labels = {metric.name: metric.labels for metric in METRICS}
-    found = list(samples(ReadCounters(), WorkerStats()))
+    reads = [("/a", "01", ReadCounters()), ("/a", "02", ReadCounters()), ("/b", "01", ReadCounters())]
+    found = list(samples(reads, ReadCounters(), WorkerStats()))
     assert all(len(sample.labels) == len(labels[sample.name]) - 1 for sample in found)
     assert len(found) == len({(sample.name, sample.labels) for sample in found})
     assert {m.name for m in METRICS if m.kind != "histogram"} == {sample.name for sample in found}
@@ -39,7 +40,8 @@ def test_bytes_by_source_and_distance_sum_up_to_the_bytes_read() -> None:
         bytes_memory=7, bytes_memory_remote=3, bytes_disk=11, bytes_disk_remote=5, bytes_ufs=100,
         bytes_local=44, bytes_remote=28, bytes_bypass=46,
     )  # fmt: skip
-    table = {s.labels: s.value for s in samples(reads, WorkerStats()) if s.name == "raycache_bytes_read_total"}
+    found = samples([("/lake", "01", reads)], reads, WorkerStats())
+    table = {s.labels[:2]: s.value for s in found if s.name == "raycache_bytes_read_total"}
     assert 118 == sum(table.values())
     assert {"memory": 7, "disk": 11, "ufs": 100} == {
         source: sum(value for labels, value in table.items() if labels[0] == source)

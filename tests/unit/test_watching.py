@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import re
 from pathlib import Path
 
 import pytest
 from fake_cache import FakeBackend, FakeCache
 from fake_source import EVIL, GIB, FakeSource
+from rich.cells import cell_len
 from rich.console import Console
 
 from raycache.cli.main import run
@@ -25,18 +27,32 @@ from raycache.workers.health import examine, leftovers
 
 def rendered(sort: int = 0, height: int = 40, width: int = 140, **cluster: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(frame(FakeSource(**cluster).overview(), sort, height))
+    console.print(frame(FakeSource(**cluster).overview(), sort, width, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
 
 def test_a_picture_fits_its_terminal() -> None:
     """However many nodes there are and however small the terminal is, no line too much; the rest is counted."""
-    for height in (24, 40, 80):
+    for height in (10, 15, 24, 40, 80):
         lines = rendered(height=height, nodes=1000, readers=100)
         assert len(lines) < height
         assert any("more" in line for line in lines)
-    assert all(len(line) <= 60 for line in rendered(width=60))
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 140, 200])
+def test_a_narrow_terminal_shows_fewer_columns_rather_than_cut_ones(width: int) -> None:
+    """Hit rates are always there, whole; what does not fit is not there at all, and names alone are cut."""
+    lines = rendered(width=width, height=60)
+    assert all(cell_len(line) <= width for line in lines)
+    (header,) = [index for index, line in enumerate(lines) if line.startswith("Node")]
+    rows = lines[header + 1 : header + 9]
+    assert all("…" not in row for row in rows)
+    if width >= 40:
+        assert "Hit rate" in lines[header]
+        assert all(re.search(r" [0-9]+\.[0-9]%", row) for row in rows)
+    assert ("Plasma" in lines[header]) == (width >= 100)
+    assert ("Memory" in lines[header]) == (width >= 80)
 
 
 def test_every_sort_shows_its_extreme_first() -> None:
@@ -45,7 +61,8 @@ def test_every_sort_shows_its_extreme_first() -> None:
     for number, (title, key) in enumerate(SORTS):
         first = min(overview.nodes, key=lambda node: (key(node), node.host))
         lines = rendered(number, nodes=20)
-        (header,) = [index for index, line in enumerate(lines) if f"by {title}" in line]
+        assert f"(by {title})" in lines[0]
+        (header,) = [index for index, line in enumerate(lines) if line.startswith("Node")]
         assert (first.host or first.node_id[:12]) in lines[header + 1]
 
 

@@ -4,9 +4,8 @@ import { areas, bytes, count, el, meter, morph, percent, seconds, sparkline } fr
 
 const VIEWS = [["overview", "Overview"], ["nodes", "Nodes"], ["data", "Data"], ["jobs", "Jobs"], ["readers", "Readers"], ["missed", "Why missed"]];
 const SOURCES = ["memory", "disk", "remote", "lake"];
-const SOURCE_TITLES = { memory: "Memory here", disk: "Disk here", remote: "Other nodes", lake: "Lake" };
 const ADVICE = {
-  cold: "A warm-up (raycache load) before the job avoids these.", evicted: "More memory or disk for the cache, or a smaller working set.",
+  cold: "A warm-up (raycache load) before the job avoids these.",
   freed: "Somebody freed it; load it again.", changed: "The lake's files change while they are read.",
   expired: "A longer time to live, if the data allows.", admission: "More memory or disk for the cache, or shorter leases.",
   quota: "A larger quota for the path.", unreachable: "See the nodes: is a worker lost, or overloaded?", failed: "raycache doctor asks each mount.",
@@ -97,7 +96,7 @@ function table(columns, data, { empty, name }) {
     const title = column.title ?? figure(column.tip || column.key).title;
     const inner = column.key && column.sort !== false
       ? el("button", { type: "button", "data-sort": column.key, "data-first": column.first || "1", "data-tip": column.tip === null ? null : column.tip || column.key }, title)
-      : title;
+      : column.key ? tip(column.tip || column.key, title) : title;
     return el(column.num ? "th.num" : "th", { scope: "col", "aria-sort": sorted }, inner);
   });
   const body = rows.map((row) => el("tr", {}, columns.map((column) =>
@@ -140,7 +139,7 @@ function overview(data) {
       el("dl.three", {}, windows.flatMap(([key, text]) => [el("dt", {}, text), el("dd", { "data-window": key }, percent(data.windows[key][name]))])));
   };
   const saved = (name, big, pairs) => card("s3", null, el("div.label", {}, tip(name)), el("div.big", { "data-figure": name }, big),
-    el("dl.three", {}, pairs.flatMap(([title, value]) => [el("dt", {}, title), el("dd", {}, value)])));
+    el("dl.three", {}, pairs.flatMap(([name, title, value]) => [el("dt", {}, tip(name, title)), el("dd", {}, value)])));
   const money = `$${Math.abs(data.money_saved) < 100 ? data.money_saved.toFixed(2) : count(Math.round(data.money_saved))}`;
   const width = document.querySelector("svg.chart")?.clientWidth || Math.max(320, Math.min(1000, main.clientWidth * (main.clientWidth > 1080 ? 0.62 : 0.94)));
   const hover = state.hover !== null && state.hover < data.series.length ? state.hover : null;
@@ -152,16 +151,18 @@ function overview(data) {
   const sum = missed.reduce((total, [, value]) => total + value, 0);
   return el("div.grid", {},
     rate("hit_rate"), rate("byte_hit_rate"),
-    saved("requests_saved", count(data.requests_saved), [["asked", count(data.windows.ever.asked)], ["lake requests", count(data.ufs_requests)], ["saved", money]]),
-    saved("bytes_saved", bytes(data.bytes_saved), [["read", bytes(data.windows.ever.bytes_read)], ["from the lake", bytes(data.ufs_bytes)]]),
-    card("s8", [el("h2", {}, "Bytes read by source"), el("div.legend", {}, SOURCES.map((name, index) =>
-      el("span", {}, el(`i.${name}`), SOURCE_TITLES[name], shown && el("span.strong", {}, `${bytes(Math.round(shown[index]))}/s`))))],
+    saved("requests_saved", count(data.requests_saved), [["asked", "asked", count(data.windows.ever.asked)], ["ufs_requests", "lake requests", count(data.ufs_requests)], ["money_saved", "saved", money]]),
+    saved("bytes_saved", bytes(data.bytes_saved), [["bytes_read", "read", bytes(data.windows.ever.bytes_read)], ["ufs_bytes", "from the lake", bytes(data.ufs_bytes)]]),
+    card("s8", [el("h2", {}, tip("series")), el("div.legend", {}, SOURCES.map((name, index) =>
+      el("span", {}, el(`i.${name}`), tip(`series_${name}`), shown && el("span.strong", {}, `${bytes(Math.round(shown[index]))}/s`))))],
     areas(data.series, data.series_step_s, SOURCES, hover, Math.round(width))),
-    card("s4", el("h2", {}, "Held now"), tier("memory"), tier("disk"),
-      el("dl.pairs", {}, [["blocks", count(data.blocks)], ["loads_inflight", count(data.loads_inflight)], ["evictions", count(data.evictions)], ["files_known", count(data.files_known)]]
+    card("s4", el("h2", {}, "Now"), tier("memory"), tier("disk"),
+      el("dl.pairs", {}, el("dt", {}, tip("uptime_s", "Master")), el("dd", {}, `up ${seconds(data.head.uptime_s)}`),
+        el("dt", {}, tip("workers")), el("dd", { "data-figure": "workers" }, Object.entries(data.workers).map(([health, number]) => el(`span.pill.${HEALTH[health] || "warn"}`, {}, `${count(number)} ${health}`))),
+        [["blocks", count(data.blocks)], ["loads_inflight", count(data.loads_inflight)], ["evictions", count(data.evictions)], ["files_known", count(data.files_known)]]
         .flatMap(([name, value]) => [el("dt", {}, tip(name)), el("dd", {}, value)]),
-      el("dt", {}, el("a", { href: "#/data" }, "Mounts")), el("dd", {}, count(data.mounts)),
-      el("dt", {}, el("a", { href: "#/jobs" }, "Loads running")), el("dd", {}, count(data.jobs_running)))),
+      el("dt", {}, el("a", { href: "#/data", "data-tip": "mounts" }, "Mounts")), el("dd", {}, count(data.mounts)),
+      el("dt", {}, el("a", { href: "#/jobs", "data-tip": "jobs_running" }, "Loads running")), el("dd", {}, count(data.jobs_running)))),
     card("s5", [el("h2", {}, el("a", { href: "#/nodes" }, "Nodes")), el("span.muted", {}, tip("hit_rate", "hit rate"), ", last 15 min")], few(data) || tiles(data)),
     card("s7", [el("h2", {}, el("a", { href: "#/missed" }, "Why missed")), el("span.muted", {}, `${count(sum)} blocks since start`)],
       missed.length ? el("div.bars", {}, missed.slice(0, 5).flatMap(([reason, value]) => [tip(`missed_${reason}`), meter([["lake", value / sum]], percent(value / sum)), el("span.num", {}, count(value))]))
@@ -193,12 +194,12 @@ const HEALTH = { live: "good", lost: "bad", gone: "bad", none: "bad" };
 
 function nodes(data) {
   const columns = [
-    { key: "host", title: "Node", tip: null, first: "0", cell: (row) => [el("span.strong", {}, row.host || "gone"), el("span.sub.mono", { title: row.node_id }, row.node_id.slice(0, 12))] },
+    { key: "host", first: "0", cell: (row) => [el("span.strong", {}, row.host || "gone"), el("span.sub.mono", { title: row.node_id }, row.node_id.slice(0, 12))] },
     { key: "state", first: "0", cell: (row) => el(`span.pill.${HEALTH[row.state] || "warn"}`, {}, row.state.toLowerCase()) },
     { key: "hit_rate", num: true, cell: (row) => el("span.strong", {}, percent(row.hit_rate)) },
     { key: "minute", title: "1 min", tip: "hit_rate", num: true, cell: (row) => percent(row.minute) },
     { key: "quarter", title: "15 min", tip: "hit_rate", num: true, cell: (row) => percent(row.quarter) },
-    { key: "spark", title: "Trend", sort: false, wide: true, cell: (row) => sparkline(row.spark) },
+    { key: "spark", tip: "trend", sort: false, wide: true, cell: (row) => sparkline(row.spark) },
     { key: "asked", title: "Blocks", num: true, cell: (row) => count(row.asked) },
     { key: "memory_used_bytes", title: "Memory", num: true, wide: true, cell: (row) => used("memory", row.memory_used_bytes, row.memory_capacity_bytes) },
     { key: "disk_used_bytes", title: "Disk", num: true, wide: true, cell: (row) => used("disk", row.disk_used_bytes, row.disk_capacity_bytes) },
@@ -222,7 +223,7 @@ function dataView(data) {
   const columns = [
     { key: "name", title: "Name", tip: null, first: "0", wrap: true, cell: (row) => (row.kind === "file" ? [el("span.mono", {}, row.name), row.pinned && el("span.sub", {}, "pinned")]
       : [pathLink(row.path, row.kind === "directory" ? `${row.name}/` : row.name), (row.kind === "mount" || row.pinned) && el("span.sub", {}, row.pinned ? "pinned" : row.version)]) },
-    { key: "size", title: "Size", tip: null, num: true, cell: (row) => {
+    { key: "size", num: true, cell: (row) => {
       if (row.kind === "file") return bytes(row.size);
       const usage = state.usage[row.path];
       return usage ? [bytes(usage.bytes_total), el("span.sub", {}, `${count(usage.files)} files`)]
@@ -233,9 +234,10 @@ function dataView(data) {
       const share = usage && usage.bytes_total ? usage.bytes_cached / usage.bytes_total : row.cached;
       return share === null ? "–" : [percent(share), meter([["accent", share]], `${percent(share)} cached`)];
     } },
-    { key: "bytes_memory", title: "Memory", sort: false, tip: "memory_used_bytes", num: true, cell: (row) => bytes(row.bytes_memory) },
-    { key: "bytes_disk", title: "Disk", sort: false, tip: "disk_used_bytes", num: true, cell: (row) => bytes(row.bytes_disk) },
-    { key: "nodes", title: "Where", sort: false, tip: null, wrap: true, cell: (row) => (row.nodes.length
+    { key: "bytes_memory", sort: false, tip: "held_memory", num: true, cell: (row) => bytes(row.bytes_memory) },
+    { key: "bytes_disk", sort: false, tip: "held_disk", num: true, cell: (row) => bytes(row.bytes_disk) },
+    { key: "heat", sort: false, num: true, cell: (row) => count(row.heat) },
+    { key: "nodes", sort: false, tip: "where", wrap: true, cell: (row) => (row.nodes.length
       ? el("span.mono", {}, row.nodes.map((node) => node.slice(0, 8)).join(" "), row.nodes_count > row.nodes.length ? ` +${row.nodes_count - row.nodes.length}` : "") : "–") },
     { key: "version", sort: false, wrap: true, cell: (row) => el("span.mono.muted", {}, row.kind === "file" ? row.version.replace(/"/g, "").slice(0, 24) : "") },
     { key: null, title: "", cell: (row) => el("div.controls", {}, button("load", row.path, "Load"), button("free", row.path, "Free"),
@@ -254,15 +256,15 @@ const JOB = { SUCCEEDED: "good", RUNNING: "good", VERIFYING: "good", WAITING: "w
 
 function jobs(data) {
   const columns = [
-    { key: "id", title: "Load", tip: null, first: "0", wrap: true, cell: (row) => [row.paths.length ? el("span.mono", {}, row.paths.join(" "), row.paths_count > row.paths.length ? " …" : "") : null, el(row.paths.length ? "span.sub.mono" : "span.mono", {}, row.id)] },
-    { key: "state", title: "State", tip: null, first: "0", cell: (row) => el(`span.pill.${JOB[row.state] || "warn"}`, {}, row.state.toLowerCase()) },
-    { key: "done", title: "Done", tip: null, num: true, wide: true, cell: (row) => [percent(row.done), meter([["accent", row.done]], percent(row.done)), el("span.sub", {}, `${bytes(row.bytes_done)} of ${bytes(row.bytes_total)}`)] },
-    { key: "files_done", title: "Files", tip: null, num: true, cell: (row) => `${count(row.files_done)} of ${count(row.files_total)}` },
-    { key: "files_failed", title: "Failed", tip: null, num: true, cell: (row) => count(row.files_failed) },
-    { key: "rate_bytes_s", title: "Rate", tip: null, num: true, cell: (row) => `${bytes(row.rate_bytes_s)}/s` },
-    { key: "elapsed_s", title: "Took", tip: null, num: true, cell: (row) => seconds(row.elapsed_s) },
-    { key: "eta_s", title: "Left", tip: null, num: true, cell: (row) => seconds(row.eta_s) },
-    { key: "failures", title: "Why", tip: null, sort: false, wrap: true, wide: true, cell: (row) => (row.failures.length
+    { key: "id", tip: "load", first: "0", wrap: true, cell: (row) => [row.paths.length ? el("span.mono", {}, row.paths.join(" "), row.paths_count > row.paths.length ? " …" : "") : null, el(row.paths.length ? "span.sub.mono" : "span.mono", {}, row.id)] },
+    { key: "state", tip: "load_state", first: "0", cell: (row) => el(`span.pill.${JOB[row.state] || "warn"}`, {}, row.state.toLowerCase()) },
+    { key: "done", tip: "load_done", num: true, wide: true, cell: (row) => [percent(row.done), meter([["accent", row.done]], percent(row.done)), el("span.sub", {}, `${bytes(row.bytes_done)} of ${bytes(row.bytes_total)}`)] },
+    { key: "files_done", tip: "load_files", num: true, cell: (row) => `${count(row.files_done)} of ${count(row.files_total)}` },
+    { key: "files_failed", tip: "load_failed", num: true, cell: (row) => count(row.files_failed) },
+    { key: "rate_bytes_s", tip: "load_rate", num: true, cell: (row) => `${bytes(row.rate_bytes_s)}/s` },
+    { key: "elapsed_s", tip: "load_took", num: true, cell: (row) => seconds(row.elapsed_s) },
+    { key: "eta_s", tip: "load_left", num: true, cell: (row) => seconds(row.eta_s) },
+    { key: "failures", tip: "load_why", sort: false, wrap: true, wide: true, cell: (row) => (row.failures.length
       ? el("div.stack", {}, row.failures.map((failure) => el("span", {}, el("span.mono", {}, failure.path), el("span.sub", {}, failure.reason)))) : "") },
     { key: null, title: "", cell: (row) => (row.finished ? button("resume", row.id, "Resume", row.state !== "SUCCEEDED") : button("stop", row.id, "Stop")) },
   ];
@@ -272,9 +274,9 @@ function jobs(data) {
 
 function readers(data) {
   const columns = [
-    { key: "task", title: "Task", tip: null, first: "0", wrap: true, cell: (row) => el("span.strong", {}, row.task) },
-    { key: "dataset", title: "Dataset", tip: null, first: "0", wrap: true, cell: (row) => el("span.mono", {}, row.dataset) },
-    { key: "job", title: "Ray job", tip: null, first: "0", cell: (row) => el("span.mono", {}, row.job) },
+    { key: "task", first: "0", wrap: true, cell: (row) => el("span.strong", {}, row.task) },
+    { key: "dataset", first: "0", wrap: true, cell: (row) => el("span.mono", {}, row.dataset) },
+    { key: "job", first: "0", cell: (row) => el("span.mono", {}, row.job) },
     { key: "hit_rate", num: true, cell: (row) => [el("span.strong", {}, percent(row.hit_rate)), meter([["accent", row.hit_rate]], percent(row.hit_rate))] },
     { key: "byte_hit_rate", title: "By bytes", num: true, cell: (row) => percent(row.byte_hit_rate) },
     { key: "asked", title: "Blocks", num: true, cell: (row) => count(row.asked) },
@@ -304,7 +306,7 @@ function missed(data) {
     card("s6", [el("h2", {}, "Why blocks were not there"), el("span.muted", {}, `${count(total)} of ${count(data.asked.ever)} asked for`)],
       reasons.length ? el("div.why", {}, reasons) : el("p.empty", {}, "Nothing has been missed.")),
     card("s6", el("h2", {}, "Datasets that missed most"), sets.length
-      ? el("div.scroll", {}, el("table.rows", { "aria-label": "Datasets" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Dataset"), kinds.map((reason) => el("th.num", { scope: "col" }, tip(`missed_${reason}`))))), el("tbody", {}, sets)))
+      ? el("div.scroll", {}, el("table.rows", { "aria-label": "Datasets" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, tip("dataset")), kinds.map((reason) => el("th.num", { scope: "col" }, tip(`missed_${reason}`))))), el("tbody", {}, sets)))
       : el("p.empty", {}, "None.")));
 }
 

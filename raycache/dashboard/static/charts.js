@@ -117,7 +117,7 @@ const niceTop = (value) => {
 
 /** Stacked areas of bytes per second; `hover` is the index of a step to mark, or null. */
 export function areas(series, step, names, hover, width) {
-  const height = 220;
+  const height = width > 700 ? 300 : 220;
   const [left, right, top, bottom] = [66, 8, 8, 22];
   const slots = 180;
   const x = (index) => left + ((slots - series.length + index + 0.5) / slots) * (width - left - right);
