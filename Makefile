@@ -19,7 +19,7 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-ray test-tensorflow test-browser screenshots browser check format bench bench-load bench-locality bench-sync sim clean
+.PHONY: help setup demo test test-fast test-ray test-tensorflow test-browser screenshots browser check format bench bench-load bench-locality bench-overhead bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -81,6 +81,9 @@ bench-load: $(SETUP) ## Run the benchmark of warm-ups: bytes and requests, rate,
 
 bench-locality: $(SETUP) ## Run the benchmark of placement: local shares, windows, adverse cases, overhead
 	$(BIN)/python -m benchmarks locality $(ARGS)
+
+bench-overhead: $(SETUP) ## Run the benchmark of what counting, tagging and exporting cost
+	$(BIN)/python -m benchmarks overhead $(ARGS)
 
 bench-sync: $(SETUP) ## Run the benchmark of sync and of the cache map: a changed lake, a million objects, the next cluster
 	$(BIN)/python -m benchmarks sync $(ARGS)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +24,10 @@ from raycache.client.results import plain
 _RICH_ROWS_MAX = 500
 _NODE_ID_LENGTH = 12
 _BYTES_STEP = 1024
+#: A longer text may be folded to this, in a table on a terminal; numbers never are.
+_TEXT_WIDTH_MIN = 12
+#: Around each column.
+_PADDING = 3
 
 
 class Column(NamedTuple):
@@ -134,13 +139,20 @@ class Output:
         if not cells:
             self.line(empty)
         elif self.is_terminal and len(cells) <= _RICH_ROWS_MAX:
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-            for column in columns:
-                justify: Literal["left", "right"] = "right" if column.right else "left"
-                table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.right)
-            for row in cells:
-                table.add_row(*(Text(cell) for cell in row))
-            Console().print(table)
+            console = Console()
+            for group in _fitting(columns, cells, console.width):
+                table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+                for index in group:
+                    column = columns[index]
+                    justify: Literal["left", "right"] = "right" if column.right else "left"
+                    whole = column.right or index == 0
+                    least = min(_TEXT_WIDTH_MIN, _width(columns, cells, index)) if whole else None
+                    table.add_column(
+                        column.title, justify=justify, overflow="fold", no_wrap=column.right, min_width=least
+                    )
+                for row in cells:
+                    table.add_row(*(Text(row[index]) for index in group))
+                console.print(table)
         else:
             print("\n".join(_aligned(columns, cells)))
 
@@ -150,6 +162,28 @@ class Output:
         if isinstance(value, dict):
             return {key: self._redacted(item) for key, item in value.items()}
         return [self._redacted(item) for item in value] if isinstance(value, list) else value
+
+
+def _width(columns: Sequence[Column], cells: list[list[str]], index: int) -> int:
+    return max(cell_len(columns[index].title), *(cell_len(row[index]) for row in cells))
+
+
+def _fitting(columns: Sequence[Column], cells: list[list[str]], width: int) -> list[list[int]]:
+    """Columns in groups that fit, each begun with the first column: a number that is cut is another number."""
+    groups = [[0]]
+    taken = 0
+    for index in range(len(columns)):
+        own = _width(columns, cells, index)
+        least = _PADDING + (own if columns[index].right else min(own, _TEXT_WIDTH_MIN))
+        if index == 0:
+            first = taken = least
+            continue
+        if taken + least > width and len(groups[-1]) > 1:
+            groups.append([0])
+            taken = first
+        groups[-1].append(index)
+        taken += least
+    return groups
 
 
 def _aligned(columns: Sequence[Column], cells: list[list[str]]) -> Iterable[str]:

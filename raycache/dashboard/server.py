@@ -33,6 +33,8 @@ logger = logging.getLogger("raycache")
 T = TypeVar("T")
 
 STREAMS_MAX = 512
+#: Questions at a time: listings, measurements, actions.
+ASKED_MAX = 64
 #: Of the whole request line, and of the body of an action.
 URL_LENGTH_MAX = 4_096
 BODY_BYTES_MAX = 16 << 10
@@ -66,7 +68,11 @@ class Dashboard:
         self._guard = guard
         self._prices = prices
         self._period_s = period_s
+        #: For questions that may take long; figures have a thread of their own, so that no question holds them up.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="raycache-dashboard")
+        self._figures_thread = ThreadPoolExecutor(1, thread_name_prefix="raycache-figures")
+        #: Questions that were asked and are not answered yet.
+        self._asked = 0
         self._streams = 0
         self._overview: tuple[float, asyncio.Future[Overview]] | None = None
         #: What was made of the present figures, by query.
@@ -91,6 +97,7 @@ class Dashboard:
     async def _close(self, app: web.Application) -> None:
         del app
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._figures_thread.shutdown(wait=False, cancel_futures=True)
 
     # --- every request ------------------------------------------------------------------------------------------------
 
@@ -130,8 +137,18 @@ class Dashboard:
         return response
 
     async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        if self._asked >= ASKED_MAX:
+            raise UnavailableError("too many questions are being answered already; try again later")
+        self._asked += 1
         work = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
-        return await asyncio.wait_for(work, _ANSWER_TIMEOUT_S)
+        # Who gives up leaves the question behind: it counts until it is answered.
+        work.add_done_callback(self._answered)
+        return await asyncio.wait_for(asyncio.shield(work), _ANSWER_TIMEOUT_S)
+
+    def _answered(self, work: asyncio.Future[Any]) -> None:
+        self._asked -= 1
+        if not work.cancelled():
+            work.exception()  # whoever still waits for it has it; nobody else needs to hear of it
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -139,7 +156,7 @@ class Dashboard:
         """The figures of now, at most `period_s` old: fetched once for all who ask."""
         loop = asyncio.get_running_loop()
         if self._overview is None or loop.time() - self._overview[0] >= self._period_s:
-            future = loop.run_in_executor(self._threads, self._source.overview)
+            future = loop.run_in_executor(self._figures_thread, self._source.overview)
             self._overview = (loop.time(), future)
             self._made = {}
         known = self._overview[1]

@@ -65,7 +65,8 @@ class _MountOf:
         known = self._known.get(dataset)
         if known is None:
             mount = self.mounts.of_path(dataset)
-            known = OTHER if mount is None else mount.path
+            # A label must be UTF-8, which a path need not be.
+            known = OTHER if mount is None else mount.path.encode("utf-8", "backslashreplace").decode()
             if len(self._known) < _DATASETS_MAX:
                 self._known[dataset] = known
         return known

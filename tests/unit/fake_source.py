@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -79,6 +80,9 @@ class FakeSource:
         self.fail_with: Exception | None = None
         #: Seconds that every look takes.
         self.slow_s = 0.0
+        #: Set: measuring a directory goes on at once.
+        self.measurable = threading.Event()
+        self.measurable.set()
 
     def overview(self) -> Overview:
         if self.fail_with is not None:
@@ -175,6 +179,7 @@ class FakeSource:
         return found
 
     def usage(self, path: str) -> Usage:
+        self.measurable.wait(30)
         return Usage(path, 142, 140 * 40 * MIB, 96 * 40 * MIB)
 
     def heat(self) -> tuple[list[HeatRow], list[HeatRow]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -80,3 +81,24 @@ def test_text_for_programs_has_one_line_a_row(capsys: pytest.CaptureFixture[str]
     """Off a terminal nothing is wrapped or cut, however long, and no blanks trail."""
     Output().table([Column("N", right=True), Column("Path")], [["1", "x" * 500], ["22", "y"]])
     assert f" N  Path\n 1  {'x' * 500}\n22  y\n" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_a_narrow_terminal_gets_more_tables_rather_than_cut_numbers(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every number is whole, next to its name, whatever the width; a long text is folded."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = [Column("Node"), *(Column(f"Number {index}", right=True) for index in range(6)), Column("Path")]
+    names = ("first", "second")
+    rows = [[name, *(str(10**index * 7) for index in range(6)), "/lake/" + "x" * 60] for name in names]
+    Output().table(columns, rows)
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    lines = out.splitlines()
+    assert all(len(line) <= width for line in lines)
+    for name in names:
+        shown = [word for line in lines if line.strip().startswith(name) for word in line.split()[1:]]
+        assert [row for row in shown if row.isdigit()] == [str(10**index * 7) for index in range(6)]
+    assert 120 == out.count("x")
+    assert (1 if width == 200 else 2) <= sum("Node" in line for line in lines)

@@ -255,6 +255,14 @@ def test_reads_are_told_by_mount_and_job() -> None:
     assert {("/lake", "01"): 13, ("/other", "02"): 3, (OTHER, "01"): 4} == found
 
 
+def test_a_mount_with_a_wild_name_is_a_label() -> None:
+    """What is no UTF-8 is escaped: one bad label would keep all metrics from Ray."""
+    mounts = MountTable(1, (MountInfo("/l\udcff", "s3://b", {}, 1.0, readonly=True),))
+    series = ReadSeries()
+    series.add({("01", "/l\udcff/x"): ReadCounters(hits=1)}, mounts, 0.0)
+    assert ["/l\\udcff"] == [reads.mount for reads in series.all()]
+
+
 def test_series_are_few_and_go_when_they_are_quiet() -> None:
     """At most so many and one for the rest; none ever shrinks or takes another's counts over."""
     series = ReadSeries()

@@ -207,6 +207,31 @@ def test_two_hundred_streams_share_one_look() -> None:
     serve(work, source, period_s=0.2)
 
 
+def test_slow_questions_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many measure a huge directory at once, figures come as ever; too many are told to come again."""
+    monkeypatch.setattr(module, "ASKED_MAX", 20)
+    source = FakeSource()
+    source.measurable.clear()
+
+    async def work(session: aiohttp.ClientSession, url: str) -> None:
+        asking = [asyncio.create_task(session.get(f"{url}/api/usage?path=/mount-{number:04}")) for number in range(40)]
+        while sum(question.done() for question in asking) < 20:
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        assert {503} == {question.result().status for question in asking if question.done()}
+        looks = source.looks
+        while source.looks < looks + 3:
+            async with session.get(url + "/api/view?view=nodes") as answer:
+                assert 200 == answer.status
+        async with session.get(url + "/api/view?view=data&path=/mount-0000") as answer:
+            assert 503 == answer.status
+        source.measurable.set()
+        assert [200] * 20 == [answer.status for answer in await asyncio.gather(*asking) if answer.status != 503]
+        async with session.get(url + "/api/view?view=data&path=/mount-0000") as answer:
+            assert 200 == answer.status
+
+    serve(work, source)
+
+
 def test_too_many_streams_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound a stream is told to come again; when one ends there is room."""
     monkeypatch.setattr(module, "STREAMS_MAX", 3)

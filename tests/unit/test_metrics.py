@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import yaml
+
 from raycache.client.overview import REASONS
 from raycache.client.results import NodeStats
 from raycache.messages import ReadCounters, WorkerStats
@@ -62,6 +64,25 @@ def test_dashboard_and_alerts_name_what_is_exported() -> None:
     assert {m.name for m in METRICS} == {name.removesuffix("_bucket") for name in shown}
     panels = json.loads(dashboard)["panels"]
     assert len(panels) == len({panel["id"] for panel in panels})
+
+
+def test_alerts_and_panels_are_whole() -> None:
+    """Each rule has all that Prometheus wants and says what to do; brackets of every query fit; no panel is on another."""
+    rules = yaml.safe_load((ROOT / "docs/grafana/alerts.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    dashboard = json.loads((ROOT / "docs/grafana/raycache.json").read_text(encoding="utf-8"))
+    assert len(rules) == len({rule["alert"] for rule in rules})
+    for rule in rules:
+        assert (
+            {"alert", "expr", "labels", "annotations"} <= set(rule) <= {"alert", "expr", "labels", "annotations", "for"}
+        )
+        assert rule["annotations"]["action"]
+        assert rule["labels"]["severity"] in ("info", "warning", "critical")
+    panels = dashboard["panels"]
+    for query in [rule["expr"] for rule in rules] + [target["expr"] for panel in panels for target in panel["targets"]]:
+        text = re.sub(r'"[^"]*"', "", query)
+        assert all(text.count(left) == text.count(right) for left, right in ("()", "{}", "[]")), query
+    places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
+    assert len(panels) == len(places)
 
 
 def test_labels_that_queries_filter_by_exist() -> None:
