@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from typing import TypeAlias
 
 from raycache.messages import LATENCY_BOUNDS_S, OTHER_READERS, Counts, MissReason, ReadCounters, ReadTag
 from raycache.types import Tier
@@ -25,14 +26,18 @@ _MISSED = _FIELDS.index("missed_cold")
 _TIER_REMOTE = (_FIELDS.index("bytes_memory_remote"), _FIELDS.index("bytes_disk_remote"))
 
 
-class Notes(dict[str, tuple[list[int], list[int]]]):
-    """By dataset the lengths of blocks read in place, from memory and from disk.
+#: Lengths of blocks of one dataset read in place: from memory, and from disk.
+Tally: TypeAlias = tuple[list[int], list[int]]
+
+
+class Notes(dict[str, Tally]):
+    """By dataset the lengths of blocks read in place.
 
     Never gets smaller, so that no thread appends to a list that nobody looks at any more; beyond `DATASETS_MAX` all others
     share one.
     """
 
-    def __missing__(self, dataset: str) -> tuple[list[int], list[int]]:
+    def __missing__(self, dataset: str) -> Tally:
         name = dataset if len(self) < DATASETS_MAX else OTHER_READERS.dataset
         return self.setdefault(name, ([], []))
 

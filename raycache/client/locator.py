@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from raycache import paths as names
+from raycache.client.counters import Tally
 from raycache.clock import Clock
 from raycache.errors import IsADirectoryRequestError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import (
@@ -41,7 +42,7 @@ class MasterCalls(Protocol):
 class FileMeta:
     """What stands at one path, as known here."""
 
-    __slots__ = ("dataset", "error", "expires_at_s", "file", "holders", "kind", "path", "version")
+    __slots__ = ("dataset", "error", "expires_at_s", "file", "holders", "kind", "path", "tally", "version")
 
     def __init__(
         self,
@@ -61,6 +62,8 @@ class FileMeta:
         self.holders = holders
         #: For whose reads are counted together; see `paths.dataset_of`.
         self.dataset = names.dataset_of(path, deep_mounts)
+        #: `Counters.notes[dataset]`, once it was read in place.
+        self.tally: Tally | None = None
         self.expires_at_s = expires_at_s
         #: Why the path could not be resolved.
         self.error = error

@@ -117,7 +117,12 @@ class Reader:
         if view is None:
             return None
         mapped = view.mapped
-        self._counters.hit(mapped.tier, length, meta.dataset, blocks=last - first + 1)
+        if meta.tally is None:
+            meta.tally = self._counters.notes[meta.dataset]
+        tally = meta.tally[mapped.tier]
+        tally.append(length)
+        if first != last:
+            tally.extend([0] * (last - first))  # one for each block
         self._on_read()
         return mapped.buffer.slice(view.offset + offset - first * size, length)
 
