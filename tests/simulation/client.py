@@ -134,6 +134,7 @@ class TalliedCounters(Counters):
 
     def ever(self) -> ReadCounters:
         """All of it."""
+        self.fold()
         waiting = [*map(with_local, self._sums.values()), *self._before.values()]
         return self._taken.plus(sum_counters(ReadCounters(*sums) for sums in waiting))
 

@@ -38,6 +38,8 @@ class Cluster:
         self.network = Network(self.engine, plan.weather)
         self.checkers = Checkers(self)
         self.journal: list[dict[str, Any]] = []
+        #: What is kept beside it, as text.
+        self.kept = ""
         self.nodes: dict[str, Node] = {}
         for _ in range(plan.nodes):
             self.add_node()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -72,6 +73,8 @@ class SimulatedMaster:
         self.service = MasterService(cluster.plan.settings, start_ns=start_ns)
         cluster.journal.append({"op": "start", "start_ns": start_ns, "cache_id": "sim"})
         self.service.replay(list(cluster.journal))
+        if cluster.kept:
+            self.service.restore(json.loads(cluster.kept), self.engine.now_s, self.engine.now_s)
         self._lister = Lister(lambda mount: self.door, 1)  # there is one lake
         self._lister._pool = _Inline()
         self._asking: dict[Need, list[Then]] = {}
@@ -284,6 +287,9 @@ class SimulatedMaster:
                     self._watch(worker, epoch, name)
                 case ForgetWorker():
                     pass
+        checkpoint = self.service.checkpoint(self.engine.now_s)
+        if checkpoint is not None:
+            self.cluster.kept = json.dumps(checkpoint.record(self.engine.now_s))
         self._later(_NODES_PERIOD_S, self._keep_workers)
 
     def _start_worker(self, worker: str, epoch: int, name: str) -> None:
