@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from chrome import Page, chromium
-from fake_source import EVIL, FakeSource
+from fake_source import EVIL, WILD, FakeSource
 
 from raycache.dashboard.pages import Prices
 from raycache.dashboard.query import VIEWS
@@ -72,6 +72,28 @@ def test_evil_names_do_no_harm() -> None:
             await go(page, view)
             await page.until(f"document.body.innerText.includes({EVIL!r})")
         assert 1 == await page.run("document.scripts.length")
+
+    see(work, FakeSource())
+
+
+def test_wild_names_lead_where_they_say() -> None:
+    """Whatever a directory is called, it is shown letter by letter, and its link leads into it."""
+    rows = "[...document.querySelectorAll('td[data-key=name] a')]"
+
+    async def work(page: Page, url: str) -> None:
+        del url
+        for index, name in enumerate(sorted(WILD)):
+            await go(page, "data?path=/mount-0000/wild")
+            await page.until(f"{rows}.length === {len(WILD)}")
+            assert f"{name}/" == await page.run(f"{rows}[{index}].textContent")
+            await page.run(f"{rows}[{index}].click()")
+            inside = await page.until(
+                "document.querySelector('.crumbs .strong')?.textContent", good=lambda found, name=name: found == name
+            )
+            assert name == inside
+            await page.until("document.body.innerText.includes('part-00000.parquet')")
+        assert 1 == await page.run("document.scripts.length")
+        assert 0 == await page.run("document.querySelectorAll('main img').length")
 
     see(work, FakeSource())
 

@@ -27,6 +27,11 @@ from raycache.messages import Overview as OverviewReply
 
 GIB, MIB = 1 << 30, 1 << 20
 EVIL = "<script>alert(1)</script>"
+#: Names of directories that a careless page would run, misread, or lose its way by.
+WILD = (
+    '"><img src=x onerror=alert(1)>', "'; alert(1)--", "javascript:alert(1)", "a#b?c=d&e=f+g%20h", "%2e%2e", "${7*7}{{7*7}}",
+    "new\nline", "\u202egnp.exe", "😀 ü 水", "constructor", "x" * 900,
+)  # fmt: skip
 MTIME = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 DATASETS = ("/lake/imagenet", "/lake/clicks", "/lake/embeddings", "s3://archive/logs")
 TASKS = ("ReadParquet->MapBatches(decode)", "train_worker", "driver", f"evaluate{EVIL}", "ReadImages")
@@ -150,6 +155,8 @@ class FakeSource:
             ]
         if not path.startswith(("/mount", "s3://")) or ".." in path:
             raise NotFoundError(f"{path} does not exist; see `raycache mounts`")
+        if path.endswith("/wild"):
+            return [Entry(f"{path}/{name}", name, "directory", 0, MTIME, "", f"s3://b/{name}") for name in sorted(WILD)]
         names = [*(f"part-{number:05}.parquet" for number in range(140)), EVIL, "day=2024-05-06"]
         return [
             Entry(
