@@ -96,6 +96,9 @@ class Figures:
 
     def _figures(self, node: WorkerId, known: _Node, live_epoch: int | None) -> NodeFigures:
         counters, stats = known.counters, known.stats
+        if len(known.epochs) == 1 and live_epoch in known.epochs and not any(counters) and not any(stats):
+            _, counters, stats = known.epochs[live_epoch]  # most nodes
+            return NodeFigures(node, True, counters, stats)
         for epoch, (_, epoch_counters, epoch_stats) in known.epochs.items():
             counters = counters.plus(epoch_counters)
             stats = _plus(stats, epoch_stats, gauges=epoch == live_epoch)

@@ -188,10 +188,13 @@ class Membership:
             self._last_epoch = max(self._last_epoch, epoch)
         if epoch != known.epoch or (known.state, Event.SPOKE) not in _MOVES:
             return False
+        # Most words change nothing of the view, and making it anew takes as long as there are workers.
+        seen = known.state, known.weight_bytes
         self._move(known, Event.SPOKE, now_s)
         known.heard_s = now_s
         known.weight_bytes = known.weight_bytes or weight_bytes
-        self._refresh_view()
+        if seen != (known.state, known.weight_bytes):
+            self._refresh_view()
         return True
 
     def ended(self, worker: WorkerId, epoch: int, now_s: float) -> bool:

@@ -401,7 +401,7 @@ class MasterService:
             self._cache_id,
             uptime_s,
             self._catalog.entries_count,
-            [(path, uri, readonly, ttl_s) for path, uri, readonly, ttl_s, _ in self._mounts.redacted()],
+            [(mount.path, mount.uri, mount.readonly, mount.metadata_ttl_s) for mount in self._mounts.table().mounts],
             self._watch.nodes(self.stats(), workers, hosts),
             *self._watch.series(),
             self._watch.readers(now_s),
@@ -460,6 +460,8 @@ class MasterService:
         until = min(len(self._invalidated), offset + INVALIDATED_PER_REPLY_MAX)
         told = [*islice(self._invalidated, offset, until)]
         known.heard = self._invalidated_start + until
+        if not self._invalidated:
+            return told
         everywhere = min(other.heard for other in self._reporting.values())
         while self._invalidated_start < everywhere and self._invalidated:
             self._invalidated.popleft()
