@@ -1,4 +1,9 @@
-"""Arithmetic of byte ranges and blocks."""
+"""Arithmetic of byte ranges, blocks and pages.
+
+A file is cut into blocks; what is wanted of it only here and there is kept in pages, which are small blocks of the same
+version on a finer grid. A page is named like a block, by an index: pages are counted from `FIRST_PAGE`, so that one
+number tells both what it is and where it lies.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,12 @@ from typing import NamedTuple
 
 from raycache.errors import InvalidRequestError
 
+#: The index of a file's first page; a block's is below. Both fit into 32 bits, for files up to 2^31 pages.
+FIRST_PAGE = 1 << 31
+
 
 class BlockRange(NamedTuple):
-    """The part of one block that a read wants."""
+    """The part of one block, or of one page, that a read wants."""
 
     block_index: int
     #: Within the block.
@@ -58,3 +66,44 @@ def block_ranges(offset: int, length: int, block_size_bytes: int) -> Iterator[Bl
         part = min(block_size_bytes - within, end - offset)
         yield BlockRange(index, within, part)
         offset += part
+
+
+def is_page(index: int) -> bool:
+    """Whether an index names a page rather than a block."""
+    return index >= FIRST_PAGE
+
+
+class Grid(NamedTuple):
+    """How files are cut."""
+
+    block_size_bytes: int
+    #: A divisor of the block size; equal to it where pages are not used.
+    page_size_bytes: int
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether files may be kept in pages at all."""
+        return self.page_size_bytes < self.block_size_bytes
+
+    def offset(self, index: int) -> int:
+        """Where a block or a page starts in its file."""
+        return (index - FIRST_PAGE) * self.page_size_bytes if index >= FIRST_PAGE else index * self.block_size_bytes
+
+    def length(self, index: int, file_size_bytes: int) -> int:
+        """Bytes of a block or a page; only a file's last one may be short."""
+        size_bytes = self.page_size_bytes if index >= FIRST_PAGE else self.block_size_bytes
+        return min(size_bytes, file_size_bytes - self.offset(index))
+
+    def exists(self, index: int, file_size_bytes: int) -> bool:
+        """Whether a file of this size has such a block or page."""
+        return 0 <= self.offset(index) < file_size_bytes and (index < FIRST_PAGE or self.has_pages)
+
+    def block_of(self, index: int) -> int:
+        """The block that a page lies in; of a block, itself."""
+        return self.offset(index) // self.block_size_bytes
+
+    def pages(self, part: BlockRange) -> Iterator[BlockRange]:
+        """Split the part of a block into parts of pages, in order."""
+        start = self.offset(part.block_index) + part.offset
+        for page in block_ranges(start, part.length, self.page_size_bytes):
+            yield page._replace(block_index=FIRST_PAGE + page.block_index)

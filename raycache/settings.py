@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raycache.errors import InvalidRequestError
+from raycache.ranges import Grid
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -70,6 +71,8 @@ class Settings:
     disk: str = ""
     #: Unit of loading and of location. A power of two.
     block_size_bytes: int = 8 * MIB
+    #: Unit of loading where little is wanted of a file that is not cached. A power of two; the block size: no pages.
+    page_size_bytes: int = 16 * KIB
     #: Small files' blocks are packed into segments up to this. A multiple of the block size.
     segment_size_bytes: int = 64 * MIB
     #: Blocks of one file that are placed together. A multiple of the segment size.
@@ -129,6 +132,8 @@ class Settings:
                 raise InvalidRequestError(f"setting {name}={getattr(self, name)!r} must be 0 or more")
         if self.block_size_bytes & (self.block_size_bytes - 1):
             raise InvalidRequestError(f"setting block_size_bytes={self.block_size_bytes} must be a power of two")
+        if self.page_size_bytes & (self.page_size_bytes - 1):
+            raise InvalidRequestError(f"setting page_size_bytes={self.page_size_bytes} must be a power of two")
         if self.segment_size_bytes % self.block_size_bytes:
             raise InvalidRequestError("setting segment_size_bytes must be a multiple of block_size_bytes")
         if self.extent_size_bytes % self.segment_size_bytes:
@@ -183,6 +188,11 @@ class Settings:
                     origins[name] = origin
                     break
         return cls(**values), origins
+
+    @property
+    def grid(self) -> Grid:
+        """How files are cut."""
+        return Grid(self.block_size_bytes, min(self.page_size_bytes, self.block_size_bytes))
 
     def as_dict(self) -> dict[str, Any]:
         """Names and values."""

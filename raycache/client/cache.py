@@ -87,7 +87,7 @@ class Cache(Loads, Scheduling, Upkeep):
             self._counters,
             self._clock,
             node,
-            block_size_bytes=self._settings.block_size_bytes,
+            grid=self._settings.grid,
             extent_size_bytes=self._settings.extent_size_bytes,
             replicas_max=self._settings.replicas_max,
             on_read=self._flusher.wake,
@@ -226,8 +226,7 @@ class Cache(Loads, Scheduling, Upkeep):
     def open_meta(self, meta: FileMeta, *, read_ahead: bool = False) -> CacheFile:
         """Open a resolved file."""
         announce = (lambda blocks: self._announce([(meta, blocks)], _READ_AHEAD_BYTES_MAX)) if read_ahead else None
-        size = self._settings.block_size_bytes
-        return CacheFile(meta, self._reader, self._clock, size, announce)
+        return CacheFile(meta, self._reader, self._clock, self._settings.grid, announce)
 
     def whole(self, meta: FileMeta) -> pa.Buffer | None:
         """A resolved file as memory of this node, counted as read; None when it has to be read in pieces.

@@ -15,11 +15,12 @@ from typing_extensions import Buffer
 
 from raycache.client.copies import bytes_of
 from raycache.client.locator import FileMeta
+from raycache.client.pages import by_pages
 from raycache.client.reader import Reader, Request
 from raycache.client.sequential import ReadAhead
 from raycache.clock import Clock
 from raycache.errors import InvalidRequestError
-from raycache.ranges import block_count, clip
+from raycache.ranges import BlockRange, Grid, block_count, clip
 
 
 class CacheFile(io.RawIOBase):
@@ -35,12 +36,12 @@ class CacheFile(io.RawIOBase):
         meta: FileMeta,
         reader: Reader,
         clock: Clock,
-        block_size_bytes: int,
+        grid: Grid,
         announce: Callable[[range], None] | None = None,
     ) -> None:
         super().__init__()
         self._announce = announce
-        self._ahead = ReadAhead(block_count(meta.file.size_bytes, block_size_bytes))
+        self._ahead = ReadAhead(block_count(meta.file.size_bytes, grid.block_size_bytes))
         self.name = meta.path
         self.mode = "rb"
         #: Bytes of the whole file.
@@ -48,7 +49,10 @@ class CacheFile(io.RawIOBase):
         self._meta = meta
         self._reader = reader
         self._clock = clock
-        self._shift = block_size_bytes.bit_length() - 1
+        self._grid = grid
+        self._shift = grid.block_size_bytes.bit_length() - 1
+        #: Nothing had to be asked for yet.
+        self._fresh = True
         self._position = 0
 
     def read_at(self, offset: int, size: int | None) -> pa.Buffer:
@@ -68,11 +72,17 @@ class CacheFile(io.RawIOBase):
             buffer = self._reader.in_place(self._meta, offset, length, self._clock.now_s())
             if buffer is not None:
                 return buffer
+        in_order, self._fresh = self._fresh and offset == 0, False
         if self._announce is not None and length:
-            blocks = self._ahead.after(offset >> self._shift, (offset + length - 1) >> self._shift)
-            if blocks:
-                self._announce(blocks)
-        return self._reader.read([Request(self._meta, offset, length)])[0]
+            first, last = offset >> self._shift, (offset + length - 1) >> self._shift
+            start = max(0, offset - (last << self._shift))
+            part = BlockRange(last, start, offset + length - (last << self._shift) - start)
+            # Who picks what he wants is not helped by more.
+            if not by_pages(self._meta, part, self._grid, in_order=in_order):
+                blocks = self._ahead.after(first, last)
+                if blocks:
+                    self._announce(blocks)
+        return self._reader.read([Request(self._meta, offset, length, in_order)])[0]
 
     def read_buffer(self, size: int = -1) -> pa.Buffer:
         """Read from the current position as a buffer; pyarrow takes it without a copy."""

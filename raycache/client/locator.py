@@ -42,7 +42,18 @@ class MasterCalls(Protocol):
 class FileMeta:
     """What stands at one path, as known here."""
 
-    __slots__ = ("dataset", "error", "expires_at_s", "file", "holders", "kind", "path", "tally", "version")
+    __slots__ = (
+        "dataset",
+        "error",
+        "expires_at_s",
+        "file",
+        "holders",
+        "kind",
+        "pages_wanted",
+        "path",
+        "tally",
+        "version",
+    )
 
     def __init__(
         self,
@@ -67,6 +78,12 @@ class FileMeta:
         self.expires_at_s = expires_at_s
         #: Why the path could not be resolved.
         self.error = error
+        #: By block, which pages of it were ever wanted here, a bit mask; see `pages`.
+        self.pages_wanted: dict[int, int] = {}
+
+    def is_held(self, block_index: int) -> bool:
+        """Whether some worker is known to hold a block."""
+        return any(mask >> block_index & 1 for _, mask in self.holders)
 
     def learn_holder(self, worker: WorkerId, block_index: int) -> None:
         """A worker held this block when it was asked: a hint for the next read of it."""

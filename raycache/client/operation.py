@@ -25,7 +25,7 @@ import numpy as np
 
 from raycache.hashing import extent_key, place_many
 from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, GrantKind
-from raycache.ranges import block_length
+from raycache.ranges import Grid, is_page
 from raycache.types import FileVersion, MembershipView, VersionId, WorkerId, WorkerView
 
 #: After so many workers a part goes to the under storage.
@@ -42,7 +42,7 @@ class FileTarget(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A piece of one block."""
+    """A piece of one block, or of one page."""
 
     #: Index into the operation's targets.
     target_index: int
@@ -76,7 +76,7 @@ class ReadOperation:
         view: who is alive.
         node: the reader's node.
         mounts_version: what the reader knows.
-        block_size_bytes, extent_size_bytes: of the cache.
+        grid, extent_size_bytes: of the cache.
         replicas_max: workers that may hold a block before no more passive copies are asked for.
     """
 
@@ -88,7 +88,7 @@ class ReadOperation:
         node: WorkerId,
         mounts_version: int,
         *,
-        block_size_bytes: int,
+        grid: Grid,
         extent_size_bytes: int,
         replicas_max: int = 1,
     ) -> None:
@@ -97,14 +97,14 @@ class ReadOperation:
         self._view = view
         self._node = node
         self._mounts_version = mounts_version
-        self._block_size_bytes = block_size_bytes
+        self._grid = grid
         self._by_id = {worker.worker: worker for worker in view.workers}
         self._waiting: list[int] = list(range(len(parts)))
         self._tried: dict[int, list[WorkerId]] = {}
         self._replicas_max = replicas_max
         #: Parts that were asked for as passive copies.
         self._copies_asked: set[int] = set()
-        self._owners = self._place(extent_size_bytes // block_size_bytes)
+        self._owners = self._place(extent_size_bytes // grid.block_size_bytes)
         #: Parts that only the under storage can serve, in part order.
         self.bypass: list[int] = []
         #: Parts whose file version is no longer in the lake.
@@ -166,9 +166,11 @@ class ReadOperation:
         if worker == self._node or self._node not in self._by_id or part_index in self._copies_asked:
             return False
         part = self.parts[part_index]
+        if is_page(part.block_index):
+            return False
         target = self.targets[part.target_index]
         holders = [name for name, mask in target.holders if mask >> part.block_index & 1 and name in self._by_id]
-        length = block_length(part.block_index, target.file.size_bytes, self._block_size_bytes)
+        length = self._grid.length(part.block_index, target.file.size_bytes)
         return worker in holders and len(holders) < self._replicas_max and 2 * part.length >= length
 
     def _candidate(self, part_index: int) -> WorkerId | None:
@@ -177,7 +179,7 @@ class ReadOperation:
             return None
         part = self.parts[part_index]
         owner = self._owners[part_index]
-        bit = 1 << part.block_index
+        bit = 1 << self._grid.block_of(part.block_index)
         holders = [
             worker
             for worker, mask in self.targets[part.target_index].holders
@@ -196,7 +198,9 @@ class ReadOperation:
             return [None] * len(self.parts)
         extents: dict[tuple[int, int], int] = {}
         part_extents = [
-            extents.setdefault((part.target_index, part.block_index // blocks_per_extent), len(extents))
+            extents.setdefault(
+                (part.target_index, self._grid.block_of(part.block_index) // blocks_per_extent), len(extents)
+            )
             for part in self.parts
         ]
         keys = np.array([extent_key(self.targets[t].version, e) for t, e in extents], dtype=np.uint64)
@@ -215,7 +219,7 @@ class ReadOperation:
             block_index=[self.parts[i].block_index for i in part_indices],
             offsets=[self.parts[i].offset for i in part_indices],
             lengths=[self.parts[i].length for i in part_indices],
-            block_size_bytes=self._block_size_bytes,
+            block_size_bytes=self._grid.block_size_bytes,
             source_actor="" if source is None else self._by_id[source].actor_name,
             passive=source is not None,
         )

@@ -8,7 +8,7 @@ from raycache.client.calls import WorkerCall
 from raycache.client.locator import FileMeta
 from raycache.client.operation import FileTarget, Part, ReadOperation, Round
 from raycache.messages import encode
-from raycache.ranges import block_length
+from raycache.ranges import Grid, block_length
 from raycache.types import FileKind, FileVersion, MembershipView, WorkerId
 
 
@@ -35,7 +35,7 @@ def load_rounds(
         view,
         node,
         mounts_version,
-        block_size_bytes=block_size_bytes,
+        grid=Grid(block_size_bytes, block_size_bytes),
         extent_size_bytes=extent_size_bytes,
     )
     return [found._replace(request=found.request._replace(hand_out=False)) for found in operation.next_calls()]

@@ -6,7 +6,7 @@ Nothing here waits without bound: worker calls and object transfers have timeout
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -17,11 +17,12 @@ from raycache.client.calls import WorkerCall
 from raycache.client.counters import Counters
 from raycache.client.locator import FileMeta, Locator
 from raycache.client.operation import FileTarget, Part, ReadOperation, Round
+from raycache.client.pages import by_pages
 from raycache.client.segments import SegmentTable
 from raycache.clock import Clock
 from raycache.errors import ConflictError, NotFoundError, RaycacheError
 from raycache.messages import BlockReply, BlockState, Grant, GrantKind, MissReason, decode, encode
-from raycache.ranges import block_ranges
+from raycache.ranges import BlockRange, Grid, block_ranges, is_page
 from raycache.types import Tier, WorkerId
 
 #: Adjacent parts of one file that go past the cache are fetched together up to this.
@@ -56,6 +57,8 @@ class Request(NamedTuple):
     meta: FileMeta
     offset: int
     length: int
+    #: The reader goes through the file from front to back.
+    in_order: bool = False
 
 
 class Reader:
@@ -68,7 +71,7 @@ class Reader:
         counters: where reads are counted.
         clock: monotonic time.
         node: this process's node.
-        block_size_bytes, extent_size_bytes, replicas_max: of the cache.
+        grid, extent_size_bytes, replicas_max: of the cache.
         on_read: called after every read; it makes counters and lease renewals go out soon.
         map_file: (path, length in bytes) -> the disk segment there, None when it is gone; see `mapped_file`.
     """
@@ -82,7 +85,7 @@ class Reader:
         clock: Clock,
         node: WorkerId,
         *,
-        block_size_bytes: int,
+        grid: Grid,
         extent_size_bytes: int,
         replicas_max: int,
         on_read: Callable[[], None],
@@ -94,7 +97,8 @@ class Reader:
         self._counters = counters
         self._clock = clock
         self._node = node
-        self._block_size_bytes = block_size_bytes
+        self._grid = grid
+        self._block_size_bytes = grid.block_size_bytes
         self._extent_size_bytes = extent_size_bytes
         self._replicas_max = replicas_max
         self._on_read = on_read
@@ -154,19 +158,21 @@ class Reader:
             if buffers[-1] is not None:
                 continue
             target_index = -1
-            for block_index, offset, length in block_ranges(request.offset, request.length, self._block_size_bytes):
-                view = self._table.get(meta.version, block_index, now_s)
+            for part in block_ranges(request.offset, request.length, self._block_size_bytes):
+                view = self._table.get(meta.version, part.block_index, now_s)
                 if view is not None:
-                    self._counters.hit(view.mapped.tier, length, meta.dataset)
-                    row.append(Span(view.mapped.buffer, view.offset + offset, length))
+                    self._counters.hit(view.mapped.tier, part.length, meta.dataset)
+                    row.append(Span(view.mapped.buffer, view.offset + part.offset, part.length))
                     continue
                 if target_index < 0:
                     target_index = len(targets)
                     targets.append(FileTarget(meta.file, meta.version, meta.holders))
                     metas.append(meta)
-                places.append((request_index, len(row)))
-                parts.append(Part(target_index, block_index, offset, length))
-                row.append(None)
+                for piece, span in self._pieces(request, part, now_s):
+                    if span is None:
+                        places.append((request_index, len(row)))
+                        parts.append(Part(target_index, *piece))
+                    row.append(span)
         if parts:
             found = self._fetch(targets, parts, metas)
             self._counters.took(self._clock.now_s() - now_s)
@@ -178,6 +184,20 @@ class Reader:
             for buffer, row in zip(buffers, spans, strict=True)
         ]
 
+    def _pieces(self, request: Request, part: BlockRange, now_s: float) -> Iterator[tuple[BlockRange, Span | None]]:
+        """What a part of a block that is not mapped is to be read by: itself, or its pages; and where those are."""
+        meta = request.meta
+        if not by_pages(meta, part, self._grid, in_order=request.in_order):
+            yield part, None
+            return
+        for page in self._grid.pages(part):
+            view = self._table.get(meta.version, page.block_index, now_s)
+            if view is None:
+                yield page, None
+            else:
+                self._counters.hit(view.mapped.tier, page.length, meta.dataset)
+                yield page, Span(view.mapped.buffer, view.offset + page.offset, page.length)
+
     def _fetch(self, targets: list[FileTarget], parts: list[Part], metas: list[FileMeta]) -> list[Span]:
         locator = self._locator
         operation = ReadOperation(
@@ -186,7 +206,7 @@ class Reader:
             locator.view,
             self._node,
             locator.mounts.version,
-            block_size_bytes=self._block_size_bytes,
+            grid=self._grid,
             extent_size_bytes=self._extent_size_bytes,
             replicas_max=self._replicas_max,
         )
@@ -243,7 +263,8 @@ class Reader:
             if state == BlockState.LOADED:
                 self._counters.miss(length, meta.dataset, why.get(part_index, MissReason.COLD), remote=remote)
             else:
-                meta.learn_holder(call.worker.worker, part.block_index)
+                if not is_page(part.block_index):
+                    meta.learn_holder(call.worker.worker, part.block_index)
                 tier = Tier.DISK if state == BlockState.HIT_DISK else Tier.MEMORY
                 self._counters.hit(tier, length, meta.dataset, remote=remote or state == BlockState.COPIED)
         if lost:
@@ -279,7 +300,7 @@ class Reader:
         reasons: dict[int, MissReason],
     ) -> None:
         """Read what no worker could serve from the under storage itself."""
-        groups = list(merged(operation.parts, sorted(operation.bypass), self._block_size_bytes))
+        groups = list(merged(operation.parts, sorted(operation.bypass), self._grid))
         if len(groups) == 1:
             outcomes = [self._bypass_one(metas, operation.parts, groups[0])]
         else:
@@ -304,7 +325,7 @@ class Reader:
         first = parts[group[0]]
         file = metas[first.target_index].file
         storage, key = self._locator.storage(file.uri)
-        offset = first.block_index * self._block_size_bytes + first.offset
+        offset = self._grid.offset(first.block_index) + first.offset
         length = sum(parts[i].length for i in group)
         try:
             return pa.py_buffer(storage.read(key, offset, length, file))
@@ -312,13 +333,13 @@ class Reader:
             return None
 
 
-def merged(parts: Sequence[Part], part_indices: list[int], block_size_bytes: int) -> list[list[int]]:
+def merged(parts: Sequence[Part], part_indices: list[int], grid: Grid) -> list[list[int]]:
     """Group parts (in order) that follow each other in one file, up to `BYPASS_REQUEST_BYTES_MAX`."""
     groups: list[list[int]] = []
     end, size, target_index = -1, 0, -1
     for part_index in part_indices:
         part = parts[part_index]
-        start = part.block_index * block_size_bytes + part.offset
+        start = grid.offset(part.block_index) + part.offset
         fits = size + part.length <= BYPASS_REQUEST_BYTES_MAX
         if groups and part.target_index == target_index and start == end and fits:
             groups[-1].append(part_index)

@@ -102,6 +102,7 @@ class WorkerActor:
             epoch,
             WorkerLimits(
                 block_size_bytes=self._settings.block_size_bytes,
+                page_size_bytes=self._settings.grid.page_size_bytes,
                 segment_size_bytes=self._settings.segment_size_bytes,
                 memory_bytes=self._capacity.memory_bytes,
                 disk_bytes=self._capacity.disk_bytes,
@@ -116,7 +117,10 @@ class WorkerActor:
         self._mounts = MountTable(0, ())
         self._view = MembershipView(0, ())
         self._loader = Loader(
-            self._storage_of, self._settings.block_size_bytes, threads=self._settings.loads_inflight_max
+            self._storage_of,
+            self._stores.held,
+            self._settings.block_size_bytes,
+            threads=self._settings.loads_inflight_max,
         )
         self._io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="raycache-io")
         self._loads = ThreadPoolExecutor(self._settings.loads_inflight_max, thread_name_prefix="raycache-load")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from raycache.ranges import block_count, block_length
+from raycache.ranges import Grid
 from raycache.types import BlockId, SegmentId
 from raycache.workers.effects import DiskSegment, Entry
 from raycache.workers.entry_table import EntryTable
@@ -15,7 +15,7 @@ def adoptable(
     segments: Sequence[DiskSegment],
     table: SegmentTable,
     coming: Iterable[BlockId],
-    block_size_bytes: int,
+    grid: Grid,
     room_bytes: int,
     now_s: float,
 ) -> tuple[list[Segment], list[SegmentId]]:
@@ -25,7 +25,7 @@ def adoptable(
         segments: the oldest first.
         table: what is here already.
         coming: blocks on their way.
-        block_size_bytes: blocks of another size are none.
+        grid: blocks of another size are none.
         room_bytes: of the disk tier.
         now_s: the time.
 
@@ -41,7 +41,7 @@ def adoptable(
         entries: dict[BlockId, Entry] = {}
         for entry in found.entries:
             block = BlockId(entry.version.id(), entry.block_index)
-            if block not in taken and table.of_block(block) is None and _is_block(entry, block_size_bytes):
+            if block not in taken and table.of_block(block) is None and _is_block(entry, grid):
                 entries[block] = entry
         if entries and found.size_bytes <= room_bytes:
             room_bytes -= found.size_bytes
@@ -54,8 +54,6 @@ def adoptable(
     return kept, dropped
 
 
-def _is_block(entry: Entry, size: int) -> bool:
-    version, index = entry.version, entry.block_index
-    return 0 <= index < block_count(version.size_bytes, size) and (
-        entry.length == block_length(index, version.size_bytes, size)
-    )
+def _is_block(entry: Entry, grid: Grid) -> bool:
+    size_bytes, index = entry.version.size_bytes, entry.block_index
+    return grid.exists(index, size_bytes) and entry.length == grid.length(index, size_bytes)

@@ -35,6 +35,22 @@ class DiskSegment(NamedTuple):
     age_s: float = 0.0
 
 
+class HeldPart(NamedTuple):
+    """A part of a file that a segment here holds."""
+
+    file_offset: int
+    length: int
+    segment: SegmentId
+    tier: Tier
+    #: Within the segment.
+    offset: int
+
+    def is_before(self, other: HeldPart) -> bool:
+        """Whether the other goes on where this one ends, in the file and in the segment."""
+        here = self.file_offset + self.length, self.segment, self.tier, self.offset + self.length
+        return here == (other.file_offset, other.segment, other.tier, other.offset)
+
+
 class LoadItem(NamedTuple):
     """One block to fetch from the under storage."""
 
@@ -51,6 +67,8 @@ class LoadItem(NamedTuple):
     source_actor: str = ""
     #: Not needed: when the other worker does not have it, it fails rather than ask the under storage.
     passive: bool = False
+    #: Of the block, what was here when the load began; it may be gone by now.
+    held: tuple[HeldPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

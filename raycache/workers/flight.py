@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from raycache.messages import MissReason
+from raycache.ranges import is_page
 from raycache.types import BlockId, FileVersion, VersionId
 from raycache.workers.effects import Load
 
@@ -56,7 +57,7 @@ def pack(flights: Iterable[Flight], block_size_bytes: int, segment_size_bytes: i
     """Group missing blocks into segments.
 
     Consecutive blocks of one file lie together, in order, so that a reader finds the file in one piece. Files smaller
-    than a block are packed together, in the order asked for. Nothing is padded.
+    than a block are packed together, and so are pages, in the order asked for. Nothing is padded.
 
     Returns:
         Batches of at most `segment_size_bytes`, in the order of the first block of each file.
@@ -66,7 +67,7 @@ def pack(flights: Iterable[Flight], block_size_bytes: int, segment_size_bytes: i
     small_bytes = 0
     large: dict[VersionId, list[Flight]] = {}
     for flight in flights:
-        if flight.version.size_bytes >= block_size_bytes:
+        if flight.version.size_bytes >= block_size_bytes and not is_page(flight.block.block_index):
             large.setdefault(flight.block.version, []).append(flight)
             continue
         if small and small_bytes + flight.length > segment_size_bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raycache.ranges import Grid
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
@@ -20,3 +22,10 @@ class WorkerLimits:
     memory_high_watermark: float
     memory_low_watermark: float
     promote_after_hits: int
+    #: The block size: no pages.
+    page_size_bytes: int
+
+    @property
+    def grid(self) -> Grid:
+        """How files are cut."""
+        return Grid(self.block_size_bytes, self.page_size_bytes)

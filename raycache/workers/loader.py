@@ -2,7 +2,8 @@
 
 Adjacent blocks of one file are fetched with one read of up to `request_bytes_max`; from another worker with a single one,
 since that one hands over what it holds as a whole. What the reads brought are the segment's pieces, as they came, when
-the tier can put them together; else they are copied into one buffer. A read that fails spoils its own blocks only; their
+the tier can put them together; else they are copied into one buffer. What is here of a block already, in pages, is not
+read again. A read that fails spoils its own blocks only; their
 bytes are zeroed.
 """
 
@@ -19,7 +20,7 @@ from typing_extensions import Buffer
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import BlockState
 from raycache.types import FileVersion
-from raycache.workers.effects import Load, LoadItem, LoadOutcome
+from raycache.workers.effects import HeldPart, Load, LoadItem, LoadOutcome
 from raycache.workers.pieces import Bytes, joinable
 
 #: What a read brought, and whether the lake gave it (or another worker).
@@ -36,6 +37,8 @@ class BlockSource(Protocol):
 
 #: The store to read a block from, and the object's key there.
 StorageOf: TypeAlias = Callable[[LoadItem], tuple[BlockSource, str]]
+#: The bytes of a part that is here; None when it is gone.
+HeldOf: TypeAlias = Callable[[HeldPart], Bytes | None]
 
 
 class Loader:
@@ -43,12 +46,14 @@ class Loader:
 
     Args:
         storage_of: finds the store of a block.
+        held_of: gives what is here.
         request_bytes_max: of one read, unless a block is larger.
         threads: concurrent reads, all loads together.
     """
 
-    def __init__(self, storage_of: StorageOf, request_bytes_max: int, threads: int) -> None:
+    def __init__(self, storage_of: StorageOf, held_of: HeldOf, request_bytes_max: int, threads: int) -> None:
         self._storage_of = storage_of
+        self._held_of = held_of
         self._request_bytes_max = request_bytes_max
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="raycache-fetch")
         self._lock = threading.Lock()
@@ -96,13 +101,32 @@ class Loader:
         return part, result[1]
 
     def _fetch(self, run: Sequence[LoadItem]) -> Fetched | RaycacheError:
-        first = run[0]
-        length = sum(item.length for item in run)
+        first, length = run[0], sum(item.length for item in run)
+        found = [(part, data) for item in run for part in item.held if (data := self._held_of(part)) is not None]
+        if not found:
+            return self._read(first, first.file_offset, length)
+        buffer = np.empty(length, dtype=np.uint8)
+        gaps: list[tuple[int, int]] = []
+        position = 0
+        for part, data in found:
+            start = part.file_offset - first.file_offset
+            gaps.append((position, start))
+            position = start + part.length
+            buffer[start:position] = data
+        for start, end in (*gaps, (position, length)):
+            if start < end:
+                between = self._read(first, first.file_offset + start, end - start)
+                if isinstance(between, RaycacheError):
+                    return between
+                buffer[start:end] = between[0]
+        return buffer, True
+
+    def _read(self, first: LoadItem, offset: int, length: int) -> Fetched | RaycacheError:
         try:
             storage, key = self._storage_of(first)
             good = False
             try:
-                data = memoryview(storage.read(key, first.file_offset, length, first.version))
+                data = memoryview(storage.read(key, offset, length, first.version))
                 good = True
             finally:
                 is_lake = getattr(storage, "is_lake", True)
@@ -122,7 +146,7 @@ class Loader:
             self.bytes += found.size if is_lake else 0
         if found.size != length:
             return UnavailableError(
-                f"{first.version.uri} gave {found.size} bytes instead of {length} at {first.file_offset}; try again",
+                f"{first.version.uri} gave {found.size} bytes instead of {length} at {offset}; try again",
                 uri=first.version.uri,
             )
         return found, is_lake

@@ -9,6 +9,8 @@ Invariants: a block is in at most one segment that is not draining; the index is
 The index is by version: of a file with its first block alone, which most are, it says just the segment; of others, the
 segment of each block. What else is known of a file stands in its segments (`entry_table`), so that a small file costs
 some 250 bytes in all.
+
+Pages are indexed like blocks, but nobody is told of them: they are in no mask, and who wants one asks for it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from raycache.ranges import Grid, is_page
 from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion, SegmentId, VersionId
 from raycache.workers.effects import Entry
@@ -162,8 +165,8 @@ class SegmentTable:
         return self.segments[next(iter(self._places(version).values()))].entries.file(version)
 
     def mask(self, version: VersionId) -> int:
-        """A bit for each block indexed of a version; 0 when there is none."""
-        return sum(1 << index for index in self._places(version))
+        """A bit for each block indexed of a version; 0 when there is none, or only pages."""
+        return sum(1 << index for index in self._places(version) if not is_page(index))
 
     def named(self, patterns: Sequence[Pattern], after: tuple[str, VersionId] = ("", b"")) -> Iterator[VersionId]:
         """The versions of files that any of the patterns names, by (uri, version), those after a place."""
@@ -184,8 +187,18 @@ class SegmentTable:
         return [self.segments[name] for name in dict.fromkeys(places[index] for index in sorted(places))]
 
     def blocks_of(self, version: VersionId) -> list[BlockId]:
-        """The blocks indexed of a version, in order."""
+        """The blocks and pages indexed of a version, in order."""
         return [BlockId(version, index) for index in sorted(self._places(version))]
+
+    def pages_in(self, blocks: Iterable[BlockId], grid: Grid) -> list[BlockId]:
+        """The pages indexed of what these blocks hold."""
+        wanted = set(blocks)
+        return [
+            BlockId(version, page)
+            for version in {block.version for block in wanted}
+            for page in self._places(version)
+            if is_page(page) and BlockId(version, grid.block_of(page)) in wanted
+        ]
 
     def bytes_of(self, blocks: Iterable[BlockId]) -> int:
         """Bytes of indexed blocks."""

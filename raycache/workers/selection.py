@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable
 
 from raycache.messages import FileColumns, InventoryReply, InventoryRequest, ResidencyReply, Selector
+from raycache.ranges import is_page
 from raycache.rules import Policy
 from raycache.types import BlockId, VersionId
 from raycache.workers.flight import Flight
@@ -51,11 +52,13 @@ def inventory(request: InventoryRequest, table: SegmentTable, now_s: float) -> I
 
 
 def residency(versions: Iterable[VersionId], table: SegmentTable) -> ResidencyReply:
-    """Which blocks of these versions are here, in which tier."""
+    """Which blocks of these versions are here, in which tier; pages are no blocks."""
     reply = ResidencyReply([], [])
     for version in versions:
         memory_mask = disk_mask = 0
         for block in table.blocks_of(version):
+            if is_page(block.block_index):
+                continue
             segment = table.of_block(block)
             assert segment is not None
             memory_mask |= segment.in_memory << block.block_index

@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 import xxhash
 
-from raycache.errors import InvalidRequestError, RaycacheError
+from raycache.errors import RaycacheError
 from raycache.messages import (
     BlockReport,
     BlockRequest,
@@ -38,7 +38,7 @@ from raycache.messages import (
     Shares,
     WorkerStats,
 )
-from raycache.ranges import block_count, block_length
+from raycache.ranges import is_page
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.adoption import adoptable
@@ -48,6 +48,7 @@ from raycache.workers.entry_table import EntryTable
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.flight import Flight, FlightTable, pack, prefix_count, size_of
 from raycache.workers.heat import extremes, uses_of
+from raycache.workers.held import held_parts
 from raycache.workers.limits import WorkerLimits
 from raycache.workers.policies import Policies
 from raycache.workers.segments import Segment
@@ -82,6 +83,7 @@ class WorkerService:
         self.worker = worker
         self.epoch = epoch
         self.limits = limits
+        self._grid = limits.grid
         self._tiers = Tiers(limits, policy)
         self._table = self._tiers.segments
         self._upkeep = Upkeep(self._tiers)
@@ -119,11 +121,17 @@ class WorkerService:
     ) -> None:
         """Decide one block, or make it wait for something; a flight that is opened is added to `missing`."""
         block = ticket.blocks[position]
+        if is_page(block.block_index) and self._table.of_block(block) is None:
+            whole = BlockId(block.version, self._grid.block_of(block.block_index))
+            if self._table.of_block(whole) is not None or self._flights.get(whole) is not None:
+                # Its block serves it.
+                ticket.shifts[position] = self._grid.offset(block.block_index) - self._grid.offset(whole.block_index)
+                block = ticket.blocks[position] = whole
         segment = self._table.of_block(block)
         waiter = (ticket.number, position)
         ticket.recheck(segment)
         if segment is None:
-            error = self._refusal(ticket, position)
+            error = ticket.refusal(position, self._grid)
             if error is not None:
                 self._settle(ticket, position, BlockState.FAILED, error=error)
                 return
@@ -138,7 +146,7 @@ class WorkerService:
                 flight.spare_since_s = max(flight.spare_since_s, since_s)
             else:
                 version = ticket.version_of(position)
-                length = block_length(block.block_index, version.size_bytes, self.limits.block_size_bytes)
+                length = self._grid.length(block.block_index, version.size_bytes)
                 reason = self._tiers.absences.why(block, version)
                 flight = Flight(block, version, length, request.source_actor, request.passive, reason, since_s)
                 if not self._flights.open(flight):
@@ -151,7 +159,7 @@ class WorkerService:
             self._verify_waiters.setdefault(segment.id, []).append(waiter)
             self._tiers.verify(segment, effects)
         else:
-            error = self._refusal(ticket, position)
+            error = ticket.refusal(position, self._grid)
             if error is not None:
                 self._settle(ticket, position, BlockState.FAILED, error=error)
                 return
@@ -159,19 +167,6 @@ class WorkerService:
                 self._tiers.access(segment, now_s, effects)
             state = BlockState.HIT_MEMORY if segment.in_memory else BlockState.HIT_DISK
             self._settle(ticket, position, state, segment)
-
-    def _refusal(self, ticket: Ticket, position: int) -> RaycacheError | None:
-        """Why a part cannot be asked for."""
-        version, block_index = ticket.version_of(position), ticket.blocks[position].block_index
-        size = self.limits.block_size_bytes
-        if not 0 <= block_index < block_count(version.size_bytes, size):
-            return InvalidRequestError(f"{version.uri} has no block {block_index}; it has {version.size_bytes} bytes")
-        offset, length = ticket.request.offsets[position], ticket.request.lengths[position]
-        if offset < 0 or length < 0 or offset + length > block_length(block_index, version.size_bytes, size):
-            return InvalidRequestError(
-                f"{length} bytes at {offset} are not within block {block_index} of {version.uri}; ask again with its size"
-            )
-        return None
 
     def _settle(
         self,
@@ -234,7 +229,7 @@ class WorkerService:
         offset = 0
         for flight in batch:
             block_index = flight.block.block_index
-            file_offset = block_index * self.limits.block_size_bytes
+            file_offset = self._grid.offset(block_index)
             items.append(
                 LoadItem(
                     flight.block,
@@ -245,6 +240,7 @@ class WorkerService:
                     flight.length,
                     flight.source_actor,
                     flight.passive,
+                    held_parts(flight.block, self._table, self._grid),
                 )
             )
             offset += flight.length
@@ -300,6 +296,8 @@ class WorkerService:
             table = EntryTable(entries.items())
             segment = Segment(load.segment, load.size_bytes, table, passive=load.passive, loaded_at_s=now_s)
             self._tiers.store(segment, load.tier)
+            # What was here of these blocks in pages is here twice now.
+            self._tiers.discard_blocks(self._table.pages_in(entries, self._grid), now_s, effects, reason=None)
         else:
             self._tiers.cancel(load.size_bytes, load.tier)
         stale: dict[VersionId, None] = {}
@@ -409,9 +407,7 @@ class WorkerService:
         """Take in what an earlier incarnation left on disk, oldest first. What is double or does not fit is dropped."""
         effects: list[Effect] = []
         room_bytes = self._tiers.ledgers[Tier.DISK].free_bytes
-        kept, dropped = adoptable(
-            segments, self._table, self._flights.blocks(), self.limits.block_size_bytes, room_bytes, now_s
-        )
+        kept, dropped = adoptable(segments, self._table, self._flights.blocks(), self._grid, room_bytes, now_s)
         for segment in kept:
             self._tiers.adopt(segment)
         effects.extend(DropDisk(name) for name in dropped)

@@ -12,7 +12,7 @@ import numpy as np
 
 from raycache.types import SegmentId, Tier
 from raycache.workers.disk import DiskStore
-from raycache.workers.effects import Compact, Entry, Load, LoadOutcome, SegmentGrant
+from raycache.workers.effects import Compact, Entry, HeldPart, Load, LoadOutcome, SegmentGrant
 from raycache.workers.memory import MemoryStore
 from raycache.workers.pieces import Bytes, joinable
 
@@ -69,6 +69,14 @@ class Stores:
             # See above.
             return False
         return True
+
+    def held(self, part: HeldPart) -> Bytes | None:
+        """What a segment holds of a file; None when it has been evicted since."""
+        try:
+            return self._whole(part.segment, part.tier)[part.offset : part.offset + part.length]
+        except Exception:
+            # See above: the lake has it too.
+            return None
 
     def extract(self, grant: SegmentGrant) -> Bytes | None:
         """The parts that a reader elsewhere wants, joined; None when the segment has been evicted in this very moment."""

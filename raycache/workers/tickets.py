@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from raycache.errors import RaycacheError
+from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.messages import BlockRequest, BlockState, GrantKind, MissReason
+from raycache.ranges import Grid
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
 from raycache.workers.effects import Reply, SegmentGrant
 from raycache.workers.entry_table import Columns
@@ -37,6 +38,8 @@ class Ticket:
     #: Segments whose check this request has asked for; see `BlockRequest.recheck`.
     rechecked: dict[SegmentId, None] = field(default_factory=dict)
     errors: dict[int, RaycacheError] = field(default_factory=dict)
+    #: By position, for a page that is served from its block: where it starts there.
+    shifts: dict[int, int] = field(default_factory=dict)
     #: By position: why a block had to be waited for.
     reasons: dict[int, MissReason] = field(default_factory=dict)
 
@@ -55,6 +58,18 @@ class Ticket:
     def version_of(self, position: int) -> FileVersion:
         """The file version that the block at `position` is of."""
         return self.versions[self.request.file_index[position]]
+
+    def refusal(self, position: int, grid: Grid) -> RaycacheError | None:
+        """Why a part cannot be asked for."""
+        version, block_index = self.version_of(position), self.request.block_index[position]
+        if not grid.exists(block_index, version.size_bytes):
+            return InvalidRequestError(f"{version.uri} has no block {block_index}; it has {version.size_bytes} bytes")
+        offset, length = self.request.offsets[position], self.request.lengths[position]
+        if offset < 0 or length < 0 or offset + length > grid.length(block_index, version.size_bytes):
+            return InvalidRequestError(
+                f"{length} bytes at {offset} are not within block {block_index} of {version.uri}; ask again with its size"
+            )
+        return None
 
     def recheck(self, segment: Segment | None) -> None:
         """Have a copy on disk checked before it is used, once, if that was asked for; not while it is being copied."""
@@ -150,7 +165,7 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, leases_s:
         joined_bytes = 0
         for position in chosen:
             grant_index[position] = len(grants)
-            offset = segment.entries.place(ticket.blocks[position])[0]
+            offset = segment.entries.place(ticket.blocks[position])[0] + ticket.shifts.get(position, 0)
             if kind is GrantKind.INLINE:
                 grant_offsets[position] = joined_bytes
                 parts.append((offset + request.offsets[position], request.lengths[position]))

@@ -368,15 +368,23 @@ class Tiers:
     # --- giving up ----------------------------------------------------------------------------------------------------
 
     def discard_blocks(
-        self, blocks: Iterable[BlockId], now_s: float, effects: list[Effect], reason: MissReason = MissReason.FREED
+        self,
+        blocks: Iterable[BlockId],
+        now_s: float,
+        effects: list[Effect],
+        reason: MissReason | None = MissReason.FREED,
     ) -> tuple[int, int]:
-        """Take blocks out of the index; segments left without any are dropped, or drained. Returns (blocks, bytes)."""
+        """Take blocks out of the index; segments left without any are dropped, or drained. Returns (blocks, bytes).
+
+        Without a reason they are not missed: they are here in another form.
+        """
         by_segment: dict[SegmentId, list[BlockId]] = {}
         for block in blocks:
             segment = self.segments.of_block(block)
             if segment is not None:
                 by_segment.setdefault(segment.id, []).append(block)
-                self.absences.went(block, reason)
+                if reason is not None:
+                    self.absences.went(block, reason)
         size_bytes = 0
         for name, chosen in by_segment.items():
             segment = self.segments.segments[name]

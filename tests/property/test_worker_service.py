@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from worker_world import BLOCK, LEASE_S, SIZES, World, content
+from worker_world import BLOCK, GRID, LEASE_S, PAGE, SIZES, World, content
 
 from raycache.errors import UnavailableError
 from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Selector, Shares
-from raycache.ranges import block_count, block_length
+from raycache.ranges import BlockRange, block_count, block_length
 from raycache.rules import Matcher, Pattern, Policy, Rule, RuleKind, RuleTable, add_rule, quotas_of
 from raycache.types import BlockId, FileVersion, Tier
 from raycache.workers.effects import (
@@ -70,7 +70,7 @@ class WorkerMachine(RuleBasedStateMachine):
     ) -> None:
         self.disk_quota = disk
         self.memory_bound = memory
-        limits = WorkerLimits(BLOCK, 32, memory, disk, LEASE_S, inflight, inflight_bytes, 0.95, 0.8, 2)
+        limits = WorkerLimits(BLOCK, 32, memory, disk, LEASE_S, inflight, inflight_bytes, 0.95, 0.8, 2, PAGE)
         self.service = WorkerService("here", 7, limits)
         found = []
         for number, (file, corrupt) in enumerate(adopted):
@@ -96,9 +96,10 @@ class WorkerMachine(RuleBasedStateMachine):
         files=st.lists(st.integers(0, len(SIZES) - 1), min_size=0, max_size=4, unique=True),
         node=st.sampled_from(["here", "there"]),
         hand_out=st.sampled_from([True, True, True, False]),
+        paged=st.booleans(),
         old=st.integers(0, 9),
     )
-    def ask(self, data: st.DataObject, files: list[int], node: str, hand_out: bool, old: int) -> None:
+    def ask(self, data: st.DataObject, files: list[int], node: str, hand_out: bool, paged: bool, old: int) -> None:
         versions = [self.version(f, max(0, self.etags[f] - (old == 0))) for f in files]
         rows: list[tuple[int, int, int, int]] = []
         for number, version in enumerate(versions):
@@ -107,7 +108,8 @@ class WorkerMachine(RuleBasedStateMachine):
             for index in range(first, data.draw(st.integers(first, last)) + 1):
                 length = block_length(index, version.size_bytes, BLOCK)
                 offset = data.draw(st.integers(0, 1)) if length > 1 else 0
-                rows.append((number, index, offset, length - offset))
+                part = BlockRange(index, offset, length - offset)
+                rows += [(number, *piece) for piece in (GRID.pages(part) if paged else (part,))]
         columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
         request = BlockRequest(node, 0, 0, FileColumns.of(versions), *columns, BLOCK, hand_out)
         self.send(request)
@@ -116,7 +118,7 @@ class WorkerMachine(RuleBasedStateMachine):
         ticket = self.next_ticket
         self.next_ticket += 1
         self.world.tickets[ticket] = request
-        self.world.held_then[ticket] = self.held()
+        self.world.held_then[ticket] = self.here()
         self.run_effects(self.service.ask(ticket, request, self.now_s))
 
     @precondition(lambda self: self.world.loads)
@@ -229,11 +231,11 @@ class WorkerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now_s += seconds
         self.run_effects(self.service.tick(self.now_s))
-        for version, mask in self.held().items():
-            policy = self.policy(version)
-            for index in range(mask.bit_length()) if policy.ttl_s is not None and not policy.pinned else ():
-                age_s = self.now_s - self.arrived.get(BlockId(version, index), 100.0)
-                assert not (mask >> index & 1 and age_s >= policy.ttl_s), f"a block has outlived its TTL by {age_s} s"
+        for block in self.here():
+            policy = self.policy(block.version)
+            if policy.ttl_s is not None and not policy.pinned:
+                age_s = self.now_s - self.arrived.get(block, 100.0)
+                assert age_s < policy.ttl_s, f"a block has outlived its TTL by {age_s} s"
 
     @rule(data=st.data())
     def touch(self, data: st.DataObject) -> None:
@@ -243,17 +245,15 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @rule(pattern=st.sampled_from(PATTERNS), force=st.booleans(), older_than_s=st.sampled_from([0.0, 0.0, 10.0]))
     def free(self, pattern: Pattern, force: bool, older_than_s: float) -> None:
-        before = {v: m for v, m in self.held().items() if m and pattern.names(self.world.ids[v].uri)}
-        pinned = [v for v in before if self.policy(v).pinned and not force]
+        before = [block for block in self.here() if pattern.names(self.world.ids[block.version].uri)]
+        pinned = {block for block in before if self.policy(block.version).pinned and not force}
         self.may_lose_pinned = force
         reply, effects = self.service.free(Selector([pattern], [], older_than_s), force, self.now_s)
         self.run_effects(effects)
         if older_than_s:
             return
-        assert sum(before[v].bit_count() for v in before if v not in pinned) == reply.blocks
-        assert sum(before[v].bit_count() for v in pinned) == reply.pinned_blocks
-        for version, mask in self.held().items():
-            assert not (mask and version in before and version not in pinned), "freed blocks are still here"
+        assert (len(before) - len(pinned), len(pinned)) == (reply.blocks, reply.pinned_blocks)
+        assert not self.here() & (set(before) - pinned), "freed blocks are still here"
 
     @rule(
         kind=st.sampled_from(RuleKind),
@@ -290,11 +290,10 @@ class WorkerMachine(RuleBasedStateMachine):
     def quota_taken(self) -> dict[str, int]:
         """By quota, the bytes of readable blocks and of running loads."""
         taken = dict.fromkeys(quotas_of(self.rules), 0)
-        for version, mask in self.held().items():
-            file = self.world.ids[version]
-            size = sum(block_length(i, file.size_bytes, BLOCK) for i in range(mask.bit_length()) if mask >> i & 1)
+        for block in self.here():
+            file = self.world.ids[block.version]
             for base in self.matcher.of(file.uri).quotas:
-                taken[base] += size
+                taken[base] += GRID.length(block.block_index, file.size_bytes)
         for load in self.world.loads:
             for item in load.items:
                 for base in self.matcher.of(item.version.uri).quotas:
@@ -368,9 +367,10 @@ class WorkerMachine(RuleBasedStateMachine):
         assert len(reply.states) == len(request.block_index)
         for position, state in enumerate(reply.states):
             assert (state is BlockState.FAILED) == (position in reply.errors)
-            then = held_then.get(versions[request.file_index[position]].id(), 0)
             if state in (BlockState.HIT_MEMORY, BlockState.HIT_DISK):
-                assert then >> request.block_index[position] & 1, "a hit on a block that was not here"
+                block = BlockId(versions[request.file_index[position]].id(), request.block_index[position])
+                whole = block._replace(block_index=GRID.block_of(block.block_index))
+                assert {block, whole} & held_then, "a hit on a block that was not here"
             grant_index = reply.grant_index[position]
             assert (grant_index >= 0) == (request.hand_out and state.served)
             if grant_index < 0:
@@ -404,6 +404,10 @@ class WorkerMachine(RuleBasedStateMachine):
         versions = list(self.world.ids)
         reply = self.service.resident(versions)
         return {v: m | d for v, m, d in zip(versions, reply.memory_masks, reply.disk_masks, strict=True)}
+
+    def here(self) -> set[BlockId]:
+        """Blocks, and pages."""
+        return {block for block, _ in self.service._table.indexed()}
 
     def memory_charge(self) -> int:
         loading = sum(load.size_bytes for load in self.world.loads if load.tier is Tier.MEMORY)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raycache.messages import BlockRequest
-from raycache.ranges import block_length
+from raycache.ranges import Grid
 from raycache.types import BlockId, FileVersion
 from raycache.workers.effects import Compact, Entry, Load
 
 BLOCK = 8
+PAGE = 2
+GRID = Grid(BLOCK, PAGE)
 SIZES = (3, 5, 8, 20, 44, 100, 300)
 LEASE_S = 10.0
 
 
 def content(version: FileVersion, block_index: int) -> bytes:
-    """The bytes of a block: different for every version, block and position."""
-    start = block_index * BLOCK
-    length = block_length(block_index, version.size_bytes, BLOCK)
+    """The bytes of a block or a page: different for every version, block and position."""
+    start = GRID.offset(block_index)
+    length = GRID.length(block_index, version.size_bytes)
     seed = SIZES.index(version.size_bytes) * 31 + int(version.etag) * 101
     return bytes((seed + start + i) * 7 % 251 for i in range(length))
 
@@ -40,7 +42,7 @@ class World:
     leases: dict[str, float] = field(default_factory=dict)
     tickets: dict[int, BlockRequest] = field(default_factory=dict)
     #: What was held when the ticket came.
-    held_then: dict[int, dict[bytes, int]] = field(default_factory=dict)
+    held_then: dict[int, set[BlockId]] = field(default_factory=dict)
     ids: dict[bytes, FileVersion] = field(default_factory=dict)
 
     def busy(self, segment: str) -> bool:

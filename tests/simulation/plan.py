@@ -62,6 +62,7 @@ def plan_of(seed: int) -> Plan:
     segment_blocks = draw.choice([1, 2, 4])
     settings = Settings(
         block_size_bytes=BLOCK_BYTES,
+        page_size_bytes=random.Random(f"pages {seed}").choice([1, 2, BLOCK_BYTES]),
         segment_size_bytes=segment_blocks * BLOCK_BYTES,
         extent_size_bytes=segment_blocks * BLOCK_BYTES * draw.choice([1, 2, 4]),
         replicas_max=draw.choice([1, 2, 16]),

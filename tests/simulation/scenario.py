@@ -109,6 +109,9 @@ class Scenario:
         ranges: list[tuple[int, int | None]] = [
             (0, None) if self.draw.random() < 0.4 else (self.draw.randrange(70), self.draw.randrange(40)) for _ in keys
         ]
+        if self.cluster.plan.settings.grid.has_pages:
+            # Little of many blocks, as readers do who pick columns.
+            ranges = [(at, size if size is None or at % 2 else size % 4) for at, size in ranges]
         spelling = self.draw.choice(("/lake/", "/lake/", "memory://lake/"))
         client.busy = True
         started_s, held_up_s = self.engine.now_s, client.held_up_s

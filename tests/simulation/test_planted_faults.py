@@ -94,7 +94,7 @@ def test_a_reader_that_bypasses_without_the_version(monkeypatch: pytest.MonkeyPa
     def bypass(self: Reader, metas: Any, parts: Any, group: list[int]) -> Any:
         storage, key = self._locator.storage(metas[parts[group[0]].target_index].file.uri)
         first = parts[group[0]]
-        offset = first.block_index * self._block_size_bytes + first.offset
+        offset = self._grid.offset(first.block_index) + first.offset
         length = sum(parts[i].length for i in group)
         content = storage._lake.content(key)
         if content is None or len(content) < offset + length:

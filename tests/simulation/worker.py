@@ -35,6 +35,7 @@ from raycache.workers.effects import (
     DropMemory,
     Effect,
     Forget,
+    HeldPart,
     Load,
     LoadItem,
     Promote,
@@ -69,6 +70,7 @@ class SimulatedWorker:
         plan = cluster.plan
         self.limits = WorkerLimits(
             block_size_bytes=plan.settings.block_size_bytes,
+            page_size_bytes=plan.settings.grid.page_size_bytes,
             segment_size_bytes=plan.settings.segment_size_bytes,
             memory_bytes=node.memory_bytes,
             disk_bytes=node.disk_bytes,
@@ -81,7 +83,7 @@ class SimulatedWorker:
         )
         self.service = WorkerService(node.name, epoch, self.limits)
         self.door = LakeDoor(cluster.lake, f"worker {name}", plan.lake_failing)
-        self.loader = Loader(self._storage_of, self.limits.block_size_bytes, threads=1)
+        self.loader = Loader(self._storage_of, self._held, self.limits.block_size_bytes, threads=1)
         self.slot = node.take_slot(self)
         self.memory: dict[SegmentId, npt.NDArray[np.uint8]] = {}
         self.replies: dict[int, Then] = {}
@@ -212,6 +214,14 @@ class SimulatedWorker:
                 case Forget():
                     self.slot.forget(effect.segment, effect.blocks)
         self.cluster.touched(self)
+
+    def _held(self, part: HeldPart) -> npt.NDArray[np.uint8] | None:
+        if part.tier is Tier.MEMORY:
+            found = self.memory.get(part.segment)
+        else:
+            stored = self.slot.files.get(part.segment)
+            found = None if stored is None else stored.data
+        return None if found is None else found[part.offset : part.offset + part.length]
 
     def _load(self, load: Load) -> None:
         buffer = np.zeros(load.size_bytes, dtype=np.uint8)

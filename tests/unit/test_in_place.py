@@ -22,6 +22,7 @@ from raycache.client.segments import SegmentTable
 from raycache.clock import ManualClock
 from raycache.errors import InvalidRequestError
 from raycache.messages import BlockReply, BlockRequest, BlockState, Grant, GrantKind, decode, encode
+from raycache.ranges import Grid
 from raycache.settings import Settings
 from raycache.types import FileKind, FileVersion, MembershipView, Tier, WorkerView
 
@@ -86,9 +87,9 @@ class Place:
         self.reads = 0
         self.reader = Reader(
             self.around, self.around, self.table, self.counters, self.clock, "n",
-            block_size_bytes=BLOCK, extent_size_bytes=64, replicas_max=1, on_read=self._read,
+            grid=Grid(BLOCK, BLOCK), extent_size_bytes=64, replicas_max=1, on_read=self._read,
         )  # fmt: skip
-        self.file = CacheFile(self.meta, self.reader, self.clock, BLOCK)
+        self.file = CacheFile(self.meta, self.reader, self.clock, Grid(BLOCK, BLOCK))
 
     def _read(self) -> None:
         self.reads += 1

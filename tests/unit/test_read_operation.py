@@ -7,9 +7,10 @@ import pytest
 from raycache.client.operation import WORKER_ATTEMPTS_MAX, FileTarget, Part, ReadOperation, Round
 from raycache.hashing import place
 from raycache.messages import BlockReply, BlockState, Grant, GrantKind
+from raycache.ranges import Grid
 from raycache.types import FileVersion, MembershipView, Tier, WorkerView
 
-BLOCK, EXTENT = 4, 16
+BLOCK, PAGE, EXTENT = 4, 2, 16
 VIEW = MembershipView(7, tuple(WorkerView(f"n{i}", 1, 100, f"actor-n{i}") for i in range(3)))
 
 
@@ -22,7 +23,7 @@ def operation(
     targets: list[FileTarget], parts: list[Part], view: MembershipView = VIEW, replicas_max: int = 1
 ) -> ReadOperation:
     return ReadOperation(
-        targets, parts, view, "n0", 5, block_size_bytes=BLOCK, extent_size_bytes=EXTENT, replicas_max=replicas_max
+        targets, parts, view, "n0", 5, grid=Grid(BLOCK, PAGE), extent_size_bytes=EXTENT, replicas_max=replicas_max
     )
 
 

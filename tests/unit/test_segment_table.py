@@ -8,6 +8,7 @@ from raycache.client.operation import Part
 from raycache.client.reader import Span, joined, merged
 from raycache.client.segments import LEASE_MARGIN_S, SegmentTable
 from raycache.messages import Grant, GrantKind
+from raycache.ranges import Grid
 from raycache.types import Tier
 
 V, W = b"v" * 16, b"w" * 16
@@ -141,4 +142,4 @@ def test_contiguous_parts_are_not_copied() -> None:
 def test_bypassed_parts_are_fetched_together() -> None:
     """Neighbouring parts of one file make one request; a gap or another file starts a new one."""
     parts = [Part(0, 0, 2, 2), Part(0, 1, 0, 4), Part(0, 2, 1, 3), Part(1, 0, 0, 4)]
-    assert merged(parts, [0, 1, 2, 3], 4) == [[0, 1], [2], [3]]
+    assert merged(parts, [0, 1, 2, 3], Grid(4, 4)) == [[0, 1], [2], [3]]

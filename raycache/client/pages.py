@@ -1,0 +1,51 @@
+"""Whether a part of a block is read by pages: rules only.
+
+Theory of operation. A block is large, so that whole files are cheap. Who wants little of a file that nobody has cached (two
+columns of sixteen, a footer, an image out of an archive) would have all of it loaded. So parts of blocks that no
+worker is known to hold are asked for in pages, as long as less than half of the block was ever wanted here; from then on
+the block is loaded whole, and takes over what was there in pages. Files read from front to back, and small ones, are
+always loaded in blocks.
+"""
+
+from __future__ import annotations
+
+from raycache.client.locator import FileMeta
+from raycache.ranges import FIRST_PAGE, BlockRange, Grid
+
+#: Files smaller than this part of a block are loaded whole.
+_SMALL_FILE_PART = 8
+#: Stands for all pages of a block.
+_WHOLE = -1
+
+
+def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, in_order: bool = False) -> bool:
+    """Whether to ask for a part of a block by pages; remembers in `meta` what was wanted.
+
+    Args:
+        meta: of the file.
+        part: of one of its blocks; not mapped here.
+        grid: how files are cut.
+        in_order: the reader goes on from here.
+    """
+    size_bytes = meta.file.size_bytes
+    if (
+        not grid.has_pages
+        or not grid.block_size_bytes // _SMALL_FILE_PART <= size_bytes <= FIRST_PAGE * grid.page_size_bytes
+    ):
+        return False
+    block, page_size_bytes = part.block_index, grid.page_size_bytes
+    if meta.is_held(block):
+        return False
+    wanted = meta.pages_wanted.get(block, 0)
+    # Who has come to the end of a block that was loaded whole, goes on.
+    follows = part.offset == 0 and block > 0 and (meta.pages_wanted.get(block - 1) == _WHOLE or meta.is_held(block - 1))
+    if wanted == _WHOLE or in_order or follows:
+        meta.pages_wanted[block] = _WHOLE
+        return False
+    first = part.offset // page_size_bytes
+    last = (part.offset + part.length - 1) // page_size_bytes
+    wanted |= ((1 << (last - first + 1)) - 1) << first
+    if 2 * wanted.bit_count() * page_size_bytes >= grid.length(block, size_bytes):
+        wanted = _WHOLE
+    meta.pages_wanted[block] = wanted
+    return wanted != _WHOLE
