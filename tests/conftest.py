@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Iterator
 
@@ -10,6 +11,12 @@ import pytest
 from raycache.testing.seaweed import SeaweedServer
 
 _bucket_number = itertools.count()
+
+
+def pytest_collection_finish() -> None:
+    """What importing has made stays: the collector looks at it no more, which saves a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -155,8 +155,11 @@ class SeaweedServer:
     def stop(self) -> None:
         """End it and remove its data. Twice is harmless."""
         if self._child is not None:
-            # SeaweedFS waits for its peers when asked to end; nobody needs this data, so the grace is short.
-            self._child.stop(grace_s=1.0)
+            # SeaweedFS waits for its peers when asked to end; data of our own directory go with it, so it is not asked.
+            if self._owns_directory:
+                self._child.kill()
+            else:
+                self._child.stop(grace_s=1.0)
             self._child = None
         if self._port is not None:
             _remove_sockets(self._port)

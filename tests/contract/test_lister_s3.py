@@ -20,9 +20,10 @@ SIBLINGS = [f"r/q/{number}" for number in range(3)] + [f"r/q-{number}" for numbe
 
 @pytest.fixture(scope="module")
 def mount(s3_server: SeaweedServer) -> MountInfo:
-    bucket, client = s3_server.make_bucket("lister"), s3_server.client()
+    bucket = s3_server.make_bucket("lister")
+    storage = open_storage(f"s3://{bucket}", s3_server.options())
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda key: client.put_object(Bucket=bucket, Key=key, Body=b"x"), [*ORDERED, *SIBLINGS]))
+        list(pool.map(lambda key: storage.put(key, b"x"), [*ORDERED, *SIBLINGS]))
     return MountInfo("/m", f"s3://{bucket}", s3_server.options(), 60.0, readonly=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,10 +90,19 @@ class Lake(BaseHTTPRequestHandler):
         pass
 
 
+class LakeServer(ThreadingHTTPServer):
+    """Keeps quiet about connections that the proxy breaks."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[S3Proxy]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Lake)
-    server.daemon_threads = True
+    server = LakeServer(("127.0.0.1", 0), Lake)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     with S3Proxy(f"http://127.0.0.1:{server.server_address[1]}") as proxy:
         yield proxy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -47,6 +48,12 @@ def among(path: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch(path, pattern) for pattern in patterns)
 
 
+@functools.lru_cache(maxsize=1)
+def nodes_of(source: str) -> tuple[ast.AST, ...]:
+    """All nodes of a source, parsed once for all rules."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
 def too_long(path: str, source: str) -> Iterator[str]:
     count = source.count("\n")
     if count > LINES_MAX:
@@ -56,14 +63,14 @@ def too_long(path: str, source: str) -> Iterator[str]:
 def prints(path: str, source: str) -> Iterator[str]:
     if not path.startswith("raycache/") or among(path, PRINT_FILES):
         return
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
             yield f"{path}:{node.lineno}: print; only the command line, the demo and the test tools speak"
 
 
 def catches_all_without_reason(path: str, source: str) -> Iterator[str]:
     lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if not isinstance(node, ast.ExceptHandler) or not _catches_all(node.type):
             continue
         # The reason stands on the line itself, or is a comment right above or right below.
@@ -85,7 +92,7 @@ def _catches_all(kind: ast.expr | None) -> bool:
 def imports_ray(path: str, source: str) -> Iterator[str]:
     if among(path, RAY_FILES):
         return
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level:
             names = [node.module or ""]
@@ -100,14 +107,14 @@ def unfinished(path: str, source: str) -> Iterator[str]:
 
 
 def lacks_a_docstring(path: str, source: str) -> Iterator[str]:
-    if source.strip() and not ast.get_docstring(ast.parse(source)):
+    if source.strip() and not ast.get_docstring(nodes_of(source)[0]):
         yield f"{path}: no docstring; its first line says what the module is"
 
 
 def lacks_a_promise(path: str, source: str) -> Iterator[str]:
     if not fnmatch(path, "tests/*test_*.py"):
         return
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         is_test = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_")
         if is_test and not ast.get_docstring(node):  # type: ignore[arg-type]
             yield f"{path}:{node.lineno}: a test without a docstring; write its promise in one sentence"  # type: ignore[attr-defined]
@@ -124,13 +131,23 @@ RULES: tuple[Callable[[str, str], Iterator[str]], ...] = (
 )
 
 
+@functools.cache
+def breaches() -> dict[str, list[str]]:
+    """What breaks each rule, by its name."""
+    paths = python_files()
+    assert "raycache/types.py" in paths
+    found: dict[str, list[str]] = {rule.__name__: [] for rule in RULES}
+    for path in paths:
+        source = (ROOT / path).read_text(encoding="utf-8")
+        for rule in RULES:
+            found[rule.__name__] += rule(path, source)
+    return found
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_file_keeps_the_rule(rule: Callable[[str, str], Iterator[str]]) -> None:
     """No file of the project breaks the rule."""
-    paths = python_files()
-    assert "raycache/types.py" in paths
-    breaches = [breach for path in paths for breach in rule(path, (ROOT / path).read_text(encoding="utf-8"))]
-    assert not breaches, "\n" + "\n".join(breaches)
+    assert not breaches()[rule.__name__], "\n" + "\n".join(breaches()[rule.__name__])
 
 
 BROKEN = {
