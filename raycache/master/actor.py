@@ -51,6 +51,7 @@ from raycache.rules import Rule, RuleKind, RuleTable
 from raycache.settings import Settings
 from raycache.types import WorkerId
 from raycache.ufs.base import UnderStorage
+from raycache.ufs.checks import check_directory
 from raycache.ufs.open import open_storage
 
 P = ParamSpec("P")
@@ -181,7 +182,7 @@ class MasterActor:
         root_uri, key = names.split_uri(mount.uri)
 
         def attempt() -> None:
-            open_storage(root_uri, mount.options).list(key.rstrip("/") + "/" if key else "", limit=1)
+            check_directory(open_storage(root_uri, mount.options), key.rstrip("/"))
 
         # Where something is mounted already, that alone decides.
         if all(other.path != mount.path for other in self._service.mount_table().mounts):

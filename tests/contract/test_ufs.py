@@ -17,6 +17,7 @@ from raycache.testing.seaweed import SeaweedServer
 from raycache.types import FileVersion
 from raycache.ufs.arrow import ArrowStorage
 from raycache.ufs.base import ListPage, ObjectInfo, UnderStorage
+from raycache.ufs.checks import check_directory
 from raycache.ufs.faulty import FaultyStorage, scripted_plan
 from raycache.ufs.local import LocalStorage
 from raycache.ufs.memory import MemoryStorage
@@ -365,6 +366,21 @@ class TestListings:
 
 
 class TestDirectories:
+    def test_only_one_that_is_there_can_be_mounted(self, lake: Lake) -> None:
+        """With files, or made empty, it will do; else there is none of that name, where names of directories count."""
+        storage = lake.storage
+        storage.put("d/e/f", b"1")
+        storage.put("empty/", b"")
+        storage.put("empty-too/x", b"1")
+        for key in ("", "d", "d/e", "empty"):
+            check_directory(storage, key)
+        for key in ("d/e/f", "d/g", "empt", "nowhere/at/all"):
+            if storage.has_directories:
+                with pytest.raises(NotFoundError, match=f"no directory .*{key};"):
+                    check_directory(storage, key)
+            else:
+                check_directory(storage, key)
+
     def test_markers(self, lake: Lake) -> None:
         """A marker object, or an empty directory, is listed as an object of size 0 whose key ends in a slash."""
         lake.storage.put("m/empty/", b"")

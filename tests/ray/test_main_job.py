@@ -308,6 +308,7 @@ def test_bad_requests_are_one_line_errors_of_the_right_class(cache: Cache, mount
         (AlreadyExistsError, lambda: cache.mount("/lake", "s3://other-bucket", lake.options)),
         (NotFoundError, lambda: cache.unmount("/unknown")),
         (NotFoundError, lambda: cache.mount("/m", "s3://no-such-bucket-here", lake.options)),
+        (NotFoundError, lambda: cache.mount("/m", "file:///no/such/directory")),
         (DeniedError, lambda: cache.mount("/m", lake.uri, {**lake.options, "secret_access_key": "wrong"})),
         (UnavailableError, lambda: cache.mount("/m", lake.uri, {**lake.options, "endpoint_url": "http://127.0.0.1:9"})),
         (InvalidRequestError, lambda: cache.mount("/m", "nonsense", {})),
