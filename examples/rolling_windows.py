@@ -30,6 +30,7 @@ from raycache.testing.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
 TASKS, WINDOW = 240, 90
+DAYS = TASKS + WINDOW - 1
 
 
 class Result(NamedTuple):
@@ -53,7 +54,7 @@ def daily_file(day: int, rows: int = 2000) -> bytes:
     return target.getvalue()
 
 
-def write_days(client: Any, bucket: str, copies: Sequence[str], days: int = TASKS + WINDOW - 1) -> None:
+def write_days(client: Any, bucket: str, copies: Sequence[str], days: int = DAYS) -> None:
     """Write the same daily files under several prefixes."""
     for day in range(days):
         body = daily_file(day)
