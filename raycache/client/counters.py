@@ -83,25 +83,25 @@ class Counters:
                 total[7] += length
                 total[_TIER_REMOTE[tier]] += length
 
-    def miss(self, length: int, dataset: str, reason: MissReason, *, remote: bool) -> None:
-        """One block that a worker had to load first."""
+    def miss(self, length: int, dataset: str, reason: MissReason, *, remote: bool, blocks: int = 1) -> None:
+        """A block that a worker had to load first."""
         with self._lock:
             total = self._sums.get(dataset) or self._new(dataset)
-            total[1] += 1
+            total[1] += blocks
             total[5] += length
             total[7] += length if remote else 0
-            total[_MISSED + reason] += 1
+            total[_MISSED + reason] += blocks
 
-    def bypass(self, length: int, dataset: str, reason: MissReason, *, requests: int) -> None:
-        """One block read past the cache; `requests` = 0 when it shared another block's request."""
+    def bypass(self, length: int, dataset: str, reason: MissReason, *, requests: int, blocks: int = 1) -> None:
+        """A block read past the cache; `requests` = 0 when it shared another block's request."""
         with self._lock:
             total = self._sums.get(dataset) or self._new(dataset)
-            total[2] += 1
+            total[2] += blocks
             total[5] += length
             total[8] += length
             total[9] += requests
             total[10] += length
-            total[_MISSED + reason] += 1
+            total[_MISSED + reason] += blocks
 
     def took(self, seconds: float) -> None:
         """A read that needed a call has ended."""

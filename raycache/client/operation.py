@@ -50,6 +50,8 @@ class Part(NamedTuple):
     #: Within the block.
     offset: int
     length: int
+    #: How many it is counted as: pages of one block are counted together.
+    blocks: int = 1
 
 
 class Round(NamedTuple):

@@ -168,11 +168,15 @@ class Reader:
                     target_index = len(targets)
                     targets.append(FileTarget(meta.file, meta.version, meta.holders))
                     metas.append(meta)
+                blocks = 1
                 for piece, span in self._pieces(request, part, now_s):
                     if span is None:
                         places.append((request_index, len(row)))
-                        parts.append(Part(target_index, *piece))
+                        parts.append(Part(target_index, *piece, blocks))
+                        blocks = 0
                     row.append(span)
+                if blocks and row[-1] is not None:
+                    self._counters.hit(Tier.MEMORY, 0, meta.dataset, blocks=blocks)
         if parts:
             found = self._fetch(targets, parts, metas)
             self._counters.took(self._clock.now_s() - now_s)
@@ -195,7 +199,7 @@ class Reader:
             if view is None:
                 yield page, None
             else:
-                self._counters.hit(view.mapped.tier, page.length, meta.dataset)
+                self._counters.hit(view.mapped.tier, page.length, meta.dataset, blocks=0)
                 yield page, Span(view.mapped.buffer, view.offset + page.offset, page.length)
 
     def _fetch(self, targets: list[FileTarget], parts: list[Part], metas: list[FileMeta]) -> list[Span]:
@@ -261,12 +265,14 @@ class Reader:
             spans[part_index] = Span(buffer, start, length)
             state = states[part_index]
             if state == BlockState.LOADED:
-                self._counters.miss(length, meta.dataset, why.get(part_index, MissReason.COLD), remote=remote)
+                reason = why.get(part_index, MissReason.COLD)
+                self._counters.miss(length, meta.dataset, reason, remote=remote, blocks=part.blocks)
             else:
                 if not is_page(part.block_index):
                     meta.learn_holder(call.worker.worker, part.block_index)
                 tier = Tier.DISK if state == BlockState.HIT_DISK else Tier.MEMORY
-                self._counters.hit(tier, length, meta.dataset, remote=remote or state == BlockState.COPIED)
+                remotely = remote or state == BlockState.COPIED
+                self._counters.hit(tier, length, meta.dataset, remote=remotely, blocks=part.blocks)
         if lost:
             for part_index in lost:
                 reasons.pop(part_index, None)
@@ -317,7 +323,8 @@ class Reader:
                 spans[part_index] = Span(outcome, start, length)
                 reason = reasons.get(part_index, MissReason.UNREACHABLE)
                 dataset = metas[operation.parts[part_index].target_index].dataset
-                self._counters.bypass(length, dataset, reason, requests=0 if position else 1)
+                blocks = operation.parts[part_index].blocks
+                self._counters.bypass(length, dataset, reason, requests=0 if position else 1, blocks=blocks)
                 start += length
 
     def _bypass_one(self, metas: list[FileMeta], parts: Sequence[Part], group: list[int]) -> pa.Buffer | None:

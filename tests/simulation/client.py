@@ -6,7 +6,7 @@ answer is there; see `engine`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,11 +16,11 @@ from raycache.client.calls import WorkerCall
 from raycache.client.counters import Counters, with_local
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
-from raycache.client.reader import Reader, Request, Span
+from raycache.client.reader import Reader, Request
 from raycache.client.segments import SegmentTable
 from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import Counts, Hello, ReadCounters, ResolveReply, sum_counters
-from raycache.ranges import BlockRange, block_ranges
+from raycache.ranges import block_ranges
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo
 
@@ -148,20 +148,11 @@ class CheckedReader(Reader):
         """See `Reader.read`."""
         client = self.client
         before = client.counters.ever()
-        self.in_place_of: list[BlockRange] = []
         client.cluster.checkers.attempt(client, requests)
         buffers = super().read(requests)
         asked = [part for r in requests for part in block_ranges(r.offset, r.length, self._grid.block_size_bytes)]
-        asked += self.in_place_of
         client.cluster.checkers.counted(client, before, client.counters.ever(), asked)
         return buffers
-
-    def _pieces(self, request: Request, part: BlockRange, now_s: float) -> Iterator[tuple[BlockRange, Span | None]]:
-        pieces = list(super()._pieces(request, part, now_s))
-        if len(pieces) > 1:
-            # What is counted is the pages, not the part; the sum of bytes is the same.
-            self.in_place_of += [piece._replace(length=0) for piece, _ in pieces[1:]]
-        return iter(pieces)
 
 
 class _Inline:
