@@ -138,9 +138,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("raycache_evictions_total", "counter", ("node", "tier", "reason"), FIGURES["evictions"].definition),
     Metric("raycache_demotions_total", "counter", ("node",), FIGURES["demotions"].definition),
     Metric("raycache_promotions_total", "counter", ("node",), FIGURES["promotions"].definition),
-    Metric("raycache_ufs_requests_total", "counter", ("node", "op", "status"),
+    Metric("raycache_ufs_requests_total", "counter", ("node", "op", "status", "mount"),
            "Reads sent to the lake: by workers (op load) and by readers past the cache (op bypass); status ok or error."),
-    Metric("raycache_load_bytes_total", "counter", ("node",), "Bytes that the worker loaded from the lake."),
+    Metric("raycache_load_bytes_total", "counter", ("node", "mount"), "Bytes that the worker loaded from the lake."),
     Metric("raycache_loads_inflight", "gauge", ("node",), FIGURES["loads_inflight"].definition),
     Metric("raycache_refusals_total", "counter", ("node",), FIGURES["refusals"].definition),
     Metric("raycache_disk_errors_total", "counter", ("node",), FIGURES["disk_errors"].definition),
@@ -153,6 +153,18 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 
 
+class LakeReads(NamedTuple):
+    """What was asked of the lake for one mount, since the start."""
+
+    mount: str
+    #: Of workers: reads sent, of these failed, and the bytes that came.
+    requests: int
+    errors: int
+    bytes: int
+    #: Reads that readers sent past the cache.
+    bypasses: int
+
+
 class Sample(NamedTuple):
     """The present value of one series; counters since the start."""
 
@@ -163,13 +175,13 @@ class Sample(NamedTuple):
 
 
 def samples(
-    series: Iterable[tuple[str, str, ReadCounters]], reads: ReadCounters, stats: WorkerStats
+    series: Iterable[tuple[str, str, ReadCounters]], lake: Iterable[LakeReads], stats: WorkerStats
 ) -> Iterator[Sample]:
     """All counters and gauges of one node.
 
     Args:
         series: what the node's readers have read, by mount and Ray job.
-        reads: the same, all together.
+        lake: what they and the worker asked of the lake, by mount.
         stats: of its worker.
     """
     for mount, job, some in series:
@@ -182,10 +194,12 @@ def samples(
     yield Sample("raycache_evictions_total", ("disk", "capacity"), stats.evictions_disk)
     yield Sample("raycache_demotions_total", (), stats.demotions)
     yield Sample("raycache_promotions_total", (), stats.promotions)
-    yield Sample("raycache_ufs_requests_total", ("load", "ok"), stats.ufs_requests - stats.ufs_errors)
-    yield Sample("raycache_ufs_requests_total", ("load", "error"), stats.ufs_errors)
-    yield Sample("raycache_ufs_requests_total", ("bypass", "ok"), reads.ufs_requests)
-    yield Sample("raycache_load_bytes_total", (), stats.ufs_bytes)
+    for asked in lake:
+        mount = asked.mount
+        yield Sample("raycache_ufs_requests_total", ("load", "ok", mount), asked.requests - asked.errors)
+        yield Sample("raycache_ufs_requests_total", ("load", "error", mount), asked.errors)
+        yield Sample("raycache_ufs_requests_total", ("bypass", "ok", mount), asked.bypasses)
+        yield Sample("raycache_load_bytes_total", (mount,), asked.bytes)
     yield Sample("raycache_loads_inflight", (), stats.loads_inflight)
     yield Sample("raycache_refusals_total", (), stats.refusals)
     yield Sample("raycache_disk_errors_total", (), stats.disk_errors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from raycache.messages import ReadCounters, WorkerStats
-from raycache.metrics import METRICS, samples
+from raycache.metrics import METRICS, LakeReads, samples
 
 
 def render(nodes: Iterable[tuple[str, ReadCounters, WorkerStats]]) -> str:
@@ -18,7 +18,8 @@ def render(nodes: Iterable[tuple[str, ReadCounters, WorkerStats]]) -> str:
     labels = {metric.name: metric.labels for metric in METRICS}
     for node, reads, stats in nodes:
         # By mount and job is the workers' own word: an empty label is none.
-        for sample in samples([("", "", reads)], reads, stats):
+        lake = LakeReads("", stats.ufs_requests, stats.ufs_errors, stats.ufs_bytes, reads.ufs_requests)
+        for sample in samples([("", "", reads)], [lake], stats):
             pairs = zip(labels[sample.name], (node, *sample.labels), strict=True)
             text = ",".join(f'{name}="{_escape(value)}"' for name, value in pairs if value)
             series.setdefault(sample.name, []).append(f"{sample.name}{{{text}}} {sample.value}")

@@ -345,10 +345,10 @@ class WorkerActor:
         mount = self._mounts.of_uri(uri)
         if mount is None:
             raise NotFoundError(f"{uri} is under no mount of this cache; mount it again")
-        storage = open_storage(root_uri, mount.options)
+        storage: BlockSource = open_storage(root_uri, mount.options)
         if item.source_actor:
-            return PeerStorage(item.source_actor, self._node, root_uri, storage, self._settings), key
-        return storage, key
+            storage = PeerStorage(item.source_actor, self._node, root_uri, storage, self._settings)
+        return self._exporter.lake.metered(storage, mount), key
 
     async def _ask_master(self, method: str) -> Any:
         """What the master answers; None when it does not: reads go on with what is known here, or fail over."""

@@ -15,6 +15,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from raycache.messages import LATENCY_BOUNDS_S, MountTable, WorkerStats
 from raycache.metrics import LOAD_BOUNDS_S, LOAD_LATENCY, METRICS, READ_LATENCY, bucket_value, samples
 from raycache.types import WorkerId
+from raycache.workers.lake_meter import LakeMeter
 from raycache.workers.readings import Readings
 from raycache.workers.series import ReadSeries
 
@@ -48,6 +49,8 @@ class Exporter:
         #: Most of their series are 0, and left out. Hits, misses and bypasses are not: a rate needs all three.
         self._sparse = {metric.name for metric in METRICS if "job" in metric.labels and len(metric.labels) > 3}
         self._series = ReadSeries()
+        #: What the worker's loads read of the lake.
+        self.lake = LakeMeter()
         self._last: dict[tuple[str, tuple[str, ...]], int] = {}
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
         self._loads_s: list[float] = []
@@ -67,14 +70,15 @@ class Exporter:
             now_s: the time.
         """
         try:
-            self._series.add(readings.take_unexported(), mounts, now_s)
+            for mount, requests in self._series.add(readings.take_unexported(), mounts, now_s).items():
+                self.lake.add(mount, bypasses=requests)
             self._export(readings, stats)
         except Exception:
             # Whatever Ray's metrics have against it: the next time may be better.
             _log.debug("exporting metrics failed", exc_info=True)
 
     def _export(self, readings: Readings, stats: WorkerStats) -> None:
-        for sample in samples(self._series.all(), readings.total, stats):
+        for sample in samples(self._series.all(), self.lake.all(), stats):
             if not sample.value and sample.name in self._sparse:
                 continue
             labels = {**self._node, **dict(zip(self._labels[sample.name], sample.labels, strict=True))}

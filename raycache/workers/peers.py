@@ -21,7 +21,7 @@ from raycache.messages import (
 )
 from raycache.settings import Settings
 from raycache.types import FileVersion, WorkerId
-from raycache.ufs.base import UnderStorage
+from raycache.workers.loader import BlockSource
 
 _TIMEOUT_S = 60.0
 
@@ -36,7 +36,7 @@ class PeerStorage:
     """
 
     def __init__(
-        self, actor_name: str, node: WorkerId, root_uri: str, lake: UnderStorage | None, settings: Settings
+        self, actor_name: str, node: WorkerId, root_uri: str, lake: BlockSource | None, settings: Settings
     ) -> None:
         self._actor_name = actor_name
         self._node = node

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from raycache.messages import MountTable, ReadCounters
+from raycache.messages import MountInfo, MountTable, ReadCounters
 
 #: Pairs of a mount and a job told apart at a time.
 SERIES_MAX = 32
@@ -35,8 +35,9 @@ class ReadSeries:
         self._series: dict[tuple[str, str], tuple[ReadCounters, float]] = {}
         self._mount_of = _MountOf(MountTable(0, ()))
 
-    def add(self, reads: Mapping[tuple[str, str], ReadCounters], mounts: MountTable, now_s: float) -> None:
-        """Take in what was read since the last time, by (Ray job, dataset)."""
+    def add(self, reads: Mapping[tuple[str, str], ReadCounters], mounts: MountTable, now_s: float) -> dict[str, int]:
+        """Take in what was read since the last time, by (Ray job, dataset); returns the readers' own requests by mount."""
+        requests: dict[str, int] = {}
         if mounts.version != self._mount_of.mounts.version:
             self._mount_of = _MountOf(mounts)
         quiet = [pair for pair, (_, grew_s) in self._series.items() if now_s - grew_s >= QUIET_S]
@@ -44,14 +45,22 @@ class ReadSeries:
             del self._series[pair]
         for (job, dataset), counters in reads.items():
             pair = self._mount_of(dataset), job
+            if counters.ufs_requests:
+                requests[pair[0]] = requests.get(pair[0], 0) + counters.ufs_requests
             if pair not in self._series and len(self._series) >= SERIES_MAX:
                 pair = OTHER, OTHER
             sums, _ = self._series.get(pair, (ReadCounters(), now_s))
             self._series[pair] = sums.plus(counters), now_s
+        return requests
 
     def all(self) -> Iterable[Reads]:
         """Those there are."""
         return (Reads(mount, job, counters) for (mount, job), (counters, _) in self._series.items())
+
+
+def label_of(mount: MountInfo) -> str:
+    """The value of the label `mount`: its path, as UTF-8, which a path need not be."""
+    return mount.path.encode("utf-8", "backslashreplace").decode()
 
 
 class _MountOf:
@@ -65,8 +74,7 @@ class _MountOf:
         known = self._known.get(dataset)
         if known is None:
             mount = self.mounts.of_path(dataset)
-            # A label must be UTF-8, which a path need not be.
-            known = OTHER if mount is None else mount.path.encode("utf-8", "backslashreplace").decode()
+            known = OTHER if mount is None else label_of(mount)
             if len(self._known) < _DATASETS_MAX:
                 self._known[dataset] = known
         return known

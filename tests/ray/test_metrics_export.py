@@ -77,6 +77,11 @@ def test_metrics_arrive_at_rays_endpoint(make_cluster: Callable[..., LocalCluste
                 source: sum(v for labels, v in found["raycache_bytes_read_total"] if labels["source"] == source)
                 for source in {labels["source"] for labels, _ in found["raycache_bytes_read_total"]}
             }
+            # Loaded with the options of the longest mounted URI.
+            assert [({"mount": "/again"}, 8_000)] == [
+                ({"mount": labels["mount"]}, value) for labels, value in found["raycache_load_bytes_total"]
+            ]
+            assert total.ufs_requests == sum(v for _, v in found["raycache_ufs_requests_total"])
             used = {labels["tier"]: value for labels, value in found["raycache_tier_used_bytes"]}
             assert {"memory": total.memory_used_bytes, "disk": 0} == used
             always = {m.name for m in METRICS if m.kind == "gauge"} | {

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from raycache.client.counters import DATASETS_MAX, READERS_MAX, Counters
+from raycache.errors import NotFoundError
 from raycache.master.history import SAMPLES, STEP_S, History
 from raycache.master.readers import READERS_KEPT_MAX, Readers
 from raycache.messages import (
@@ -21,9 +22,12 @@ from raycache.messages import (
     ReadTag,
     sum_counters,
 )
+from raycache.metrics import LakeReads
 from raycache.paths import dataset_of
 from raycache.types import BlockId, FileVersion, Tier
+from raycache.ufs.memory import MemoryStorage
 from raycache.workers.absence import Absences
+from raycache.workers.lake_meter import MOUNTS_MAX, LakeMeter
 from raycache.workers.readings import BATCHES_MAX, Readings
 from raycache.workers.series import OTHER, QUIET_S, SERIES_MAX, ReadSeries
 
@@ -261,6 +265,30 @@ def test_a_mount_with_a_wild_name_is_a_label() -> None:
     series = ReadSeries()
     series.add({("01", "/l\udcff/x"): ReadCounters(hits=1)}, mounts, 0.0)
     assert ["/l\\udcff"] == [reads.mount for reads in series.all()]
+
+
+def test_the_lakes_reads_are_counted_by_mount() -> None:
+    """Those that fail, too; what another worker gave is none. Few mounts are told apart, and none is lost."""
+    storage = MemoryStorage("memory://b")
+    storage.put("key", b"12345")
+    meter = LakeMeter()
+    good = meter.metered(storage, MOUNTS.mounts[0])
+    assert b"23" == bytes(good.read("key", 1, 2))
+    with pytest.raises(NotFoundError):
+        good.read("nothing", 0, 1)
+
+    class Peer(MemoryStorage):
+        is_lake = False
+
+    peer = Peer("memory://b")
+    peer.put("key", b"12345")
+    assert b"1" == bytes(meter.metered(peer, MOUNTS.mounts[0]).read("key", 0, 1))
+    meter.add("/lake", bypasses=7)
+    assert [LakeReads("/lake", 2, 1, 2, 7)] == meter.all()
+    for number in range(2 * MOUNTS_MAX):
+        meter.add(str(number), requests=1)
+    found = {asked.mount: asked.requests for asked in meter.all()}
+    assert (MOUNTS_MAX + 1, 2 * MOUNTS_MAX + 2) == (len(found), sum(found.values()))
 
 
 def test_series_are_few_and_go_when_they_are_quiet() -> None:

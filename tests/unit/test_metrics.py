@@ -11,7 +11,7 @@ import yaml
 from raycache.client.overview import REASONS
 from raycache.client.results import NodeStats
 from raycache.messages import ReadCounters, WorkerStats
-from raycache.metrics import FIGURES, METRICS, markdown, samples
+from raycache.metrics import FIGURES, METRICS, LakeReads, markdown, samples
 
 ROOT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"\bray_(raycache_[a-z_]+)")
@@ -30,7 +30,7 @@ def test_every_sample_is_of_a_metric() -> None:
     """Name and number of labels fit, every metric but the histograms has one, and all are apart."""
     labels = {metric.name: metric.labels for metric in METRICS}
     reads = [("/a", "01", ReadCounters()), ("/a", "02", ReadCounters()), ("/b", "01", ReadCounters())]
-    found = list(samples(reads, ReadCounters(), WorkerStats()))
+    found = list(samples(reads, [LakeReads(mount, 3, 1, 9, 2) for mount in ("/a", "/b")], WorkerStats()))
     assert all(len(sample.labels) == len(labels[sample.name]) - 1 for sample in found)
     assert len(found) == len({(sample.name, sample.labels) for sample in found})
     assert {m.name for m in METRICS if m.kind != "histogram"} == {sample.name for sample in found}
@@ -42,7 +42,7 @@ def test_bytes_by_source_and_distance_sum_up_to_the_bytes_read() -> None:
         bytes_memory=7, bytes_memory_remote=3, bytes_disk=11, bytes_disk_remote=5, bytes_ufs=100,
         bytes_local=44, bytes_remote=28, bytes_bypass=46,
     )  # fmt: skip
-    found = samples([("/lake", "01", reads)], reads, WorkerStats())
+    found = samples([("/lake", "01", reads)], [], WorkerStats())
     table = {s.labels[:2]: s.value for s in found if s.name == "raycache_bytes_read_total"}
     assert 118 == sum(table.values())
     assert {"memory": 7, "disk": 11, "ufs": 100} == {
