@@ -41,6 +41,7 @@ from raycache.messages import (
 from raycache.settings import Settings
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
 from raycache.ufs.open import open_storage, slow_downs
+from raycache.workers.allocator import give_back, keep_buffers
 from raycache.workers.capacity import capacity_of
 from raycache.workers.disk import DiskStore, open_slot
 from raycache.workers.effects import (
@@ -95,6 +96,9 @@ class WorkerActor:
                 self._disk = DiskStore(slot, fsync=self._settings.disk_fsync == "always")
             except OSError:
                 self._capacity = self._capacity._replace(disk_bytes=0)
+        keep_buffers()
+        #: Loads have ended since buffers were given back.
+        self._buffers_used = False
         self._memory = MemoryStore()
         self._stores = Stores(self._memory, self._disk)
         self._service = WorkerService(
@@ -262,6 +266,7 @@ class WorkerActor:
                 outcome = outcome.not_stored()
                 if effect.tier is Tier.DISK:
                     self._run(self._service.disk_failed(self._clock.now_s()))
+        self._buffers_used = True
         self._exporter.loaded(self._clock.now_s() - started_s)
         self._run(self._service.loaded(effect.load_id, outcome, self._clock.now_s()))
 
@@ -447,6 +452,9 @@ class WorkerActor:
         while True:
             await asyncio.sleep(_PRESSURE_PERIOD_S)
             self._exporter.export(self._readings, self._stats(), self._mounts, self._clock.now_s())
+            if self._buffers_used and not self._service.stats().loads_inflight:
+                self._buffers_used = False
+                await loop.run_in_executor(self._io, give_back)
             try:
                 others = await loop.run_in_executor(self._io, foreign_bytes, self._node, self._memory.used_bytes)
             except Exception:
