@@ -148,15 +148,18 @@ def _rate(bench: Bench) -> Iterator[Finding]:
         bare: list[float] = []
         ours: list[float] = []
         bench.proxy.shape(LATENCY_S, CONNECTION_BYTES_S, total_bytes_s)
-        for _ in range(3):
+        # One more than counts: what a worker touches for the first time of the object store costs it a fault a page.
+        for _ in range(4):
             bare.append(_timed(lambda data=data: _bare(bench, data)))  # type: ignore[misc]
             bench.free(data)
             ours.append(_timed(lambda data=data: bench.cache.load(data.path).wait(300)))  # type: ignore[misc]
         bench.free(data)
         bench.proxy.shape()
-        own, rival = statistics.median(ours), statistics.median(bare)
+        own, rival = statistics.median(ours[1:]), statistics.median(bare[1:])
         what = f"{len(data.keys)} files of {data.size_bytes / 1e6:g} MB"
         what += f", {total_bytes_s / 1e6:.0f} MB/s in all" if total_bytes_s else ""
+        if data is large and not total_bytes_s:
+            yield Finding(f"{what}: the first load of a cache", f"{data.bytes / ours[0] / 1e6:.0f} MB/s")
         figures = f"{data.bytes / own / 1e6:.0f} against {data.bytes / rival / 1e6:.0f} MB/s: {rival / own:.2f}x"
         yield Finding(f"{what}: load rate against the bare client", figures, ">= 0.9x", rival / own >= 0.9)
 
