@@ -47,8 +47,9 @@ class Compaction:
         for name in list(self._tiers.wasteful):
             if len(self._running) >= INFLIGHT_MAX:
                 return
-            segment = self._tiers.segments.segments[name]
-            if not is_idle(segment, now_s):
+            segment = self._tiers.segments.get(name)
+            # One before it may have needed its room.
+            if segment is None or not is_idle(segment, now_s):
                 continue
             if segment.verified:
                 self._rewrite(segment, now_s, effects)

@@ -183,3 +183,18 @@ def test_what_a_restart_found_is_checked_before_it_is_copied() -> None:
     assert tick(worker, 2.0) == [Verify("old")]
     worker.service.verified("old", True, 3.0)
     assert compact_in(tick(worker, 4.0)).segment == "old"
+
+
+def test_room_for_one_copy_may_be_made_of_another_wasteful_segment() -> None:
+    """The first rewrite evicts the second segment that was to be rewritten; that one is gone then, and nothing else."""
+    worker = Worker(memory=0, disk=56, inflight=1)
+    packed(worker)
+    others = [file(name, 7) for name in "efgh"]
+    (load,) = loads_in(worker.ask(*others, hand_out=False))
+    worker.loaded(load)
+    worker.service.touch(["s0"], 0.5)
+    free(worker, A, B, C, *others[1:])
+    effects = tick(worker, 20.0)
+    rewritten = compact_in(effects).segment
+    (dropped,) = [effect.segment for effect in effects if isinstance(effect, DropDisk)]
+    assert {rewritten, dropped} == {"s0", "s1"}
