@@ -171,6 +171,8 @@ class Upkeep:
         blob = encode(selector)
         calls = [WorkerCall(w.actor_name, "free", (blob, force)) for w in self._locator.view.workers]
         replies = self._calls.workers(calls, _FREE_TIMEOUT_S)
+        # Who is remembered to hold it would load it again, beside the worker where it belongs.
+        self._locator.forget_all()
         freed: list[FreeReply] = [decode(reply) for reply in replies if not isinstance(reply, RaycacheError)]
         return FreeResult(*(sum(column) for column in zip(FreeReply(0, 0), *freed, strict=True)))
 

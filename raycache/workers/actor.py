@@ -183,18 +183,20 @@ class WorkerActor:
         self._run(self._service.touch(request.segments, self._clock.now_s()))
         if request.delivery is not None:
             self._readings.add(request.delivery)
-            if request.urgent:
-                self._hurry.set()
             # Confirmed when the master has it: what only this worker knows is lost with it.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._told.wait(), _CONFIRM_TIMEOUT_S)
+            await self._tell(urgent=request.urgent)
         return encode(renewed)
 
     async def free(self, blob: bytes, force: bool) -> bytes:
-        """Drop blocks by `Selector`; answers a `FreeReply`."""
+        """Drop blocks by `Selector`; answers a `FreeReply` when the master knows.
+
+        Else it would send readers here and a load to where the blocks belong, and each would load them.
+        """
         selector: Selector = decode(blob)
         reply, effects = self._service.free(selector, force, self._clock.now_s())
         self._run(effects)
+        if reply.blocks:
+            await self._tell(urgent=True)
         return encode(reply)
 
     async def heed_rules(self, blob: bytes) -> None:
@@ -407,6 +409,13 @@ class WorkerActor:
             quota_limits=self._service.policies.limits,
             quota_used=self._service.policies.used(),
         )
+
+    async def _tell(self, *, urgent: bool) -> None:
+        """Wait until the master has what is known now, for a while; urgent: it hears of it at once."""
+        if urgent:
+            self._hurry.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._told.wait(), _CONFIRM_TIMEOUT_S)
 
     async def _beat_forever(self) -> None:
         while True:

@@ -118,3 +118,13 @@ def test_a_quota_is_never_exceeded(cache: Cache, lake: Lake) -> None:
         wait_until(lambda: cache.du("/lake/b").bytes_cached == 0)
     finally:
         cache.set_quota("/lake/b", None)
+
+
+def test_when_a_free_returns_nobody_is_sent_to_what_it_dropped(cache: Cache, lake: Lake) -> None:
+    """Neither by the master nor by what this process remembers: a reader and a load would each load it, at two workers."""
+    paths = [f"/lake/a/{number}" for number in range(6)]
+    for _ in range(3):
+        assert cache.load("/lake/a").wait(60).state == "SUCCEEDED"
+        wait_until(lambda: all(meta.holders for meta in cache._locator.resolve(paths, fresh=True)))
+        cache.free("/lake/a")
+        assert [()] * 6 == [meta.holders for meta in cache._locator.resolve(paths)]
