@@ -12,6 +12,7 @@ FAST_FIRST := tests/contract tests/property tests/simulation/test_planted_faults
 BIN := .venv/bin
 UV := .tools/bin/uv
 SETUP := .venv/.stamp
+BENCH := .venv/.stamp-bench
 
 # Ray and uv must neither phone home, nor fetch an interpreter, nor pick up another project's environment.
 export RAY_USAGE_STATS_ENABLED ?= 0
@@ -23,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-fast-first test-fast-others test-ray test-tensorflow test-browser screenshots browser check format bench bench-load bench-locality bench-overhead bench-sync sim clean
+.PHONY: help setup demo test test-fast test-fast-first test-fast-others test-ray test-tensorflow test-browser screenshots browser check format bench bench-full bench-load bench-locality bench-overhead bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +39,11 @@ $(UV):
 $(SETUP): pyproject.toml uv.lock $(UV)
 	@echo "setting up: the locked packages, into .venv (about 1 GB; may take minutes)"
 	@$(UV) sync --quiet --frozen --python $(PYTHON)
+	@touch $@
+
+$(BENCH): $(SETUP)
+	@echo "setting up: the rivals of the benchmarks, into .venv (about 120 MB)"
+	@$(UV) sync --quiet --frozen --inexact --python $(PYTHON) --group bench
 	@touch $@
 
 demo: $(SETUP) ## Run the main job: Ray Data over S3 through the cache, cold and warm
@@ -83,8 +89,11 @@ format: $(SETUP) ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(SETUP) ## Run the benchmark of epochs, side by side with its rivals
-	$(BIN)/python -m benchmarks epochs $(ARGS)
+bench: $(BENCH) ## Run the benchmarks of reading and of epochs, side by side with their rivals, in short (about 6 minutes)
+	$(BIN)/python -m benchmarks reading epochs --bytes 2.5e8 $(ARGS)
+
+bench-full: $(BENCH) ## Run the same on more data, in more rounds
+	$(BIN)/python -m benchmarks reading epochs --full --rounds 5 $(ARGS)
 
 bench-load: $(SETUP) ## Run the benchmark of warm-ups: bytes and requests, rate, memory, kills, faults
 	$(BIN)/python -m benchmarks load $(ARGS)

@@ -1,39 +1,60 @@
-"""`python -m benchmarks [WORKLOAD]`: run a workload, print Markdown tables, write JSON to benchmarks/results/."""
+"""`python -m benchmarks [WORKLOAD...]`: run workloads, print Markdown tables, write them and JSON to benchmarks/results/."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
 from benchmarks import dashboard, epochs, load, locality, overhead, sync
 from benchmarks.measure import findings, machine, ratio_rows, save, save_findings, table
+from benchmarks.reading import report, runner
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workload", nargs="?", choices=sorted(WORKLOADS), default="epochs")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(sorted(WORKLOADS)))
     parser.add_argument("--bytes", type=float, default=1e9, help="epochs: size of the parquet dataset")
     parser.add_argument("--rounds", type=int, default=3, help="epochs: interleaved rounds; medians are shown")
-    parser.add_argument("--only", nargs="*", choices=sorted(load.PARTS), default=[], help="load: some parts of it")
+    parser.add_argument(
+        "--only", nargs="*", choices=sorted({*load.PARTS, *runner.PARTS}), default=[], help="some parts of it"
+    )
+    parser.add_argument("--full", action="store_true", help="reading: more of it, for longer")
     arguments = parser.parse_args()
+    chosen = arguments.workloads or ["epochs"]
+    if unknown := [name for name in chosen if name not in WORKLOADS]:
+        parser.error(f"no workload {unknown[0]!r}; choose from {', '.join(sorted(WORKLOADS))}")
     # The first touch of memory is dear in virtual machines, and not what is measured: Ray takes it all at its start.
     os.environ.setdefault("RAY_preallocate_plasma_memory", "1")
+    # Told to end, it ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print("machine:", ", ".join(f"{key} {value}" for key, value in machine().items()), "\n")
-    return 0 if WORKLOADS[arguments.workload](arguments) else 1
+    met = [WORKLOADS[name](arguments) for name in chosen]
+    return 0 if all(met) else 1
 
 
 def _epochs(arguments: argparse.Namespace) -> bool:
     found = epochs.measure(int(arguments.bytes), arguments.rounds)
     ratios = ratio_rows(found, epochs.BARS)
-    print(table(f"Parquet epochs, {arguments.bytes / 1e9:g} GB, {epochs.NODES} nodes", "MB", found, 1e6))
+    print(table(f"Parquet epochs, {arguments.bytes / 1e9:g} GB, {epochs.NODES} nodes", "MB", found, 1e6, "local files"))
     for row in ratios:
         print(f"{row['what']}: {row['ratio']} (bar {row['bound']}: {'met' if row['met'] else 'NOT met'})")
     save(RESULTS, "epochs", found, ratios)
     return all(row["met"] for row in ratios)
+
+
+def _reading(arguments: argparse.Namespace) -> bool:
+    found = report.Results([], [], [])
+    try:
+        runner.measure(runner.FULL if arguments.full else runner.SHORT, found, arguments.only or runner.PARTS)
+    finally:
+        print(report.markdown(found))
+        report.save(RESULTS, found)
+    return found.met()
 
 
 def _locality(_: argparse.Namespace) -> bool:
@@ -72,7 +93,8 @@ def _overhead(_: argparse.Namespace) -> bool:
 
 
 WORKLOADS = {
-    "dashboard": _dashboard, "epochs": _epochs, "load": _load, "locality": _locality, "overhead": _overhead, "sync": _sync,
+    "dashboard": _dashboard, "epochs": _epochs, "load": _load, "locality": _locality, "overhead": _overhead,
+    "reading": _reading, "sync": _sync,
 }  # fmt: skip
 
 

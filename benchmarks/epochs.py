@@ -21,7 +21,7 @@ import pyarrow.fs
 import ray
 
 import raycache
-from benchmarks.measure import Bar, Target, interleave
+from benchmarks.measure import Bar, Done, Target, interleave, timed
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.data import WrittenDataset, write_parquet_dataset
 from raycache.testing.seaweed import SeaweedServer
@@ -117,9 +117,12 @@ def targets(total_bytes: int) -> Iterator[tuple[list[Target], Target]]:
                 cache.mount("/lake", f"s3://{bucket}", server.options(), metadata_ttl_s=3600)
                 filesystem = cache.filesystem()
 
-                def run(path: str, fs: Any) -> float:
-                    epoch(path, fs, written.rows)
-                    return float(written.total_bytes)
+                def run(path: str, fs: Any) -> Done:
+                    def work() -> float:
+                        epoch(path, fs, written.rows)
+                        return float(written.total_bytes)
+
+                    return timed(work)
 
                 # The first Ray Data run of a process pays for starting up: not measured.
                 epoch(written.paths[:1], s3, written.rows // FILES)

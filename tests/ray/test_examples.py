@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from examples import epochs, images, rolling_windows
+from examples import epochs, images, rolling_windows, torch_loader
 from raycache.testing.cluster import LocalCluster
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -29,3 +30,12 @@ def test_windows_of_one_node_share_their_files() -> None:
     assert direct.total == pytest.approx(default.total) == pytest.approx(near.total)
     assert default.s3_bytes == near.s3_bytes == near.data_bytes < direct.s3_bytes
     assert near.moved_bytes < default.moved_bytes
+
+
+def test_a_data_set_of_small_files_is_read_by_several_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every epoch reads every byte of every file, in two processes, and nothing from S3."""
+    first, second = torch_loader.main(["--files", "700", "--kilobytes", "2", "--workers", "2", "--epochs", "2"])
+    random = (np.random.Generator(np.random.SFC64([0, index])) for index in range(700))
+    expected = sum(sum(draw.bytes(int(draw.integers(2000, 2000, endpoint=True)))) for draw in random)
+    assert first == second == (700, expected, 0)
+    assert "2 processes" in capsys.readouterr().out

@@ -1,0 +1,120 @@
+"""How results are shown: JSON, one Markdown page, and a picture of relative bars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.measure import Bar, Finding, Target, findings, machine, ratio_rows, table
+
+_LEFT, _BARS, _ROW, _WIDTH = 230, 420, 18, 760
+_OURS, _LIMIT, _OTHERS = "#1f77b4", "#7f7f7f", "#d9a441"
+
+
+class Section(NamedTuple):
+    """The targets of one workload, side by side."""
+
+    key: str
+    title: str
+    unit: str
+    targets: list[Target]
+    bars: Sequence[Bar] = ()
+    #: Whose speed is 1 in the table.
+    base: str = "local files"
+    note: str = ""
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        return ratio_rows(self.targets, self.bars)
+
+
+class Results(NamedTuple):
+    """Everything that one run measured."""
+
+    sections: list[Section]
+    found: list[Finding]
+    notes: list[str]
+
+    def met(self) -> bool:
+        """Whether every bar was kept."""
+        rows = [row for section in self.sections for row in section.verdicts()]
+        return all(row["met"] for row in rows) and all(finding.met is not False for finding in self.found)
+
+
+def markdown(results: Results) -> str:
+    """The page: machine, verdicts, and a table of each workload."""
+    described = ", ".join(f"{key} {value}" for key, value in machine().items())
+    lines = [f"Machine: {described}.", ""]
+    lines += [f"* {note}" for note in results.notes]
+    lines += [
+        "",
+        "### What must be shown",
+        "",
+        "| workload | compared | measured | bound | |",
+        "|---|---|---:|---:|---|",
+    ]
+    for section in results.sections:
+        for row in section.verdicts():
+            verdict = "met" if row["met"] else "NOT met"
+            unit = "x" if " / " in row["what"] else "/s"
+            lines.append(
+                f"| {section.title} | {row['what']} | {row['ratio']:,.2f}{unit} | {row['bound']} | {verdict} |"
+            )
+    lines.append("")
+    for section in results.sections:
+        lines.append(table(section.title, section.unit, section.targets, base=section.base))
+        if section.note:
+            lines += [section.note, ""]
+    if results.found:
+        lines.append(findings("Figures", results.found))
+    return "\n".join(lines)
+
+
+def picture(sections: Sequence[Section]) -> str:
+    """An SVG: for each workload one bar a target, the longest is the fastest."""
+    shapes: list[str] = []
+    y = 10
+    for section in sections:
+        y += 22
+        shapes.append(f'<text x="8" y="{y}" font-weight="bold">{escape(section.title)}</text>')
+        top = max(target.rate for target in section.targets)
+        for target in section.targets:
+            y += _ROW
+            width = max(1.0, _BARS * target.rate / top)
+            colour = _OURS if target.name.startswith("raycache") else _OTHERS
+            colour = _LIMIT if target.name.startswith("local") else colour
+            shapes.append(f'<text x="{_LEFT - 8}" y="{y + 9}" text-anchor="end">{escape(target.name)}</text>')
+            shapes.append(f'<rect x="{_LEFT}" y="{y - 2}" width="{width:.1f}" height="13" fill="{colour}"/>')
+            figure = f"{target.rate:,.0f}" if top >= 100 else f"{target.rate:,.2f}"
+            shapes.append(f'<text x="{_LEFT + width + 6:.1f}" y="{y + 9}">{figure} {escape(section.unit)}/s</text>')
+        y += 14
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y + 10}" '
+        'font-family="sans-serif" font-size="12">'
+    )
+    return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *shapes, "</svg>"]) + "\n"
+
+
+def save(path: Path, results: Results) -> None:
+    """Write reading.json, reading.md and reading.svg."""
+    path.mkdir(parents=True, exist_ok=True)
+    content = {
+        "machine": machine(),
+        "notes": results.notes,
+        "sections": [
+            {
+                "key": section.key,
+                "title": section.title,
+                "unit": section.unit,
+                "targets": [{"name": target.name, "runs": target.runs} for target in section.targets],
+                "bars": section.verdicts(),
+            }
+            for section in results.sections
+        ],
+        "findings": [finding._asdict() for finding in results.found],
+    }
+    (path / "reading.json").write_text(json.dumps(content, indent=1) + "\n")
+    (path / "reading.md").write_text(markdown(results) + "\n![relative speeds](reading.svg)\n")
+    (path / "reading.svg").write_text(picture(results.sections))

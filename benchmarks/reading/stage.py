@@ -1,0 +1,82 @@
+"""What has to run around the measuring: an S3 server with the data, a Ray cluster of one node, the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from obstore.store import S3Store
+
+import raycache
+from benchmarks.reading.data import Data, upload, write
+from raycache.client.cache import Cache
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.seaweed import SeaweedServer
+
+BUCKET = "reading"
+
+
+class Stage(NamedTuple):
+    """What the targets read from."""
+
+    server: SeaweedServer
+    data: Data
+    #: For what targets keep on disk; on the same disk as the local copy.
+    scratch: Path
+
+
+def s3_config(server: SeaweedServer, endpoint_url: str | None = None) -> dict[str, str]:
+    """How obstore reaches the server, or a proxy before it."""
+    return {
+        "aws_access_key_id": server.access_key,
+        "aws_secret_access_key": server.secret_key,
+        "aws_endpoint": endpoint_url or server.endpoint_url,
+        "aws_region": "us-east-1",
+    }
+
+
+def s3_store(server: SeaweedServer) -> S3Store:
+    """The bucket, by obstore."""
+    return S3Store(BUCKET, config=s3_config(server), client_options={"allow_http": True})
+
+
+@contextlib.contextmanager
+def stage(large_count: int, small_count: int, more_bytes: int) -> Iterator[Stage]:
+    """Start S3 and a Ray cluster of one node with room for the data and for more, and write the data."""
+    with tempfile.TemporaryDirectory(prefix="raycache-bench-") as directory, SeaweedServer() as server:
+        scratch = Path(directory)
+        server.make_bucket(BUCKET)
+        data = write(scratch / "data", large_count, small_count)
+        upload(data, s3_store(server))
+        whole = data.large.total_bytes + data.small.total_bytes
+        with LocalCluster(nodes=1, cpus_per_node=2, object_store_memory=(2 << 30) + int(1.2 * whole) + more_bytes):
+            yield Stage(server, data, scratch)
+
+
+@contextlib.contextmanager
+def memory_tier(found: Stage) -> Iterator[Cache]:
+    """A cache with everything in memory."""
+    # The rest is for what Ray Data has on its way.
+    cache = raycache.start(memory="65%", disk="off")
+    try:
+        cache.mount("/lake", f"s3://{BUCKET}", found.server.options(), metadata_ttl_s=3600)
+        cache.load("/lake").wait(300)
+        yield cache
+    finally:
+        raycache.stop()
+
+
+@contextlib.contextmanager
+def disk_tier(found: Stage) -> Iterator[Cache]:
+    """A cache with everything on the disk that the local copy is on."""
+    whole = found.data.large.total_bytes + found.data.small.total_bytes
+    cache = raycache.start(memory="1MiB", disk=f"{found.scratch}/tier:{2 * whole}")
+    try:
+        cache.mount("/lake", f"s3://{BUCKET}", found.server.options(), metadata_ttl_s=3600)
+        cache.load("/lake").wait(300)
+        yield cache
+    finally:
+        raycache.stop()

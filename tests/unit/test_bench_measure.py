@@ -1,0 +1,70 @@
+"""What benchmarks say of their measurements: rates, ratios, verdicts, and the picture."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from benchmarks.measure import Bar, Done, Target, interleave, ratio_rows, table
+from benchmarks.reading.report import Section, picture
+
+
+def target(name: str, *runs: tuple[float, float]) -> Target:
+    """One that did these amounts in these seconds."""
+    return Target(name, lambda: Done(1, 1), runs=[Done(*run) for run in runs])
+
+
+TARGETS = [target("fast", (10, 1), (40, 2), (90, 3)), target("slow", (10, 2), (10, 1), (10, 4))]
+
+
+def test_rates_are_medians_of_amounts_a_second() -> None:
+    """Runs that did different amounts are compared by their rates."""
+    assert [t.rate for t in TARGETS] == [20, 5]
+
+
+@pytest.mark.parametrize(
+    ("bar", "ratio", "met"),
+    [
+        (Bar("fast", "slow", least=4.0), 4.0, True),
+        (Bar("fast", "slow", least=4.1), 4.0, False),
+        (Bar("fast", "slow", least=4.1, enough=20), 4.0, True),
+        (Bar("fast", "slow", least=4.1, enough=21), 4.0, False),
+        (Bar("fast", "slow", most=0.25), 0.25, True),
+        (Bar("slow", "fast", most=3.9), 4.0, False),
+        (Bar("fast", least=20), 20, True),
+        (Bar("fast", least=21), 20, False),
+    ],
+)
+def test_a_bar_is_met_or_not(bar: Bar, ratio: float, met: bool) -> None:
+    """`least` bounds speeds, `most` times, `enough` is enough, and without a base the speed itself is bounded."""
+    (row,) = ratio_rows(TARGETS, [bar])
+    assert (row["ratio"], row["met"]) == (ratio, met)
+
+
+def test_bars_on_what_did_not_run_are_left_out() -> None:
+    """A rival that is missing here leaves no verdict."""
+    assert ratio_rows(TARGETS, [Bar("fast", "JuiceFS", least=1.0), Bar("JuiceFS", least=1.0)]) == []
+
+
+def test_targets_take_turns_and_are_prepared_before_each_run() -> None:
+    """Drift of the machine meets all alike."""
+    seen: list[str] = []
+
+    def run(name: str) -> Done:
+        seen.append(name)
+        return Done(1, 1)
+
+    pair = [Target("a", lambda: run("a"), lambda: seen.append("before a")), Target("b", lambda: run("b"))]
+    interleave(pair, 2)
+    assert seen == ["before a", "a", "b"] * 2
+    assert [len(t.runs) for t in pair] == [2, 2]
+
+
+def test_bars_are_relative_to_the_fastest() -> None:
+    """In the table and in the picture, the fastest has the longest bar, and the others their share of it."""
+    rows = table("title", "files", TARGETS, base="slow").splitlines()[4:]
+    assert [row.count("█") for row in rows] == [20, 5]
+    assert "| 4.00 |" in rows[0]
+    widths = re.findall(r'<rect x="\d+" y="\d+" width="([\d.]+)"', picture([Section("k", "t", "files", TARGETS)]))
+    assert float(widths[0]) == pytest.approx(4 * float(widths[1]), rel=0.01)
