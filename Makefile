@@ -89,10 +89,10 @@ format: $(SETUP) ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(BENCH) ## Run the benchmarks of reading and of epochs, side by side with their rivals, in short (about 6 minutes)
-	$(BIN)/python -m benchmarks reading epochs --bytes 2.5e8 $(ARGS)
+bench: $(BENCH) ## Run the benchmark of reading, side by side with its rivals, in short
+	$(BIN)/python -m benchmarks reading $(ARGS)
 
-bench-full: $(BENCH) ## Run the same on more data, in more rounds
+bench-full: $(BENCH) ## Run the same on more data, in more rounds, and epochs of parquet on three nodes
 	$(BIN)/python -m benchmarks reading epochs --full --rounds 5 $(ARGS)
 
 bench-load: $(SETUP) ## Run the benchmark of warm-ups: bytes and requests, rate, memory, kills, faults

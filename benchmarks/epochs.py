@@ -61,9 +61,16 @@ def epoch(path: str | list[str], filesystem: Any, rows: int) -> None:
 
 
 class FreshCopies:
-    """Copies of a dataset in a bucket, one at a time: what is under a new key was never read by anybody."""
+    """Copies of a dataset in a bucket, one at a time: what is under a new key was never read by anybody.
 
-    def __init__(self, client: S3Client, bucket: str, keys: list[str]) -> None:
+    Args:
+        client, bucket: where.
+        keys: of the dataset's files, in the bucket.
+        name: begins the names of the copies' directories; another one for each dataset.
+    """
+
+    def __init__(self, client: S3Client, bucket: str, keys: list[str], name: str = "copy") -> None:
+        self._name = name
         self._client = client
         self._bucket = bucket
         self._keys = keys
@@ -72,7 +79,12 @@ class FreshCopies:
     @property
     def directory(self) -> str:
         """Of the newest copy, in the bucket."""
-        return f"copy-{self._count}"
+        return f"{self._name}-{self._count}"
+
+    @property
+    def any(self) -> bool:
+        """Whether one was made yet."""
+        return self._count > 0
 
     def renew(self) -> None:
         """Remove the copy and make another one, inside the store."""
@@ -128,7 +140,7 @@ def targets(total_bytes: int) -> Iterator[tuple[list[Target], Target]]:
                 epoch(written.paths[:1], s3, written.rows // FILES)
 
                 def cold() -> None:
-                    if copies.directory != "copy-0":
+                    if copies.any:
                         cache.free(f"/lake/{copies.directory}", force=True)
                     copies.renew()
 

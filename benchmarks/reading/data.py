@@ -68,7 +68,7 @@ def write(directory: Path, large_count: int, small_count: int, seed: int = 0) ->
     return Data(directory, large, small, shuffled, pieces)
 
 
-def upload(data: Data, store: S3Store, threads: int = 8) -> None:
+def upload(data: Data, store: S3Store, threads: int = 16) -> None:
     """Put the local copy into S3, under the same names."""
 
     def put(name: str) -> None:

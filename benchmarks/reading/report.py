@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -58,10 +60,8 @@ def markdown(results: Results) -> str:
     for section in results.sections:
         for row in section.verdicts():
             verdict = "met" if row["met"] else "NOT met"
-            unit = "x" if " / " in row["what"] else "/s"
-            lines.append(
-                f"| {section.title} | {row['what']} | {row['ratio']:,.2f}{unit} | {row['bound']} | {verdict} |"
-            )
+            measured = f"{row['ratio']:,.2f}x" if " / " in row["what"] else f"{row['ratio']:,.0f}/s"
+            lines.append(f"| {section.title} | {row['what']} | {measured} | {row['bound']} | {verdict} |")
     lines.append("")
     for section in results.sections:
         lines.append(table(section.title, section.unit, section.targets, base=section.base))
@@ -118,3 +118,8 @@ def save(path: Path, results: Results) -> None:
     (path / "reading.json").write_text(json.dumps(content, indent=1) + "\n")
     (path / "reading.md").write_text(markdown(results) + "\n![relative speeds](reading.svg)\n")
     (path / "reading.svg").write_text(picture(results.sections))
+
+
+def say(text: str) -> None:
+    """Tell whoever waits."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

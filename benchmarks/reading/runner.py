@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +13,7 @@ from benchmarks.measure import Target, interleave
 from benchmarks.reading import columns, processes, tables
 from benchmarks.reading.data import Digests
 from benchmarks.reading.peers import fsspec_caches, juicefs, juicefs_missing, juicefs_targets, s3_directly
-from benchmarks.reading.report import Results, Section
+from benchmarks.reading.report import Results, Section, say
 from benchmarks.reading.stage import Stage, disk_tier, memory_tier, stage
 from benchmarks.reading.targets import CacheReads, FsspecReads, LocalFiles, MappedFiles
 from benchmarks.reading.workloads import BATCH_FILES, WORKLOADS, Workload
@@ -91,9 +89,7 @@ def measure(size: Size, results: Results, parts: Sequence[str] = PARTS) -> None:
                     results.sections.append(_processes(found, size))
                 if "tables" in parts:
                     say("Ray Data")
-                    sections, figures = tables.measure(found, cache, size.tables)
-                    results.sections.extend(sections)
-                    results.found.extend(figures)
+                    tables.measure(found, cache, size.tables, results)
                 if "columns" in parts:
                     say("columns")
                     results.found.extend(columns.measure(found, cache))
@@ -110,11 +106,6 @@ def measure(size: Size, results: Results, parts: Sequence[str] = PARTS) -> None:
                     results.sections.append(
                         section._replace(key=f"disk-{section.key}", title=title, bars=workload.disk_bars)
                     )
-
-
-def say(text: str) -> None:
-    """Tell whoever waits."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def _local(found: Stage) -> list[_Reading]:

@@ -20,7 +20,7 @@ import raycache
 from benchmarks.epochs import FreshCopies, quiet
 from benchmarks.measure import Bar, Done, Finding, Target, interleave
 from benchmarks.reading.data import digest
-from benchmarks.reading.report import Section
+from benchmarks.reading.report import Results, Section, say
 from benchmarks.reading.stage import Stage
 from raycache.client.cache import Cache
 from raycache.testing.data import write_parquet_dataset, write_small_files
@@ -97,7 +97,7 @@ def _hashed(table: pa.Table) -> pa.Table:
     return pa.table({"digest": pa.array([total % 2**64], pa.uint64())})
 
 
-def measure(found: Stage, cache: Cache, amount: Amount) -> tuple[list[Section], list[Finding]]:
+def measure(found: Stage, cache: Cache, amount: Amount, results: Results) -> None:
     """Run everything on a cache that has the stage's files at /lake."""
     quiet()
     epochs = Epochs()
@@ -110,24 +110,24 @@ def measure(found: Stage, cache: Cache, amount: Amount) -> tuple[list[Section], 
     cache.load("/tables").wait(120)
     # The first Ray Data run of a process pays for starting up: not measured.
     ray.data.range(100, override_num_blocks=4).map_batches(lambda batch: batch).materialize()
-    sections: list[Section] = []
-    findings: list[Finding] = []
     for section in (_parquet(epochs, local_parquet, s3, cache, amount), _small(found, epochs, cache, amount)):
-        _run(section, epochs, amount.rounds, sections, findings)
+        _run(section, epochs, amount.rounds, results)
     with _far_lake(found, cache, amount) as cold:
         for section in cold(epochs):
-            _run(section, epochs, amount.rounds, sections, findings)
-    return sections, findings
+            _run(section, epochs, amount.rounds, results)
 
 
-def _run(section: Section, epochs: Epochs, rounds: int, sections: list[Section], findings: list[Finding]) -> None:
+def _run(section: Section, epochs: Epochs, rounds: int, results: Results) -> None:
+    say(section.title)
     if section.key != "cold":
         interleave(section.targets, 1)
         for target in section.targets:
             target.runs.clear()
     interleave(section.targets, rounds)
-    sections.append(section)
-    findings.append(epochs.finding(section.title, section.targets, rounds))
+    results.sections.append(section)
+    results.found.append(epochs.finding(section.title, section.targets, rounds))
+    for target in section.targets:
+        say(f"  {target.name}: {target.rate:,.0f} {section.unit}/s")
 
 
 def _parquet(epochs: Epochs, local: str, s3: Any, cache: Cache, amount: Amount) -> Section:
@@ -230,11 +230,11 @@ def _cold(
     direct: Callable[[str], ray.data.Dataset],
     cached: Callable[[str], ray.data.Dataset],
 ) -> Section:
-    copies = FreshCopies(found.server.client(), COLD, keys)
     source = keys[0].partition("/")[0]
+    copies = FreshCopies(found.server.client(), COLD, keys, f"{source}-copy")
 
     def renew() -> None:
-        if copies.directory != "copy-0":
+        if copies.any:
             cache.free(f"/cold/{copies.directory}", force=True)
         copies.renew()
 
