@@ -27,6 +27,8 @@ from raycache.messages import (
 from raycache.types import FileKind, FileVersion, MembershipView, VersionId, WorkerId
 from raycache.ufs.base import UnderStorage
 
+#: Files that a look-up of one brings along, when those before it in the directory were looked up one by one.
+NEIGHBOURS_MAX = 1024
 #: How long an answer that came from the under storage, past a silent master, may be used.
 _UNATTENDED_TTL_S = 2.0
 
@@ -119,6 +121,9 @@ class Locator:
         self._paths_max = paths_max
         self._metas: dict[str, FileMeta] = {}
         self._lock = threading.Lock()
+        #: Where the last look-up of a single path was, and how many have followed it there.
+        self._directory = ""
+        self._in_directory = 0
         self.view = MembershipView(0, ())
         self.mounts = MountTable(0, ())
         self._deep: frozenset[str] = frozenset()
@@ -233,21 +238,35 @@ class Locator:
 
     def _ask(self, paths: list[str], *, fresh: bool) -> list[FileMeta]:
         self.announce_paths(paths)
-        request = ResolveRequest(paths, self.view.view_id, self.mounts.version, fresh)
+        neighbours_max = 0 if fresh else self._neighbours_max(paths)
+        request = ResolveRequest(paths, self.view.view_id, self.mounts.version, fresh, neighbours_max)
         try:
             reply: ResolveReply = self._calls.master("resolve", encode(request))
         except UnavailableError:
             return [self._unattended(path) for path in paths]
         self.learn(reply.view, reply.mounts)
         now_s = self._clock.now_s()
+        answered = (*paths, *reply.neighbours)
         metas = [
             FileMeta(path, FileKind(kind), file, holders, now_s + expires_in_s, reply.errors.get(position), self._deep)
             for position, (path, kind, file, expires_in_s, holders) in enumerate(
-                zip(paths, reply.kinds, reply.files.versions(), reply.expires_in_s, reply.holders, strict=True)
+                zip(answered, reply.kinds, reply.files.versions(), reply.expires_in_s, reply.holders, strict=True)
             )
         ]
-        self._remember(metas)
-        return metas
+        asked = metas[: len(paths)]
+        self._remember([*asked, *(meta for meta in metas[len(paths) :] if self.cached(meta.path, now_s) is None)])
+        return asked
+
+    def _neighbours_max(self, paths: list[str]) -> int:
+        """How many files behind a path to ask for, too: more and more while a directory is gone through one by one."""
+        if len(paths) > 1:
+            return 0
+        directory = paths[0].rpartition("/")[0]
+        if directory != self._directory:
+            self._directory, self._in_directory = directory, 0
+            return 0
+        self._in_directory += 1
+        return min(NEIGHBOURS_MAX, self._paths_max // 4, 16 << min(self._in_directory, 10))
 
     def learn(self, view: MembershipView | None, mounts: MountTable | None) -> None:
         """Take over newer knowledge of the cluster."""

@@ -9,6 +9,7 @@ than failing a job whose data is cached.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -113,7 +114,8 @@ class Catalog:
         holders: list[tuple[tuple[WorkerId, int], ...]] = []
         problems: dict[int, RaycacheError] = {}
         failed = _by_key(errors)
-        for position, path in enumerate(request.paths):
+        neighbours = self._neighbours(request.paths[0], request.neighbours_max, now_s) if request.paths else []
+        for position, path in enumerate((*request.paths, *neighbours)):
             kind, uri, entry, expires_s = FileKind.MISSING, "", entries.DIRECTORY, 0.0
             place = self._place(path)
             if place is None:
@@ -143,7 +145,25 @@ class Catalog:
                 if kind is FileKind.FILE and place is not None
                 else ()
             )
-        return ResolveReply(kinds, files, expires_in_s, holders, problems, None, None)
+        return ResolveReply(kinds, files, expires_in_s, holders, problems, None, None, neighbours)
+
+    def _neighbours(self, path: str, limit: int, now_s: float) -> list[str]:
+        """The files behind one in its directory that are known and may still be used; at most `limit` are looked at."""
+        place = self._place(path) if limit else None
+        if place is None or place.is_mount_point:
+            return []
+        store = self._store(place.root_uri)
+        parent = place.key[: place.key.rfind("/") + 1]
+        directory = path[: path.rfind("/") + 1]
+        found: list[str] = []
+        behind = store.entries.irange(place.key, inclusive=(False, False))
+        for key in itertools.islice(behind, limit):
+            if not key.startswith(parent):
+                break
+            since_s = store.known_since_s(key)
+            if "/" not in key[len(parent) :] and since_s is not None and since_s + place.mount.metadata_ttl_s > now_s:
+                found.append(directory + key[len(parent) :])
+        return found
 
     def _look(
         self, place: _Place, failed: Mapping[tuple[str, str, str], RaycacheError], *, fresh: bool, now_s: float

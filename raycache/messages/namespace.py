@@ -19,10 +19,12 @@ class ResolveRequest(NamedTuple):
     mounts_version: int
     #: Ask the under storage again even where the metadata TTL has not passed.
     fresh: bool = False
+    #: Of a single path: answer for as many as this of those behind it in its directory, too, as far as they are known.
+    neighbours_max: int = 0
 
 
 class ResolveReply(NamedTuple):
-    """Answers in the order of the request's paths."""
+    """Answers in the order of the request's paths, then of the neighbours."""
 
     #: Shape (F,), of `FileKind`.
     kinds: list[int]
@@ -37,6 +39,8 @@ class ResolveReply(NamedTuple):
     #: None when the client's is current.
     view: MembershipView | None
     mounts: MountTable | None
+    #: Shape (N,): paths answered for that were not asked for.
+    neighbours: list[str] = []  # noqa: RUF012  # never changed; a NamedTuple knows no factories
 
 
 class DirectRequest(NamedTuple):
