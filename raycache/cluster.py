@@ -24,6 +24,7 @@ from raycache.messages import MASTER_NAME, RAY_NAMESPACE, Hello
 from raycache.settings import Settings
 from raycache.types import WorkerId
 from raycache.workers.actor import WorkerActor
+from raycache.workers.capacity import memory_bytes_of, split_disk
 
 _START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 20.0
@@ -102,6 +103,12 @@ def _start(wanted: dict[str, Any]) -> Cache:
                     f"a cache with {name}={running.settings[name]!r} is running; call raycache.stop() first"
                 )
         return connect()
+    split_disk(values.disk)
+    for node in ray.nodes():
+        object_store_bytes = int(node["Resources"].get("object_store_memory", 0))
+        if node["Alive"] and object_store_bytes:
+            # Said here, at once: in a worker it would only be a worker that does not come up.
+            memory_bytes_of(values, object_store_bytes)
     session_directory = _session_directory()
     cache_id = uuid.uuid4().hex[:12]
     if not values.journal:

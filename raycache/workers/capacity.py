@@ -37,12 +37,7 @@ def capacity_of(settings: Settings, object_store_bytes: int, default_directory: 
     Raises:
         InvalidRequestError: a size that cannot be, or more memory than the object store has.
     """
-    memory_bytes = parse_size(settings.memory, whole_bytes=object_store_bytes)
-    if memory_bytes > object_store_bytes:
-        raise InvalidRequestError(
-            f"memory={settings.memory!r} is more than the node's object store of {object_store_bytes} bytes; "
-            "give less, or start Ray with a larger --object-store-memory"
-        )
+    memory_bytes = memory_bytes_of(settings, object_store_bytes)
     path, size = split_disk(settings.disk)
     if size == "off":
         return Capacity(memory_bytes, 0, None)
@@ -55,6 +50,21 @@ def capacity_of(settings: Settings, object_store_bytes: int, default_directory: 
         return Capacity(memory_bytes, 0, None)
     disk_bytes = parse_size(size, whole_bytes=free_bytes) if size else int(free_bytes * _DISK_SHARE)
     return Capacity(memory_bytes, disk_bytes, directory)
+
+
+def memory_bytes_of(settings: Settings, object_store_bytes: int) -> int:
+    """The memory tier's quota on a node with such an object store.
+
+    Raises:
+        InvalidRequestError: a size that cannot be, or more than the object store has.
+    """
+    memory_bytes = parse_size(settings.memory, whole_bytes=object_store_bytes)
+    if memory_bytes > object_store_bytes:
+        raise InvalidRequestError(
+            f"memory={settings.memory!r} is more than the node's object store of {object_store_bytes} bytes; "
+            "give less, or start Ray with a larger --object-store-memory"
+        )
+    return memory_bytes
 
 
 def split_disk(disk: str) -> tuple[str, str]:
