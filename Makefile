@@ -7,7 +7,7 @@ SEEDS ?= 1000
 # Further arguments of the programs behind `make demo`, `make bench` and `make sim`.
 ARGS ?=
 # What takes about half the time of the tests without a cluster: most of the waiting, for an S3 server, is in it.
-FAST_FIRST := tests/contract tests/property tests/simulation/test_planted_faults.py
+FAST_FIRST := tests/contract tests/property/test_worker_service.py tests/simulation/test_planted_faults.py
 
 BIN := .venv/bin
 UV := .tools/bin/uv
