@@ -102,6 +102,12 @@ class Grid(NamedTuple):
         """The block that a page lies in; of a block, itself."""
         return self.offset(index) // self.block_size_bytes
 
+    def pages_of(self, block_index: int) -> range:
+        """The indices of the pages in a block, one after the other; the file may end before the last."""
+        count = self.block_size_bytes // self.page_size_bytes
+        first = FIRST_PAGE + block_index * count
+        return range(first, first + count)
+
     def pages(self, part: BlockRange) -> Iterator[BlockRange]:
         """Split the part of a block into parts of pages, in order."""
         start = self.offset(part.block_index) + part.offset

@@ -14,8 +14,8 @@ from typing import Any
 #: Of `mallopt`, see malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES_MAX = 512 << 20
-#: Larger ones are mapped and unmapped each time.
-_BUFFER_BYTES_MAX = 64 << 20
+#: Larger ones are mapped and unmapped each time. More than this glibc may refuse.
+_BUFFER_BYTES_MAX = 32 << 20
 
 
 def keep_buffers() -> None:

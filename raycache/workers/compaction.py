@@ -54,7 +54,9 @@ class Compaction:
             if segment.verified:
                 self._rewrite(segment, now_s, effects)
             else:
+                # One at a time: a restart may bring many, and a check reads all of a segment.
                 self._tiers.verify(segment, effects)
+                return
 
     def _rewrite(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
         tier = Tier.MEMORY if segment.in_memory else Tier.DISK

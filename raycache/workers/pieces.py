@@ -21,6 +21,8 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 #: Of buffers from 2 KiB on, in Ray's object store.
 ALIGNMENT_BYTES = 64
+#: Every process that reads the segment puts them together again.
+PIECES_MAX = 16
 
 
 class Pieces:
@@ -34,8 +36,8 @@ class Pieces:
 
 
 def joinable(sizes_bytes: Sequence[int]) -> bool:
-    """Whether pieces of these sizes lie one behind the other without gaps in the object store."""
-    return all(size % ALIGNMENT_BYTES == 0 for size in sizes_bytes[:-1])
+    """Whether pieces of these sizes lie one behind the other without gaps in the object store, and are few."""
+    return len(sizes_bytes) <= PIECES_MAX and all(size % ALIGNMENT_BYTES == 0 for size in sizes_bytes[:-1])
 
 
 def joined(*buffers: Any) -> Bytes:

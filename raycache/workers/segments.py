@@ -122,7 +122,8 @@ class SegmentTable:
                 assert index not in places, f"block {block} of {segment.id} is already in {places[index]}"
                 places[index] = segment.id
                 self._index[version] = places
-            self._changed[version] = None
+            if not is_page(index):
+                self._changed[version] = None
         self.block_count += len(segment.entries)
         self.policies.added(segment)
 
@@ -140,7 +141,8 @@ class SegmentTable:
                 del self._index[block.version]
             elif places.keys() == {0}:
                 self._index[block.version] = places[0]
-            self._changed[block.version] = None
+            if not is_page(block.block_index):
+                self._changed[block.version] = None
         self.block_count -= len(removed)
         self.policies.removed(segment, removed)
         return size_bytes
@@ -157,8 +159,12 @@ class SegmentTable:
         return version in self._index
 
     def versions(self) -> list[VersionId]:
-        """All versions of which a block is indexed."""
-        return list(self._index)
+        """All versions of which a block is indexed; of some there are only pages."""
+        return [
+            version
+            for version, places in self._index.items()
+            if isinstance(places, str) or not all(is_page(index) for index in places)
+        ]
 
     def file(self, version: VersionId) -> FileVersion:
         """The file of a version in the index."""
@@ -192,13 +198,14 @@ class SegmentTable:
 
     def pages_in(self, blocks: Iterable[BlockId], grid: Grid) -> list[BlockId]:
         """The pages indexed of what these blocks hold."""
-        wanted = set(blocks)
-        return [
-            BlockId(version, page)
-            for version in {block.version for block in wanted}
-            for page in self._places(version)
-            if is_page(page) and BlockId(version, grid.block_of(page)) in wanted
-        ]
+        found: list[BlockId] = []
+        for version, index in blocks:
+            places = self._index.get(version)
+            if isinstance(places, dict) and not is_page(index):
+                pages = grid.pages_of(index)
+                near = pages if len(pages) < len(places) else [page for page in places if page in pages]
+                found += [BlockId(version, page) for page in near if page in places]
+        return found
 
     def bytes_of(self, blocks: Iterable[BlockId]) -> int:
         """Bytes of indexed blocks."""

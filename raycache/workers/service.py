@@ -240,7 +240,8 @@ class WorkerService:
                     flight.length,
                     flight.source_actor,
                     flight.passive,
-                    held_parts(flight.block, self._table, self._grid),
+                    # Another worker hands over whole blocks.
+                    () if flight.source_actor else held_parts(flight.block, self._table, self._grid),
                 )
             )
             offset += flight.length
@@ -296,8 +297,10 @@ class WorkerService:
             table = EntryTable(entries.items())
             segment = Segment(load.segment, load.size_bytes, table, passive=load.passive, loaded_at_s=now_s)
             self._tiers.store(segment, load.tier)
-            # What was here of these blocks in pages is here twice now.
-            self._tiers.discard_blocks(self._table.pages_in(entries, self._grid), now_s, effects, reason=None)
+            # What was here of these blocks in pages is here twice now; what a request waits to hand out goes later.
+            twice = self._table.pages_in(entries, self._grid)
+            idle = [page for page in twice if (found := self._table.of_block(page)) is not None and not found.holds]
+            self._tiers.discard_blocks(idle, now_s, effects, reason=None)
         else:
             self._tiers.cancel(load.size_bytes, load.tier)
         stale: dict[VersionId, None] = {}

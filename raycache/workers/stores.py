@@ -14,7 +14,7 @@ from raycache.types import SegmentId, Tier
 from raycache.workers.disk import DiskStore
 from raycache.workers.effects import Compact, Entry, HeldPart, Load, LoadOutcome, SegmentGrant
 from raycache.workers.memory import MemoryStore
-from raycache.workers.pieces import Bytes, joinable
+from raycache.workers.pieces import Bytes
 
 
 class Stores:
@@ -61,8 +61,6 @@ class Stores:
             pieces = [whole[offset : offset + length] for offset, length in effect.parts]
             if effect.tier is Tier.DISK:
                 self._on_disk().write(effect.target, pieces, effect.entries)
-            elif joinable([piece.nbytes for piece in pieces]):
-                self._memory.put(effect.target, pieces)
             else:
                 self._memory.put(effect.target, [np.concatenate(pieces)])
         except Exception:

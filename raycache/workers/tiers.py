@@ -272,6 +272,8 @@ class Tiers:
         segment = self.end(name, Operation.PROMOTE)
         if segment is None:
             return
+        # What was freed meanwhile has been noted beside the copy on disk.
+        self.take_lost(name)
         if ok:
             self.ledgers[Tier.MEMORY].commit(segment.size_bytes)
             self._set_copy(segment, Tier.MEMORY)

@@ -100,7 +100,7 @@ def test_a_worker_loads_just_the_pages_asked_for_together() -> None:
     assert isinstance(reply, Reply)
     assert ([LOADED] * 3, [0, 2, 4]) == (reply.states, reply.grant_offsets)
     assert [0] == worker.service.resident([version.id()]).memory_masks
-    assert [0] == worker.service.report(full=True).masks
+    assert [] == worker.service.report(full=True).masks
 
 
 def test_a_block_that_is_here_or_on_its_way_serves_its_pages() -> None:
@@ -133,3 +133,42 @@ def test_a_free_drops_pages_too() -> None:
     worker.loaded(ask(worker, version, page(4), page(5), hand_out=False)[0])
     reply, _ = worker.service.free(Selector([Pattern("s3://b/x")]), False, 0.0)
     assert (2, 2 * PAGE, 0) == (reply.blocks, reply.bytes, worker.service.stats().memory_used_bytes)
+
+
+def test_a_copy_from_another_worker_takes_nothing_over() -> None:
+    """Another worker hands over whole blocks; only what comes from the lake is fetched around the pages that are here."""
+    worker, version = Worker(), file("x", 5 * BLOCK)
+    worker.loaded(ask(worker, version, page(5), hand_out=False)[0])
+    (copied,) = ask(worker, version, 1, source_actor="other", hand_out=False)
+    assert isinstance(copied, Load)
+    assert copied.items[0].held == ()
+    again = Worker()
+    again.loaded(ask(again, version, page(5), hand_out=False)[0])
+    (loaded,) = ask(again, version, 1, hand_out=False)
+    assert isinstance(loaded, Load)
+    assert [(part.file_offset, part.length) for part in loaded.items[0].held] == [(10, 2)]
+
+
+def test_a_page_that_waits_to_be_handed_out_stays() -> None:
+    """The block that takes its place comes while the request with the page still waits for another: it is a hit all the same."""
+    worker, version = Worker(), file("x", 5 * BLOCK)
+    worker.loaded(ask(worker, version, page(5), hand_out=False)[0])
+    (waited_for,) = ask(worker, version, page(5), page(9))
+    (block,) = ask(worker, version, 1, hand_out=False)
+    worker.loaded(block)
+    (reply,) = worker.loaded(waited_for)
+    assert isinstance(reply, Reply)
+    assert reply.states == [HIT_MEMORY, LOADED]
+
+
+def test_pages_are_no_news_for_the_master() -> None:
+    """Pages that come and go are in no report; a block among them is."""
+    worker, version, other = Worker(), file("x", 5 * BLOCK), file("y", 5 * BLOCK)
+    worker.service.report(full=True)
+    worker.loaded(ask(worker, version, page(5), hand_out=False)[0])
+    worker.service.free(Selector([Pattern("s3://b/x")]), False, 0.0)
+    worker.loaded(ask(worker, version, page(5), hand_out=False)[0])
+    assert worker.service.report(full=False).versions == []
+    assert worker.service.report(full=True).versions == []
+    worker.loaded(ask(worker, other, 1, hand_out=False)[0])
+    assert worker.service.report(full=False).masks == [0b10]
