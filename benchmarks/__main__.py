@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
 from benchmarks import dashboard, epochs, load, locality, overhead, sync
 from benchmarks.measure import findings, machine, ratio_rows, save, save_findings, table
 from benchmarks.reading import report, runner
+from raycache.testing.stop_signals import StopSignals
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,10 +30,13 @@ def main() -> int:
         parser.error(f"no workload {unknown[0]!r}; choose from {', '.join(sorted(WORKLOADS))}")
     # The first touch of memory is dear in virtual machines, and not what is measured: Ray takes it all at its start.
     os.environ.setdefault("RAY_preallocate_plasma_memory", "1")
-    # Told to end, it ends what it has started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print("machine:", ", ".join(f"{key} {value}" for key, value in machine().items()), "\n")
-    met = [WORKLOADS[name](arguments) for name in chosen]
+    try:
+        with StopSignals():
+            met = [WORKLOADS[name](arguments) for name in chosen]
+    except KeyboardInterrupt:
+        print("interrupted; everything is stopped", file=sys.stderr)
+        return 130
     return 0 if all(met) else 1
 
 

@@ -14,11 +14,10 @@ import contextlib
 import dataclasses
 import json
 import logging
-import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import click
 import pyarrow.parquet as pq
@@ -37,6 +36,7 @@ from raycache.testing.cluster import LocalCluster
 from raycache.testing.data import WrittenDataset, write_parquet_dataset
 from raycache.testing.proxy import ProxyCounters, S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from raycache.testing.stop_signals import StopSignals
 
 _BUCKET = "lake"
 #: Longer than any run: the warm epochs are to show data, not metadata that has aged.
@@ -101,7 +101,7 @@ def failures(epochs: list[Epoch], rows: int) -> list[str]:
     return found
 
 
-def run(plan: Plan, say: Callable[[str], None], signals: StopSignals) -> tuple[WrittenDataset, list[Epoch]]:
+def run(plan: Plan, say: Callable[[str], None]) -> tuple[WrittenDataset, list[Epoch]]:
     """Start everything, read, and stop everything; `say` hears of each step."""
     with contextlib.ExitStack() as stack:
         say("starting SeaweedFS, and the proxy before it")
@@ -121,7 +121,6 @@ def run(plan: Plan, say: Callable[[str], None], signals: StopSignals) -> tuple[W
         # Placement is by hash: one node may get up to twice its share. The store also holds what the pipeline makes.
         memory_bytes = max(256 * MIB, 2 * plan.total_bytes // plan.nodes + 128 * MIB)
         cluster = stack.enter_context(LocalCluster(plan.nodes, object_store_memory=memory_bytes + GIB))
-        signals.take()
         say("starting the cache")
         cache = raycache.start(memory=memory_bytes)
         stack.callback(raycache.stop)
@@ -220,32 +219,6 @@ def _human(count: float) -> str:
     return f"{count:.2f} GB"
 
 
-class StopSignals:
-    """Let SIGTERM unwind the stack as Ctrl-C does, and let a second signal not cut the unwinding short.
-
-    Connecting to Ray puts a handler of Ray's own in place that aborts the process: `take` again after that.
-    """
-
-    def __enter__(self) -> Self:
-        self._saved = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.take()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._saved.items():
-            signal.signal(number, handler)
-
-    def take(self) -> None:
-        """Put the handlers in place."""
-        for number in self._saved:
-            signal.signal(number, self._interrupt)
-
-    def _interrupt(self, number: int, _frame: Any) -> None:
-        for each in self._saved:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-
 @click.command(help="Read a lake data set through the cache with Ray Data, cold and warm, on one machine.")
 @click.option("--size", default="1GB", show_default=True, help="Of the data set.")
 @click.option("--files", default=32, show_default=True, type=click.IntRange(1), help="Parquet files it is cut into.")
@@ -270,8 +243,8 @@ def main(
     except InvalidRequestError as error:
         raise click.UsageError(str(error)) from error
     try:
-        with StopSignals() as signals:
-            dataset, epochs = run(plan, say, signals)
+        with StopSignals():
+            dataset, epochs = run(plan, say)
     except KeyboardInterrupt:
         progress.print("interrupted; everything is stopped")
         sys.exit(130)

@@ -60,20 +60,21 @@ def stage(large_count: int, small_count: int, more_bytes: int) -> Iterator[Stage
 def memory_tier(found: Stage) -> Iterator[Cache]:
     """A cache with everything in memory."""
     # The rest is for what Ray Data has on its way.
-    cache = raycache.start(memory="65%", disk="off")
-    try:
-        cache.mount("/lake", f"s3://{BUCKET}", found.server.options(), metadata_ttl_s=3600)
-        cache.load("/lake").wait(300)
+    with _loaded(found, memory="65%", disk="off") as cache:
         yield cache
-    finally:
-        raycache.stop()
 
 
 @contextlib.contextmanager
 def disk_tier(found: Stage) -> Iterator[Cache]:
     """A cache with everything on the disk that the local copy is on."""
     whole = found.data.large.total_bytes + found.data.small.total_bytes
-    cache = raycache.start(memory="1MiB", disk=f"{found.scratch}/tier:{2 * whole}")
+    with _loaded(found, memory="1MiB", disk=f"{found.scratch}/tier:{2 * whole}") as cache:
+        yield cache
+
+
+@contextlib.contextmanager
+def _loaded(found: Stage, memory: str, disk: str) -> Iterator[Cache]:
+    cache = raycache.start(memory=memory, disk=disk)
     try:
         cache.mount("/lake", f"s3://{BUCKET}", found.server.options(), metadata_ttl_s=3600)
         cache.load("/lake").wait(300)

@@ -21,6 +21,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,7 +131,8 @@ class LocalCluster:
 
     def connect(self) -> None:
         """Connect this process again, after `disconnect`."""
-        ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+        with _own_sigterm():
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
 
     def disconnect(self) -> None:
         """Disconnect this process; the cluster goes on. Actor handles and object references become useless."""
@@ -174,7 +176,7 @@ class LocalCluster:
             # A copy: Ray writes the session's own spill directory into it.
             system_config = dict(_SYSTEM_CONFIG)
             arguments |= {"no_monitor": True, "_system_config": system_config, "include_dashboard": self._dashboard}
-        with _without_dashboard_process(active=not self._dashboard):
+        with _own_sigterm(), _without_dashboard_process(active=not self._dashboard):
             try:
                 node = self._cluster.add_node(**arguments)
             except Exception as error:  # Ray raises bare ones here
@@ -271,6 +273,17 @@ def _root_pids(node: Any) -> list[int]:
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, if it has one: Ray's end its cluster, but not what else was started."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 @contextlib.contextmanager

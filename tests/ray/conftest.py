@@ -13,6 +13,8 @@ import pytest
 import ray
 
 from raycache.testing.cluster import LocalCluster
+from raycache.testing.proxy import S3Proxy
+from raycache.testing.seaweed import SeaweedServer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +26,13 @@ def cluster() -> Iterator[LocalCluster]:
     """Three nodes, shared: leave it as you found it. You may add nodes and remove those you added."""
     with LocalCluster(nodes=3) as shared:
         yield shared
+
+
+@pytest.fixture(scope="module")
+def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
+    """A counting proxy before the S3 server, one for each module."""
+    with S3Proxy(s3_server.endpoint_url) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -23,12 +23,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
     ray.data.DataContext.get_current().use_datasource_v2 = False
     yield raycache.start(memory="60MiB", disk="200MiB", block_size_bytes=MIB, segment_size_bytes=8 * MIB)

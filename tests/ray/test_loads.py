@@ -31,12 +31,6 @@ BLOCKS = 4 * 4 + 40
 
 
 @pytest.fixture(scope="module")
-def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
     yield raycache.start(memory="40MiB", disk="60MiB", block_size_bytes=MIB, segment_size_bytes=4 * MIB)
     raycache.stop()

@@ -27,12 +27,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
     """One cache for the module: 1 MiB blocks, so that small files have several."""
     # Stock V2 spends its time starting footer actors; both go through the same filesystem.

@@ -23,12 +23,6 @@ PINNED = range(40, 42)
 CHANGED, GONE = 3, 20
 
 
-@pytest.fixture(scope="module")
-def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.endpoint_url) as proxy:
-        yield proxy
-
-
 @pytest.fixture
 def lake(cluster: LocalCluster, s3_server: SeaweedServer, proxy: S3Proxy) -> Iterator[Lake]:
     """48 files of 1 MiB, which no cache has mounted yet."""

@@ -26,12 +26,6 @@ CHOSEN = ["c03", "c11"]
 
 
 @pytest.fixture(scope="module")
-def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
     """Blocks and pages of the sizes users have."""
     ray.data.DataContext.get_current().use_datasource_v2 = False

@@ -18,12 +18,6 @@ FILES = 300
 
 
 @pytest.fixture(scope="module")
-def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
     yield raycache.start(memory="60MiB", disk="off", block_size_bytes=1 << 20, segment_size_bytes=2 << 20)
     raycache.stop()

@@ -22,12 +22,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
     """Little room: 16 MiB a node, memory only."""
     yield raycache.start(

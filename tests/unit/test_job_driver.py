@@ -166,11 +166,14 @@ def test_who_waits_for_a_job_hears_of_its_end_at_once() -> None:
     async def scenario() -> None:
         job_id = await master.driver.load("r" * 32, LoadRequest(["/lake"]))
         assert "WAITING" == (await master.driver.ended(job_id, 0.01)).state
-        waiting = asyncio.get_running_loop().create_task(master.driver.ended(job_id, 3600.0))
-        await asyncio.sleep(0)
-        master.register("a", "b")
+
+        async def workers_come() -> None:
+            master.register("a", "b")
+
         async with asyncio.timeout(10):
-            assert "SUCCEEDED" == (await waiting).state
+            # Started in this order, so the waiter is there first.
+            ended, _ = await asyncio.gather(master.driver.ended(job_id, 3600.0), workers_come())
+            assert "SUCCEEDED" == ended.state
             assert "SUCCEEDED" == (await master.driver.ended(job_id, 3600.0)).state
         with pytest.raises(NotFoundError):
             await master.driver.ended("unknown", 3600.0)

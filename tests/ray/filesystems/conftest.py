@@ -20,12 +20,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def proxy(s3_server: SeaweedServer) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
     # Stock V2 spends its time starting footer actors; both go through the same filesystem.
     ray.data.DataContext.get_current().use_datasource_v2 = False
