@@ -231,7 +231,8 @@ class Cache(Loads, Scheduling, Upkeep):
     def whole(self, meta: FileMeta) -> pa.Buffer | None:
         """A resolved file as memory of this node, counted as read; None when it has to be read in pieces.
 
-        It costs a call where the node's worker should hold all of the file, and nothing of it is mapped yet.
+        It costs a call where the node's worker should hold all of the file, and nothing of it is mapped yet; what is not
+        there after all is not loaded for it.
         """
         size = meta.file.size_bytes
         if not size:
@@ -242,7 +243,8 @@ class Cache(Loads, Scheduling, Upkeep):
             mask = (1 << block_count(size, self._settings.block_size_bytes)) - 1
             held = dict(meta.holders).get(self._node, 0)
             if held & mask == mask and self._table.get(meta.version, 0, now_s) is None:
-                buffer = self.read_ranges([meta.path], [(0, None)])[0]
+                self._reader.map_held(meta)
+                buffer = self._reader.in_place(meta, 0, size, now_s)
         return buffer
 
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:

@@ -15,12 +15,11 @@ from typing_extensions import Buffer
 
 from raycache.client.copies import bytes_of
 from raycache.client.locator import FileMeta
-from raycache.client.pages import by_pages
 from raycache.client.reader import Reader, Request
 from raycache.client.sequential import ReadAhead
 from raycache.clock import Clock
 from raycache.errors import InvalidRequestError
-from raycache.ranges import BlockRange, Grid, block_count, clip
+from raycache.ranges import Grid, block_count, clip
 
 
 class CacheFile(io.RawIOBase):
@@ -49,7 +48,6 @@ class CacheFile(io.RawIOBase):
         self._meta = meta
         self._reader = reader
         self._clock = clock
-        self._grid = grid
         self._shift = grid.block_size_bytes.bit_length() - 1
         #: Nothing had to be asked for yet.
         self._fresh = True
@@ -72,17 +70,15 @@ class CacheFile(io.RawIOBase):
             buffer = self._reader.in_place(self._meta, offset, length, self._clock.now_s())
             if buffer is not None:
                 return buffer
-        in_order, self._fresh = self._fresh and offset == 0, False
-        if self._announce is not None and length:
-            first, last = offset >> self._shift, (offset + length - 1) >> self._shift
-            start = max(0, offset - (last << self._shift))
-            part = BlockRange(last, start, offset + length - (last << self._shift) - start)
+        request = Request(self._meta, offset, length, self._fresh and offset == 0)
+        if length:
+            self._fresh = False
             # Who picks what he wants is not helped by more.
-            if not by_pages(self._meta, part, self._grid, in_order=in_order):
-                blocks = self._ahead.after(first, last)
+            if self._announce is not None and not self._reader.picks(request):
+                blocks = self._ahead.after(offset >> self._shift, (offset + length - 1) >> self._shift)
                 if blocks:
                     self._announce(blocks)
-        return self._reader.read([Request(self._meta, offset, length, in_order)])[0]
+        return self._reader.read([request])[0]
 
     def read_buffer(self, size: int = -1) -> pa.Buffer:
         """Read from the current position as a buffer; pyarrow takes it without a copy."""

@@ -29,6 +29,7 @@ from raycache.ufs.base import UnderStorage
 
 #: Files that a look-up of one brings along, when those before it in the directory were looked up one by one.
 NEIGHBOURS_MAX = 1024
+_NEIGHBOURS_MIN = 32
 #: How long an answer that came from the under storage, past a silent master, may be used.
 _UNATTENDED_TTL_S = 2.0
 
@@ -121,9 +122,9 @@ class Locator:
         self._paths_max = paths_max
         self._metas: dict[str, FileMeta] = {}
         self._lock = threading.Lock()
-        #: Where the last look-up of a single path was, and how many have followed it there.
+        #: Where the last look-up of a single path was, and how many neighbours it asked for.
         self._directory = ""
-        self._in_directory = 0
+        self._neighbours = 0
         self.view = MembershipView(0, ())
         self.mounts = MountTable(0, ())
         self._deep: frozenset[str] = frozenset()
@@ -252,10 +253,13 @@ class Locator:
             for position, (path, kind, file, expires_in_s, holders) in enumerate(
                 zip(answered, reply.kinds, reply.files.versions(), reply.expires_in_s, reply.holders, strict=True)
             )
+            if position < len(paths) or (kind == FileKind.FILE and self.cached(path, now_s) is None)
         ]
-        asked = metas[: len(paths)]
-        self._remember([*asked, *(meta for meta in metas[len(paths) :] if self.cached(meta.path, now_s) is None)])
-        return asked
+        if neighbours_max and len(metas) == len(paths):
+            # They are known, or there are none: no more of them.
+            self._directory = ""
+        self._remember(metas)
+        return metas[: len(paths)]
 
     def _neighbours_max(self, paths: list[str]) -> int:
         """How many files behind a path to ask for, too: more and more while a directory is gone through one by one."""
@@ -263,10 +267,10 @@ class Locator:
             return 0
         directory = paths[0].rpartition("/")[0]
         if directory != self._directory:
-            self._directory, self._in_directory = directory, 0
-            return 0
-        self._in_directory += 1
-        return min(NEIGHBOURS_MAX, self._paths_max // 4, 16 << min(self._in_directory, 10))
+            self._directory, self._neighbours = directory, 0
+        else:
+            self._neighbours = min(NEIGHBOURS_MAX, self._paths_max // 4, max(_NEIGHBOURS_MIN, 2 * self._neighbours))
+        return self._neighbours
 
     def learn(self, view: MembershipView | None, mounts: MountTable | None) -> None:
         """Take over newer knowledge of the cluster."""
@@ -322,6 +326,9 @@ class Locator:
         with self._lock:
             for meta in metas:
                 if meta.error is None and meta.kind is FileKind.FILE:
+                    old = self._metas.get(meta.path)
+                    if old is not None and old.version == meta.version:
+                        meta.pages_wanted = old.pages_wanted
                     self._metas[meta.path] = meta
             while len(self._metas) > self._paths_max:
                 del self._metas[next(iter(self._metas))]

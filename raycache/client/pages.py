@@ -18,14 +18,14 @@ _SMALL_FILE_PART = 8
 _WHOLE = -1
 
 
-def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, in_order: bool = False) -> bool:
+def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, goes_on: bool = False) -> bool:
     """Whether to ask for a part of a block by pages; remembers in `meta` what was wanted.
 
     Args:
         meta: of the file.
         part: of one of its blocks; not mapped here.
         grid: how files are cut.
-        in_order: the reader goes on from here.
+        goes_on: the reader comes from the front of the file, or from a block that it has read in place.
     """
     size_bytes = meta.file.size_bytes
     if (
@@ -39,7 +39,7 @@ def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, in_order: bool = F
     wanted = meta.pages_wanted.get(block, 0)
     # Who has come to the end of a block that was loaded whole, goes on.
     follows = part.offset == 0 and block > 0 and (meta.pages_wanted.get(block - 1) == _WHOLE or meta.is_held(block - 1))
-    if wanted == _WHOLE or in_order or follows:
+    if wanted == _WHOLE or goes_on or follows:
         meta.pages_wanted[block] = _WHOLE
         return False
     first = part.offset // page_size_bytes

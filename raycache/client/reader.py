@@ -21,7 +21,17 @@ from raycache.client.pages import by_pages
 from raycache.client.segments import SegmentTable
 from raycache.clock import Clock
 from raycache.errors import ConflictError, NotFoundError, RaycacheError
-from raycache.messages import BlockReply, BlockState, Grant, GrantKind, MissReason, decode, encode
+from raycache.messages import (
+    BlockReply,
+    BlockRequest,
+    BlockState,
+    FileColumns,
+    Grant,
+    GrantKind,
+    MissReason,
+    decode,
+    encode,
+)
 from raycache.ranges import BlockRange, Grid, block_ranges, is_page
 from raycache.types import Tier, WorkerId
 
@@ -164,18 +174,18 @@ class Reader:
                     self._counters.hit(view.mapped.tier, part.length, meta.dataset)
                     row.append(Span(view.mapped.buffer, view.offset + part.offset, part.length))
                     continue
-                if target_index < 0:
-                    target_index = len(targets)
-                    targets.append(FileTarget(meta.file, meta.version, meta.holders))
-                    metas.append(meta)
                 blocks = 1
                 for piece, span in self._pieces(request, part, now_s):
                     if span is None:
+                        if target_index < 0:
+                            target_index = len(targets)
+                            targets.append(FileTarget(meta.file, meta.version, meta.holders))
+                            metas.append(meta)
                         places.append((request_index, len(row)))
                         parts.append(Part(target_index, *piece, blocks))
                         blocks = 0
                     row.append(span)
-                if blocks and row[-1] is not None:
+                if blocks:
                     self._counters.hit(Tier.MEMORY, 0, meta.dataset, blocks=blocks)
         if parts:
             found = self._fetch(targets, parts, metas)
@@ -191,9 +201,12 @@ class Reader:
     def _pieces(self, request: Request, part: BlockRange, now_s: float) -> Iterator[tuple[BlockRange, Span | None]]:
         """What a part of a block that is not mapped is to be read by: itself, or its pages; and where those are."""
         meta = request.meta
-        if not by_pages(meta, part, self._grid, in_order=request.in_order):
+        if self._by_pages(meta, part, now_s, in_order=request.in_order):
+            yield from self._pages(meta, part, now_s)
+        else:
             yield part, None
-            return
+
+    def _pages(self, meta: FileMeta, part: BlockRange, now_s: float) -> Iterator[tuple[BlockRange, Span | None]]:
         for page in self._grid.pages(part):
             view = self._table.get(meta.version, page.block_index, now_s)
             if view is None:
@@ -201,6 +214,45 @@ class Reader:
             else:
                 self._counters.hit(view.mapped.tier, page.length, meta.dataset, blocks=0)
                 yield page, Span(view.mapped.buffer, view.offset + page.offset, page.length)
+
+    def _by_pages(self, meta: FileMeta, part: BlockRange, now_s: float, *, in_order: bool) -> bool:
+        """Whether a part that is not mapped is read by pages; asked again for the same, the answer is the same."""
+        block = part.block_index
+        # What was read in place was never asked for, and has left no other trace.
+        came_from = block > 0 and part.offset == 0 and self._table.get(meta.version, block - 1, now_s) is not None
+        return by_pages(meta, part, self._grid, goes_on=in_order or came_from)
+
+    def picks(self, request: Request) -> bool:
+        """Whether the end of a range is going to be read by pages: the reader picks what he wants."""
+        now_s = self._clock.now_s()
+        picked = False
+        for part in block_ranges(request.offset, request.length, self._block_size_bytes):
+            mapped = self._table.get(request.meta.version, part.block_index, now_s) is not None
+            picked = not mapped and self._by_pages(request.meta, part, now_s, in_order=request.in_order)
+        return picked
+
+    def map_held(self, meta: FileMeta) -> None:
+        """Map the segment that this node's worker holds the file's first block in, if it does; nothing is loaded."""
+        worker = next((w for w in self._locator.view.workers if w.worker == self._node), None)
+        if worker is None:
+            return
+        request = BlockRequest(
+            node=self._node,
+            view_id=self._locator.view.view_id,
+            mounts_version=self._locator.mounts.version,
+            files=FileColumns.of([meta.file]),
+            file_index=[0],
+            block_index=[0],
+            offsets=[0],
+            lengths=[0],
+            block_size_bytes=self._block_size_bytes,
+            held_only=True,
+        )
+        sent_s = self._clock.now_s()
+        (answer,) = self._calls.workers([WorkerCall(worker.actor_name, "read", (encode(request),))])
+        if not isinstance(answer, RaycacheError):
+            reply: BlockReply = decode(answer[0])
+            self._map(reply.grants, answer[1], Round(worker, request, [0]), sent_s)
 
     def _fetch(self, targets: list[FileTarget], parts: list[Part], metas: list[FileMeta]) -> list[Span]:
         locator = self._locator

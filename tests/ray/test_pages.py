@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import ray
-from lake import Lake
+from lake import Lake, content
 
 import raycache
 from raycache.client.cache import Cache
@@ -128,3 +128,19 @@ def test_a_whole_read_after_a_part_fetches_no_byte_twice(cache: Cache, lake: Lak
     assert cache.check(path).complete
     expected = pa.concat_tables(pq.read_table(io.BytesIO(table_bytes(i))) for i in range(2))
     assert expected.sort_by("c00").equals(pq.read_table(path, filesystem=cache.filesystem()).sort_by("c00"))
+
+
+@pytest.mark.parametrize("piece_bytes", [64 << 10, 1 << 20, (3 << 20) + 7])
+def test_a_file_read_on_and_on_is_loaded_in_blocks(
+    cache: Cache, s3_server: SeaweedServer, proxy: S3Proxy, piece_bytes: int
+) -> None:
+    """However small the pieces, and however many blocks one answer maps: one request a block, each byte once."""
+    lake = Lake.make(s3_server, proxy)
+    data = content(7, (135 << 20) + 123)
+    lake.put("long.bin", data)
+    cache.mount(f"/{lake.bucket}", lake.uri, lake.options, metadata_ttl_s=600)
+    proxy.reset()
+    with cache.open(f"/{lake.bucket}/long.bin") as file:
+        assert data == b"".join(iter(lambda: file.read(piece_bytes), b""))
+    counted = proxy.counters()
+    assert (len(data), 17) == (counted.data_bytes, counted.data_requests)

@@ -41,6 +41,7 @@ class Surroundings:
         self.grant: Grant | None = None
         self.array = np.zeros(0, np.uint8)
         self.calls = 0
+        self.requests: list[BlockRequest] = []
         #: (offset, length) of the file.
         self.reads: list[tuple[int, int]] = []
 
@@ -56,8 +57,12 @@ class Surroundings:
         self.calls += 1
         (call,) = calls
         request: BlockRequest = decode(call.arguments[0])
-        assert self.grant is not None
+        self.requests.append(request)
         count = len(request.block_index)
+        if self.grant is None:
+            assert request.held_only, "nothing is to be loaded here"
+            refused = [int(BlockState.NO_SPACE)] * count
+            return [(encode(BlockReply("n", 1, 0, refused, [-1] * count, [0] * count, [], {})), [])]
         offsets = [self.grant.entry_offsets[self.grant.entry_blocks.index(block)] for block in request.block_index]
         states = [int(BlockState.HIT_MEMORY)] * count
         return [(encode(BlockReply("n", 1, 0, states, [0] * count, offsets, [self.grant], {})), [self.array])]
@@ -85,11 +90,15 @@ class Place:
         self.counters = Counters()
         self.table = SegmentTable(1000)
         self.reads = 0
-        self.reader = Reader(
-            self.around, self.around, self.table, self.counters, self.clock, "n",
-            grid=Grid(BLOCK, BLOCK), extent_size_bytes=64, replicas_max=1, on_read=self._read,
-        )  # fmt: skip
+        self.reader = self.reader_of(Grid(BLOCK, BLOCK))
         self.file = CacheFile(self.meta, self.reader, self.clock, Grid(BLOCK, BLOCK))
+
+    def reader_of(self, grid: Grid) -> Reader:
+        """A reader of all this, of files cut in some way."""
+        return Reader(
+            self.around, self.around, self.table, self.counters, self.clock, "n",
+            grid=grid, extent_size_bytes=64, replicas_max=1, on_read=self._read,
+        )  # fmt: skip
 
     def _read(self) -> None:
         self.reads += 1
@@ -245,7 +254,7 @@ def test_a_file_in_several_pieces_is_read_through_the_cache(place: Place) -> Non
 
 
 def test_what_the_node_holds_is_mapped_at_opening(place: Place) -> None:
-    """One call, the one that the first read would have made; counted once, as read."""
+    """One call, which loads nothing; counted once, as read."""
     place.around.view = MembershipView(0, (WorkerView("n", 1, 1, "actor"),))
     place.around.grant, content = place.segment("s", [0, 1, 2])
     place.around.array = np.frombuffer(content, np.uint8)
@@ -259,3 +268,22 @@ def test_what_the_node_holds_is_mapped_at_opening(place: Place) -> None:
     assert ((3, 0, 20, 0), 1) == (place.counted(), place.around.calls)
     assert isinstance(handler.open_input_stream("/lake/x"), pa.BufferReader)
     assert ((3, 0, 20, 0), 1) == (place.counted(), place.around.calls)
+
+
+def test_who_comes_from_a_block_that_was_read_in_place_goes_on(place: Place) -> None:
+    """What an answer has mapped besides was never asked for: the block behind it is wanted whole all the same."""
+    place.map("s", [0])
+    assert not place.reader_of(Grid(BLOCK, 2)).picks(Request(place.meta, BLOCK, 1))
+    other = Place()
+    other.map("s", [2])
+    assert other.reader_of(Grid(BLOCK, 2)).picks(Request(other.meta, BLOCK, 1))
+
+
+def test_a_hint_that_is_no_longer_true_loads_nothing(place: Place) -> None:
+    """A file that the node's worker has given up is not loaded whole because somebody opened it."""
+    place.around.view = MembershipView(0, (WorkerView("n", 1, 1, "actor"),))
+    place.meta.holders = (("n", 0b111),)
+    file = _handler(place).open_input_file("/lake/x")
+    assert isinstance(file, pa.PythonFile)
+    assert [True] == [request.held_only for request in place.around.requests]
+    assert ([], (0, 0, 0, 0)) == (place.around.reads, place.counted())

@@ -22,6 +22,7 @@ class Process:
             self.master_side.storage.put(f"p/d/{number:05}.d/deep", b"")
         self.master_side.list("/m", recursive=True)
         self.calls = 0
+        self.rows = 0
         clock = ManualClock(0.0)
         nowhere: Any = None
         self.locator = Locator(self, nowhere, lambda root_uri: {}, clock, 10_000)
@@ -32,7 +33,9 @@ class Process:
         assert method == "resolve"
         self.calls += 1
         request: ResolveRequest = decode(arguments[0])
-        return self.master_side.service.resolve(request, {}, self.clock.now_s())
+        reply = self.master_side.service.resolve(request, {}, self.clock.now_s())
+        self.rows += len(reply.kinds)
+        return reply
 
 
 def test_a_directory_gone_through_costs_few_calls() -> None:
@@ -67,3 +70,15 @@ def test_only_what_may_still_be_used_comes_along() -> None:
     assert master.service.resolve(request._replace(paths=["memory://x/p/d/b"]), {}, 0.0).neighbours == [
         "memory://x/p/d/c"
     ]
+
+
+def test_neighbours_that_are_known_or_not_there_are_not_asked_for_again() -> None:
+    """Looking for names that do not exist, or backwards through a directory, does not bring the same files every time."""
+    process = Process(500)
+    for number in range(200):
+        assert process.locator.resolve([f"/m/d/{number:05}.missing"])[0].kind is FileKind.MISSING
+    assert process.rows < 200 * 20
+    backwards = Process(500)
+    for number in range(499, -1, -1):
+        backwards.locator.file(f"/m/d/{number:05}")
+    assert backwards.rows < 500 * 20

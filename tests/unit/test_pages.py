@@ -68,7 +68,7 @@ def test_blocks_are_read_where_pages_do_not_pay(known: FileMeta, part: BlockRang
 def test_files_read_from_the_front_and_small_ones_are_read_in_blocks() -> None:
     """Going on behind a block that was wanted whole is not picking; nor is a file of an eighth of a block."""
     cold = meta()
-    assert not by_pages(cold, BlockRange(0, 0, 1), GRID, in_order=True)
+    assert not by_pages(cold, BlockRange(0, 0, 1), GRID, goes_on=True)
     assert not by_pages(cold, BlockRange(1, 0, 1), GRID)
     assert by_pages(cold, BlockRange(3, 0, 1), GRID)
     large = Grid(64 * BLOCK, PAGE)
