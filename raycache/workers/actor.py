@@ -382,10 +382,11 @@ class WorkerActor:
         task.add_done_callback(self._tasks.discard)
 
     def _stats(self) -> WorkerStats:
+        asked = self._exporter.lake.all()
         return self._service.stats()._replace(
-            ufs_requests=self._loader.requests,
-            ufs_bytes=self._loader.bytes,
-            ufs_errors=self._loader.errors,
+            ufs_requests=sum(reads.requests for reads in asked),
+            ufs_bytes=sum(reads.bytes for reads in asked),
+            ufs_errors=sum(reads.errors for reads in asked),
             plasma_used_bytes=self._plasma_used_bytes,
             plasma_capacity_bytes=self._object_store_bytes,
         )

@@ -6,7 +6,7 @@ At most `MOUNTS_MAX` mounts are told apart for as long as the worker lives; the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from typing_extensions import Buffer
 
@@ -39,7 +39,7 @@ class LakeMeter:
             new = (old.requests + requests, old.errors + errors, old.bytes + size_bytes, old.bypasses + bypasses)
             self._sums[mount] = LakeReads(mount, *new)
 
-    def all(self) -> Iterable[LakeReads]:
+    def all(self) -> Sequence[LakeReads]:
         """Every mount that was read."""
         with self._lock:
             return list(self._sums.values())

@@ -9,7 +9,6 @@ bytes are zeroed.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeAlias
@@ -56,12 +55,6 @@ class Loader:
         self._held_of = held_of
         self._request_bytes_max = request_bytes_max
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="raycache-fetch")
-        self._lock = threading.Lock()
-        #: Reads sent to the lake, and the bytes they brought.
-        self.requests = 0
-        #: Of the requests, those that failed.
-        self.errors = 0
-        self.bytes = 0
 
     def load(self, load: Load) -> tuple[list[Bytes], LoadOutcome]:
         """Fetch one segment. Never raises; blocks until all its reads have ended, which they do in bounded time.
@@ -124,15 +117,7 @@ class Loader:
     def _read(self, first: LoadItem, offset: int, length: int) -> Fetched | RaycacheError:
         try:
             storage, key = self._storage_of(first)
-            good = False
-            try:
-                data = memoryview(storage.read(key, offset, length, first.version))
-                good = True
-            finally:
-                is_lake = getattr(storage, "is_lake", True)
-                with self._lock:
-                    self.requests += is_lake
-                    self.errors += is_lake and not good
+            data = memoryview(storage.read(key, offset, length, first.version))
             found: Bytes = np.frombuffer(data, dtype=np.uint8)
         except RaycacheError as error:
             return error
@@ -142,14 +127,12 @@ class Loader:
                 f"reading {first.version.uri} failed unexpectedly ({type(error).__name__}); read it directly",
                 uri=first.version.uri,
             )
-        with self._lock:
-            self.bytes += found.size if is_lake else 0
         if found.size != length:
             return UnavailableError(
                 f"{first.version.uri} gave {found.size} bytes instead of {length} at {offset}; try again",
                 uri=first.version.uri,
             )
-        return found, is_lake
+        return found, getattr(storage, "is_lake", True)
 
 
 def _runs(items: Sequence[LoadItem], request_bytes_max: int) -> list[list[LoadItem]]:

@@ -52,8 +52,8 @@ class Cluster:
         self.acted: dict[SimulatedWorker, None] = {}
         self.start_master()
         assert self.master is not None
-        mount = MountInfo("/lake", ROOT_URI, {}, plan.settings.metadata_ttl_s, True)
-        self.journal.extend(self.master.service.mount("mount /lake", mount, self.engine.now_s))
+        self.mount = MountInfo("/lake", ROOT_URI, {}, plan.settings.metadata_ttl_s, True)
+        self.journal.extend(self.master.service.mount("mount /lake", self.mount, self.engine.now_s))
         hello = Hello("sim", plan.settings.as_dict(), {}, MembershipView(0, ()), MountTable(0, ()))
         hello = hello._replace(mounts=self.master.service.mount_table())
         homes = list(self.nodes.values())

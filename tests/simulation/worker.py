@@ -42,7 +42,8 @@ from raycache.workers.effects import (
     Reply,
     Verify,
 )
-from raycache.workers.loader import Fetched, Loader, _outcome, _runs
+from raycache.workers.lake_meter import LakeMeter
+from raycache.workers.loader import BlockSource, Fetched, Loader, _outcome, _runs
 from raycache.workers.readings import Readings
 from raycache.workers.service import WorkerLimits, WorkerService
 
@@ -83,6 +84,7 @@ class SimulatedWorker:
         )
         self.service = WorkerService(node.name, epoch, self.limits)
         self.door = LakeDoor(cluster.lake, f"worker {name}", plan.lake_failing)
+        self.lake = LakeMeter()
         self.loader = Loader(self._storage_of, self._held, self.limits.block_size_bytes, threads=1)
         self.slot = node.take_slot(self)
         self.memory: dict[SegmentId, npt.NDArray[np.uint8]] = {}
@@ -373,15 +375,18 @@ class SimulatedWorker:
 
     # --- the lake -----------------------------------------------------------------------------------------------------
 
-    def _storage_of(self, item: LoadItem) -> tuple[LakeDoor, str]:  # the source comes first, see `_fetch`
-        return self.door, names.split_uri(item.version.uri)[1]
+    def _storage_of(self, item: LoadItem) -> tuple[BlockSource, str]:  # the source comes first, see `_fetch`
+        return self.lake.metered(self.door, self.cluster.mount), names.split_uri(item.version.uri)[1]
 
     # --- background ---------------------------------------------------------------------------------------------------
 
     def _heartbeat(self) -> bytes:
         self._sequence += 1
         full, self._want_full = self._want_full, False
-        stats = self.service.stats()._replace(ufs_requests=self.loader.requests, ufs_bytes=self.loader.bytes)
+        asked = self.lake.all()
+        stats = self.service.stats()._replace(
+            ufs_requests=sum(reads.requests for reads in asked), ufs_bytes=sum(reads.bytes for reads in asked)
+        )
         return encode(
             Heartbeat(
                 self.node.name,

@@ -6,6 +6,7 @@ import itertools
 import threading
 
 import pytest
+from typing_extensions import Buffer
 
 from raycache.client.counters import DATASETS_MAX, READERS_MAX, Counters
 from raycache.errors import NotFoundError
@@ -278,17 +279,24 @@ def test_the_lakes_reads_are_counted_by_mount() -> None:
         good.read("nothing", 0, 1)
 
     class Peer(MemoryStorage):
+        """Has what lies before offset 2 itself, and gets the rest from the lake."""
+
         is_lake = False
+
+        def read(self, key: str, offset: int, length: int, version: FileVersion | None = None) -> Buffer:
+            self.is_lake = offset >= 2
+            return super().read(key, offset, length, version)
 
     peer = Peer("memory://b")
     peer.put("key", b"12345")
     assert b"1" == bytes(meter.metered(peer, MOUNTS.mounts[0]).read("key", 0, 1))
+    assert b"345" == bytes(meter.metered(peer, MOUNTS.mounts[0]).read("key", 2, 3))
     meter.add("/lake", bypasses=7)
-    assert [LakeReads("/lake", 2, 1, 2, 7)] == meter.all()
+    assert [LakeReads("/lake", 3, 1, 5, 7)] == meter.all()
     for number in range(2 * MOUNTS_MAX):
         meter.add(str(number), requests=1)
     found = {asked.mount: asked.requests for asked in meter.all()}
-    assert (MOUNTS_MAX + 1, 2 * MOUNTS_MAX + 2) == (len(found), sum(found.values()))
+    assert (MOUNTS_MAX + 1, 2 * MOUNTS_MAX + 3) == (len(found), sum(found.values()))
 
 
 def test_series_are_few_and_go_when_they_are_quiet() -> None:
