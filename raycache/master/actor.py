@@ -391,7 +391,8 @@ class MasterActor:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._threads, keep)
             except RaycacheError as error:
-                _log.warning("counts are not kept for a restart of the master: %s", error)
+                self._service.checkpoint_failed()
+                _log.warning("counts are not kept for a restart of the master; trying again: %s", error)
 
     # --- inside: workers ----------------------------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ class Keeping:
 
     def __init__(self) -> None:
         self._next_s = float("-inf")
-        self._kept = ReadCounters()
+        #: All reads when it was last kept; None: that failed.
+        self._kept: ReadCounters | None = ReadCounters()
         self._hurried = False
 
     def hurry(self) -> None:
@@ -48,6 +49,10 @@ class Keeping:
         due = self._hurried or total != self._kept
         self._next_s, self._kept, self._hurried = now_s + PERIOD_S, total, False
         return due
+
+    def failed(self) -> None:
+        """The last one was not written: another is due after `PERIOD_S`, whether or not anything is read until then."""
+        self._kept = None
 
 
 class Checkpoint(NamedTuple):

@@ -157,6 +157,10 @@ class MasterService:
             return None
         return self._watch.checkpoint(self._cache_id, now_s)
 
+    def checkpoint_failed(self) -> None:
+        """The last checkpoint could not be written."""
+        self._keeping.failed()
+
     def restore(self, record: dict[str, Any], now_s: float, wall_s: float) -> bool:
         """Go on from a checkpoint's record, after `replay`; False when it is of another cache or version."""
         found = read_checkpoint(record, self._cache_id, wall_s)

@@ -114,6 +114,20 @@ def test_it_is_kept_now_and_then() -> None:
     assert master.checkpoint(2 * PERIOD_S + 2) is None
 
 
+def test_what_could_not_be_kept_is_kept_later() -> None:
+    """Nothing more is read, and the lost worker's counts are written all the same; not at once again, and once."""
+    master = first_master()
+    (start,) = master.nodes_changed(["a"], 0.0)
+    say(master, "a", start.epoch, 1, 1, 0.0)
+    assert master.checkpoint(0.0) is not None
+    master.lost("a", start.epoch, 1.0)
+    assert master.checkpoint(1.0) is not None
+    master.checkpoint_failed()
+    assert master.checkpoint(PERIOD_S) is None
+    assert master.checkpoint(1.0 + PERIOD_S) is not None
+    assert master.checkpoint(1.0 + 2 * PERIOD_S) is None
+
+
 def test_another_caches_counts_are_passed_over() -> None:
     """So are those of a version that counts something else."""
     master = first_master()
