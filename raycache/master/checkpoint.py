@@ -23,8 +23,6 @@ from raycache.master.history import Samples
 from raycache.messages import ReadCounters, WorkerStats
 
 PERIOD_S = 15.0
-#: Most bytes that rings may take in a record before they are compressed; beyond, history begins anew after a restart.
-_HISTORY_BYTES_MAX = 256 << 20
 _FIELDS = [*ReadCounters._fields, *WorkerStats._fields]
 
 
@@ -69,9 +67,8 @@ class Checkpoint(NamedTuple):
 
     def record(self, wall_s: float) -> dict[str, Any]:
         """JSON values; `wall_s` is the time of day, which goes on over restarts."""
-        samples = self.history if self.history.nbytes <= _HISTORY_BYTES_MAX else self.history[:0]
         # Differences in time are small numbers, mostly zeros.
-        steps = np.diff(samples, axis=1, prepend=0)
+        steps = np.diff(self.history, axis=1, prepend=0)
         return {
             "cache_id": self.cache_id,
             "fields": _FIELDS,
@@ -79,8 +76,8 @@ class Checkpoint(NamedTuple):
             "figures": self.figures,
             "readers": self.readers,
             "history": {
-                "nodes": self.history_nodes[: len(samples)],
-                "shape": samples.shape,
+                "nodes": self.history_nodes,
+                "shape": self.history.shape,
                 "steps": base64.b85encode(zlib.compress(steps.tobytes(), 1)).decode(),
                 "age_s": self.history_age_s,
             },

@@ -18,6 +18,8 @@ STEP_S = 5.0
 #: Samples kept: 15 minutes of steps, and the one they start from.
 SAMPLES = 181
 NODES_MAX = 10_000
+#: Most bytes of rings that are kept for a restart; beyond, history begins anew after it.
+SAVED_BYTES_MAX = 256 << 20
 _FIELDS = len(ReadCounters._fields)
 
 Samples = npt.NDArray[np.int64]
@@ -60,10 +62,16 @@ class History:
             for ring in self._rings.values():
                 ring[self._position] = ring[before]
 
-    def saved(self, now_s: float) -> tuple[list[WorkerId], Samples, float]:
-        """(nodes, shape (nodes, samples, fields), seconds since the last sample): a copy, see `restore`."""
+    def saved(self, now_s: float, bytes_max: int = SAVED_BYTES_MAX) -> tuple[list[WorkerId], Samples, float]:
+        """(nodes, shape (nodes, samples, fields), seconds since the last sample): a copy, see `restore`.
+
+        Args:
+            now_s: the time.
+            bytes_max: if the samples are more, none are copied, and there are no nodes.
+        """
         order = (np.arange(-self._count + 1, 1) + self._position) % SAMPLES
-        nodes = list(self._rings)
+        samples_bytes = len(self._rings) * self._count * _FIELDS * np.dtype(np.int64).itemsize
+        nodes = list(self._rings) if samples_bytes <= bytes_max else []
         rings = [self._rings[node][order] for node in nodes]
         samples = np.stack(rings) if rings else np.zeros((0, self._count, _FIELDS), np.int64)
         return nodes, samples, max(0.0, now_s - (self._next_s - STEP_S)) if self._count else 0.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from raycache.master.checkpoint import PERIOD_S
-from raycache.master.history import STEP_S
+from raycache.master.checkpoint import PERIOD_S, Checkpoint, read_checkpoint
+from raycache.master.history import STEP_S, History
 from raycache.master.membership import StartWorker
 from raycache.master.service import MasterService
 from raycache.messages import BlockReport, Counts, Delivery, Heartbeat, Overview, ReadCounters, ReadTag, WorkerStats
@@ -126,6 +126,27 @@ def test_what_could_not_be_kept_is_kept_later() -> None:
     assert master.checkpoint(PERIOD_S) is None
     assert master.checkpoint(1.0 + PERIOD_S) is not None
     assert master.checkpoint(1.0 + 2 * PERIOD_S) is None
+
+
+def test_a_history_too_large_to_keep_is_not_even_copied() -> None:
+    """It begins anew after the restart; everything else goes on."""
+    history = History()
+    for step in range(3):
+        history.sample({"a": ReadCounters(hits=step), "b": ReadCounters()}, step * STEP_S)
+    nodes, samples, age_s = history.saved(2 * STEP_S + 1)
+    assert (["a", "b"], 2 * 3 * len(ReadCounters._fields), 1.0) == (nodes, samples.size, age_s)
+    nodes, samples, age_s = history.saved(2 * STEP_S + 1, samples.nbytes)
+    assert (["a", "b"], [0, 1, 2]) == (nodes, samples[0, :, ReadCounters._fields.index("hits")].tolist())
+    nodes, none, age_s = history.saved(2 * STEP_S + 1, samples.nbytes - 1)
+    assert ([], 0, 1.0) == (nodes, none.size, age_s)
+
+    kept = Checkpoint("c", {"totals": 1}, {"readers": 2}, nodes, none, age_s)
+    found = read_checkpoint(json.loads(json.dumps(kept.record(5.0))), "c", 6.0)
+    assert found is not None
+    assert (kept.figures, kept.readers, [], 1.0) == (*found[0][1:4], found[1])
+    again = History()
+    again.restore(found[0].history_nodes, found[0].history, found[0].history_age_s, 0.0)
+    assert again.due(0.0)
 
 
 def test_another_caches_counts_are_passed_over() -> None:
