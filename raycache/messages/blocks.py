@@ -147,4 +147,4 @@ class ResidencyReply(NamedTuple):
     memory_masks: list[int]
     disk_masks: list[int]
     #: Heat of each, see `FileHeat.uses`.
-    uses: list[int] = []  # noqa: RUF012  # a NamedTuple's default, never changed
+    uses: list[int]

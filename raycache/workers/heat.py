@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
 
 from raycache.messages import FileHeat
 from raycache.types import VersionId
@@ -29,15 +28,6 @@ def extremes(table: SegmentTable, limit: int) -> list[FileHeat]:
     hottest = heapq.nlargest(limit, rows, key=_order)
     coldest = heapq.nsmallest(limit, rows, key=_order) if len(rows) > limit else []
     return sorted(dict.fromkeys([*hottest, *coldest]), key=_order, reverse=True)
-
-
-def uses_of(versions: Iterable[VersionId], table: SegmentTable) -> list[int]:
-    """The heat of each of these; 0 of what is not here."""
-    uses = []
-    for version in versions:
-        segments = (table.of_block(block) for block in table.blocks_of(version))
-        uses.append(max((segment.hits for segment in segments if segment is not None), default=0))
-    return uses
 
 
 def _order(row: FileHeat) -> tuple[int, str]:

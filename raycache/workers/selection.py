@@ -52,8 +52,8 @@ def inventory(request: InventoryRequest, table: SegmentTable, now_s: float) -> I
 
 
 def residency(versions: Iterable[VersionId], table: SegmentTable) -> ResidencyReply:
-    """Which blocks of these versions are here, in which tier; pages are no blocks."""
-    reply = ResidencyReply([], [])
+    """Which blocks of these versions are here, in which tier, and the heat of each; pages are no blocks."""
+    reply = ResidencyReply([], [], [])
     for version in versions:
         memory_mask = disk_mask = 0
         for block in table.blocks_of(version):
@@ -65,6 +65,7 @@ def residency(versions: Iterable[VersionId], table: SegmentTable) -> ResidencyRe
             disk_mask |= segment.on_disk << block.block_index
         reply.memory_masks.append(memory_mask)
         reply.disk_masks.append(disk_mask)
+        reply.uses.append(max((segment.hits for segment in table.segments_of(version)), default=0))
     return reply
 
 

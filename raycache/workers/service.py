@@ -47,7 +47,7 @@ from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load,
 from raycache.workers.entry_table import EntryTable
 from raycache.workers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.flight import Flight, FlightTable, pack, prefix_count, size_of
-from raycache.workers.heat import extremes, uses_of
+from raycache.workers.heat import extremes
 from raycache.workers.held import held_parts
 from raycache.workers.limits import WorkerLimits
 from raycache.workers.policies import Policies
@@ -389,7 +389,7 @@ class WorkerService:
 
     def resident(self, versions: list[VersionId]) -> ResidencyReply:
         """Say exactly which blocks are here."""
-        return residency(versions, self._table)._replace(uses=uses_of(versions, self._table))
+        return residency(versions, self._table)
 
     def heat(self, limit: int) -> list[FileHeat]:
         """The hottest and the coldest files; see `heat.extremes`."""

@@ -311,7 +311,7 @@ def test_a_check_that_believes_in_freed_blocks(monkeypatch: pytest.MonkeyPatch) 
     """What `check` says is resident is resident."""
 
     def resident(self: WorkerService, versions: list[bytes]) -> ResidencyReply:
-        return ResidencyReply([1] * len(versions), [0] * len(versions))
+        return ResidencyReply([1] * len(versions), [0] * len(versions), [0] * len(versions))
 
     original = SimulatedWorker.receive
 

@@ -1,4 +1,4 @@
-"""How long a worker's leases last while memory is short."""
+"""How long a worker's leases last while memory is short, and how they count as heat."""
 
 from __future__ import annotations
 
@@ -23,3 +23,17 @@ def test_memory_that_is_to_be_given_back_is_leased_for_one_read_only() -> None:
         worker.service.demoted(name, True, 10.6) for name in ("s1", "s0")
     ]
     assert worker.service.renewable(["s0", "s2"]) == ["s0", "s2"]
+
+
+def test_the_heat_of_a_file_is_that_of_its_hottest_segment() -> None:
+    """Whatever tells it: residency, which gives 0 to what is not here, and the list of the hottest files."""
+    worker = Worker()
+    large, small, absent = file("a", 40), file("b", 4), file("c", 4)
+    worker.fill(large, small)
+    worker.ask(small)
+    worker.ask(large, blocks=[4])
+    for now_s in (1.0, 2.0):
+        worker.ask(large, blocks=[0, 1], now_s=now_s)
+    found = worker.service.resident([version.id() for version in (large, small, absent)])
+    assert ([0b11111, 0b1, 0], [0, 0, 0], [2, 1, 0]) == found
+    assert [(large.uri, 2), (small.uri, 1)] == [(row.uri, row.uses) for row in worker.service.heat(9)]
