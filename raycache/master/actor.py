@@ -226,10 +226,8 @@ class MasterActor:
     @replies
     async def sync(self, blob: bytes) -> SyncReply:
         """Carry a `SyncRequest` out."""
-        for _ in range(_WORKERS_WAIT_MAX):
-            if not self._service.missing_workers()[0]:
-                break
-            await asyncio.sleep(_NODES_PERIOD_S)  # after a restart: nobody knows yet whom to ask what is cached
+        # After a restart nobody knows yet whom to ask what is cached.
+        await _until(lambda: not self._service.missing_workers()[0], _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
         handles = [handle for worker in self._service.view().workers if (handle := self._workers.get(worker.worker))]
         inventories = [handle.inventory.remote for handle in handles]
         return await run_sync(decode(blob), self._service, self._long_lister, inventories, self._clock.now_s)
@@ -250,10 +248,8 @@ class MasterActor:
             *(asyncio.wait_for(handle.heed_rules.remote(news), _BEAT_TIMEOUT_S) for handle in handles),
             return_exceptions=True,  # those hear of it with their next heartbeat
         )
-        for _ in range(_QUOTA_WAIT_MAX if any(rule.kind is RuleKind.QUOTA for rule in said) else 0):
-            if self._service.quotas_settled():
-                break
-            await asyncio.sleep(_QUOTA_LOOK_S)
+        if any(rule.kind is RuleKind.QUOTA for rule in said):
+            await _until(self._service.quotas_settled, _QUOTA_WAIT_MAX, _QUOTA_LOOK_S)
 
     @replies
     async def rules(self) -> RuleTable:
@@ -276,10 +272,8 @@ class MasterActor:
     @replies
     async def stats(self) -> list[NodeFigures]:
         """Exact figures of all nodes: every live worker is asked first."""
-        for _ in range(_WORKERS_WAIT_MAX):
-            if not self._service.settling:
-                break
-            await asyncio.sleep(_NODES_PERIOD_S)  # just restarted: what the workers have counted is on its way
+        # Just restarted: what the workers have counted is on its way.
+        await _until(lambda: not self._service.settling, _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
         await asyncio.gather(*(self._hear(worker) for worker in self._service.view().workers))
         return self._service.stats()
 
@@ -451,3 +445,11 @@ class MasterActor:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _until(settled: Callable[[], bool], looks_max: int, period_s: float) -> None:
+    """Wait for something to settle, no longer than for so many looks."""
+    for _ in range(looks_max):
+        if settled():
+            break
+        await asyncio.sleep(period_s)

@@ -1,9 +1,10 @@
 """All load jobs: which goes next, what they may have on the way together, and what of them outlives the master. Pure.
 
-Theory of operation. A worker has at most `BATCHES_INFLIGHT_MAX` full batches on the way, or as much in smaller ones, of
-all jobs together; so bytes, blocks and memory in flight are bounded however many jobs there are. A free place goes to the job of the highest priority;
-among equals to the one with the fewest batches at that worker, the older one first. When the lake asks to slow down, all
-jobs share one window of requests (`pacing.Congestion`).
+Theory of operation. A worker is sent batches, of all jobs together, until `BATCHES_INFLIGHT_MAX` full ones are on the
+way, or as much in smaller ones; the last of them may go past that, by less than itself. So bytes, blocks and memory in
+flight are bounded however many jobs there are. A free place goes to the job of the highest priority; among equals to the
+one with the fewest batches at that worker, the older one first. When the lake asks to slow down, all jobs share one
+window of requests (`pacing.Congestion`).
 
 In the journal are the requests, and every change between running, stopped and ended: not the blocks, since a job that
 starts anew asks the workers what they hold. So after a restart of the master, unfinished jobs start anew under their ids,
