@@ -1,7 +1,7 @@
 """The HTTP server of the dashboard: static files, views as JSON, live views as server-sent events, actions.
 
-Theory of operation. Figures are fetched once a second at most, while somebody looks, however many look; what was made of
-them for one query is shared by all who ask the same. A stream gets an event when its view has changed, and a comment now
+Theory of operation. Figures are fetched once a second at most, while somebody looks, however many look, and never twice
+at a time; what was made of them for one query is shared by all who ask the same. A stream gets an event when its view has changed, and a comment now
 and then. Bounds: streams, the length of a request, the time a client may take to receive an event; a slow client loses its
 stream, and its browser connects again.
 """
@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import web
 
@@ -53,6 +53,15 @@ _FILES = {
 }
 
 
+class _Look(NamedTuple):
+    """The figures of one moment."""
+
+    asked_s: float
+    overview: asyncio.Future[Overview]
+    #: What was made of them, by query.
+    made: dict[Query, bytes]
+
+
 class Dashboard:
     """Routes and their state.
 
@@ -74,9 +83,7 @@ class Dashboard:
         #: Questions that were asked and are not answered yet.
         self._asked = 0
         self._streams = 0
-        self._overview: tuple[float, asyncio.Future[Overview]] | None = None
-        #: What was made of the present figures, by query.
-        self._made: dict[Query, bytes] = {}
+        self._look: _Look | None = None
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -152,29 +159,29 @@ class Dashboard:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    async def _figures(self) -> Overview:
-        """The figures of now, at most `period_s` old: fetched once for all who ask."""
+    async def _figures(self) -> tuple[Overview, dict[Query, bytes]]:
+        """The figures of now, asked for at most `period_s` ago or on their way since, and what was made of them so far."""
         loop = asyncio.get_running_loop()
-        if self._overview is None or loop.time() - self._overview[0] >= self._period_s:
+        look = self._look
+        # One that takes long is waited for, however old it is by now: more of them would only queue up behind it.
+        if look is None or (look.overview.done() and loop.time() - look.asked_s >= self._period_s):
             future = loop.run_in_executor(self._figures_thread, self._source.overview)
-            self._overview = (loop.time(), future)
-            self._made = {}
-        known = self._overview[1]
+            look = self._look = _Look(loop.time(), future, {})
         try:
-            return await asyncio.wait_for(asyncio.shield(known), _ANSWER_TIMEOUT_S)
+            return await asyncio.wait_for(asyncio.shield(look.overview), _ANSWER_TIMEOUT_S), look.made
         except Exception:
-            # The next one asks again.
-            if self._overview is not None and self._overview[1] is known:
-                self._overview = None
+            if self._look is look and look.overview.done():
+                # The next one asks again.
+                self._look = None
             raise
 
     async def _page(self, query: Query) -> bytes:
-        overview = await self._figures()
-        if query not in self._made:
+        overview, pages = await self._figures()
+        if query not in pages:
             page = await self._look_around(overview, query) if query.view == "data" else None
             made = page if page is not None else page_of(overview, query, self._prices)
-            self._made[query] = json.dumps(made, separators=(",", ":"), ensure_ascii=True).encode()
-        return self._made[query]
+            pages[query] = json.dumps(made, separators=(",", ":"), ensure_ascii=True).encode()
+        return pages[query]
 
     async def _look_around(self, overview: Overview, query: Query) -> dict[str, Any]:
         entries = await self._call(self._source.list_directory, query.path)
@@ -245,7 +252,7 @@ class Dashboard:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         del request
-        overview = await self._figures()
+        overview, _ = await self._figures()
         text = render((node.node_id, node.reads.counters, node.worker) for node in overview.nodes)
         return web.Response(text=text, content_type="text/plain")
 
@@ -267,7 +274,7 @@ class Dashboard:
             raise InvalidRequestError(f'give {{"argument": ...}}, {ACTIONS[action]}')
         result = await self._call(self._source.act, action, argument)
         # Who has acted wants to see it: the next look is a fresh one.
-        self._overview, self._made = None, {}
+        self._look = None
         return _json(json.dumps(plain(result)).encode())
 
 

@@ -85,6 +85,9 @@ class FakeSource:
         self.fail_with: Exception | None = None
         #: Seconds that every look takes.
         self.slow_s = 0.0
+        #: Set: figures come at once.
+        self.visible = threading.Event()
+        self.visible.set()
         #: Set: measuring a directory goes on at once.
         self.measurable = threading.Event()
         self.measurable.set()
@@ -93,6 +96,7 @@ class FakeSource:
         if self.fail_with is not None:
             raise self.fail_with
         time.sleep(self.slow_s)
+        self.visible.wait()
         self.looks += 1
         draw = random.Random(self._seed)
         nodes = [self._node(draw, number) for number in range(self._nodes)]

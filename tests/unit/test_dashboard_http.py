@@ -207,6 +207,37 @@ def test_two_hundred_streams_share_one_look() -> None:
     serve(work, source, period_s=0.2)
 
 
+def test_slow_figures_do_not_queue_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks while they are on their way waits for those; also when an earlier one has given up."""
+
+    async def ask_thrice(period_s: float) -> FakeSource:
+        source = FakeSource()
+        source.visible.clear()
+        dashboard = Dashboard(source, Guard("127.0.0.1", ""), Prices(), period_s=period_s)
+        asking = [asyncio.ensure_future(dashboard._figures()) for _ in range(3)]
+        # All have begun to ask by then.
+        asyncio.get_running_loop().call_soon(source.visible.set)
+        assert len({id(overview) for overview, _ in await asyncio.gather(*asking)}) == 1
+        return source
+
+    assert 1 == asyncio.run(ask_thrice(0.0)).looks
+
+    async def give_up_twice() -> FakeSource:
+        source = FakeSource()
+        source.visible.clear()
+        dashboard = Dashboard(source, Guard("127.0.0.1", ""), Prices(), period_s=60.0)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(module, "_ANSWER_TIMEOUT_S", 0.0)
+            for _ in range(2):
+                with pytest.raises(TimeoutError):
+                    await dashboard._figures()
+        source.visible.set()
+        await dashboard._figures()
+        return source
+
+    assert 1 == asyncio.run(give_up_twice()).looks
+
+
 def test_slow_questions_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many measure a huge directory at once, figures come as ever; too many are told to come again."""
     monkeypatch.setattr(module, "ASKED_MAX", 20)
