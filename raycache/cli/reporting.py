@@ -110,7 +110,7 @@ def summary(overview: Overview, settings: list[Setting], findings: list[Finding]
     for number, node in enumerate(overview.nodes[:_SHOWN_MAX], 1):
         stats = node.stats
         lines.append(
-            f"| {number} | {node.state if stats.alive else 'gone'} | {percent(stats.hits, node.reads.asked)} | "
+            f"| {number} | {node.state} | {percent(stats.hits, node.reads.asked)} | "
             f"{human_bytes(stats.bytes_local)} | {human_bytes(stats.bytes_remote)} | {human_bytes(stats.bytes_bypass)} | "
             f"{human_bytes(stats.memory_used_bytes)} / {human_bytes(stats.memory_capacity_bytes)} | "
             f"{human_bytes(stats.disk_used_bytes)} / {human_bytes(stats.disk_capacity_bytes)} | {stats.evictions} | "

@@ -199,11 +199,10 @@ def _nodes(nodes: list[NodeView], width: int) -> Table:
     for node in nodes:
         stats = node.stats
         alive = stats.alive
-        state = node.state if alive or node.host else "gone"
         plasma = percent(stats.plasma_used_bytes, stats.plasma_capacity_bytes) if alive else "-"
         rows.append([
             Text(node.host or node.node_id[:12]),
-            Text(state, style="green" if alive and node.state == "live" else "red"),
+            Text(node.state, style="green" if alive and node.state == "live" else "red"),
             *(Text(_share(reads.hit_rate)) for reads in (node.reads, node.minute, node.quarter)),
             Text(f"{human_bytes(node.minute.bytes_read / MINUTE_S)}/s"),
             _fill(stats.memory_used_bytes, stats.memory_capacity_bytes, "blue", bar),

@@ -60,8 +60,8 @@ def _bytes_read(node: NodeStats) -> tuple[str, ...]:
 
 def _holdings(node: NodeStats) -> tuple[str, ...]:
     return (
-        used(node.memory_used_bytes, node.memory_capacity_bytes) if node.alive else "gone",
-        used(node.disk_used_bytes, node.disk_capacity_bytes) if node.alive else "gone",
+        used(node.memory_used_bytes, node.memory_capacity_bytes) if node.alive else "no worker",
+        used(node.disk_used_bytes, node.disk_capacity_bytes) if node.alive else "no worker",
         str(node.blocks),
         str(node.evictions),
         str(node.ufs_requests),

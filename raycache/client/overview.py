@@ -64,7 +64,7 @@ class NodeView(Result):
     node_id: str
     #: Address of the machine; empty when it is gone.
     host: str
-    #: Of its worker: its state, or "none".
+    #: Of its worker, as the master sees it; "none" when there is none, "gone" when the node has left the cluster.
     state: str
     epoch: int
     heartbeat_age_s: float
@@ -139,7 +139,7 @@ def overview_of(reply: OverviewReply) -> Overview:
             NodeView(
                 node_id=node_id,
                 host=node.host,
-                state=state,
+                state=state if node.figures.alive or node.host else "gone",
                 epoch=epoch,
                 heartbeat_age_s=age_s,
                 stats=stats.nodes[node_id],

@@ -92,11 +92,11 @@ def summary(overview: Overview, prices: Prices) -> dict[str, Any]:
         "loads_inflight": total.loads_inflight,
         "files_known": overview.files_known,
         "mounts": len(overview.mounts),
-        "workers": dict(sorted(Counter(map(state_of, overview.nodes)).items(), key=lambda item: -item[1])),
+        "workers": dict(sorted(Counter(node.state for node in overview.nodes).items(), key=lambda item: -item[1])),
         "jobs_running": sum(not progress.finished for _, progress in overview.jobs),
         "missed": ever.missed,
         "tiles": [
-            [node.node_id[:12], node.host, state_of(node), _round(node.quarter.hit_rate)]
+            [node.node_id[:12], node.host, node.state, _round(node.quarter.hit_rate)]
             for node in overview.nodes[:400]
         ],
     }  # fmt: skip
@@ -111,11 +111,6 @@ def _window(reads: Reads) -> dict[str, Any]:
     }
 
 
-def state_of(node: NodeView) -> str:
-    """Of the node's worker; "gone" when the node has left the cluster."""
-    return node.state if node.stats.alive or node.host else "gone"
-
-
 def node_row(node: NodeView) -> Row:
     """One row of the nodes."""
     stats = node.stats
@@ -123,7 +118,7 @@ def node_row(node: NodeView) -> Row:
     return {
         "node_id": node.node_id,
         "host": node.host or None,
-        "state": state_of(node),
+        "state": node.state,
         "hit_rate": _round(stats.hit_rate if stats.hits + stats.misses + stats.bypasses else None),
         "minute": _round(node.minute.hit_rate),
         "quarter": _round(node.quarter.hit_rate),

@@ -19,8 +19,20 @@ from raycache.cli.reporting import summary
 from raycache.cli.session import Session
 from raycache.cli.top import SORTS, frame
 from raycache.client.doctor import BAD, NOTE, OK, Checkup, Finding, diagnose
-from raycache.client.results import Setting
-from raycache.messages import Health, MountHealth, MountInfo
+from raycache.client.overview import overview_of
+from raycache.client.results import NodeStats, Setting, Stats
+from raycache.dashboard.pages import Prices, page_of
+from raycache.dashboard.query import Query
+from raycache.messages import (
+    Health,
+    MountHealth,
+    MountInfo,
+    NodeFigures,
+    NodeOverview,
+    ReadCounters,
+    WorkerStats,
+)
+from raycache.messages import Overview as OverviewReply
 from raycache.workers import health as health_module
 from raycache.workers.health import examine, leftovers
 
@@ -64,6 +76,44 @@ def test_every_sort_shows_its_extreme_first() -> None:
         assert f"(by {title})" in lines[0]
         (header,) = [index for index, line in enumerate(lines) if line.startswith("Node")]
         assert (first.host or first.node_id[:12]) in lines[header + 1]
+
+
+def test_a_node_that_has_left_is_told_from_one_without_a_worker() -> None:
+    """In every picture alike: the worker's state where the node is there, "none" without a worker, else "gone"."""
+
+    def node(name: str, host: str, worker: tuple[int, str, float] | None, *, alive: bool) -> NodeOverview:
+        figures = NodeFigures(name, alive, ReadCounters(), WorkerStats())
+        return NodeOverview(figures, ReadCounters(), ReadCounters(), [-1] * 30, worker, host)
+
+    nodes = [
+        node("a", "10.0.0.1", (1, "live", 0.0), alive=True),
+        # Ray has not named its address yet.
+        node("b", "", (1, "live", 0.0), alive=True),
+        node("c", "10.0.0.3", (1, "suspect", 9.0), alive=False),
+        node("d", "10.0.0.4", None, alive=False),
+        node("e", "", (1, "suspect", 9.0), alive=False),
+        node("f", "", None, alive=False),
+    ]
+    overview = overview_of(OverviewReply("c", 1.0, 0, [], nodes, [], 5.0, [], []))
+    states = ["live", "live", "suspect", "none", "gone", "gone"]
+    assert states == [node.state for node in overview.nodes]
+    assert states == [row["state"] for row in page_of(overview, Query("nodes", "node_id"), Prices())["rows"]]
+    console = Console(file=io.StringIO(), width=140, force_terminal=False)
+    console.print(frame(overview, 0, 140, 40))
+    assert isinstance(console.file, io.StringIO)
+    for text in (console.file.getvalue(), summary(overview, [], [], "2.60.0")):
+        shown = re.findall(r"\b(live|suspect|none|gone) ", text)
+        assert sorted(states) == sorted(shown), text
+
+
+def test_stats_say_where_no_worker_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be a node that never had one: stats cannot tell whether it has left."""
+    cache = FakeCache()
+    idle = NodeStats(alive=False)
+    cache.stats = lambda: Stats(NodeStats(), {"ab" * 28: idle})  # type: ignore[method-assign]
+    assert 0 == run(["stats"], Session(backend=FakeBackend(cache)))  # type: ignore[arg-type]
+    (line,) = re.findall(r"^abab.*worker.*$", capsys.readouterr().out, re.MULTILINE)
+    assert (2, False) == (line.count("no worker"), "gone" in line)
 
 
 def test_top_outside_a_terminal_is_one_picture(capsys: pytest.CaptureFixture[str]) -> None:
