@@ -56,10 +56,6 @@ class Target:
         """The median."""
         return statistics.median(self.rates)
 
-    @property
-    def median_s(self) -> float:
-        return statistics.median(run.seconds for run in self.runs)
-
 
 @dataclasses.dataclass(frozen=True)
 class Bar:

@@ -40,11 +40,9 @@ class _Process:
         return done.amount, start_s + done.seconds
 
 
-def targets(data: Data, local: Path, juicefs: Path | None, seconds_max: float) -> list[Target]:
+def targets(data: Data, local: Path, seconds_max: float) -> list[Target]:
     """One and several processes, on each of what there is. They live as long as what is returned."""
     sources = {"raycache": "", "local files": str(local)}
-    if juicefs is not None:
-        sources["JuiceFS, page cache"] = str(juicefs)
     found = []
     for name, directory in sources.items():
         for count in (1, COUNT):

@@ -26,7 +26,6 @@ class Section(NamedTuple):
     bars: Sequence[Bar] = ()
     #: Whose speed is 1 in the table.
     base: str = "local files"
-    note: str = ""
 
     def verdicts(self) -> list[dict[str, Any]]:
         return ratio_rows(self.targets, self.bars)
@@ -65,8 +64,6 @@ def markdown(results: Results) -> str:
     lines.append("")
     for section in results.sections:
         lines.append(table(section.title, section.unit, section.targets, base=section.base))
-        if section.note:
-            lines += [section.note, ""]
     if results.found:
         lines.append(findings("Figures", results.found))
     return "\n".join(lines)

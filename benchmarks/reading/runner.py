@@ -154,7 +154,7 @@ def _warm_up(workload: Workload, reading: _Reading, names: Sequence[str]) -> Non
 def _processes(found: Stage, size: Size) -> Section:
     say(f"{processes.COUNT} processes")
     # JuiceFS is left out: it has the first of the small files only, and the two cores are busy without its daemon.
-    targets = processes.targets(found.data, found.data.directory, None, size.seconds_max)
+    targets = processes.targets(found.data, found.data.directory, size.seconds_max)
     interleave(targets, size.rounds)
     for target in targets:
         say(f"  {target.name}: {target.rate:,.0f} files/s")
