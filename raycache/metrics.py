@@ -40,7 +40,7 @@ FIGURES: dict[str, Figure] = {
     "memory_capacity_bytes": Figure("Memory quota", "What the memory tier may take now; it shrinks while others need the object store."),
     "disk_used_bytes": Figure("Disk used", "Bytes in the disk tier now."),
     "disk_capacity_bytes": Figure("Disk quota", "What the disk tier may take."),
-    "blocks": Figure("Blocks held", "Blocks in the tiers of the node now."),
+    "blocks": Figure("Blocks held", "Blocks and pages in the tiers of the node now."),
     "segments": Figure("Segments", "Segments in the tiers of the node now; a segment holds one or many blocks."),
     "evictions": Figure("Evictions", "Segments dropped to make room, so that no copy was left on the node."),
     "evictions_disk": Figure("Evictions from disk", "Of the evictions, those whose last copy was on disk."),

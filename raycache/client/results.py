@@ -133,6 +133,7 @@ class CheckResult(Result):
 class FreeResult(Result):
     """What was dropped from the cache, replicas counted one by one."""
 
+    #: Blocks and pages.
     blocks: int
     bytes: int
     #: What was named, but is pinned, and so was left; `force=True` frees it.

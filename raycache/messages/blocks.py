@@ -134,6 +134,7 @@ class Selector(NamedTuple):
 class FreeReply(NamedTuple):
     """What one worker dropped; leased bytes are counted, too: they go when the lease ends."""
 
+    #: Blocks and pages.
     blocks: int
     bytes: int
     #: What was named, but is pinned, and so was left.
