@@ -141,7 +141,6 @@ class Cache(Loads, Scheduling, Upkeep):
         """
         uri, table = admin.unmount(self._calls, path, force=force)
         self._locator.learn(None, table)
-        self._locator.forget_all()
         self._drop(Selector([Pattern(uri.rstrip("/"))]), force=True)
 
     def mounts(self) -> list[MountEntry]:
