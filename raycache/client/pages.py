@@ -18,7 +18,7 @@ _SMALL_FILE_PART = 8
 _WHOLE = -1
 
 
-def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, goes_on: bool = False) -> bool:
+def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, goes_on: bool = False, begins: bool = True) -> bool:
     """Whether to ask for a part of a block by pages; remembers in `meta` what was wanted.
 
     Args:
@@ -26,6 +26,8 @@ def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, goes_on: bool = Fa
         part: of one of its blocks; not mapped here.
         grid: how files are cut.
         goes_on: the reader comes from the front of the file, or from a block that it has read in place.
+        begins: the part is the first of its read. The end of one that reaches into another block (a column does) is no
+            sign of going on.
     """
     size_bytes = meta.file.size_bytes
     if (
@@ -38,7 +40,12 @@ def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, goes_on: bool = Fa
         return False
     wanted = meta.pages_wanted.get(block, 0)
     # Who has come to the end of a block that was loaded whole, goes on.
-    follows = part.offset == 0 and block > 0 and (meta.pages_wanted.get(block - 1) == _WHOLE or meta.is_held(block - 1))
+    follows = (
+        begins
+        and part.offset == 0
+        and block > 0
+        and (meta.pages_wanted.get(block - 1) == _WHOLE or meta.is_held(block - 1))
+    )
     if wanted == _WHOLE or goes_on or follows:
         meta.pages_wanted[block] = _WHOLE
         return False

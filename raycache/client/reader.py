@@ -201,7 +201,7 @@ class Reader:
     def _pieces(self, request: Request, part: BlockRange, now_s: float) -> Iterator[tuple[BlockRange, Span | None]]:
         """What a part of a block that is not mapped is to be read by: itself, or its pages; and where those are."""
         meta = request.meta
-        if self._by_pages(meta, part, now_s, in_order=request.in_order):
+        if self._by_pages(request, part, now_s):
             yield from self._pages(meta, part, now_s)
         else:
             yield part, None
@@ -215,12 +215,14 @@ class Reader:
                 self._counters.hit(view.mapped.tier, page.length, meta.dataset, blocks=0)
                 yield page, Span(view.mapped.buffer, view.offset + page.offset, page.length)
 
-    def _by_pages(self, meta: FileMeta, part: BlockRange, now_s: float, *, in_order: bool) -> bool:
+    def _by_pages(self, request: Request, part: BlockRange, now_s: float) -> bool:
         """Whether a part that is not mapped is read by pages; asked again for the same, the answer is the same."""
-        block = part.block_index
+        meta, block = request.meta, part.block_index
+        begins = request.offset == block * self._block_size_bytes + part.offset
         # What was read in place was never asked for, and has left no other trace.
-        came_from = block > 0 and part.offset == 0 and self._table.get(meta.version, block - 1, now_s) is not None
-        return by_pages(meta, part, self._grid, goes_on=in_order or came_from)
+        behind = begins and part.offset == 0 and block > 0
+        came_from = behind and self._table.get(meta.version, block - 1, now_s) is not None
+        return by_pages(meta, part, self._grid, goes_on=request.in_order or came_from, begins=begins)
 
     def picks(self, request: Request) -> bool:
         """Whether the end of a range is going to be read by pages: the reader picks what he wants."""
@@ -228,7 +230,7 @@ class Reader:
         picked = False
         for part in block_ranges(request.offset, request.length, self._block_size_bytes):
             mapped = self._table.get(request.meta.version, part.block_index, now_s) is not None
-            picked = not mapped and self._by_pages(request.meta, part, now_s, in_order=request.in_order)
+            picked = not mapped and self._by_pages(request, part, now_s)
         return picked
 
     def map_held(self, meta: FileMeta) -> None:

@@ -279,6 +279,14 @@ def test_who_comes_from_a_block_that_was_read_in_place_goes_on(place: Place) -> 
     assert other.reader_of(Grid(BLOCK, 2)).picks(Request(other.meta, BLOCK, 1))
 
 
+def test_a_read_that_ends_in_the_next_block_does_not_go_on(place: Place) -> None:
+    """A column that reaches into another block is followed by one that nobody wants."""
+    place.map("s", [0])
+    reader = place.reader_of(Grid(BLOCK, 2))
+    assert reader.picks(Request(place.meta, 1, BLOCK))
+    assert not reader.picks(Request(place.meta, 1, BLOCK, in_order=True))
+
+
 def test_a_hint_that_is_no_longer_true_loads_nothing(place: Place) -> None:
     """A file that the node's worker has given up is not loaded whole because somebody opened it."""
     place.around.view = MembershipView(0, (WorkerView("n", 1, 1, "actor"),))

@@ -77,6 +77,15 @@ def test_files_read_from_the_front_and_small_ones_are_read_in_blocks() -> None:
     assert not by_pages(meta(), BlockRange(0, 2, 1), Grid(BLOCK, BLOCK))
 
 
+def test_the_end_of_a_read_that_reaches_into_another_block_is_read_by_pages() -> None:
+    """A column that begins in one block, most of which it is, and ends early in the next one, does not go on there."""
+    cold = meta()
+    assert not by_pages(cold, BlockRange(1, 1, BLOCK - 1), GRID)
+    assert by_pages(cold, BlockRange(2, 0, 1), GRID, begins=False)
+    held = meta(5 * BLOCK, ("n1", 0b10))
+    assert by_pages(held, BlockRange(2, 0, 1), GRID, begins=False)
+
+
 def ask(worker: Worker, version: FileVersion, *indices: int, **more: Any) -> list[Effect]:
     columns = [
         [0] * len(indices),
