@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-fast-first test-fast-others test-ray test-tensorflow test-browser screenshots browser check format bench bench-full bench-load bench-locality bench-overhead bench-sync sim clean
+.PHONY: help setup demo test test-fast test-fast-first test-fast-others test-ray test-tensorflow test-browser screenshots browser check format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,10 @@ bench: $(BENCH) ## Run the benchmark of reading, side by side with its rivals, i
 
 bench-full: $(BENCH) ## Run the same on more data, in more rounds, and epochs of parquet on three nodes
 	$(BIN)/python -m benchmarks reading epochs --full --rounds 5 $(ARGS)
+
+bench-docs: ## Put what the last `make bench` or `bench-full` measured into docs
+	sed 's|(reading.svg)|(images/reading.svg)|' benchmarks/results/reading.md > docs/measured.md
+	cp benchmarks/results/reading.svg docs/images/reading.svg
 
 bench-load: $(SETUP) ## Run the benchmark of warm-ups: bytes and requests, rate, memory, kills, faults
 	$(BIN)/python -m benchmarks load $(ARGS)

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -33,6 +34,7 @@ FILES = 32
 NODES = 3
 #: Unplaced epochs until every node has a copy of nearly everything.
 _WARMING_EPOCHS = 6
+_COPIES_INFLIGHT = 8
 
 BARS = [
     Bar("raycache warm", "local files", most=1.15),
@@ -92,9 +94,12 @@ class FreshCopies:
         if old:
             self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": old})
         self._count += 1
-        for key in self._keys:
-            target = f"{self.directory}/{key.rpartition('/')[2]}"
-            self._client.copy_object(Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": key})
+        with ThreadPoolExecutor(_COPIES_INFLIGHT) as pool:
+            list(pool.map(self._copy, self._keys))
+
+    def _copy(self, key: str) -> None:
+        target = f"{self.directory}/{key.rpartition('/')[2]}"
+        self._client.copy_object(Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": key})
 
 
 def quiet() -> None:

@@ -64,6 +64,8 @@ class Bar:
     Args:
         target, base: names. Without a base, `least` bounds the speed itself.
         enough: a speed that is enough, whatever the ratio.
+        given: (target, base) of what no target can do better than the machine gives: where their ratio is below `least`,
+            it takes its place.
     """
 
     target: str
@@ -71,6 +73,7 @@ class Bar:
     most: float | None = None
     least: float | None = None
     enough: float | None = None
+    given: tuple[str, str] | None = None
 
 
 class Finding(NamedTuple):
@@ -117,13 +120,17 @@ def ratio_rows(targets: Sequence[Target], bars: Sequence[Bar]) -> list[dict[str,
     rates = {target.name: target.rate for target in targets if target.runs}
     rows = []
     for bar in bars:
-        if bar.target not in rates or (bar.base and bar.base not in rates):
+        if not {bar.target, *([bar.base] if bar.base else []), *(bar.given or ())} <= rates.keys():
             continue
         speed = rates[bar.target] / (rates[bar.base] if bar.base else 1.0)
         ratio = 1 / speed if bar.most is not None else speed
-        good = ratio <= bar.most if bar.most is not None else ratio >= (bar.least or 0.0)
-        sign, bound = ("<=", bar.most) if bar.most is not None else (">=", bar.least)
+        sign, bound = ("<=", bar.most) if bar.most is not None else (">=", bar.least or 0.0)
         text = f"{sign} {bound:,g}{'x' if bar.base else '/s'}"
+        if bar.given is not None:
+            limit = rates[bar.given[0]] / rates[bar.given[1]]
+            text += f", of which the machine gives {limit:.2f}x"
+            bound = min(bound, limit)
+        good = ratio <= bound if bar.most is not None else ratio >= bound
         if bar.enough is not None:
             good = good or rates[bar.target] >= bar.enough
             text += f" or {bar.enough:,g}/s"

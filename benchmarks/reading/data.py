@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -42,9 +42,14 @@ class Data(NamedTuple):
     #: (index of a large file, offset) of random pieces.
     pieces: list[tuple[int, int]]
 
-    def all_names(self) -> Iterator[str]:
-        yield from self.large.names
-        yield from self.small.names
+    @property
+    def names(self) -> list[str]:
+        """Of all files."""
+        return [*self.large.names, *self.small.names]
+
+    @property
+    def total_bytes(self) -> int:
+        return self.large.total_bytes + self.small.total_bytes
 
 
 def write(directory: Path, large_count: int, small_count: int, seed: int = 0) -> Data:
@@ -75,7 +80,7 @@ def upload(data: Data, store: S3Store, threads: int = 16) -> None:
         obstore.put(store, name, (data.directory / name).read_bytes(), use_multipart=False)
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(put, data.all_names()))
+        list(pool.map(put, data.names))
 
 
 class Digests:

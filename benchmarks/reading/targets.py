@@ -16,10 +16,18 @@ from raycache.client.cache import Cache
 _CHUNK_BYTES = 1 << 20
 
 
-class ReadTarget(Protocol):
-    """One way to read files by name."""
+class ReadsBatches(Protocol):
+    """One way to read many small files by name."""
 
     name: str
+
+    def read_many(self, names: Sequence[str]) -> Sequence[Any]:
+        """The bytes of a batch of small files."""
+        ...
+
+
+class ReadTarget(ReadsBatches, Protocol):
+    """One way to read files by name."""
 
     def hash_file(self, name: str) -> int:
         """xxh3 of a whole file, read front to back."""
@@ -27,10 +35,6 @@ class ReadTarget(Protocol):
 
     def read(self, name: str) -> Any:
         """The bytes of one small file, as a buffer."""
-        ...
-
-    def read_many(self, names: Sequence[str]) -> Sequence[Any]:
-        """The bytes of a batch of small files."""
         ...
 
     def open(self, name: str) -> Any:
@@ -81,6 +85,17 @@ class MappedFiles(LocalFiles):
 
     def read_many(self, names: Sequence[str]) -> list[Any]:
         return [self.read(name) for name in names]
+
+
+class MemoryReads:
+    """What the process has in its own memory, in batches: the least that reading can cost."""
+
+    def __init__(self, name: str, contents: dict[str, bytes]) -> None:
+        self.name = name
+        self._contents = contents
+
+    def read_many(self, names: Sequence[str]) -> list[bytes]:
+        return [self._contents[name] for name in names]
 
 
 class CacheReads:

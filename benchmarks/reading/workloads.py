@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from benchmarks.measure import Bar, Done
 from benchmarks.reading.data import PIECE_BYTES, Data, Digests, digest
-from benchmarks.reading.targets import ReadTarget
+from benchmarks.reading.targets import ReadsBatches, ReadTarget
 
 BATCH_FILES = 256
 _CLOCK_EVERY = 64
@@ -49,7 +49,7 @@ def sequential(target: ReadTarget, data: Data, digests: Digests, seconds_max: fl
     return Done(len(done) * data.large.size_bytes / 1e6, ended - started)
 
 
-def batches(target: ReadTarget, data: Data, digests: Digests, seconds_max: float) -> Done:
+def batches(target: ReadsBatches, data: Data, digests: Digests, seconds_max: float) -> Done:
     """Small files in random order, a batch at a time, as a data loader does."""
     total = count = 0
     names = data.shuffled

@@ -42,6 +42,17 @@ def test_a_bar_is_met_or_not(bar: Bar, ratio: float, met: bool) -> None:
     assert (row["ratio"], row["met"]) == (ratio, met)
 
 
+@pytest.mark.parametrize(
+    ("machine", "met"), [((38, 10), True), ((41, 10), False), ((90, 10), False)], ids=["little", "enough", "more"]
+)
+def test_what_the_machine_cannot_give_is_not_asked_for(machine: tuple[float, float], met: bool) -> None:
+    """Where the machine gives less than the bound, that is the bound; where it gives more, it stays."""
+    both = [target("several", (machine[0], 1)), target("one", (machine[1], 1))]
+    (row,) = ratio_rows([*TARGETS, *both], [Bar("fast", "slow", least=4.05, given=("several", "one"))])
+    assert (row["ratio"], row["met"]) == (4.0, met)
+    assert f">= 4.05x, of which the machine gives {machine[0] / machine[1]:.2f}x" == row["bound"]
+
+
 def test_bars_on_what_did_not_run_are_left_out() -> None:
     """A rival that is missing here leaves no verdict."""
     assert ratio_rows(TARGETS, [Bar("fast", "JuiceFS", least=1.0), Bar("JuiceFS", least=1.0)]) == []
