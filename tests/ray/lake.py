@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -15,21 +16,29 @@ from raycache.testing.seaweed import SeaweedServer
 _numbers = itertools.count()
 
 
+@functools.cache
+def _bucket(server: SeaweedServer) -> str:
+    """All lakes are in one bucket: for each, every process of a cache makes clients, which costs it a quarter of a second."""
+    return server.make_bucket("lakes")
+
+
 @dataclasses.dataclass
 class Lake:
-    """One bucket behind a proxy."""
+    """A directory of its own in a bucket behind a proxy."""
 
     server: SeaweedServer
     proxy: S3Proxy
     bucket: str
+    #: No other lake has it.
+    name: str
 
     @classmethod
     def make(cls, server: SeaweedServer, proxy: S3Proxy) -> Lake:
-        return cls(server, proxy, server.make_bucket(f"lake-{next(_numbers)}"))
+        return cls(server, proxy, _bucket(server), f"lake-{next(_numbers)}")
 
     @property
     def uri(self) -> str:
-        return f"s3://{self.bucket}"
+        return f"s3://{self.bucket}/{self.name}"
 
     @property
     def options(self) -> dict[str, str]:
@@ -37,10 +46,10 @@ class Lake:
         return {**self.server.options(), "endpoint_url": self.proxy.endpoint_url}
 
     def put(self, key: str, data: bytes) -> None:
-        self.server.client().put_object(Bucket=self.bucket, Key=key, Body=data)
+        self.server.client().put_object(Bucket=self.bucket, Key=f"{self.name}/{key}", Body=data)
 
     def delete(self, key: str) -> None:
-        self.server.client().delete_object(Bucket=self.bucket, Key=key)
+        self.server.client().delete_object(Bucket=self.bucket, Key=f"{self.name}/{key}")
 
     def put_parquet(self, prefix: str, files: int, rows: int = 20_000) -> tuple[int, int]:
         """Write parquet files; returns (rows, sum of the column `value`) over all."""

@@ -57,8 +57,8 @@ def pid_of(name: str) -> int:
 def read_and_kill(cache: Cache, lake: Lake, kill: Callable[[], None]) -> None:
     """Read a dataset, half of it warm; kill something after the first batch; every row must come."""
     # A directory of its own: other processes may remember what a path meant under the last test's mount.
-    directory = f"/lake/{lake.bucket}"
-    rows, total = lake.put_parquet(lake.bucket, files=12, rows=50_000)
+    directory = f"/lake/{lake.name}"
+    rows, total = lake.put_parquet(lake.name, files=12, rows=50_000)
     cache.load(f"{directory}/part-00*").wait(60)
     alive = True
     found_rows = found_total = 0

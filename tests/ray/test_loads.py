@@ -165,7 +165,7 @@ def test_a_faulty_lake_costs_one_file(cache: Cache, lake: Lake) -> None:
     contents = fill(lake)
     data = (RequestKind.DATA,)
     lake.proxy.inject(
-        Fault(FaultKind.INTERNAL_ERROR, 1.0, f"{lake.bucket}/d/007", data),
+        Fault(FaultKind.INTERNAL_ERROR, 1.0, f"{lake.bucket}/{lake.name}/d/007", data),
         Fault(FaultKind.SLOW_DOWN, 0.05, "*", data),
         Fault(FaultKind.RESET, 0.01, "*", data),
         Fault(FaultKind.TRUNCATE, 0.01, "*", data),

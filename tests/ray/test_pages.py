@@ -39,7 +39,7 @@ def lake(cache: Cache, s3_server: SeaweedServer, proxy: S3Proxy) -> Lake:
     lake = Lake.make(s3_server, proxy)
     for number in range(2):
         lake.put(f"table/{number}.parquet", table_bytes(number))
-    cache.mount(f"/{lake.bucket}", lake.uri, lake.options, metadata_ttl_s=600)
+    cache.mount(f"/{lake.name}", lake.uri, lake.options, metadata_ttl_s=600)
     proxy.reset()
     return lake
 
@@ -111,17 +111,17 @@ def test_two_columns_of_sixteen_cost_two_columns(
     """Cold, hardly more than the chosen columns and the footers leave the lake; the second time, nothing."""
     expected = pa.concat_tables(pq.read_table(io.BytesIO(table_bytes(i)), columns=CHOSEN) for i in range(2))
     wanted = wanted_bytes(CHOSEN)
-    assert expected.sort_by("c03").equals(read(cache, f"/{lake.bucket}/table").select(CHOSEN).sort_by("c03"))
+    assert expected.sort_by("c03").equals(read(cache, f"/{lake.name}/table").select(CHOSEN).sort_by("c03"))
     cold = proxy.counters()
     assert wanted * 0.9 <= cold.data_bytes <= wanted * 1.1
     proxy.reset()
-    read(cache, f"/{lake.bucket}/table")
+    read(cache, f"/{lake.name}/table")
     assert 0 == proxy.counters().data_requests
 
 
 def test_a_whole_read_after_a_part_fetches_no_byte_twice(cache: Cache, lake: Lake, proxy: S3Proxy) -> None:
     """Two columns first, then everything: what was there in pages is taken over, and the sum is the files' size."""
-    path = f"/{lake.bucket}/table"
+    path = f"/{lake.name}/table"
     by_pyarrow(cache, path)
     cache.load(path).wait(60)
     assert proxy.counters().data_bytes == sum(len(table_bytes(number)) for number in range(2))
@@ -138,9 +138,9 @@ def test_a_file_read_on_and_on_is_loaded_in_blocks(
     lake = Lake.make(s3_server, proxy)
     data = content(7, (135 << 20) + 123)
     lake.put("long.bin", data)
-    cache.mount(f"/{lake.bucket}", lake.uri, lake.options, metadata_ttl_s=600)
+    cache.mount(f"/{lake.name}", lake.uri, lake.options, metadata_ttl_s=600)
     proxy.reset()
-    with cache.open(f"/{lake.bucket}/long.bin") as file:
+    with cache.open(f"/{lake.name}/long.bin") as file:
         assert data == b"".join(iter(lambda: file.read(piece_bytes), b""))
     counted = proxy.counters()
     assert (len(data), 17) == (counted.data_bytes, counted.data_requests)

@@ -236,7 +236,7 @@ def test_large_files_are_put_and_got_whole(fs: RaycacheFileSystem, lake: Lake, s
     with pytest.raises(RuntimeError), fs.open(f"{s3}/aborted", "wb") as file:
         file.write(whole)
         raise RuntimeError
-    uploads = lake.server.client().list_multipart_uploads(Bucket=lake.bucket)
+    uploads = lake.server.client().list_multipart_uploads(Bucket=lake.bucket, Prefix=f"{lake.name}/")
     assert [] == uploads.get("Uploads", [])
 
 
@@ -370,9 +370,9 @@ def test_moving_onto_itself_loses_nothing(fs: RaycacheFileSystem, lake: Lake, s3
     with pytest.raises(InvalidRequestError, match="outside"):
         fs.mv(f"{s3}/d", f"{s3}/d/e/", recursive=True)
     arrow = fs.cache.filesystem()
-    arrow.move(f"{s3}/d", f"/@s3/{lake.bucket}/{key}/d")
-    arrow.move(f"{s3}/d/x", f"/@s3/{lake.bucket}/{key}/d/x")
-    arrow.copy_file(f"{s3}/d/x", f"/@s3/{lake.bucket}/{key}/d/x")
+    arrow.move(f"{s3}/d", f"/@s3/{lake.bucket}/{lake.name}/{key}/d")
+    arrow.move(f"{s3}/d/x", f"/@s3/{lake.bucket}/{lake.name}/{key}/d/x")
+    arrow.copy_file(f"{s3}/d/x", f"/@s3/{lake.bucket}/{lake.name}/{key}/d/x")
     with pytest.raises(ValueError, match="outside"):
         arrow.move(f"{s3}/d", f"{s3}/d/e")
     assert {f"{s3}/d/x": b"1", f"{s3}/d/y": b"2"} == fs.cat(f"{s3}/d", recursive=True)
@@ -440,7 +440,7 @@ def test_urls_of_all_kinds_open(lake: Lake, fs: RaycacheFileSystem, s3: str) -> 
         with fsspec.open(opened) as file:
             assert b"bytes" == file.read(), url
     chained, path = fsspec.url_to_fs(f"raycache::{lake.uri}/{key}")
-    assert f"{lake.bucket}/{key}" == path
+    assert f"{lake.bucket}/{lake.name}/{key}" == path
     assert [f"{path}/x"] == chained.ls(path, detail=False) == chained.find(path) == chained.glob(f"{path}/*")
     assert [f"{lake.uri}/{key}/x"] == fs.glob(f"{lake.uri}/{key}/*")
     arrow, arrow_path = pafs.FileSystem.from_uri(f"fsspec+raycache://{s3}/x")
