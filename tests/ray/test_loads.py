@@ -32,7 +32,7 @@ BLOCKS = 4 * 4 + 40
 
 @pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
-    yield raycache.start(memory="40MiB", disk="60MiB", block_size_bytes=MIB, segment_size_bytes=4 * MIB)
+    yield raycache.start(memory="40MiB", disk="60MiB", block_size_bytes=MIB, segment_size_bytes=4 * MIB, lease_s=2)
     raycache.stop()
 
 
