@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from raycache import paths as names
 from raycache.client import admin, residency
-from raycache.client.calls import Calls, task_identity
+from raycache.client.calls import Calls, in_worker, task_identity
 from raycache.client.counters import Counters
 from raycache.client.file import CacheFile
 from raycache.client.flusher import Flusher
@@ -91,6 +91,7 @@ class Cache(Loads, Scheduling, Upkeep):
             extent_size_bytes=self._settings.extent_size_bytes,
             replicas_max=self._settings.replicas_max,
             on_read=self._flusher.wake,
+            claims=in_worker,
         )
         #: Writing through to the lake, on mounts with `readonly=False`.
         self.writes = Writes(self._locator, calls)

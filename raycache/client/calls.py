@@ -205,6 +205,11 @@ def task_identity() -> tuple[str, str]:
     return str(ray.get_runtime_context().get_job_id()), task_name()
 
 
+def in_worker() -> bool:
+    """Whether this process runs Ray tasks or actors, and is no driver."""
+    return bool(global_worker.mode == WORKER_MODE)
+
+
 def task_name() -> str:
     """The name of the task or actor method of the calling thread. About 0.2 us.
 

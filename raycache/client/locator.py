@@ -8,7 +8,8 @@ because of the cache. All methods are safe to call from several threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from raycache import paths as names
@@ -32,6 +33,7 @@ NEIGHBOURS_MAX = 1024
 _NEIGHBOURS_MIN = 32
 #: How long an answer that came from the under storage, past a silent master, may be used.
 _UNATTENDED_TTL_S = 2.0
+_NOBODY: Mapping[int, WorkerId] = MappingProxyType({})
 
 
 class MasterCalls(Protocol):
@@ -46,6 +48,7 @@ class FileMeta:
     """What stands at one path, as known here."""
 
     __slots__ = (
+        "claimants",
         "dataset",
         "error",
         "expires_at_s",
@@ -81,6 +84,8 @@ class FileMeta:
         self.expires_at_s = expires_at_s
         #: Why the path could not be resolved.
         self.error = error
+        #: By extent, who loads it, where that is not the one that the hash names; hints.
+        self.claimants: Mapping[int, WorkerId] = _NOBODY
         #: By block, which pages of it were ever wanted here, a bit mask; see `pages`.
         self.pages_wanted: dict[int, int] = {}
 
@@ -95,6 +100,12 @@ class FileMeta:
         if not known.get(worker, 0) & bit:
             known[worker] = known.get(worker, 0) | bit
             self.holders = tuple(known.items())
+
+    def learn_claimant(self, extent: int, worker: WorkerId | None) -> None:
+        """An extent is loaded by this worker; None: by the one that the hash names."""
+        if self.claimants.get(extent) != worker:
+            others = {e: w for e, w in self.claimants.items() if e != extent}
+            self.claimants = others if worker is None else others | {extent: worker}
 
 
 class Locator:
@@ -328,7 +339,7 @@ class Locator:
                 if meta.error is None and meta.kind is FileKind.FILE:
                     old = self._metas.get(meta.path)
                     if old is not None and old.version == meta.version:
-                        meta.pages_wanted = old.pages_wanted
+                        meta.pages_wanted, meta.claimants = old.pages_wanted, old.claimants
                     self._metas[meta.path] = meta
             while len(self._metas) > self._paths_max:
                 del self._metas[next(iter(self._metas))]

@@ -2,7 +2,8 @@
 
 Theory of operation. A part is a piece of one block of one file version. Each part walks through its candidates: the
 workers hinted to hold the block (the reader's own node first), then the worker that should hold it by the hash, and at
-last the under storage itself. `next_calls` groups what is due into one call per worker; `replied` and `failed` feed
+last the under storage itself. The one that the hash names may send the reader on, to the worker that has claimed the
+block's extent (the first to read it; `workers/claims.py`); one that is gone or has no free memory sends him back. `next_calls` groups what is due into one call per worker; `replied` and `failed` feed
 back what came of it; a part that a worker could not serve moves on to its next candidate.
 
 What another worker is hinted to hold is first asked of the reader's own worker, as a *passive* copy: it may have one by
@@ -10,7 +11,8 @@ now, or makes one from that holder while there is room. So nodes that read the s
 tasks happen to run, end up with it, and a hot block's readers spread over its copies. A refusal is no attempt.
 
     WAITING --call--> ASKED --served--> DONE
-                        |---no space / worker failed / lost segment---> WAITING (next candidate) ... BYPASS
+                        |---claimed elsewhere / worker failed / lost segment---> WAITING (next candidate) ... BYPASS
+        |---no space---> BYPASS
                         `---changed / gone---> STALE: the caller resolves the path again, and starts anew
 
 At most `WORKER_ATTEMPTS_MAX` workers are asked for a part, so the number of rounds is bounded.
@@ -18,7 +20,8 @@ At most `WORKER_ATTEMPTS_MAX` workers are asked for a part, so the number of rou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +42,8 @@ class FileTarget(NamedTuple):
     version: VersionId
     #: Hints: (worker, bit mask of blocks).
     holders: tuple[tuple[WorkerId, int], ...]
+    #: Hints: who has claimed an extent.
+    claimants: Mapping[int, WorkerId] = MappingProxyType({})
 
 
 class Part(NamedTuple):
@@ -67,6 +72,9 @@ class _Route(NamedTuple):
 
     worker: WorkerId
     source: WorkerId | None = None
+    #: See `BlockRequest`.
+    follows_claims: bool = False
+    free_memory_only: bool = False
 
 
 class ReadOperation:
@@ -80,6 +88,8 @@ class ReadOperation:
         mounts_version: what the reader knows.
         grid, extent_size_bytes: of the cache.
         replicas_max: workers that may hold a block before no more passive copies are asked for.
+        claims: what nobody has is to be loaded by the reader's own worker.
+        follows_claims: what another worker has claimed is asked of that one; False: it is loaded where the hash puts it.
     """
 
     def __init__(
@@ -93,6 +103,8 @@ class ReadOperation:
         grid: Grid,
         extent_size_bytes: int,
         replicas_max: int = 1,
+        claims: bool = False,
+        follows_claims: bool = True,
     ) -> None:
         self.targets = targets
         self.parts = parts
@@ -104,9 +116,20 @@ class ReadOperation:
         self._waiting: list[int] = list(range(len(parts)))
         self._tried: dict[int, list[WorkerId]] = {}
         self._replicas_max = replicas_max
+        #: Parts that the worker of the hash has sent on to another, or that were asked of a claimant at once.
+        self._sent_on: set[int] = set()
         #: Parts that were asked for as passive copies.
         self._copies_asked: set[int] = set()
-        self._owners = self._place(extent_size_bytes // grid.block_size_bytes)
+        self._blocks_per_extent = extent_size_bytes // grid.block_size_bytes
+        self._owners = self._place()
+        self._claims = claims and node in self._by_id
+        self._follows_claims = follows_claims
+        #: By (index of the target, extent), who has claimed it, as far as this operation knows; None: nobody that helps.
+        self.claimants: dict[tuple[int, int], WorkerId | None] = {
+            (index, extent): worker
+            for index, target in enumerate(targets)
+            for extent, worker in target.claimants.items()
+        }
         #: Parts that only the under storage can serve, in part order.
         self.bypass: list[int] = []
         #: Parts whose file version is no longer in the lake.
@@ -116,13 +139,13 @@ class ReadOperation:
         """What to send now, one call per worker; empty when every part is served, stale or due for a bypass."""
         groups: dict[_Route, list[int]] = {}
         for part_index in self._waiting:
-            worker = self._candidate(part_index)
-            if worker is None:
+            route = self._route(part_index)
+            if route is None:
                 self.bypass.append(part_index)
-            elif self._copy_pays(part_index, worker):
-                groups.setdefault(_Route(self._node, worker), []).append(part_index)
+            elif self._copy_pays(part_index, route.worker):
+                groups.setdefault(_Route(self._node, route.worker), []).append(part_index)
             else:
-                groups.setdefault(_Route(worker), []).append(part_index)
+                groups.setdefault(route, []).append(part_index)
         self._waiting = []
         self.bypass.sort()
         for route, indices in groups.items():
@@ -132,7 +155,8 @@ class ReadOperation:
                 for part_index in indices:
                     self._tried.setdefault(part_index, []).append(route.worker)
         return [
-            Round(self._by_id[r.worker], self._request(indices, r.source), indices) for r, indices in groups.items()
+            Round(self._by_id[route.worker], self._request(indices, route), indices)
+            for route, indices in groups.items()
         ]
 
     def replied(self, call: Round, reply: BlockReply) -> list[tuple[int, int, int]]:
@@ -153,9 +177,18 @@ class ReadOperation:
                 served.append((part_index, grant_index, start))
             elif state in (BlockState.CHANGED, BlockState.GONE):
                 self.stale.append(part_index)
+            elif state is BlockState.ELSEWHERE and call.request.follows_claims:
+                # It was no attempt: the worker will load it if the reader comes back.
+                self.claimants[self._extent(part_index)] = reply.claimants.get(position)
+                self._tried[part_index].remove(call.worker.worker)
+                self._sent_on.add(part_index)
+                self._waiting.append(part_index)
+            elif call.request.free_memory_only and state is BlockState.NO_SPACE:
+                self.claimants[self._extent(part_index)] = None
+                self._waiting.append(part_index)
             elif call.request.passive:
                 self._waiting.append(part_index)
-            elif state is BlockState.FAILED or state is BlockState.NO_SPACE:
+            else:
                 self.bypass.append(part_index)
         return served
 
@@ -175,7 +208,8 @@ class ReadOperation:
         length = self._grid.length(part.block_index, target.file.size_bytes)
         return worker in holders and len(holders) < self._replicas_max and 2 * part.length >= length
 
-    def _candidate(self, part_index: int) -> WorkerId | None:
+    def _route(self, part_index: int) -> _Route | None:
+        """Whom to ask next."""
         tried = self._tried.get(part_index, [])
         if len(tried) >= WORKER_ATTEMPTS_MAX:
             return None
@@ -189,27 +223,33 @@ class ReadOperation:
         ]
         for preferred in (self._node, owner):
             if preferred in holders:
-                return preferred
+                return _Route(preferred)
         if holders:
-            return holders[0]
-        return owner if owner is not None and owner not in tried else None
+            return _Route(holders[0])
+        claimant = self.claimants.get(self._extent(part_index)) if self._follows_claims else None
+        if claimant is not None and claimant != owner and claimant in self._by_id and claimant not in tried:
+            self._sent_on.add(part_index)
+            return _Route(claimant, free_memory_only=True)
+        if owner is None or owner in tried:
+            return None
+        return _Route(owner, follows_claims=self._follows_claims and part_index not in self._sent_on)
 
-    def _place(self, blocks_per_extent: int) -> list[WorkerId | None]:
+    def _extent(self, part_index: int) -> tuple[int, int]:
+        part = self.parts[part_index]
+        return part.target_index, self._grid.block_of(part.block_index) // self._blocks_per_extent
+
+    def _place(self) -> list[WorkerId | None]:
         workers = self._view.workers
         if not workers or not self.parts:
             return [None] * len(self.parts)
         extents: dict[tuple[int, int], int] = {}
-        part_extents = [
-            extents.setdefault(
-                (part.target_index, self._grid.block_of(part.block_index) // blocks_per_extent), len(extents)
-            )
-            for part in self.parts
-        ]
+        part_extents = [extents.setdefault(self._extent(index), len(extents)) for index in range(len(self.parts))]
         keys = np.array([extent_key(self.targets[t].version, e) for t, e in extents], dtype=np.uint64)
         owners = [workers[i].worker for i in place_many(keys, workers)[:, 0].tolist()]
         return [owners[extent] for extent in part_extents]
 
-    def _request(self, part_indices: list[int], source: WorkerId | None) -> BlockRequest:
+    def _request(self, part_indices: list[int], route: _Route) -> BlockRequest:
+        source = route.source
         files: dict[int, int] = {}
         file_index = [files.setdefault(self.parts[i].target_index, len(files)) for i in part_indices]
         return BlockRequest(
@@ -224,4 +264,7 @@ class ReadOperation:
             block_size_bytes=self._grid.block_size_bytes,
             source_actor="" if source is None else self._by_id[source].actor_name,
             passive=source is not None,
+            follows_claims=route.follows_claims,
+            claims=route.follows_claims and self._claims,
+            free_memory_only=route.free_memory_only,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from raycache.client.calls import WorkerCall
 from raycache.client.locator import FileMeta
@@ -21,6 +21,7 @@ def load_rounds(
     *,
     block_size_bytes: int,
     extent_size_bytes: int,
+    claimants: Sequence[Mapping[int, WorkerId]] | None = None,
 ) -> list[Round]:
     """The requests that load whole blocks where the hash places them, one per worker; nothing is handed out.
 
@@ -28,15 +29,18 @@ def load_rounds(
         files: shape (F,).
         blocks: shape (B,): (index into files, block index).
         view, node, mounts_version, block_size_bytes, extent_size_bytes: as `ReadOperation` takes them.
+        claimants: shape (F,): what another worker has claimed is left to it; None: claims do not count.
     """
+    claimed = claimants or [{}] * len(files)
     operation = ReadOperation(
-        [FileTarget(file, file.id(), ()) for file in files],
+        [FileTarget(file, file.id(), (), claims) for file, claims in zip(files, claimed, strict=True)],
         [Part(i, index, 0, block_length(index, files[i].size_bytes, block_size_bytes)) for i, index in blocks],
         view,
         node,
         mounts_version,
         grid=Grid(block_size_bytes, block_size_bytes),
         extent_size_bytes=extent_size_bytes,
+        follows_claims=claimants is not None,
     )
     return [found._replace(request=found.request._replace(hand_out=False)) for found in operation.next_calls()]
 
@@ -59,6 +63,7 @@ def prefetch_calls(
         view, node, mounts_version, block_size_bytes, extent_size_bytes: as `ReadOperation` takes them.
     """
     files: list[FileVersion] = []
+    claimants: list[Mapping[int, WorkerId]] = []
     chosen: list[tuple[int, int]] = []
     size_bytes = 0
     live = {worker.worker for worker in view.workers}
@@ -73,6 +78,7 @@ def prefetch_calls(
                 chosen.append((len(files), index))
                 size_bytes += block_length(index, meta.file.size_bytes, block_size_bytes)
         files.append(meta.file)
+        claimants.append(meta.claimants)
     rounds = load_rounds(
         files,
         chosen,
@@ -81,5 +87,6 @@ def prefetch_calls(
         mounts_version,
         block_size_bytes=block_size_bytes,
         extent_size_bytes=extent_size_bytes,
+        claimants=claimants,
     )
     return [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]

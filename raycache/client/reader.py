@@ -38,6 +38,8 @@ from raycache.types import Tier, WorkerId
 #: Adjacent parts of one file that go past the cache are fetched together up to this.
 BYPASS_REQUEST_BYTES_MAX = 16 << 20
 _BYPASS_THREADS = 8
+#: How long nothing is claimed after a worker had no free memory for what was.
+_DECLINED_S = 5.0
 _NOTHING = pa.py_buffer(b"")
 
 
@@ -83,6 +85,7 @@ class Reader:
         node: this process's node.
         grid, extent_size_bytes, replicas_max: of the cache.
         on_read: called after every read; it makes counters and lease renewals go out soon.
+        claims: whether the reading is done where the work is, so that this node should have what is read.
         map_file: (path, length in bytes) -> the disk segment there, None when it is gone; see `mapped_file`.
     """
 
@@ -100,6 +103,7 @@ class Reader:
         replicas_max: int,
         on_read: Callable[[], None],
         map_file: Callable[[str, int], pa.Buffer | None] | None = None,
+        claims: Callable[[], bool] = lambda: False,
     ) -> None:
         self._calls = calls
         self._locator = locator
@@ -113,6 +117,8 @@ class Reader:
         self._replicas_max = replicas_max
         self._on_read = on_read
         self._map_file = map_file or mapped_file
+        self._claims = claims
+        self._claims_again_s = 0.0
         self._pool: ThreadPoolExecutor | None = None
 
     def in_place(self, meta: FileMeta, offset: int, length: int, now_s: float) -> pa.Buffer | None:
@@ -179,7 +185,7 @@ class Reader:
                     if span is None:
                         if target_index < 0:
                             target_index = len(targets)
-                            targets.append(FileTarget(meta.file, meta.version, meta.holders))
+                            targets.append(FileTarget(meta.file, meta.version, meta.holders, meta.claimants))
                             metas.append(meta)
                         places.append((request_index, len(row)))
                         parts.append(Part(target_index, *piece, blocks))
@@ -267,6 +273,7 @@ class Reader:
             grid=self._grid,
             extent_size_bytes=self._extent_size_bytes,
             replicas_max=self._replicas_max,
+            claims=self._claims() and self._clock.now_s() >= self._claims_again_s,
         )
         spans: list[Span | None] = [None] * len(parts)
         #: Why workers did not serve a part.
@@ -282,6 +289,10 @@ class Reader:
                     operation.failed(call.part_indices)
                 else:
                     self._take(operation, call, answer, spans, metas, reasons, sent_s)
+        for (target_index, extent), claimant in operation.claimants.items():
+            metas[target_index].learn_claimant(extent, claimant)
+            if claimant is None:
+                self._claims_again_s = self._clock.now_s() + _DECLINED_S
         if operation.bypass:
             self._bypass(operation, metas, spans, reasons)
         if operation.stale:

@@ -258,23 +258,28 @@ class LoadJob:
         for piece in batch.pieces:
             good: list[int] = []
             bad: list[tuple[int, BlockState, RaycacheError | None]] = []
+            claimed: list[int] = []
             for block in piece.blocks:
                 state = BlockState(reply.states[position])
                 if state.served:
                     good.append(block)
+                    self._served(piece, block, already=state is not BlockState.LOADED)
+                elif state is BlockState.ELSEWHERE:
+                    claimed.append(block)
+                    claimant = reply.claimants[position]
                 else:
                     bad.append((block, state, reply.errors.get(position)))
                 if state is not BlockState.LOADED:
                     unmoved_bytes += batch.request.lengths[position]
                 elif piece.aim is not Aim.COPY:
                     self._figures.bytes_moved += batch.request.lengths[position]
-                if state.served:
-                    self._served(piece, block, already=state is not BlockState.LOADED)
                 position += 1
             if good and piece.aim in (Aim.LOAD, Aim.REPAIR) and self.request.replicas > 1:
                 self._queue_copies(piece, good, batch.worker)
             for block, state, error in bad:
                 self._not_served(piece, block, state, error)
+            if claimed:
+                self._enqueue(piece._replace(attempts=piece.attempts + 1), claimed, claimant)
             self._release(piece)
         if batch.lake_blocks and self._bucket is not None:
             self._bucket.take(-unmoved_bytes, now_s)
@@ -372,12 +377,9 @@ class LoadJob:
     def _queue_copies(self, piece: Piece, blocks: list[int], holder: WorkerView) -> None:
         ranked = self._ranked([piece], self.request.replicas)[0]
         targets = [worker for worker in ranked if worker.worker != holder.worker][: self.request.replicas - 1]
+        copy = piece._replace(aim=Aim.COPY, attempts=0, source_actor=holder.actor_name)
         for worker in targets:
-            for first, count in runs_of(blocks):
-                copy = Piece(piece.page, piece.row, first, count, Aim.COPY, 0, holder.actor_name)
-                self._open[piece.page].pending_blocks += count
-                self._queues.setdefault(worker.worker, deque()).append(copy)
-                self._queued += 1
+            self._enqueue(copy, blocks, worker.worker)
 
     def _cut(self, queue: deque[Piece], blocks_max: int) -> list[Piece]:
         """Take pieces for one batch; a long piece is split. All of a batch have one aim and come from one source.
@@ -387,8 +389,8 @@ class LoadJob:
         """
         pieces: list[Piece] = []
         size = blocks = 0
-        kind = (queue[0].aim, queue[0].source_actor)
-        while queue and (queue[0].aim, queue[0].source_actor) == kind and blocks < blocks_max:
+        kind = queue[0].kind
+        while queue and queue[0].kind == kind and blocks < blocks_max:
             piece = queue.popleft()
             self._queued -= 1
             page = self._open[piece.page].page
@@ -426,8 +428,6 @@ class LoadJob:
                 self._figures.bytes_verified += length if self.state is JobState.VERIFYING else 0
             case Aim.REPAIR:
                 self._figures.bytes_repaired += length
-            case Aim.COPY:
-                pass
 
     def _not_served(self, piece: Piece, block: int, state: BlockState, error: RaycacheError | None) -> None:
         one = piece._replace(first_block=block, block_count=1)
@@ -442,6 +442,13 @@ class LoadJob:
                     self._again(one, reason, LAKE_ATTEMPTS_MAX)
                 else:
                     self._fail(one, reason)
+
+    def _enqueue(self, like: Piece, blocks: list[int], worker: WorkerId) -> None:
+        """Account for new pieces of some blocks, which are for this worker."""
+        for first, count in runs_of(blocks):
+            self._open[like.page].pending_blocks += count
+            self._queues.setdefault(worker, deque()).append(like._replace(first_block=first, block_count=count))
+            self._queued += 1
 
     def _again(self, piece: Piece, reason: str, attempts_max: int) -> None:
         if piece.attempts + 1 < attempts_max:

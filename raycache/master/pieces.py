@@ -67,6 +67,16 @@ class Piece(NamedTuple):
     source_actor: str = ""
 
     @property
+    def kind(self) -> tuple[Aim, str, bool]:
+        """What all pieces of one call have in common."""
+        return self.aim, self.source_actor, self.follows_claims
+
+    @property
+    def follows_claims(self) -> bool:
+        """Whether the worker may send it on to a reader's worker that has claimed it; once."""
+        return self.aim in (Aim.LOAD, Aim.REPAIR) and not self.attempts
+
+    @property
     def blocks(self) -> range:
         return range(self.first_block, self.first_block + self.block_count)
 
@@ -140,4 +150,5 @@ def request_of(
         held_only=first.aim is Aim.CHECK,
         recheck=recheck,
         spare_s=spare_s,
+        follows_claims=first.follows_claims,
     )

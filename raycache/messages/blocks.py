@@ -42,6 +42,14 @@ class BlockRequest(NamedTuple):
     #: A load job's: room is made only by evicting what was neither loaded nor used in so many seconds, the age of the job,
     #: so that it never evicts what it has just brought. None: as a reader, whatever is coldest.
     spare_s: float | None = None
+    #: To the worker that the hash names: where another has claimed the extent, say so (ELSEWHERE) instead of loading.
+    #: Otherwise this one loads, and the claim is forgotten.
+    follows_claims: bool = False
+    #: With that: what nobody has or has claimed is claimed for the worker on the reader's node.
+    claims: bool = False
+    #: To the worker that has the claim: load into free memory only, evicting nothing; else the extent stays where the hash
+    #: puts it.
+    free_memory_only: bool = False
     #: Check the checksum of what is on disk first; a bad block counts as missing.
     recheck: bool = False
 
@@ -67,6 +75,8 @@ class BlockState(enum.IntEnum):
     GONE = 6
     #: The under storage failed; see `errors`.
     FAILED = 7
+    #: Not here, and another worker has claimed it; see `BlockReply.claimants`.
+    ELSEWHERE = 8
 
     @property
     def served(self) -> bool:
@@ -120,6 +130,8 @@ class BlockReply(NamedTuple):
     reasons: dict[int, int] = {}  # noqa: RUF012  # never changed; a NamedTuple knows no factories
     #: How often the lake has told this worker to slow down (503, 429), since its start.
     slow_downs: int = 0
+    #: By position: who is to be asked for what is ELSEWHERE.
+    claimants: dict[int, WorkerId] = {}  # noqa: RUF012
 
 
 class Selector(NamedTuple):

@@ -108,6 +108,7 @@ class WorkerActor:
                 block_size_bytes=self._settings.block_size_bytes,
                 page_size_bytes=self._settings.grid.page_size_bytes,
                 segment_size_bytes=self._settings.segment_size_bytes,
+                extent_size_bytes=self._settings.extent_size_bytes,
                 memory_bytes=self._capacity.memory_bytes,
                 disk_bytes=self._capacity.disk_bytes,
                 lease_s=self._settings.lease_s,
@@ -331,6 +332,7 @@ class WorkerActor:
             reply.errors,
             reply.reasons,
             slow_downs(),
+            reply.claimants,
         )
         return encode(message), payloads
 

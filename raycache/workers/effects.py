@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from raycache.errors import RaycacheError
 from raycache.messages import BlockState, GrantKind
-from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
+from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId, WorkerId
 
 
 class Entry(NamedTuple):
@@ -147,6 +147,8 @@ class Reply:
     errors: dict[int, RaycacheError]
     #: By position: why a block was not a hit, a `MissReason`.
     reasons: dict[int, int] = field(default_factory=dict)
+    #: By position: who has claimed what is ELSEWHERE.
+    claimants: dict[int, WorkerId] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

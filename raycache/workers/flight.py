@@ -30,6 +30,7 @@ class Flight:
     #: See `BlockRequest`.
     source_actor: str = ""
     passive: bool = False
+    free_memory_only: bool = False
     #: Why it was not here.
     reason: MissReason = MissReason.COLD
     #: No segment loaded or used since then is evicted for it, see `BlockRequest.spare_s`; infinity: none is spared.

@@ -24,6 +24,8 @@ class WorkerLimits:
     promote_after_hits: int
     #: The block size: no pages.
     page_size_bytes: int
+    #: What is placed, and claimed, together.
+    extent_size_bytes: int
 
     @property
     def grid(self) -> Grid:

@@ -42,6 +42,7 @@ from raycache.ranges import is_page
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.adoption import adoptable
+from raycache.workers.claims import Claims
 from raycache.workers.compaction import Compaction
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
 from raycache.workers.entry_table import EntryTable
@@ -53,6 +54,7 @@ from raycache.workers.limits import WorkerLimits
 from raycache.workers.policies import Policies
 from raycache.workers.segments import Segment
 from raycache.workers.selection import by_policy, choose, inventory, residency
+from raycache.workers.stats import stats_of
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, final_states, reply_of, validate_tickets
 from raycache.workers.tier_checks import validate_tiers
 from raycache.workers.tiers import Tiers
@@ -88,6 +90,7 @@ class WorkerService:
         self._table = self._tiers.segments
         self._upkeep = Upkeep(self._tiers)
         self._policies = self._upkeep.policies
+        self._claims = Claims(worker, limits.grid, limits.extent_size_bytes)
         self._flights = FlightTable(limits.loads_inflight_max, limits.load_bytes_inflight_max)
         self._tickets: dict[int, Ticket] = {}
         #: Tickets with nothing open, to be answered before the current call returns.
@@ -143,12 +146,19 @@ class WorkerService:
             if flight is not None:
                 # Somebody needs it now.
                 flight.passive = flight.passive and request.passive
+                flight.free_memory_only = flight.free_memory_only and request.free_memory_only
                 flight.spare_since_s = max(flight.spare_since_s, since_s)
             else:
                 version = ticket.version_of(position)
+                claimant = self._claims.answer(request, block, version, self._table)
+                if claimant is not None:
+                    ticket.claimants[position] = claimant
+                    self._settle(ticket, position, BlockState.ELSEWHERE)
+                    return
                 length = self._grid.length(block.block_index, version.size_bytes)
                 reason = self._tiers.absences.why(block, version)
-                flight = Flight(block, version, length, request.source_actor, request.passive, reason, since_s)
+                source, only = request.source_actor, request.free_memory_only
+                flight = Flight(block, version, length, source, request.passive, only, reason, since_s)
                 if not self._flights.open(flight):
                     self._settle(ticket, position, BlockState.NO_SPACE)
                     return
@@ -193,7 +203,7 @@ class WorkerService:
     def _answer(self, ticket: Ticket, now_s: float, effects: list[Effect]) -> None:
         del self._tickets[ticket.number]
         states = final_states(ticket)
-        if not ticket.request.held_only:
+        if not (ticket.request.held_only or ticket.request.free_memory_only):
             self._refusals += states.count(BlockState.NO_SPACE)
         memory_s = SHORT_LEASE_S if self._tiers.pressed else self.limits.lease_s
         leases_s = {Tier.MEMORY: memory_s, Tier.DISK: self.limits.lease_s}
@@ -212,12 +222,13 @@ class WorkerService:
         batch = self._within_quotas(batch, now_s, effects, passive=passive)
         if not batch:
             return
-        if passive and not self._tiers.reserve_spare(size_of(batch)):
+        only_free = passive or all(flight.free_memory_only for flight in batch)
+        if only_free and not self._tiers.reserve_spare(size_of(batch)):
             for flight in batch:
                 self._land(flight.block, BlockState.NO_SPACE)
             return
         spare_since_s = max(flight.spare_since_s for flight in batch)
-        tier = Tier.MEMORY if passive else self._tiers.reserve(size_of(batch), now_s, effects, spare_since_s)
+        tier = Tier.MEMORY if only_free else self._tiers.reserve(size_of(batch), now_s, effects, spare_since_s)
         if tier is None:
             room_bytes = self._tiers.room_bytes(now_s, spare_since_s)
             batch = self._fitting(batch, room_bytes)
@@ -462,24 +473,8 @@ class WorkerService:
         return BlockReport(full, versions, [self._table.mask(version) for version in versions])
 
     def stats(self) -> WorkerStats:
-        """The service's own figures; requests to the under storage are counted by the loader."""
-        memory, disk = self._tiers.ledgers[Tier.MEMORY], self._tiers.ledgers[Tier.DISK]
-        return WorkerStats(
-            memory_used_bytes=memory.used_bytes,
-            memory_capacity_bytes=memory.capacity_bytes,
-            disk_used_bytes=disk.used_bytes,
-            disk_capacity_bytes=disk.capacity_bytes,
-            evictions=self._tiers.evictions,
-            demotions=self._tiers.demotions,
-            promotions=self._tiers.promotions,
-            blocks=self._table.block_count,
-            segments=len(self._table.segments),
-            loads_inflight=len(self._flights.running),
-            refusals=self._refusals,
-            disk_errors=self._tiers.disk_errors,
-            corrupt_segments=self._tiers.corrupt_segments,
-            evictions_disk=self._tiers.evictions_disk,
-        )
+        """The service's own figures; requests to the under storage are counted by the lake meter."""
+        return stats_of(self._tiers, len(self._flights.running), self._refusals)
 
     def validate(self) -> None:
         """Check every invariant; for tests and the simulator. AssertionError with the story."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.messages import BlockRequest, BlockState, GrantKind, MissReason
 from raycache.ranges import Grid
-from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
+from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.effects import Reply, SegmentGrant
 from raycache.workers.entry_table import Columns
 from raycache.workers.segments import Segment
@@ -42,6 +42,8 @@ class Ticket:
     shifts: dict[int, int] = field(default_factory=dict)
     #: By position: why a block had to be waited for.
     reasons: dict[int, MissReason] = field(default_factory=dict)
+    #: By position: who has claimed a block that is ELSEWHERE.
+    claimants: dict[int, WorkerId] = field(default_factory=dict)
 
     @classmethod
     def of(cls, number: int, request: BlockRequest) -> Ticket:
@@ -143,7 +145,8 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, leases_s:
     request = ticket.request
     count = len(ticket.blocks)
     if not request.hand_out:
-        return Reply(ticket.number, states, [], [-1] * count, [0] * count, ticket.errors, reasons_of(ticket, states))
+        states_only = Reply(ticket.number, states, [], [-1] * count, [0] * count, ticket.errors)
+        return replace(states_only, reasons=reasons_of(ticket, states), claimants=ticket.claimants)
     positions: dict[SegmentId, list[int]] = {}
     for position, segment in enumerate(ticket.segments):
         if segment is not None and states[position].served:
@@ -188,7 +191,8 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, leases_s:
                 parts=parts,
             )
         )
-    return Reply(ticket.number, states, grants, grant_index, grant_offsets, ticket.errors, reasons_of(ticket, states))
+    reasons = reasons_of(ticket, states)
+    return Reply(ticket.number, states, grants, grant_index, grant_offsets, ticket.errors, reasons, ticket.claimants)
 
 
 def validate_tickets(

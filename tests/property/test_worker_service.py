@@ -70,7 +70,7 @@ class WorkerMachine(RuleBasedStateMachine):
     ) -> None:
         self.disk_quota = disk
         self.memory_bound = memory
-        limits = WorkerLimits(BLOCK, 32, memory, disk, LEASE_S, inflight, inflight_bytes, 0.95, 0.8, 2, PAGE)
+        limits = WorkerLimits(BLOCK, 32, memory, disk, LEASE_S, inflight, inflight_bytes, 0.95, 0.8, 2, PAGE, 64)
         self.service = WorkerService("here", 7, limits)
         found = []
         for number, (file, corrupt) in enumerate(adopted):

@@ -204,6 +204,7 @@ class SimulatedCache(Cache):
             replicas_max=settings.replicas_max,
             on_read=lambda: None,
             map_file=client.node.map_file,
+            claims=lambda: cluster.plan.claims,
         )
         reader.client = client
         inline: Any = _Inline()

@@ -47,6 +47,8 @@ class Plan:
     pressure_period_s: float
     #: What files are drawn from: mostly small ones are packed into segments that lose some of them.
     sizes_bytes: tuple[int, ...]
+    #: What nobody has is loaded by the worker of the first reader.
+    claims: bool = True
     #: How many files are read at a time.
     read_counts: tuple[int, ...] = (1, 1, 2, 4)
     #: What operators do where there is no room for everything, besides loads and checks.
@@ -109,6 +111,7 @@ def plan_of(seed: int) -> Plan:
         operator_period_s=draw.choice([0.0, 1.0, 2.0]),
         pressure_period_s=draw.choice([0.0, 5.0]) if not roomy else 0.0,
         sizes_bytes=_SIZES_BYTES,
+        claims=random.Random(f"claims {seed}").random() < 0.5,
     )
     return plan if roomy or draw.random() < 0.65 else _of_small_files(plan)
 

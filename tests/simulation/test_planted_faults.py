@@ -22,12 +22,14 @@ from raycache.errors import UnavailableError
 from raycache.master.locations import Locations
 from raycache.master.membership import Membership
 from raycache.master.namespace import Keyspace
+from raycache.master.pieces import Piece
 from raycache.master.quotas import QuotaShares
 from raycache.master.service import MasterService
 from raycache.master.sync import Sync
 from raycache.messages import BlockState, Deliveries, ResidencyReply, decode, encode
 from raycache.types import FileVersion, VersionId
 from raycache.workers import tiers
+from raycache.workers.claims import Claims
 from raycache.workers.flight import FlightTable
 from raycache.workers.ledger import TierLedger
 from raycache.workers.service import WorkerService
@@ -50,6 +52,7 @@ CRASHES = {
     "active_s": 20.0,
     "calm": False,
     "roomy": False,
+    "claims": False,
 }
 REORDERED = {
     "weather": Weather(delay_s=0.05, lost=0.0, doubled=0.4, slow=0.4),
@@ -176,6 +179,28 @@ def test_single_flight_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(FlightTable, "open", open_anyway)
     assert caught_by() == "BlocksAreLoadedOnce"
+
+
+#: Room for everything, and readers that load where they are.
+CLAIMING = {
+    "weather": Weather(delay_s=0.02, lost=0.0, doubled=0.0, slow=0.0), "calm": True, "roomy": True, "claims": True,
+    "memory_bytes": 2048, "disk_bytes": 2048, "wrong_hints": 0.0, "pressure_period_s": 0.0, "operator_period_s": 1.0,
+    "lake_failing": 0.0, "reader_lake_failing": 0.0, "disk_failing": 0.0,
+    "crash_period_s": 0.0, "master_crash_period_s": 0.0, "node_period_s": 0.0,
+}  # fmt: skip
+
+
+def test_a_worker_that_forgets_who_has_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then each reader would load for itself."""
+    assert caught_by(seeds=4, **CLAIMING) == ""
+    monkeypatch.setattr(Claims, "claimant", lambda self, block: None)
+    assert caught_by(**CLAIMING) == "BlocksAreLoadedOnce"
+
+
+def test_a_load_that_does_not_ask_who_has_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What readers are just loading would leave the lake again."""
+    monkeypatch.setattr(Piece, "follows_claims", property(lambda self: False))
+    assert caught_by(**CLAIMING) == "BlocksAreLoadedOnce"
 
 
 def test_a_quota_off_by_one_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,7 @@ class SimulatedWorker:
             block_size_bytes=plan.settings.block_size_bytes,
             page_size_bytes=plan.settings.grid.page_size_bytes,
             segment_size_bytes=plan.settings.segment_size_bytes,
+            extent_size_bytes=plan.settings.extent_size_bytes,
             memory_bytes=node.memory_bytes,
             disk_bytes=node.disk_bytes,
             lease_s=plan.settings.lease_s,
@@ -347,6 +348,7 @@ class SimulatedWorker:
             grants,
             effect.errors,
             effect.reasons,
+            claimants=effect.claimants,
         )
         blob = encode(message)
 

@@ -46,7 +46,7 @@ class Worker:
 
     def __init__(self, memory: int = 64, disk: int = 0, inflight: int = 4, inflight_bytes: int = 1000) -> None:
         numbers = itertools.count()
-        limits = WorkerLimits(BLOCK, 32, memory, disk, 10.0, inflight, inflight_bytes, 1.0, 0.5, 2, PAGE)
+        limits = WorkerLimits(BLOCK, 32, memory, disk, 10.0, inflight, inflight_bytes, 1.0, 0.5, 2, PAGE, 64)
         self.service = WorkerService("here", 1, limits, new_id=lambda: f"s{next(numbers)}")
         self.tickets = itertools.count()
 
