@@ -1,4 +1,4 @@
-"""Reading what another node holds: a little of it moves little, most of it moves whole and stays."""
+"""Reading what another node holds: a little of it moves little, most of it moves whole and stays; and who loads what."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 import ray
-from lake import content
+from lake import Lake, content
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raycache
 from raycache.client.cache import Cache
 from raycache.testing.cluster import LocalCluster
+from raycache.testing.proxy import S3Proxy
+from raycache.testing.seaweed import SeaweedServer
 from raycache.workers.memory import foreign_bytes
 
 MIB = 1 << 20
 SIZE = 24 * MIB
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cache(cluster: LocalCluster) -> Iterator[Cache]:
     """Segments larger than the files, so that a file is one object."""
     yield raycache.start(memory="200MiB", disk="off")
@@ -47,3 +50,59 @@ def test_a_small_read_from_another_node_moves_little(cache: Cache, tmp_path: Pat
     again = cache.stats().nodes[own]
     assert SIZE == cache.read(found.path).size
     assert SIZE == cache.stats().nodes[own].bytes_local - again.bytes_local
+
+
+@ray.remote(num_cpus=0)
+def read_all(paths: list[str]) -> list[bytes]:
+    """What a task of a user does."""
+    cache = raycache.connect()
+    return [cache.read(path).to_pybytes() for path in paths]
+
+
+@pytest.fixture
+def lake(cache: Cache, s3_server: SeaweedServer, proxy: S3Proxy) -> Lake:
+    """Nine files of 1 MB, mounted at their own name."""
+    lake = Lake.make(s3_server, proxy)
+    for number in range(9):
+        lake.put(str(number), content(number, MIB))
+    cache.mount(f"/{lake.name}", lake.uri, lake.options, metadata_ttl_s=600)
+    proxy.reset()
+    return lake
+
+
+def on_each_node(shares: list[list[str]]) -> list[list[bytes]]:
+    """Read a share of paths in a task on each node, all at the same time."""
+    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+    placed = [read_all.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in nodes]
+    return ray.get([task.remote(share) for task, share in zip(placed, shares, strict=True)], timeout=60)
+
+
+def test_what_nobody_has_is_loaded_where_a_task_reads_it(cache: Cache, lake: Lake, proxy: S3Proxy) -> None:
+    """Wherever the hash would put it, nothing moves between nodes, and each byte leaves the lake once."""
+    paths = [f"/{lake.name}/{number}" for number in range(9)]
+    before = cache.stats().total.bytes_remote
+    found = on_each_node([paths[0::3], paths[1::3], paths[2::3]])
+    assert [[content(number, MIB) for number in range(share, 9, 3)] for share in range(3)] == found
+    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+    assert {path: {nodes[number % 3]} for number, path in enumerate(paths)} == {
+        file.path: set(file.nodes) for file in cache.locate(paths)
+    }
+    assert cache.stats().total.bytes_remote == before
+    assert proxy.counters().data_bytes == 9 * MIB
+
+
+def test_tasks_that_read_the_same_agree_on_one(cache: Cache, lake: Lake, proxy: S3Proxy) -> None:
+    """Three nodes read all files at the same time: one of them loads each, and a load job finds them there."""
+    paths = [f"/{lake.name}/{number}" for number in range(9)]
+    job = cache.load(f"/{lake.name}")
+    found = on_each_node([paths, paths[::-1], paths])
+    assert [content(number, MIB) for number in range(9)] == found[0] == found[1][::-1] == found[2]
+    assert "SUCCEEDED" == job.wait(60).state
+    assert proxy.counters().data_bytes == 9 * MIB
+
+
+def test_a_driver_spreads_what_it_reads(cache: Cache, lake: Lake) -> None:
+    """Or all that somebody looks at would gather on the head node."""
+    paths = [f"/{lake.name}/{number}" for number in range(9)]
+    assert [content(number, MIB) for number in range(9)] == [cache.read(path).to_pybytes() for path in paths]
+    assert len({node for file in cache.locate(paths) for node in file.nodes}) > 1
