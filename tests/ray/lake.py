@@ -18,7 +18,7 @@ _numbers = itertools.count()
 
 @functools.cache
 def _bucket(server: SeaweedServer) -> str:
-    """All lakes are in one bucket: for each, every process of a cache makes clients, which costs it a quarter of a second."""
+    """All lakes are in one bucket: for each, every process of a cache makes clients, 0.1 to 0.2 s of CPU and 12 MB."""
     return server.make_bucket("lakes")
 
 
