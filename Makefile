@@ -8,6 +8,10 @@ SEEDS ?= 1000
 ARGS ?=
 # What takes about half the time of the tests without a cluster: most of the waiting, for an S3 server, is in it.
 FAST_FIRST := tests/contract tests/property/test_worker_service.py tests/simulation/test_planted_faults.py
+# What takes about half the time of the tests with clusters. Each half wants 4 to 5 GB: where less than 10 GB are free,
+# they run one after the other.
+RAY_FIRST := $(addprefix tests/ray/,filesystems test_data_placement.py test_examples.py test_fsspec_abstract.py test_loads.py test_pages.py)
+RAY_JOBS ?= $(shell awk '/^MemAvailable/ {print 1 + ($$2 > 10000000)}' /proc/meminfo)
 
 BIN := .venv/bin
 UV := .tools/bin/uv
@@ -24,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-fast-first test-fast-others test-ray test-tensorflow test-browser screenshots browser check format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
+.PHONY: help setup demo test test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-tensorflow test-browser screenshots browser check format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -60,8 +64,14 @@ test-fast-first: $(SETUP)
 test-fast-others: $(SETUP)
 	$(BIN)/python -m pytest tests $(addprefix --ignore=,tests/ray tests/browser $(FAST_FIRST))
 
-test-ray: $(SETUP) ## Run the tests on real Ray clusters and a real S3 server
-	$(BIN)/python -m pytest tests/ray
+test-ray: $(SETUP) ## Run the tests on real Ray clusters and real S3 servers, in two processes if there is memory
+	@$(MAKE) --no-print-directory -j$(RAY_JOBS) --output-sync=target test-ray-first test-ray-others
+
+test-ray-first: $(SETUP)
+	$(BIN)/python -m pytest $(RAY_FIRST)
+
+test-ray-others: $(SETUP)
+	$(BIN)/python -m pytest tests/ray $(addprefix --ignore=,$(RAY_FIRST))
 
 test-tensorflow: $(SETUP) ## Run the test of TFRecord files with TensorFlow itself, in an environment of its own (1.4 GB more)
 	UV_PROJECT_ENVIRONMENT=build/tensorflow $(UV) sync --quiet --frozen --python $(PYTHON) --group tensorflow
