@@ -1,8 +1,8 @@
-"""Placement of single read tasks inside Ray Data: everything that touches its internals is here.
+"""Placement of single read tasks inside Ray Data: all that touches its internals is here and in `placement_inputs.py`.
 
 Theory of operation. `LocatedRead` is Ray's logical `Read` over a `LocatedDatasource`. The planner knows it by an entry
 before `Read`'s own (the first class that matches wins) and plans it as a `Read`, except that the input of each read task
-is marked with a node (`LocatedMetadata`). The operator that runs the tasks asks for that node, softly. Every task-pool
+is marked with a node (`placement_inputs.py`). The operator that runs the tasks asks for that node, softly. Every task-pool
 operator of a process is made through one factory, which `install` extends, so the placement survives the fusion of the
 read with the operators that follow. Operators without marked input behave exactly as before.
 
@@ -24,7 +24,7 @@ from typing import Any
 
 import ray
 from ray.data._internal.execution import operators
-from ray.data._internal.execution.interfaces import BlockEntry, RefBundle
+from ray.data._internal.execution.interfaces import RefBundle
 from ray.data._internal.logical.operators import Read
 from ray.data._internal.planner import plan_read_op as stock
 from ray.data._internal.planner.planner import Planner
@@ -34,25 +34,13 @@ from ray.data.datasource import file_meta_provider
 from ray.data.datasource.datasource import Datasource
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raycache.client import read_ahead
+from raycache.client import data_sampling, placement_inputs, read_ahead
 from raycache.client.dispatch import DispatchQueue
 from raycache.client.located import LocatedDatasource, Placer
 from raycache.client.placement import soft_affinity
 
 #: Scheduling strategies that are Ray Data's own default rather than somebody's wish.
 _UNDECIDED = (None, "DEFAULT", "SPREAD")
-
-
-@dataclasses.dataclass(frozen=True)
-class LocatedMetadata(BlockMetadata):  # type: ignore[misc]
-    """Metadata of a read task's input, with the node that should run it (hex id)."""
-
-    node: str | None = None
-    #: All inputs of this execution, where their order is free. Stays in the process that executes.
-    queue: DispatchQueue[RefBundle] | None = dataclasses.field(default=None, compare=False, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "queue": None}
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -100,12 +88,12 @@ def install() -> None:
 
     def file_infos(paths: list[str], filesystem: Any, *arguments: Any, **named: Any) -> Any:
         # Ray looks many paths up in remote tasks; the cache has the answers in this process.
-        handler = getattr(getattr(filesystem, "unwrap", lambda: filesystem)(), "handler", None)
-        if type(handler).__module__.startswith("raycache."):
+        if data_sampling.through_cache(filesystem):
             return file_meta_provider._get_file_infos_serial(paths, filesystem, *arguments, **named)  # noqa: SLF001
         return original_infos(paths, filesystem, *arguments, **named)
 
     file_meta_provider._get_file_infos_parallel = file_infos  # noqa: SLF001
+    data_sampling.install()
 
 
 @functools.cache
@@ -116,7 +104,7 @@ def _located_operator(base: Any) -> Any:
         _charged: tuple[DispatchQueue[RefBundle], str] | None = None
 
         def _try_schedule_task(self, bundle: RefBundle, *arguments: Any, **named: Any) -> None:
-            located = _located_metadata(bundle)
+            located = placement_inputs.located_metadata(bundle)
             if located is not None and located.queue is not None and (found := located.queue.take()) is not None:
                 bundle, charged = found
                 self._charged = (located.queue, charged)
@@ -139,7 +127,7 @@ def _located_operator(base: Any) -> Any:
             arguments: dict[str, Any] = super()._get_dynamic_ray_remote_args(input_bundle)
             if input_bundle is None or arguments.get("label_selector"):
                 return arguments
-            located = _located_metadata(input_bundle)
+            located = placement_inputs.located_metadata(input_bundle)
             if located is not None and located.node and arguments.get("scheduling_strategy") in _UNDECIDED:
                 arguments["scheduling_strategy"] = soft_affinity(located.node)
             return arguments
@@ -148,10 +136,6 @@ def _located_operator(base: Any) -> Any:
     LocatedMapOperator.__name__ = base.__name__
     LocatedMapOperator.__qualname__ = base.__qualname__
     return LocatedMapOperator
-
-
-def _located_metadata(bundle: RefBundle) -> LocatedMetadata | None:
-    return next((metadata for metadata in bundle.metadata if isinstance(metadata, LocatedMetadata)), None)
 
 
 def plan_located_read(read: Any, physical_children: list[Any], data_context: Any) -> Any:
@@ -167,28 +151,10 @@ def plan_located_read(read: Any, physical_children: list[Any], data_context: Any
 def _input(read: Any, data_context: Any) -> list[RefBundle]:
     """One bundle per read task, in the order they should start."""
     tasks = read.datasource.located_tasks(read.get_detected_parallelism(), read.per_block_limit, data_context)
+    cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
     if read_ahead.reads_whole_files(read.datasource.inner):
-        tasks = read_ahead.announce(tasks, _cpus())
-    bundles, nodes = [], []
-    for task, node in tasks:
-        reference = ray.put(task)
-        bundles.append(_bundle(reference, stock._derive_metadata(task, reference), node))  # noqa: SLF001
-        nodes.append(node)
-    if None not in nodes and not data_context.execution_options.preserve_order:
-        queue = DispatchQueue(list(zip(bundles, nodes, strict=True)), _cpus())
-        for bundle in bundles:
-            object.__setattr__(_located_metadata(bundle), "queue", queue)
-    return bundles
-
-
-def _cpus() -> dict[str, float]:
-    return {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
-
-
-def _bundle(reference: Any, metadata: Any, node: str | None) -> RefBundle:
-    entry = BlockEntry(reference, LocatedMetadata(**_fields(metadata), node=node))
-    # Not owned by the operator: these references are the roots that lost blocks are made from again.
-    return RefBundle((entry,), owns_blocks=False, schema=None)
+        tasks = read_ahead.announce(tasks, cpus)
+    return placement_inputs.inputs(tasks, cpus, ordered=bool(data_context.execution_options.preserve_order))
 
 
 class _NoFiles(Datasource):  # type: ignore[misc]
@@ -225,7 +191,7 @@ def self_test() -> str:
     metadata = BlockMetadata(num_rows=1, size_bytes=1, exec_stats=None, input_files=None)
 
     def asked(node: str | None) -> Any:
-        bundle = _bundle(ray.ObjectRef.from_random(), metadata, node)
+        bundle = placement_inputs.bundle(None, metadata, node, ray.ObjectRef.from_random())
         return operator._get_dynamic_ray_remote_args(input_bundle=bundle).get("scheduling_strategy")  # noqa: SLF001
 
     wanted = "0" * 56

@@ -1,0 +1,179 @@
+"""What a placed read costs before its first row: objects, tasks and calls that it can do without. Real cluster, real S3."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import ray
+import ray.data
+from ray._private.state import available_resources_per_node
+from ray.data._internal.execution.interfaces import BlockEntry
+from ray.data.block import BlockMetadata
+from ray.data.datasource.datasource import ReadTask
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from reader_formats import ROWS, parquet_file
+
+import raycache
+from raycache.client import data_sampling, placement_inputs, readers
+from raycache.client.cache import Cache
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.seaweed import SeaweedServer
+
+# Worker processes cannot import this module: what they run of it travels by value.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+FILES = 30
+ALL_ROWS = list(range(FILES * ROWS))
+
+
+@pytest.fixture(scope="module")
+def cache(cluster: LocalCluster, s3_server: SeaweedServer) -> Iterator[Cache]:
+    """Some parquet files at `/plans`, loaded."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    bucket = s3_server.make_bucket("plans")
+    client = s3_server.client()
+    for index in range(FILES):
+        client.put_object(Bucket=bucket, Key=f"f{index:02d}.parquet", Body=parquet_file(index))
+    started = raycache.start(memory="20%", disk="off")
+    started.mount("/plans", f"s3://{bucket}", options=s3_server.options(), metadata_ttl_s=600)
+    started.load("/plans").wait(60)
+    yield started
+    raycache.stop()
+
+
+def ids(dataset: ray.data.Dataset) -> list[int]:
+    return sorted(row["id"] for row in dataset.take_all())
+
+
+class AddOne:
+    """A map that keeps state, which Ray Data runs in actors."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return batch.append_column("more", pc.add(batch["id"], 1))
+
+
+@ray.remote(num_cpus=0)
+class Gate:
+    """Lets the first few in, and the others once it is opened."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._opened = asyncio.Event()
+
+    async def enter(self) -> None:
+        self._first -= 1
+        if self._first < 0:
+            await self._opened.wait()
+
+    async def open(self) -> None:
+        self._opened.set()
+
+
+@ray.remote(num_cpus=1)
+class Occupant:
+    """Holds the CPU of its node."""
+
+
+# --- inputs of tasks ---------------------------------------------------------------------------------------------------
+
+
+def test_read_task_becomes_an_object_when_it_starts(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the first row takes does not depend on how many tasks follow; every task is read once."""
+    made: list[Any] = []
+    plan_inputs = placement_inputs.inputs
+
+    def recorded(*arguments: Any, **named: Any) -> Any:
+        made.extend(plan_inputs(*arguments, **named))
+        return list(made)
+
+    monkeypatch.setattr(placement_inputs, "inputs", recorded)
+    gate = Gate.remote(6)
+
+    def through(batch: pa.Table) -> pa.Table:
+        ray.get(gate.enter.remote(), timeout=120)
+        return batch
+
+    dataset = readers.read_parquet("/plans", cache=cache, override_num_blocks=FILES)
+    batches = iter(dataset.map_batches(through, batch_format="pyarrow").iter_batches(batch_size=None))
+    found = next(batches)["id"].tolist()
+    entries = [entry for bundle in made for entry in bundle.blocks]
+    started = sum(entry.is_made for entry in entries)
+    assert FILES == len(entries)
+    assert 1 <= started < FILES // 2
+    ray.get(gate.open.remote(), timeout=60)
+    for batch in batches:
+        found.extend(batch["id"].tolist())
+    assert ALL_ROWS == sorted(found)
+    assert FILES == len({entry.ref for entry in entries})
+
+
+def test_maps_in_actors_read_every_row_once(cache: Cache) -> None:
+    """What follows a placed read may run in actors, which know nothing of its inputs."""
+    dataset = readers.read_parquet("/plans", cache=cache, override_num_blocks=12)
+    found = dataset.map_batches(AddOne, batch_format="pyarrow", concurrency=1).take_all()
+    assert [row + 1 for row in ALL_ROWS] == sorted(row["more"] for row in found)
+
+
+def test_input_of_a_read_task_can_be_sent_elsewhere(cluster: LocalCluster) -> None:
+    """An input says the same of itself here and in another process, and only its reference makes an object."""
+    assert cluster.node_ids()
+    about = BlockMetadata(num_rows=1, size_bytes=7, exec_stats=None, input_files=None)
+    bundle = placement_inputs.bundle(ReadTask(lambda: [pa.table({"x": [1]})], about), about, "a")
+    assert len(bundle.block_refs) == 1
+    assert hash(bundle) == hash(bundle)
+    assert not bundle.blocks[0].is_made
+    sent = pickle.loads(ray.cloudpickle.dumps(bundle.blocks))
+    assert sent == (BlockEntry(*bundle.block_refs, *bundle.metadata),)
+    assert [block["x"].to_pylist() for block in ray.get(sent[0].ref)()] == [[1]]
+
+
+# --- sizes -------------------------------------------------------------------------------------------------------------
+
+
+def test_read_is_planned_while_all_cpus_are_busy(cache: Cache) -> None:
+    """Sizes are estimated without a task, which would have to wait."""
+    blockers = [
+        Occupant.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+        for node in cache.nodes
+    ]
+    deadline_s = time.monotonic() + 60
+    try:
+        while any(available_resources_per_node()[node].get("CPU", 0.0) for node in cache.nodes):
+            assert time.monotonic() < deadline_s, "the CPUs are not taken"
+            time.sleep(0.02)
+        planned = readers.read_parquet("/plans", cache=cache)
+    finally:
+        for blocker in blockers:
+            ray.kill(blocker)
+    assert ids(planned) == ALL_ROWS
+
+
+def test_large_row_groups_are_sampled_by_tasks(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is estimated does not depend on where; only what is small is read into this process."""
+    sampled: list[Any] = []
+    sample_here = data_sampling._sample_here
+
+    def recorded(*arguments: Any) -> Any:
+        sampled.append(sample_here(*arguments))
+        return sampled[-1]
+
+    monkeypatch.setattr(data_sampling, "_sample_here", recorded)
+
+    def estimated() -> int:
+        dataset = readers.read_parquet("/plans", cache=cache)
+        return int(dataset._logical_plan.dag.datasource.estimate_inmemory_data_size())
+
+    here = estimated()
+    monkeypatch.setattr(data_sampling, "ROW_GROUP_BYTES_MAX", 1)
+    assert here == estimated() > 0
+    assert [found is not None for found in sampled] == [True, False]
