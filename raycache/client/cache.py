@@ -13,11 +13,13 @@ from raycache.client.calls import Calls, in_worker, task_identity
 from raycache.client.counters import Counters
 from raycache.client.file import CacheFile
 from raycache.client.flusher import Flusher
+from raycache.client.following import Following
 from raycache.client.loads import Loads
 from raycache.client.locator import FileMeta, Locator, require_file
 from raycache.client.overview import Overview, overview_of
+from raycache.client.pages import is_small
 from raycache.client.paths import as_list, expand
-from raycache.client.prefetch import prefetch_calls
+from raycache.client.prefetch import Gathering, prefetch_calls
 from raycache.client.reader import Reader, Request
 from raycache.client.results import (
     CheckResult,
@@ -70,6 +72,7 @@ class Cache(Loads, Scheduling, Upkeep):
             calls, open_storage, admin.environment_options, self._clock, self._settings.client_paths_max
         )
         self._locator.learn(hello.view, hello.mounts)
+        self._following = Following(lambda path: self._locator.cached(path, self._clock.now_s()), self._settings.grid)
         self._flusher = Flusher(
             calls,
             self._locator,
@@ -245,6 +248,8 @@ class Cache(Loads, Scheduling, Upkeep):
             if held & mask == mask and self._table.get(meta.version, 0, now_s) is None:
                 self._reader.map_held(meta)
                 buffer = self._reader.in_place(meta, 0, size, now_s)
+        if buffer is None and is_small(size, self._settings.grid):
+            self._gather(self._following.after(meta))
         return buffer
 
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
@@ -322,6 +327,24 @@ class Cache(Loads, Scheduling, Upkeep):
             extent_size_bytes=self._settings.extent_size_bytes,
         )
         self._calls.tell_workers(calls)
+
+    def _gather(self, metas: Sequence[FileMeta]) -> None:
+        """Have small files that will be opened soon brought together, in the background."""
+        now_s = self._clock.now_s()
+        metas = [meta for meta in metas if self._table.get(meta.version, 0, now_s) is None]
+        if len(metas) > 1:
+            gathering = Gathering(
+                metas,
+                self._locator.view,
+                self._node,
+                self._locator.mounts.version,
+                grid=self._settings.grid,
+                extent_size_bytes=self._settings.extent_size_bytes,
+                replicas_max=self._settings.replicas_max,
+            )
+            if in_worker():
+                gathering.claim(self._calls.workers)
+            self._calls.tell_workers(gathering.calls())
 
     def filesystem(self) -> pyarrow.fs.FileSystem:
         """The cache as a pyarrow filesystem; pickles, so Ray Data and dask take it."""

@@ -7,6 +7,7 @@ because of the cache. All methods are safe to call from several threads.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -55,6 +56,7 @@ class FileMeta:
         "file",
         "holders",
         "kind",
+        "next_path",
         "pages_wanted",
         "path",
         "tally",
@@ -88,6 +90,8 @@ class FileMeta:
         self.claimants: Mapping[int, WorkerId] = _NOBODY
         #: By block, which pages of it were ever wanted here, a bit mask; see `pages`.
         self.pages_wanted: dict[int, int] = {}
+        #: The file behind this one in its directory, or the one that was looked up behind it; empty: not known.
+        self.next_path = ""
 
     def is_held(self, block_index: int) -> bool:
         """Whether some worker is known to hold a block."""
@@ -136,6 +140,8 @@ class Locator:
         #: Where the last look-up of a single path was, and how many neighbours it asked for.
         self._directory = ""
         self._neighbours = 0
+        #: The last file that it brought.
+        self._tail: FileMeta | None = None
         self.view = MembershipView(0, ())
         self.mounts = MountTable(0, ())
         self._deep: frozenset[str] = frozenset()
@@ -266,6 +272,11 @@ class Locator:
             )
             if position < len(paths) or (kind == FileKind.FILE and self.cached(path, now_s) is None)
         ]
+        if len(paths) == 1:
+            if self._tail is not None and neighbours_max:
+                self._tail.next_path = paths[0]
+            _chain(metas)
+            self._tail = metas[-1]
         if neighbours_max and len(metas) == len(paths):
             # They are known, or there are none: no more of them.
             self._directory = ""
@@ -340,6 +351,7 @@ class Locator:
                     old = self._metas.get(meta.path)
                     if old is not None and old.version == meta.version:
                         meta.pages_wanted, meta.claimants = old.pages_wanted, old.claimants
+                        meta.next_path = meta.next_path or old.next_path
                     self._metas[meta.path] = meta
             while len(self._metas) > self._paths_max:
                 del self._metas[next(iter(self._metas))]
@@ -357,7 +369,14 @@ class Locator:
                 old = self._metas.get(name_path)
                 holders = old.holders if old is not None and old.file == file else ()
                 fresh.append(FileMeta(name_path, FileKind.FILE, file, holders, expires_at_s, deep_mounts=self._deep))
+        _chain(fresh)
         self._remember(fresh)
+
+
+def _chain(metas: Sequence[FileMeta]) -> None:
+    """Files as a directory lists them know which is next."""
+    for meta, following in itertools.pairwise(metas):
+        meta.next_path = following.path
 
 
 def require_file(meta: FileMeta, path: str) -> FileMeta:

@@ -18,6 +18,11 @@ _SMALL_FILE_PART = 8
 _WHOLE = -1
 
 
+def is_small(size_bytes: int, grid: Grid) -> bool:
+    """Whether a file is so small that it is always read whole."""
+    return size_bytes < grid.block_size_bytes // _SMALL_FILE_PART
+
+
 def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, goes_on: bool = False, begins: bool = True) -> bool:
     """Whether to ask for a part of a block by pages; remembers in `meta` what was wanted.
 
@@ -30,10 +35,7 @@ def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, goes_on: bool = Fa
             sign of going on.
     """
     size_bytes = meta.file.size_bytes
-    if (
-        not grid.has_pages
-        or not grid.block_size_bytes // _SMALL_FILE_PART <= size_bytes <= FIRST_PAGE * grid.page_size_bytes
-    ):
+    if not grid.has_pages or is_small(size_bytes, grid) or size_bytes > FIRST_PAGE * grid.page_size_bytes:
         return False
     block, page_size_bytes = part.block_index, grid.page_size_bytes
     if meta.is_held(block):

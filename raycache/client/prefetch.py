@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from raycache.client.calls import WorkerCall
 from raycache.client.locator import FileMeta
 from raycache.client.operation import FileTarget, Part, ReadOperation, Round
-from raycache.messages import encode
+from raycache.errors import RaycacheError
+from raycache.messages import BlockReply, BlockState, decode, encode
 from raycache.ranges import Grid, block_length
 from raycache.types import FileKind, FileVersion, MembershipView, WorkerId
 
@@ -90,3 +92,64 @@ def prefetch_calls(
         claimants=claimants,
     )
     return [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]
+
+
+class Gathering:
+    """Bringing small files together where their reader is going to ask for each.
+
+    Args:
+        metas: files of one block, in the order they will be read; hints in them are learnt from.
+        view, node, mounts_version, grid, extent_size_bytes, replicas_max: as `ReadOperation` takes them.
+    """
+
+    def __init__(
+        self,
+        metas: Sequence[FileMeta],
+        view: MembershipView,
+        node: WorkerId,
+        mounts_version: int,
+        *,
+        grid: Grid,
+        extent_size_bytes: int,
+        replicas_max: int,
+    ) -> None:
+        self._metas = metas
+        self._node = node
+        self._operation: Callable[[Sequence[FileMeta], bool], ReadOperation] = lambda some, claims: ReadOperation(
+            [FileTarget(meta.file, meta.version, meta.holders, meta.claimants) for meta in some],
+            [Part(index, 0, 0, meta.file.size_bytes) for index, meta in enumerate(some)],
+            view,
+            node,
+            mounts_version,
+            grid=grid,
+            extent_size_bytes=extent_size_bytes,
+            replicas_max=replicas_max,
+            claims=claims,
+        )
+
+    def claim(self, ask: Callable[[Sequence[WorkerCall]], list[Any]]) -> None:
+        """Claim what nobody is known to have for the own worker, one call to each worker that the hash names.
+
+        Args:
+            ask: calls workers at once; errors stand in the place of results.
+        """
+        cold = [meta for meta in self._metas if not meta.holders and not meta.claimants]
+        rounds = [found for found in self._operation(cold, True).next_calls() if found.worker.worker != self._node]
+        for found, answer in zip(rounds, ask([_without_handing_out(found) for found in rounds]), strict=True):
+            if isinstance(answer, RaycacheError):
+                continue  # whoever reads the file asks again
+            reply: BlockReply = decode(answer[0])
+            for position, part_index in enumerate(found.part_indices):
+                state = BlockState(reply.states[position])
+                if state is BlockState.ELSEWHERE:
+                    cold[part_index].learn_claimant(0, reply.claimants.get(position))
+                elif state.served:
+                    cold[part_index].learn_holder(found.worker.worker, 0)
+
+    def calls(self) -> list[WorkerCall]:
+        """What to tell workers, one call to each: load what is not here, copy what others hold."""
+        return [_without_handing_out(found) for found in self._operation(self._metas, False).next_calls()]
+
+
+def _without_handing_out(found: Round) -> WorkerCall:
+    return WorkerCall(found.worker.actor_name, "read", (encode(found.request._replace(hand_out=False)),))
