@@ -49,8 +49,8 @@ class CacheFile(io.RawIOBase):
         self._reader = reader
         self._clock = clock
         self._shift = grid.block_size_bytes.bit_length() - 1
-        #: Nothing had to be asked for yet.
-        self._fresh = True
+        #: How far it was read from the front without a gap.
+        self._front_end = 0
         self._position = 0
 
     def read_at(self, offset: int, size: int | None) -> pa.Buffer:
@@ -66,18 +66,22 @@ class CacheFile(io.RawIOBase):
         if self.closed:
             raise InvalidRequestError(f"{self.name} is closed")
         offset, length = clip(offset, size, self.size)
+        in_order = offset == self._front_end
+        if in_order:
+            self._front_end += length
         if length:
             buffer = self._reader.in_place(self._meta, offset, length, self._clock.now_s())
             if buffer is not None:
                 return buffer
-        request = Request(self._meta, offset, length, self._fresh and offset == 0)
-        if length:
-            self._fresh = False
-            # Who picks what he wants is not helped by more.
-            if self._announce is not None and not self._reader.picks(request):
-                blocks = self._ahead.after(offset >> self._shift, (offset + length - 1) >> self._shift)
-                if blocks:
-                    self._announce(blocks)
+            # Who reads elsewhere first does not come from the front.
+            if not in_order and not self._front_end:
+                self._front_end = -1
+        request = Request(self._meta, offset, length, in_order)
+        # Who picks what he wants is not helped by more.
+        if length and self._announce is not None and not self._reader.picks(request):
+            blocks = self._ahead.after(offset >> self._shift, (offset + length - 1) >> self._shift)
+            if blocks:
+                self._announce(blocks)
         return self._reader.read([request])[0]
 
     def read_buffer(self, size: int = -1) -> pa.Buffer:

@@ -287,6 +287,28 @@ def test_a_read_that_ends_in_the_next_block_does_not_go_on(place: Place) -> None
     assert not reader.picks(Request(place.meta, 1, BLOCK, in_order=True))
 
 
+@pytest.mark.parametrize(
+    ("reads", "in_order"),
+    [
+        ([(0, 3), (3, 8), (11, 1)], [True, True, True]),
+        ([(0, 3), (4, 8), (3, 2)], [True, False, True]),
+        ([(4, 1), (0, 3)], [False, False]),
+    ],
+)
+def test_reads_from_the_front_without_a_gap_are_in_order(
+    place: Place, monkeypatch: pytest.MonkeyPatch, reads: list[tuple[int, int]], in_order: list[bool]
+) -> None:
+    """They reach into block after block whatever their size; a column, or what follows it, does not come from the front."""
+    seen: list[bool] = []
+    read = place.reader.read
+    monkeypatch.setattr(
+        place.reader, "read", lambda requests: (seen.extend(r.in_order for r in requests), read(requests))[1]
+    )
+    for offset, length in reads:
+        assert WHOLE[offset : offset + length] == place.file.read_at(offset, length).to_pybytes()
+    assert in_order == seen
+
+
 def test_a_hint_that_is_no_longer_true_loads_nothing(place: Place) -> None:
     """A file that the node's worker has given up is not loaded whole because somebody opened it."""
     place.around.view = MembershipView(0, (WorkerView("n", 1, 1, "actor"),))
