@@ -3,7 +3,8 @@
 Theory of operation. A part is a piece of one block of one file version. Each part walks through its candidates: the
 workers hinted to hold the block (the reader's own node first), then the worker that should hold it by the hash, and at
 last the under storage itself. The one that the hash names may send the reader on, to the worker that has claimed the
-block's extent (the first to read it; `workers/claims.py`); one that is gone or has no free memory sends him back. `next_calls` groups what is due into one call per worker; `replied` and `failed` feed
+block's extent (the first to read it; `workers/claims.py`); from one that is gone, or has no free memory, the part comes
+back. `next_calls` groups what is due into one call per worker; `replied` and `failed` feed
 back what came of it; a part that a worker could not serve moves on to its next candidate.
 
 What another worker is hinted to hold is first asked of the reader's own worker, as a *passive* copy: it may have one by
@@ -130,6 +131,8 @@ class ReadOperation:
             for index, target in enumerate(targets)
             for extent, worker in target.claimants.items()
         }
+        #: Whether the reader's own worker had no room for what it was to load.
+        self.is_declined = False
         #: Parts that only the under storage can serve, in part order.
         self.bypass: list[int] = []
         #: Parts whose file version is no longer in the lake.
@@ -183,8 +186,9 @@ class ReadOperation:
                 self._tried[part_index].remove(call.worker.worker)
                 self._sent_on.add(part_index)
                 self._waiting.append(part_index)
-            elif call.request.free_memory_only and state is BlockState.NO_SPACE:
+            elif call.request.free_memory_only and state in (BlockState.NO_SPACE, BlockState.FAILED):
                 self.claimants[self._extent(part_index)] = None
+                self.is_declined = self.is_declined or call.worker.worker == self._node
                 self._waiting.append(part_index)
             elif call.request.passive:
                 self._waiting.append(part_index)
@@ -219,20 +223,24 @@ class ReadOperation:
         holders = [
             worker
             for worker, mask in self.targets[part.target_index].holders
-            if mask & bit and worker in self._by_id and worker not in tried
+            if mask & bit
+            and worker in self._by_id
+            and worker not in tried
+            # Who has sent the reader on does not hold it.
+            and not (worker == owner and part_index in self._sent_on)
         ]
+        # A hint may be stale: the worker of the hash is to say so rather than load what another has claimed.
+        of_hash = _Route(owner or "", follows_claims=self._follows_claims and part_index not in self._sent_on)
         for preferred in (self._node, owner):
             if preferred in holders:
-                return _Route(preferred)
+                return of_hash if preferred == owner else _Route(preferred)
         if holders:
             return _Route(holders[0])
         claimant = self.claimants.get(self._extent(part_index)) if self._follows_claims else None
         if claimant is not None and claimant != owner and claimant in self._by_id and claimant not in tried:
             self._sent_on.add(part_index)
             return _Route(claimant, free_memory_only=True)
-        if owner is None or owner in tried:
-            return None
-        return _Route(owner, follows_claims=self._follows_claims and part_index not in self._sent_on)
+        return None if owner is None or owner in tried else of_hash
 
     def _extent(self, part_index: int) -> tuple[int, int]:
         part = self.parts[part_index]

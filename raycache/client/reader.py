@@ -38,7 +38,7 @@ from raycache.types import Tier, WorkerId
 #: Adjacent parts of one file that go past the cache are fetched together up to this.
 BYPASS_REQUEST_BYTES_MAX = 16 << 20
 _BYPASS_THREADS = 8
-#: How long nothing is claimed after a worker had no free memory for what was.
+#: How long nothing is claimed after the own worker had no free memory for what was.
 _DECLINED_S = 5.0
 _NOTHING = pa.py_buffer(b"")
 
@@ -291,8 +291,8 @@ class Reader:
                     self._take(operation, call, answer, spans, metas, reasons, sent_s)
         for (target_index, extent), claimant in operation.claimants.items():
             metas[target_index].learn_claimant(extent, claimant)
-            if claimant is None:
-                self._claims_again_s = self._clock.now_s() + _DECLINED_S
+        if operation.is_declined:
+            self._claims_again_s = self._clock.now_s() + _DECLINED_S
         if operation.bypass:
             self._bypass(operation, metas, spans, reasons)
         if operation.stale:

@@ -23,7 +23,7 @@ GROUP_BYTES_MAX = 128 << 20
 GROUP_BLOCKS_MAX = 2_000
 GROUPS_INFLIGHT_MAX = 4
 #: Workers asked for a block, one after the other.
-ATTEMPTS_MAX = 2
+ATTEMPTS_MAX = 3
 
 NO_ROOM = "no room in the cache; free something, or give it more memory or disk"
 _REASONS = {
@@ -109,11 +109,16 @@ def _groups(wanted: Iterable[Wanted], block_size_bytes: int) -> Iterator[Group]:
 
 
 def _load(calls: Calls, cluster: Cluster, group: Group) -> list[Warmed]:
-    """Ask for a group; what a worker that does not answer was asked for goes where it goes without that worker."""
+    """Ask for a group; what a worker that does not answer was asked for goes where it goes without that worker.
+
+    What readers have claimed is asked of the claimants; the last attempt takes it where the hash puts it.
+    """
     left = [(target, index) for target, (_, indices) in enumerate(group) for index in indices]
     states: dict[tuple[int, int], tuple[BlockState, str]] = {}
-    for _ in range(ATTEMPTS_MAX):
-        silent = _ask(calls, cluster, [file for file, _ in group], left, states)
+    claimants: list[dict[int, WorkerId]] = [{} for _ in group]
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        claimed = claimants if attempt < ATTEMPTS_MAX else None
+        silent = _ask(calls, cluster, [file for file, _ in group], left, states, claimed)
         left = [block for block in left if block not in states]
         workers = tuple(worker for worker in cluster.view.workers if worker.worker not in silent)
         cluster = cluster._replace(view=cluster.view._replace(workers=workers))
@@ -138,8 +143,9 @@ def _ask(
     files: list[FileVersion],
     blocks: list[tuple[int, int]],
     states: dict[tuple[int, int], tuple[BlockState, str]],
+    claimants: list[dict[int, WorkerId]] | None,
 ) -> list[WorkerId]:
-    """Ask for (file, block) once, and note what became of each; returns the workers that did not answer."""
+    """Ask for (file, block) once, and note what became of each, or who has claimed it; returns who did not answer."""
     rounds = load_rounds(
         files,
         blocks,
@@ -148,6 +154,7 @@ def _ask(
         cluster.mounts_version,
         block_size_bytes=cluster.block_size_bytes,
         extent_size_bytes=cluster.extent_size_bytes,
+        claimants=claimants,
     )
     requests = [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]
     silent: list[WorkerId] = []
@@ -157,9 +164,12 @@ def _ask(
             continue
         reply: BlockReply = decode(answer[0])
         for position, part_index in enumerate(round_.part_indices):
-            error = reply.errors.get(position)
-            states[blocks[part_index]] = (
-                BlockState(reply.states[position]),
-                str(error) if error is not None else "",
-            )
+            state, error = BlockState(reply.states[position]), reply.errors.get(position)
+            target, index = blocks[part_index]
+            if claimants is not None and state is BlockState.ELSEWHERE:
+                claimants[target][index * cluster.block_size_bytes // cluster.extent_size_bytes] = reply.claimants[
+                    position
+                ]
+            elif state.served or not round_.request.free_memory_only:
+                states[target, index] = state, "" if error is None else str(error)
     return silent

@@ -2,7 +2,7 @@
 
 Theory of operation. Files come as they are listed (`load_files`); when all are there, the job starts. A window of them at
 a time is cut into *pieces*, runs of blocks of one extent of one file, and each is queued at the worker that should hold it:
-one that says it does, else the one the hash names. A worker has a few batches in flight; the next is cut from its queue
+one that says it does, else the one the hash names, or the one that this one names (`workers/claims`). A worker has a few batches in flight; the next is cut from its queue
 when one comes back. With replicas, a block that its first owner holds is queued at its next owners, which fetch it from
 the first: each byte leaves the lake once. What a lost worker had in flight or queued is planned anew over the workers
 that are left. A piece that is not answered for, or that the lake could not deliver, is tried again, a few times. A repeated load moves only what is missing, since workers answer HIT for what they hold.
@@ -41,6 +41,7 @@ from raycache.master.pieces import (
     Batch,
     JobState,
     Piece,
+    by_holder,
     request_of,
     runs_of,
 )
@@ -203,8 +204,12 @@ class LoadJob:
         self._homeless.clear()
         if pieces:
             for piece, ranked in zip(pieces, self._ranked(pieces, 1), strict=True):
-                worker = self._holder(piece, live) or ranked[0].worker
-                self._queues.setdefault(worker, deque()).append(piece)
+                # On the first attempt only, since holders are hints.
+                holders = () if piece.attempts else self._holders(self._open[piece.page].page.ids[piece.row])
+                self._queued -= 1
+                for part, worker in by_holder(piece, holders, live):
+                    self._queues.setdefault(worker or ranked[0].worker, deque()).append(part)
+                    self._queued += 1
         self._settle(now_s)
 
     def next_batch(
@@ -279,7 +284,7 @@ class LoadJob:
             for block, state, error in bad:
                 self._not_served(piece, block, state, error)
             if claimed:
-                self._enqueue(piece._replace(attempts=piece.attempts + 1), claimed, claimant)
+                self._enqueue(piece._replace(sent_on=True), claimed, claimant)
             self._release(piece)
         if batch.lake_blocks and self._bucket is not None:
             self._bucket.take(-unmoved_bytes, now_s)
@@ -356,16 +361,6 @@ class LoadJob:
         if not opened.pending_blocks:
             del self._open[piece.page]
 
-    def _holder(self, piece: Piece, live: set[WorkerId]) -> WorkerId | None:
-        """A worker that says it holds all of a piece; on the first attempt only, since that is a hint."""
-        if piece.attempts:
-            return None
-        wanted = ((1 << piece.block_count) - 1) << piece.first_block
-        for worker, mask in self._holders(self._open[piece.page].page.ids[piece.row]):
-            if worker in live and mask & wanted == wanted:
-                return worker
-        return None
-
     def _ranked(self, pieces: Sequence[Piece], copies: int) -> list[list[WorkerView]]:
         workers = self._view.workers
         keys = np.array(
@@ -427,7 +422,7 @@ class LoadJob:
             case Aim.CHECK:
                 self._figures.bytes_verified += length if self.state is JobState.VERIFYING else 0
             case Aim.REPAIR:
-                self._figures.bytes_repaired += length
+                self._figures.bytes_repaired += 0 if already else length
 
     def _not_served(self, piece: Piece, block: int, state: BlockState, error: RaycacheError | None) -> None:
         one = piece._replace(first_block=block, block_count=1)
@@ -438,7 +433,9 @@ class LoadJob:
                 self._queue(one._replace(aim=Aim.REPAIR, attempts=0))
             case Aim.LOAD | Aim.REPAIR:
                 reason = str(error) if error is not None else REASONS[state]
-                if state is BlockState.FAILED and isinstance(error, UnavailableError):
+                if piece.sent_on and state in (BlockState.NO_SPACE, BlockState.FAILED):
+                    self._queue(one._replace(sent_on=False, attempts=piece.attempts + 1))
+                elif state is BlockState.FAILED and isinstance(error, UnavailableError):
                     self._again(one, reason, LAKE_ATTEMPTS_MAX)
                 else:
                     self._fail(one, reason)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+import itertools
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from raycache.master.load_files import Page
 from raycache.messages import BlockRequest, BlockState, FileColumns
 from raycache.ranges import block_length
-from raycache.types import FileVersion, WorkerView
+from raycache.types import FileVersion, WorkerId, WorkerView
 
 #: Why a block is not resident, where nobody says more.
 REASONS = {
@@ -65,6 +66,8 @@ class Piece(NamedTuple):
     attempts: int = 0
     #: Actor name of the worker to fetch from; empty for the lake.
     source_actor: str = ""
+    #: The worker of the hash has sent it on, to one that a reader has chosen.
+    sent_on: bool = False
 
     @property
     def kind(self) -> tuple[Aim, str, bool]:
@@ -73,8 +76,8 @@ class Piece(NamedTuple):
 
     @property
     def follows_claims(self) -> bool:
-        """Whether the worker may send it on to a reader's worker that has claimed it; once."""
-        return self.aim in (Aim.LOAD, Aim.REPAIR) and not self.attempts
+        """Whether the worker may send it on; once."""
+        return self.aim in (Aim.LOAD, Aim.REPAIR) and not (self.attempts or self.sent_on)
 
     @property
     def blocks(self) -> range:
@@ -109,6 +112,21 @@ def runs_of(blocks: list[int]) -> list[tuple[int, int]]:
         else:
             runs.append((block, 1))
     return runs
+
+
+def by_holder(
+    piece: Piece, holders: Sequence[tuple[WorkerId, int]], live: Container[WorkerId]
+) -> list[tuple[Piece, WorkerId | None]]:
+    """A piece, cut by which worker says it holds the blocks, the same one for all of it if possible; None: nobody does."""
+    live_holders = [(worker, mask) for worker, mask in holders if worker in live]
+    wanted = ((1 << piece.block_count) - 1) << piece.first_block
+    live_holders.sort(key=lambda holder: -(holder[1] & wanted).bit_count())
+    found = {block: next((w for w, mask in live_holders if mask >> block & 1), None) for block in piece.blocks}
+    parts: list[tuple[Piece, WorkerId | None]] = []
+    for worker, blocks in itertools.groupby(piece.blocks, key=lambda block: found[block]):
+        first, *more = blocks
+        parts.append((piece._replace(first_block=first, block_count=1 + len(more)), worker))
+    return parts
 
 
 def request_of(

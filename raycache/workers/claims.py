@@ -4,7 +4,8 @@ Theory of operation. Every reader that knows no holder asks the worker that the 
 of them. A reader that runs where the work is (a Ray task or actor) claims the extent for its own node's worker: it is
 loaded where it is read, once, and never sent on. Whoever comes later is told who has the claim. A claim is a hint like any
 other: a claimant that is gone or has no free memory is passed over, the reader comes back, and this worker loads and
-forgets the claim. A lost claim (a restart, the bound) costs a second copy at worst.
+forgets the claim. A lost claim (a restart, the bound) costs a second copy at worst; `free` ends all of them, what is
+evicted comes back where it was.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Claims:
                 self.forget(block)
             return None
         claimant = self.claimant(block)
-        if claimant is None and request.claims and not table.segments_of(block.version):
+        if claimant is None and request.claims and block.version not in table:
             claimant = request.node
             if claimant != self._worker or version.size_bytes > self._grid.block_size_bytes:
                 self.claim(block, claimant)
@@ -78,6 +79,10 @@ class Claims:
         key = self._key(block)
         self._young.remove(key)
         self._old.remove(key)
+
+    def clear(self) -> None:
+        """Nobody has claimed anything."""
+        self._young, self._old = DigestTable(), DigestTable()
 
     def _put(self, key: bytes, number: int) -> None:
         if len(self._young) >= self._claims_max:

@@ -30,6 +30,7 @@ class Flight:
     #: See `BlockRequest`.
     source_actor: str = ""
     passive: bool = False
+    #: Also of what is passive.
     free_memory_only: bool = False
     #: Why it was not here.
     reason: MissReason = MissReason.COLD

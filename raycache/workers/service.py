@@ -146,7 +146,7 @@ class WorkerService:
             if flight is not None:
                 # Somebody needs it now.
                 flight.passive = flight.passive and request.passive
-                flight.free_memory_only = flight.free_memory_only and request.free_memory_only
+                flight.free_memory_only = flight.free_memory_only and (request.free_memory_only or request.passive)
                 flight.spare_since_s = max(flight.spare_since_s, since_s)
             else:
                 version = ticket.version_of(position)
@@ -157,7 +157,7 @@ class WorkerService:
                     return
                 length = self._grid.length(block.block_index, version.size_bytes)
                 reason = self._tiers.absences.why(block, version)
-                source, only = request.source_actor, request.free_memory_only
+                source, only = request.source_actor, request.free_memory_only or request.passive
                 flight = Flight(block, version, length, source, request.passive, only, reason, since_s)
                 if not self._flights.open(flight):
                     self._settle(ticket, position, BlockState.NO_SPACE)
@@ -219,10 +219,10 @@ class WorkerService:
     def _start(self, batch: list[Flight], now_s: float, effects: list[Effect]) -> None:
         """Start a load of the batch, or of the part of it that there is room for."""
         passive = all(flight.passive for flight in batch)
-        batch = self._within_quotas(batch, now_s, effects, passive=passive)
+        only_free = all(flight.free_memory_only for flight in batch)
+        batch = self._within_quotas(batch, now_s, effects, spare=only_free)
         if not batch:
             return
-        only_free = passive or all(flight.free_memory_only for flight in batch)
         if only_free and not self._tiers.reserve_spare(size_of(batch)):
             for flight in batch:
                 self._land(flight.block, BlockState.NO_SPACE)
@@ -261,13 +261,11 @@ class WorkerService:
         self._policies.expect(load)
         effects.append(load)
 
-    def _within_quotas(
-        self, batch: list[Flight], now_s: float, effects: list[Effect], *, passive: bool
-    ) -> list[Flight]:
+    def _within_quotas(self, batch: list[Flight], now_s: float, effects: list[Effect], *, spare: bool) -> list[Flight]:
         """The part of a batch that the quotas of its files allow, with room made for it."""
         quotas = self._policies.quotas_of(flight.version.uri for flight in batch)
         if quotas:
-            room_bytes = self._upkeep.room_bytes(quotas, size_of(batch), now_s, spare=passive)
+            room_bytes = self._upkeep.room_bytes(quotas, size_of(batch), now_s, spare=spare)
             batch = self._fitting(batch, room_bytes, MissReason.QUOTA)
             self._upkeep.make_room(quotas, size_of(batch), now_s, effects)
         return batch
@@ -395,6 +393,9 @@ class WorkerService:
         pinned_bytes = self._table.bytes_of(pinned)
         # Versions are named when the lake no longer has them.
         reason = MissReason.CHANGED if selector.versions else MissReason.FREED
+        if not selector.versions:
+            # Who reads it next is the first again.
+            self._claims.clear()
         count, size_bytes = self._tiers.discard_blocks(blocks, now_s, effects, reason)
         return FreeReply(count, size_bytes, len(pinned), pinned_bytes), self._conclude([], now_s, effects)
 

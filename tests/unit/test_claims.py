@@ -18,8 +18,21 @@ from raycache.client.reader import Reader, Request
 from raycache.client.segments import SegmentTable
 from raycache.clock import ManualClock
 from raycache.hashing import place
-from raycache.messages import BlockReply, BlockRequest, BlockState, Grant, GrantKind, MountTable, decode, encode
+from raycache.master.pieces import Aim, Batch, Piece, by_holder
+from raycache.messages import (
+    BlockReply,
+    BlockRequest,
+    BlockState,
+    Grant,
+    GrantKind,
+    MountTable,
+    Selector,
+    Shares,
+    decode,
+    encode,
+)
 from raycache.ranges import FIRST_PAGE, Grid
+from raycache.rules import Pattern, Rule, RuleKind, RuleTable
 from raycache.types import BlockId, FileKind, FileVersion, MembershipView, Tier, WorkerView
 from raycache.workers.claims import Claims
 
@@ -80,6 +93,16 @@ def test_who_comes_back_is_served_and_the_claim_forgotten() -> None:
     assert len(loads_in(worker.ask(file("a", 20), node="n2", blocks=[1], **FOLLOW))) == 1
 
 
+def test_free_ends_all_claims() -> None:
+    """Who reads it next is the first again; dropping stale versions takes no claims."""
+    worker = Worker()
+    worker.ask(file("a", 20), node="n1", blocks=[0], **CLAIM)
+    worker.service.free(Selector([], [file("b", 1).id()]), False, 0.0)
+    assert reply_in(worker.ask(file("a", 20), node="n2", blocks=[0], **CLAIM)).claimants == {0: "n1"}
+    worker.service.free(Selector([Pattern("s3://b")]), False, 0.0)
+    assert reply_in(worker.ask(file("a", 20), node="n2", blocks=[0], **CLAIM)).claimants == {0: "n2"}
+
+
 def test_a_copy_takes_no_claim_away() -> None:
     """It is made from what the claimant has; that one is asked for the rest, as before."""
     worker = Worker()
@@ -117,6 +140,18 @@ def test_what_was_claimed_goes_into_free_memory_only() -> None:
     assert (worker.service.stats().refusals, worker.service.stats().evictions) == (0, 0)
     assert reply_in(worker.ask(file("a", 8), **only)).states == [BlockState.HIT_MEMORY]  # type: ignore[arg-type]
     assert len(loads_in(worker.ask(file("b", 8), now_s=200.0))) == 1
+
+
+def test_what_was_claimed_evicts_nothing_for_a_quota_either() -> None:
+    """The worker of the hash may make room, and will be asked."""
+    worker = Worker(memory=64)
+    quota = {"s3://b": 16}
+    worker.service.set_rules(RuleTable(1, (Rule(RuleKind.QUOTA, Pattern("s3://b"), 16),)), Shares(1, quota, quota), 0.0)
+    worker.fill(file("a", 8), file("b", 8))
+    reply = reply_in(worker.ask(file("c", 8), free_memory_only=True, now_s=100.0))
+    assert reply.states == [BlockState.NO_SPACE]
+    assert worker.service.stats().memory_used_bytes == 16
+    assert len(loads_in(worker.ask(file("c", 8), now_s=100.0))) == 1
 
 
 # --- a read -----------------------------------------------------------------------------------------------------------
@@ -160,19 +195,19 @@ def test_a_read_follows_a_claim() -> None:
 
 def test_a_claimant_without_room_or_answer_sends_the_reader_back() -> None:
     """The worker that the hash names loads it then, whatever it knows; the read has tried as many workers as ever."""
-    for refused in (True, False):
+    for refusal in (BlockState.NO_SPACE, BlockState.FAILED, None):
         read = read_of(target(), claims=True)
         (call,) = read.next_calls()
         read.replied(call, said(call, BlockState.ELSEWHERE, "n2"))
         (call,) = read.next_calls()
         assert call.worker.worker == "n2"
-        if refused:
-            read.replied(call, said(call, BlockState.NO_SPACE))
+        if refusal is not None:
+            read.replied(call, said(call, refusal))
         else:
             read.failed(call.part_indices)
         (call,) = read.next_calls()
         assert asked(call) == ("n1", False, False, False)
-        assert read.claimants == {(0, 0): None if refused else "n2"}
+        assert read.claimants == {(0, 0): "n2" if refusal is None else None}
         read.replied(call, said(call, BlockState.NO_SPACE))
         assert (read.next_calls(), read.bypass) == ([], [0])
 
@@ -204,6 +239,20 @@ def test_only_who_has_a_worker_claims(node: str, claims: bool) -> None:
     assert asked(call) == ("n1", True, False, False)
 
 
+def test_a_stale_hint_at_the_worker_of_the_hash_takes_no_claim() -> None:
+    """It says it had a block, but another has claimed the file since: it is asked as one that may send on."""
+    version = target().file
+    read = read_of(FileTarget(version, version.id(), (("n1", 1),)), claims=True)
+    (call,) = read.next_calls()
+    assert asked(call) == ("n1", True, True, False)
+    read.replied(call, said(call, BlockState.ELSEWHERE, "n2"))
+    (call,) = read.next_calls()
+    assert asked(call) == ("n2", False, False, True)
+    read.failed(call.part_indices)
+    (call,) = read.next_calls()
+    assert asked(call) == ("n1", False, False, False)
+
+
 # --- a load job -------------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +272,39 @@ def test_a_load_asks_the_claimant() -> None:
         second.request.follows_claims,
     )
     load.replied(second.batch_id, answer(second, BlockState.HIT_MEMORY), 1.0)
+    run(load, view("a", "b"))
+    progress = load.progress(1.0)
+    assert (progress.files_done, progress.bytes_done, progress.files_failed) == (1, 40, 0)
+
+
+@pytest.mark.parametrize("refusal", [BlockState.NO_SPACE, BlockState.FAILED])
+def test_a_load_comes_back_from_a_claimant_that_cannot(refusal: BlockState) -> None:
+    """Full, or without a way to the lake: the worker of the hash is asked once more, and then loads it itself."""
+    load = job([4], members=view("a", "b"))
+    asked: list[tuple[str, bool]] = []
+
+    def reply(batch: Batch) -> BlockReply:
+        asked.append((batch.worker.worker, batch.request.follows_claims))
+        if batch.request.follows_claims:
+            other = "b" if batch.worker.worker == "a" else "a"
+            return answer(batch, BlockState.ELSEWHERE)._replace(claimants={0: other})
+        return answer(batch, refusal if len(asked) == 2 else BlockState.LOADED)
+
+    run(load, view("a", "b"), reply)
+    home = asked[0][0]
+    assert [(home, True), ("b" if home == "a" else "a", False), (home, False)] == asked
+    assert (load.finished, load.progress(1.0).files_done) == (True, 1)
+
+
+def test_a_load_asks_each_holder_for_its_part() -> None:
+    """A file that lies on two nodes is loaded by neither again."""
+    piece = Piece(0, 0, 2, 6, Aim.LOAD)
+    masks = (("gone", 0b11111111), ("a", 0b00001100), ("b", 0b00110000))
+    assert [(2, 2, "a"), (4, 2, "b"), (6, 2, None)] == [
+        (part.first_block, part.block_count, worker) for part, worker in by_holder(piece, masks, {"a", "b"})
+    ]
+    both = (("a", 0b00001100), ("b", 0b11111100))
+    assert [(piece, "b")] == by_holder(piece, both, {"a", "b"})
 
 
 def test_a_load_comes_back_when_the_claimant_is_gone() -> None:

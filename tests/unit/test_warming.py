@@ -12,6 +12,7 @@ from raycache.client import warming
 from raycache.client.calls import WorkerCall
 from raycache.client.warming import NO_ROOM, Cluster, Wanted, Warmed, warm
 from raycache.errors import UnavailableError
+from raycache.hashing import place
 from raycache.messages import BlockReply, BlockRequest, BlockState, decode, encode
 from raycache.types import FileVersion, MembershipView, WorkerView
 
@@ -92,6 +93,30 @@ def test_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert by_file == {"small": 8, "large": 100, "last": 8}
     names = [one.file.uri[7:] for one in done]
     assert names == sorted(names, key=["small", "large", "last"].index)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_what_readers_have_claimed_is_asked_of_the_claimant(refuses: bool) -> None:
+    """It loads it, or has it; one without free memory is passed over: the worker of the hash loads it then."""
+
+    class Claimed(Workers):
+        def _answer(self, call: WorkerCall) -> Any:
+            request: BlockRequest = decode(call.arguments[0])
+            count = len(request.block_index)
+            nothing = ([-1] * count, [0] * count, [], {})
+            if request.follows_claims:
+                claimants = dict.fromkeys(range(count), "a" if call.actor_name == "b" else "b")
+                reply = BlockReply("x", 1, 1, [BlockState.ELSEWHERE] * count, *nothing, claimants=claimants)
+                return encode(reply), []
+            if request.free_memory_only and refuses:
+                return encode(BlockReply("x", 1, 1, [BlockState.NO_SPACE] * count, *nothing)), []
+            return super()._answer(call)
+
+    workers = Claimed()
+    assert warmed(workers, [Wanted(file("x"))]) == [Warmed(file("x"), 20, "")]
+    homes = {index: place(file("x").id(), index // 2, WORKERS)[0] for index in range(3)}
+    expected = {index: home if refuses else ("a" if home == "b" else "b") for index, home in homes.items()}
+    assert expected == {index: worker for worker, _, index in workers.asked}
 
 
 def test_a_lost_worker_is_passed_over() -> None:
