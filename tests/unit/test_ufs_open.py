@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
 from raycache.errors import InvalidRequestError, RaycacheError
@@ -34,6 +38,28 @@ def test_shared() -> None:
     assert first is open_storage("s3://bucket", {**S3_OPTIONS, "region": None})
     assert first is not open_storage("s3://bucket", {**S3_OPTIONS, "region": "eu-west-1"})
     assert first is not open_storage("s3://other", S3_OPTIONS)
+
+
+def test_made_once_for_all_who_ask_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads of a worker that meet a new bucket together make one client, not one each."""
+    sessions: list[object] = []
+    make_session = boto3.session.Session
+
+    def counted(**arguments: Any) -> Any:
+        sessions.append(make_session(**arguments))
+        return sessions[-1]
+
+    monkeypatch.setattr(boto3.session, "Session", counted)
+    together = threading.Barrier(8)
+
+    def open_it(_number: int) -> UnderStorage:
+        together.wait(30)
+        return open_storage("s3://together", S3_OPTIONS)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(open_it, range(8)))
+    assert (1, 1) == (len(sessions), len({id(storage) for storage in found}))
+    assert found[0] is open_storage("s3://together", S3_OPTIONS)
 
 
 def test_memory_outlives_the_cache() -> None:
