@@ -74,7 +74,6 @@ class _Route(NamedTuple):
     worker: WorkerId
     source: WorkerId | None = None
     #: See `BlockRequest`.
-    follows_claims: bool = False
     free_memory_only: bool = False
 
 
@@ -229,18 +228,21 @@ class ReadOperation:
             # Who has sent the reader on does not hold it.
             and not (worker == owner and part_index in self._sent_on)
         ]
-        # A hint may be stale: the worker of the hash is to say so rather than load what another has claimed.
-        of_hash = _Route(owner or "", follows_claims=self._follows_claims and part_index not in self._sent_on)
         for preferred in (self._node, owner):
             if preferred in holders:
-                return of_hash if preferred == owner else _Route(preferred)
+                return _Route(preferred)
         if holders:
             return _Route(holders[0])
         claimant = self.claimants.get(self._extent(part_index)) if self._follows_claims else None
         if claimant is not None and claimant != owner and claimant in self._by_id and claimant not in tried:
             self._sent_on.add(part_index)
             return _Route(claimant, free_memory_only=True)
-        return None if owner is None or owner in tried else of_hash
+        return None if owner is None or owner in tried else _Route(owner)
+
+    def _follows(self, part_index: int, route: _Route) -> bool:
+        """Whether the worker may send the part on: the one of the hash, once, also where it is hinted to hold it."""
+        is_of_hash = route.worker == self._owners[part_index] and route.source is None
+        return self._follows_claims and is_of_hash and part_index not in self._sent_on
 
     def _extent(self, part_index: int) -> tuple[int, int]:
         part = self.parts[part_index]
@@ -258,6 +260,8 @@ class ReadOperation:
 
     def _request(self, part_indices: list[int], route: _Route) -> BlockRequest:
         source = route.source
+        hinted = [n for n, part_index in enumerate(part_indices) if not self._follows(part_index, route)]
+        follows_claims = len(hinted) < len(part_indices)
         files: dict[int, int] = {}
         file_index = [files.setdefault(self.parts[i].target_index, len(files)) for i in part_indices]
         return BlockRequest(
@@ -272,7 +276,8 @@ class ReadOperation:
             block_size_bytes=self._grid.block_size_bytes,
             source_actor="" if source is None else self._by_id[source].actor_name,
             passive=source is not None,
-            follows_claims=route.follows_claims,
-            claims=route.follows_claims and self._claims,
+            follows_claims=follows_claims,
+            hinted=hinted if follows_claims else [],
+            claims=follows_claims and self._claims,
             free_memory_only=route.free_memory_only,
         )

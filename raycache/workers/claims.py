@@ -42,10 +42,10 @@ class Claims:
         self._numbers: dict[WorkerId, int] = {}
 
     def answer(
-        self, request: BlockRequest, block: BlockId, version: FileVersion, table: SegmentTable
+        self, request: BlockRequest, position: int, block: BlockId, version: FileVersion, table: SegmentTable
     ) -> WorkerId | None:
         """Who else is to be asked for a block that is neither here nor on its way; None: this worker loads it."""
-        if not request.follows_claims:
+        if not request.follows_claims or position in request.hinted:
             if not request.source_actor:
                 # A copy of what the claimant has takes nothing from it.
                 self.forget(block)

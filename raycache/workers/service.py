@@ -150,7 +150,7 @@ class WorkerService:
                 flight.spare_since_s = max(flight.spare_since_s, since_s)
             else:
                 version = ticket.version_of(position)
-                claimant = self._claims.answer(request, block, version, self._table)
+                claimant = self._claims.answer(request, position, block, version, self._table)
                 if claimant is not None:
                     ticket.claimants[position] = claimant
                     self._settle(ticket, position, BlockState.ELSEWHERE)
