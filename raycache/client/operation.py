@@ -4,8 +4,8 @@ Theory of operation. A part is a piece of one block of one file version. Each pa
 workers hinted to hold the block (the reader's own node first), then the worker that should hold it by the hash, and at
 last the under storage itself. The one that the hash names may send the reader on, to the worker that has claimed the
 block's extent (the first to read it; `workers/claims.py`); from one that is gone, or has no free memory, the part comes
-back. `next_calls` groups what is due into one call per worker; `replied` and `failed` feed
-back what came of it; a part that a worker could not serve moves on to its next candidate.
+back. `next_calls` groups what is due into one call per worker; `replied` and `failed` feed back what came of it; a part
+that a worker could not serve moves on to its next candidate.
 
 What another worker is hinted to hold is first asked of the reader's own worker, as a *passive* copy: it may have one by
 now, or makes one from that holder while there is room. So nodes that read the same data again and again, wherever their
@@ -13,10 +13,11 @@ tasks happen to run, end up with it, and a hot block's readers spread over its c
 
     WAITING --call--> ASKED --served--> DONE
                         |---claimed elsewhere / worker failed / lost segment---> WAITING (next candidate) ... BYPASS
-        |---no space---> BYPASS
+                        |---no space---> BYPASS
                         `---changed / gone---> STALE: the caller resolves the path again, and starts anew
 
-At most `WORKER_ATTEMPTS_MAX` workers are asked for a part, so the number of rounds is bounded.
+At most `WORKER_ATTEMPTS_MAX` workers are asked to serve a part, besides one that sends it on and one for a passive copy, so
+the number of rounds is bounded.
 """
 
 from __future__ import annotations

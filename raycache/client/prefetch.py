@@ -25,7 +25,7 @@ def load_rounds(
     extent_size_bytes: int,
     claimants: Sequence[Mapping[int, WorkerId]] | None = None,
 ) -> list[Round]:
-    """The requests that load whole blocks where the hash places them, one per worker; nothing is handed out.
+    """The requests that load whole blocks where the hash places them, or where they are claimed; nothing is handed out.
 
     Args:
         files: shape (F,).

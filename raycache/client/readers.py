@@ -9,7 +9,8 @@ checks and results are Ray's own and cannot drift. Then, by the mode in force (`
 - PLAIN: nothing more.
 
 Paths may also be globs. Listings and footers come through the cache, in this process; no task or actor is started to
-find files, nor with HOOK to look into small ones (`data_sampling.py`). That is why `read_parquet` uses Ray's V1 datasource: V2 lists with a pool of actors per read.
+find files, nor with HOOK to look into small ones (`data_sampling.py`). That is why `read_parquet` uses Ray's V1 datasource:
+V2 lists with a pool of actors per read.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The HTTP server of the dashboard: static files, views as JSON, live views as server-sent events, actions.
 
 Theory of operation. Figures are fetched once a second at most, while somebody looks, however many look, and never twice
-at a time; what was made of them for one query is shared by all who ask the same. A stream gets an event when its view has changed, and a comment now
-and then. Bounds: streams, the length of a request, the time a client may take to receive an event; a slow client loses its
-stream, and its browser connects again.
+at a time; what was made of them for one query is shared by all who ask the same. A stream gets an event when its view has
+changed, and a comment now and then. Bounds: streams, the length of a request, the time a client may take to receive an
+event; a slow client loses its stream, and its browser connects again.
 """
 
 from __future__ import annotations
