@@ -7,6 +7,7 @@ to do; `--debug` puts the traceback before it. Secrets given to this run are tak
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -52,7 +53,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # Keys of the lake may hold what the terminal's encoding does not.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    exit_status = run(sys.argv[1:])
+    session = Session()
+    signal.signal(signal.SIGINT, session.interrupt)
+    exit_status = run(sys.argv[1:], session)
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # `raycache ls | head`: nobody reads on, which is no error of ours

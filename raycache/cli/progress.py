@@ -46,7 +46,7 @@ def watch(job: Job, session: Session) -> Progress:
             )
             if progress.finished:
                 return progress
-            session.sleep(_LOOK_PERIOD_S)
+            session.pause(_LOOK_PERIOD_S)
 
 
 def over_line(progress: Progress) -> str:

@@ -131,6 +131,8 @@ class Session:
     #: Show tracebacks.
     debug: bool = False
     secrets: list[str] = dataclasses.field(default_factory=list, repr=False)
+    #: Ctrl-C was pressed.
+    interrupted: bool = False
 
     def __post_init__(self) -> None:
         self.output = Output(self.redact)
@@ -138,6 +140,25 @@ class Session:
     def cache(self) -> Cache:
         """The running cache."""
         return self.backend.connect(self.address)
+
+    def interrupt(self, *_: object) -> None:
+        """What Ctrl-C does: a signal handler.
+
+        Raises:
+            KeyboardInterrupt: always. It may be lost, where Python can only print it (while an object is finalised).
+        """
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C is pressed, or was, and was lost.
+        """
+        self.sleep(seconds)
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def redact(self, text: str) -> str:
         """Take the user's secrets out of a text."""

@@ -24,7 +24,7 @@ def stats(session: Session, period_s: float | None) -> None:
     cache = session.cache()
     _show(session, cache.stats())
     while period_s is not None:
-        session.sleep(period_s)
+        session.pause(period_s)
         found = cache.stats()
         if session.output.is_terminal and not session.json:
             click.clear()

@@ -25,11 +25,14 @@ def test_images_are_read_from_s3_once() -> None:
 
 
 def test_windows_of_one_node_share_their_files() -> None:
-    """The same result every way; through the cache each byte leaves S3 once; near_many moves the fewest bytes."""
+    """The same result every way; through the cache each byte leaves S3 once; near_many moves what is shared, once.
+
+    Three runs of windows share 11 of the 47 files, all nearly of one size, at each of the two borders.
+    """
     direct, default, near = rolling_windows.main(["--tasks", "36", "--window", "12"]).values()
     assert direct.total == pytest.approx(default.total) == pytest.approx(near.total)
     assert default.s3_bytes == near.s3_bytes == near.data_bytes < direct.s3_bytes
-    assert near.moved_bytes < default.moved_bytes
+    assert 0 < near.moved_bytes < near.data_bytes * 23 / 47
 
 
 def test_a_data_set_of_small_files_is_read_by_several_processes(capsys: pytest.CaptureFixture[str]) -> None:

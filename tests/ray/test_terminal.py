@@ -77,7 +77,9 @@ class Terminal:
 
     def end(self) -> int:
         """Read to the end; returns the exit status."""
+        deadline = time.monotonic() + _TIMEOUT_S
         while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"no end after {self.text[-2000:]!r}"
             self._read(0.1)
         while self._read(0.1):
             pass

@@ -216,3 +216,12 @@ def test_a_reader_that_stops_reading_is_no_error(files: int) -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
+
+
+def test_ctrl_c_that_python_has_lost_still_ends_a_watch(capsys: pytest.CaptureFixture[str]) -> None:
+    """It was pressed while something was finalised, where exceptions are printed and forgotten."""
+    session = session_of(FakeCache())
+    with pytest.raises(KeyboardInterrupt):
+        session.interrupt()
+    assert run(["stats", "--watch", "1"], session) == 130
+    assert capsys.readouterr().err.strip() == "raycache: interrupted"
