@@ -240,6 +240,17 @@ class ReadOperation:
             return _Route(claimant, free_memory_only=True)
         return None if owner is None or owner in tried else _Route(owner)
 
+    def is_at_home(self, part_index: int) -> bool:
+        """Whether a part is, or would be loaded, at the reader's own node, as far as is known."""
+        part = self.parts[part_index]
+        bit = 1 << self._grid.block_of(part.block_index)
+        holders = [
+            worker for worker, mask in self.targets[part.target_index].holders if mask & bit and worker in self._by_id
+        ]
+        if holders:
+            return self._node in holders
+        return self._node == (self.claimants.get(self._extent(part_index)) or self._owners[part_index])
+
     def _follows(self, part_index: int, route: _Route) -> bool:
         """Whether the worker may send the part on: the one of the hash, once, also where it is hinted to hold it."""
         is_of_hash = route.worker == self._owners[part_index] and route.source is None

@@ -98,7 +98,7 @@ class Gathering:
     """Bringing small files together where their reader is going to ask for each.
 
     Args:
-        metas: files of one block, in the order they will be read; hints in them are learnt from.
+        metas: files of one block, in the order they will be read, the first at once; hints in them are learnt from.
         view, node, mounts_version, grid, extent_size_bytes, replicas_max: as `ReadOperation` takes them.
     """
 
@@ -113,7 +113,6 @@ class Gathering:
         extent_size_bytes: int,
         replicas_max: int,
     ) -> None:
-        self._metas = metas
         self._node = node
         self._operation: Callable[[Sequence[FileMeta], bool], ReadOperation] = lambda some, claims: ReadOperation(
             [FileTarget(meta.file, meta.version, meta.holders, meta.claimants) for meta in some],
@@ -126,6 +125,11 @@ class Gathering:
             replicas_max=replicas_max,
             claims=claims,
         )
+        self._metas = metas
+        found = self._operation(metas, False)
+        if found.is_at_home(0):
+            # It is read where it belongs, maybe by one of many readers that share the directory so: theirs is left to them.
+            self._metas = [meta for index, meta in enumerate(metas) if found.is_at_home(index)]
 
     def claim(self, ask: Callable[[Sequence[WorkerCall]], list[Any]]) -> None:
         """Claim what nobody is known to have for the own worker, one call to each worker that the hash names.

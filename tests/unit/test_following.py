@@ -12,6 +12,7 @@ from raycache.client.following import BYTES_MAX, FILES_MAX, Following
 from raycache.client.locator import FileMeta
 from raycache.client.prefetch import Gathering
 from raycache.errors import UnavailableError
+from raycache.hashing import place
 from raycache.messages import BlockReply, BlockRequest, BlockState, decode, encode
 from raycache.ranges import Grid
 from raycache.types import FileKind, FileVersion, MembershipView, WorkerView
@@ -93,9 +94,23 @@ def told(metas: list[FileMeta]) -> list[tuple[str, int, str]]:
 def test_what_is_announced_is_brought_together_by_those_who_will_be_asked() -> None:
     """What another node holds is copied by the own one, nothing is handed out, and each worker is called once."""
     metas = list(directory(4).values())
-    metas[0].holders = metas[1].holders = (("n1", 1),)
-    metas[2].holders = metas[3].holders = (("n2", 1),)
-    assert [("actor-1", 2, ""), ("actor-1", 2, "actor-2")] == told(metas)
+    metas[0].holders = metas[1].holders = (("n2", 1),)
+    metas[2].holders = metas[3].holders = (("n1", 1),)
+    assert [("actor-1", 2, "actor-2"), ("actor-1", 2, "")] == told(metas)
+
+
+def test_who_reads_what_belongs_to_his_node_takes_nothing_from_others() -> None:
+    """Tasks that were sent to their files go through the same directory, each node for its own ones."""
+    metas = list(directory(40).values())
+    at_home = [meta for meta in metas if place(meta.version, 0, VIEW.workers)[0] == "n1"]
+    others = [meta for meta in metas if meta not in at_home]
+    assert at_home
+    assert others
+    mixed = [at_home[0], *others, *at_home[1:]]
+    assert [("actor-1", len(at_home), "")] == told(mixed)
+    asked: list[Any] = []
+    gathering(mixed).claim(lambda calls: asked.extend(calls) or [])
+    assert not asked
 
 
 def test_what_nobody_has_is_claimed_and_loaded_here() -> None:
