@@ -30,8 +30,6 @@ def main() -> int:
         parser.error(f"no workload {unknown[0]!r}; choose from {', '.join(sorted(WORKLOADS))}")
     # The first touch of memory is dear in virtual machines, and not what is measured: Ray takes it all at its start.
     os.environ.setdefault("RAY_preallocate_plasma_memory", "1")
-    # Which takes two seconds a gigabyte, and longer while the data is written besides.
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     print("machine:", ", ".join(f"{key} {value}" for key, value in machine().items()), "\n")
     try:
         with StopSignals():

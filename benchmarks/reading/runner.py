@@ -70,8 +70,11 @@ def measure(size: Size, results: Results, parts: Sequence[str] = PARTS) -> None:
         digests = Digests(found.data)
         volume: Future[str] | None = None
         lake: Future[tables.Lake] | None = None
+        # Alone: it takes all memory of its object store, and gives itself 30 s for it.
+        say("starting Ray")
+        stack.enter_context(cluster(found, 4 * size.tables.parquet_bytes))
         with ThreadPoolExecutor(3) as pool:
-            say("starting Ray, uploading the data")
+            say("uploading the data")
             uploaded = pool.submit(upload, found.data, s3_store(found.server))
             if "tables" in parts:
                 lake = pool.submit(tables.write, found, size.tables)
@@ -80,7 +83,6 @@ def measure(size: Size, results: Results, parts: Sequence[str] = PARTS) -> None:
             elif "memory" in parts:
                 names = [*found.data.large.names, *found.data.shuffled[: size.peer_files]]
                 volume = pool.submit(peers.juicefs_volume, found, names)
-            stack.enter_context(cluster(found, 4 * size.tables.parquet_bytes))
             uploaded.result()
         if set(parts) - {"disk"}:
             say("loading the data into memory")
