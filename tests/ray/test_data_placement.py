@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import logging
@@ -17,6 +16,7 @@ import pyarrow.fs
 import pytest
 import ray
 import ray.data
+from gate import Gate
 from ray.data._internal.datasource.csv_datasource import CSVDatasource
 from ray.data._internal.datasource.image_datasource import ImageDatasource
 from ray.data.block import BlockMetadata
@@ -387,23 +387,6 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline_s, "it did not happen in time"
         time.sleep(0.02)
-
-
-@ray.remote(num_cpus=0)
-class Gate:
-    """Lets the first few in, and the others once it is opened."""
-
-    def __init__(self, first: int) -> None:
-        self._first = first
-        self._opened = asyncio.Event()
-
-    async def enter(self) -> None:
-        self._first -= 1
-        if self._first < 0:
-            await self._opened.wait()
-
-    async def open(self) -> None:
-        self._opened.set()
 
 
 def test_node_killed_in_the_middle_costs_no_row(

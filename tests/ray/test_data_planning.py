@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import pickle
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +13,7 @@ import pyarrow.compute as pc
 import pytest
 import ray
 import ray.data
-from ray._private.state import available_resources_per_node
+from gate import Gate
 from ray.data._internal.execution.interfaces import BlockEntry
 from ray.data.block import BlockMetadata
 from ray.data.datasource.datasource import ReadTask
@@ -62,26 +60,12 @@ class AddOne:
         return batch.append_column("more", pc.add(batch["id"], 1))
 
 
-@ray.remote(num_cpus=0)
-class Gate:
-    """Lets the first few in, and the others once it is opened."""
-
-    def __init__(self, first: int) -> None:
-        self._first = first
-        self._opened = asyncio.Event()
-
-    async def enter(self) -> None:
-        self._first -= 1
-        if self._first < 0:
-            await self._opened.wait()
-
-    async def open(self) -> None:
-        self._opened.set()
-
-
 @ray.remote(num_cpus=1)
 class Occupant:
     """Holds the CPU of its node."""
+
+    def is_here(self) -> bool:
+        return True
 
 
 # --- inputs of tasks ---------------------------------------------------------------------------------------------------
@@ -146,11 +130,8 @@ def test_read_is_planned_while_all_cpus_are_busy(cache: Cache) -> None:
         Occupant.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
         for node in cache.nodes
     ]
-    deadline_s = time.monotonic() + 60
     try:
-        while any(available_resources_per_node()[node].get("CPU", 0.0) for node in cache.nodes):
-            assert time.monotonic() < deadline_s, "the CPUs are not taken"
-            time.sleep(0.02)
+        assert all(ray.get([blocker.is_here.remote() for blocker in blockers], timeout=60))
         planned = readers.read_parquet("/plans", cache=cache)
     finally:
         for blocker in blockers:
