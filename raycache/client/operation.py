@@ -272,7 +272,7 @@ class ReadOperation:
 
     def _request(self, part_indices: list[int], route: _Route) -> BlockRequest:
         source = route.source
-        hinted = [n for n, part_index in enumerate(part_indices) if not self._follows(part_index, route)]
+        hinted = frozenset(n for n, part_index in enumerate(part_indices) if not self._follows(part_index, route))
         follows_claims = len(hinted) < len(part_indices)
         files: dict[int, int] = {}
         file_index = [files.setdefault(self.parts[i].target_index, len(files)) for i in part_indices]
@@ -289,7 +289,7 @@ class ReadOperation:
             source_actor="" if source is None else self._by_id[source].actor_name,
             passive=source is not None,
             follows_claims=follows_claims,
-            hinted=hinted if follows_claims else [],
+            hinted=hinted if follows_claims else frozenset(),
             claims=follows_claims and self._claims,
             free_memory_only=route.free_memory_only,
         )

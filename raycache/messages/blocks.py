@@ -46,7 +46,7 @@ class BlockRequest(NamedTuple):
     #: Otherwise this one loads, and the claim is forgotten.
     follows_claims: bool = False
     #: Positions that this is not said of: asked because of a hint, of a worker that the hash does not name for them.
-    hinted: list[int] = []  # noqa: RUF012  # never changed; a NamedTuple knows no factories
+    hinted: frozenset[int] = frozenset()
     #: With that: what nobody has or has claimed is claimed for the worker on the reader's node.
     claims: bool = False
     #: To the worker that has the claim: load into free memory only, evicting nothing; else the extent stays where the hash

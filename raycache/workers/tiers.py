@@ -98,7 +98,7 @@ class Tiers:
         return None
 
     def reserve_spare(self, size_bytes: int) -> bool:
-        """Set memory aside for a passive copy, or for what was claimed, when it is free: nothing is evicted, nor demoted soon after."""
+        """Set free memory aside, for a passive copy or what was claimed: nothing is evicted, nor demoted soon after."""
         ledger = self.ledgers[Tier.MEMORY]
         limit_bytes = int(ledger.capacity_bytes * self.limits.memory_high_watermark)
         if ledger.used_bytes + ledger.reserved_bytes + size_bytes > limit_bytes:
