@@ -378,7 +378,7 @@ class LoadJob:
             self._enqueue(copy, blocks, worker.worker)
 
     def _cut(self, queue: deque[Piece], blocks_max: int) -> list[Piece]:
-        """Take pieces for one batch; a long piece is split. All of a batch have one aim and come from one source.
+        """Take pieces for one batch; one longer than a batch is split. All of a batch have one aim and come from one source.
 
         A file of whole blocks ends a batch of some size: it shares its segments with no other file, and its place is free
         again sooner.
@@ -387,19 +387,21 @@ class LoadJob:
         size = blocks = 0
         kind = queue[0].kind
         while queue and queue[0].kind == kind and blocks < blocks_max:
-            piece = queue.popleft()
-            self._queued -= 1
+            piece = queue[0]
             page = self._open[piece.page].page
+            lengths = [self._length(page, piece.row, block) for block in piece.blocks]
+            if pieces and size + sum(lengths) > self._batch_bytes_max:
+                break  # two batches are two segments, and a file is read in place only where it lies in one
+            queue.popleft()
+            self._queued -= 1
             taken = 0
-            while taken < piece.block_count and blocks < blocks_max:
-                length = self._length(page, piece.row, piece.first_block + taken)
+            for length in lengths[: blocks_max - blocks]:
                 if size and size + length > self._batch_bytes_max:
                     break
                 size += length
-                blocks += 1
                 taken += 1
-            if taken:
-                pieces.append(piece._replace(block_count=taken))
+            blocks += taken
+            pieces.append(piece._replace(block_count=taken))
             if taken < piece.block_count:
                 rest = piece._replace(first_block=piece.first_block + taken, block_count=piece.block_count - taken)
                 queue.appendleft(rest)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 
 from raycache.errors import NotFoundError, UnavailableError
 from raycache.master.entries import pack
@@ -194,6 +195,19 @@ def test_what_a_lost_worker_had_queued_is_planned_again() -> None:
     load.plan(view("a", "b"), 0.0)
     assert 20 == len(blocks_of(run(load, view("a", view_id=2))))
     assert load.progress(2.0).state == "SUCCEEDED"
+
+
+def test_a_file_that_fits_a_batch_is_never_cut_in_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files before it may have filled a part of the batch: then it begins the next one. Longer ones are cut."""
+    monkeypatch.setattr("raycache.master.jobs.BATCH_BYTES_MAX", 16)
+    load = LoadJob("j", LoadRequest(["/lake"]), BLOCK, 64, 0.0, lambda _: ())
+    for first, sizes in enumerate([[3] * 3, [16], [36]]):
+        found = [(f"{first}-{number}", pack(ObjectInfo("", size, "e", 0))) for number, size in enumerate(sizes)]
+        load.add(Origin("s3://b", "", "/lake"), found, view("a"))
+    load.all_listed(0.0)
+    cut = [blocks_of([batch]) for batch in run(load, view("a"))]
+    assert [("s3://b/1-0", block) for block in range(4)] == cut[1]
+    assert [len(batch) for batch in cut] == [3, 4, 4, 4, 1]
 
 
 def test_a_late_answer_of_a_failed_batch_changes_nothing() -> None:
