@@ -12,7 +12,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 
-_PARTS = 256
 _PLACES_MIN = 8
 #: Of the places, at most this share is taken; above, the part doubles.
 _FULL_SHARE = 0.75
@@ -76,7 +75,7 @@ class DigestTable:
     """Digest (uniform, at least 8 bytes) -> number, 0 <= number < 2**32 - 1. All calls but `renumber` are O(1)."""
 
     def __init__(self) -> None:
-        self._parts = [_Part() for _ in range(_PARTS)]
+        self._parts: dict[int, _Part] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -85,33 +84,38 @@ class DigestTable:
 
     def get(self, digest: bytes) -> int | None:
         """The number of a digest; None when it has none."""
-        part = self._parts[digest[0]]
+        part = self._parts.get(digest[0])
+        if part is None:
+            return None
         value = part.values[part.find(_key(digest))]
         return value - 1 if value != _FREE else None
 
     def put(self, digest: bytes, number: int) -> None:
         """Give a digest a number, in place of the one it has."""
-        part = self._parts[digest[0]]
+        part = self._parts.get(digest[0])
+        if part is None:
+            part = self._parts[digest[0]] = _Part()
         self._count -= part.count
         part.put(_key(digest), number + 1)
         self._count += part.count
 
     def remove(self, digest: bytes) -> None:
         """Forget a digest; one without a number is ignored."""
-        part = self._parts[digest[0]]
-        self._count -= part.count
-        part.remove(_key(digest))
-        self._count += part.count
+        part = self._parts.get(digest[0])
+        if part is not None:
+            self._count -= part.count
+            part.remove(_key(digest))
+            self._count += part.count
 
     def renumber(self, numbers: Mapping[int, int], removed: Iterable[int]) -> None:
         """Give the digests of some numbers other numbers, and forget those of others, all at once. O(size)."""
         new = {number + 1: other + 1 for number, other in numbers.items()} | {number + 1: _FREE for number in removed}
-        for first, old in enumerate(self._parts):
+        for first, old in self._parts.items():
             part = self._parts[first] = _Part()
             for key, value in old.items():
                 if (kept := new.get(value, value)) != _FREE:
                     part.put(key, kept)
-        self._count = sum(part.count for part in self._parts)
+        self._count = sum(part.count for part in self._parts.values())
 
 
 def _key(digest: bytes) -> int:

@@ -15,12 +15,14 @@ def validate_tiers(tiers: Tiers, reserved_bytes: dict[Tier, int]) -> None:
         reserved_bytes: what running loads and compactions have set aside.
     """
     table = tiers.segments
+    indexed = 0
     for block, name in table.indexed():
+        indexed += 1
         segment = table.segments[name]
         assert block in segment.entries, f"{block} is indexed in {name}, which does not list it"
         assert not segment.draining, f"{block} is indexed in {name}, which drains"
     listed = sum(len(segment.entries) for segment in table.segments.values())
-    assert table.block_count == listed == sum(1 for _ in table.indexed()), "blocks outside the index"
+    assert table.block_count == listed == indexed, "blocks outside the index"
     for name, segment in table.segments.items():
         copies = segment.in_memory + segment.on_disk
         assert copies, f"{name} has no copy"

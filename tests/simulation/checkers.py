@@ -164,8 +164,11 @@ class MemoryIsWithinQuota(Checker):
     def after_event(self) -> None:
         """Weigh the workers that have just acted; now and then all, for what readers alone have changed."""
         cluster = self.cluster
+        weigh_all = cluster.engine.steps % _WEIGH_ALL_EVERY == 0
+        if not weigh_all and not cluster.acted:
+            return
         acted, cluster.acted = cluster.acted, {}
-        for worker in cluster.live_workers() if cluster.engine.steps % _WEIGH_ALL_EVERY == 0 else acted:
+        for worker in cluster.live_workers() if weigh_all else acted:
             held = dict(worker.memory)
             for client in self.cluster.clients:
                 if client.node is worker.node:

@@ -130,7 +130,7 @@ def test_a_segment_table_that_forgets_the_version(monkeypatch: pytest.MonkeyPatc
 def test_a_reader_that_keeps_metadata_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the TTL the new version is read."""
     monkeypatch.setattr(Locator, "cached", lambda self, path, now_s: self._metas.get(path))
-    assert caught_by(overwrite_period_s=1.0) == "ReadsAreOfOneVersion"
+    assert caught_by(overwrite_period_s=0.5) == "ReadsAreOfOneVersion"
 
 
 def test_a_reader_that_gives_up_on_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,5 +58,5 @@ def test_a_digest_costs_some_25_bytes() -> None:
     for n in range(50_000):
         table.put(_digest(n), 7)
         if n > 5_000 and n % 500 == 0:
-            size = sum(sys.getsizeof(part.keys) + sys.getsizeof(part.values) for part in table._parts)
+            size = sum(sys.getsizeof(part.keys) + sys.getsizeof(part.values) for part in table._parts.values())
             assert size / n < 36 + 2 * sys.getsizeof(bytes(128)) * 256 / n
