@@ -55,6 +55,11 @@ class DispatchQueue(Generic[Task]):
         self._running[charged] += 1
         return self._pending[node].popleft(), charged
 
+    def head(self, node: str) -> Task | None:
+        """What this node should start next; it stays where it is."""
+        pending = self._pending.get(node)
+        return pending[0] if pending else None
+
     def finished(self, charged: str) -> None:
         """A task that was charged to this node has ended, well or not."""
         self._running[charged] -= 1

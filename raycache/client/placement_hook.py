@@ -105,10 +105,15 @@ def _located_operator(base: Any) -> Any:
 
         def _try_schedule_task(self, bundle: RefBundle, *arguments: Any, **named: Any) -> None:
             located = placement_inputs.located_metadata(bundle)
-            if located is not None and located.queue is not None and (found := located.queue.take()) is not None:
-                bundle, charged = found
-                self._charged = (located.queue, charged)
+            if located is None or located.queue is None or (found := located.queue.take()) is None:
+                super()._try_schedule_task(bundle, *arguments, **named)
+                return
+            bundle, charged = found
+            self._charged = (located.queue, charged)
             super()._try_schedule_task(bundle, *arguments, **named)
+            # While that one runs; later its slot would be idle for as long as this takes.
+            if (following := located.queue.head(charged)) is not None:
+                placement_inputs.make(following)
 
         def _submit_data_task(
             self, gen: Any, inputs: RefBundle, task_done_callback: Callable[[], None] | None = None

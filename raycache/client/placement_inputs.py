@@ -2,8 +2,9 @@
 
 Theory of operation. Ray Data hands a read task its work as an object of the object store, and makes the objects of all
 tasks before it starts the first. Each costs a millisecond or more, so that many tasks wait long for the first row. Here
-a task becomes an object when its reference is first asked for, which is when it is about to start; what is looked at
-before that (sizes, counts) is known without it. Who asks earlier gets the reference earlier, and nothing else changes.
+a task becomes an object when its reference is first asked for; what is looked at before that (sizes, counts) is known
+without it. Who asks earlier gets the reference earlier, and nothing else changes. The operator asks when the task before
+it on the same node has started.
 
 Once made, the objects stay as long as the inputs do: they are the roots that lost blocks are made from again.
 """
@@ -133,6 +134,12 @@ def bundle(task: ReadTask | None, about: BlockMetadata, node: str | None, refere
     entry = TaskEntry(None if reference is not None else task, LocatedMetadata(**fields, node=node), reference)
     # Not owned by the operator, which would free what lost blocks are made from again.
     return TaskBundle((entry,), owns_blocks=False, schema=None)
+
+
+def make(bundle: RefBundle) -> None:
+    """Make the tasks of a bundle objects, those that are none yet."""
+    for entry in bundle.blocks:
+        entry.ref  # noqa: B018  # asking makes it
 
 
 def located_metadata(bundle: RefBundle) -> LocatedMetadata | None:

@@ -51,6 +51,16 @@ def test_idle_node_without_backlog_takes_over() -> None:
     assert sorted(taken(tasks)[1] for _ in range(3)) == ["a", "b", "c"]
 
 
+def test_a_nodes_next_task_is_known_beforehand() -> None:
+    """It can be made ready while the one before it runs, and is the one that starts when that has ended."""
+    tasks = queue("aabb", {"a": 1.0, "b": 1.0})
+    assert [taken(tasks), taken(tasks)] == [(0, "a"), (2, "b")]
+    assert (tasks.head("a"), tasks.head("b"), tasks.head("c")) == (1, 3, None)
+    tasks.finished("b")
+    assert taken(tasks) == (3, "b")
+    assert (tasks.head("a"), tasks.head("b")) == (1, None)
+
+
 def test_every_task_starts_exactly_once() -> None:
     """Whatever ends when, no task is lost or started twice, and then there is none."""
     tasks = queue("abcabcaabbaca")
