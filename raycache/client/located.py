@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from ray import cloudpickle
 from ray.data.datasource.datasource import Datasource, ReadTask
 
 from raycache.client import plan
@@ -271,18 +272,56 @@ class _FileLists(_ShuffledFiles):
     def __init__(self, inner: Any) -> None:
         self._raw_sizes: list[int | None] = list(inner._file_sizes())  # noqa: SLF001
         super().__init__(inner, inner._paths(), self._raw_sizes)  # noqa: SLF001
+        for name in ("_source_paths_ref", "_paths_ref", "_file_sizes_ref"):
+            # Objects with the lists of all files, which every process that has a read task would have to know of.
+            setattr(self._copy, name, None)
+        self._pickled: bytes | None = None
+        if type(inner).__module__.startswith("ray.data.") and "get_read_tasks" not in vars(type(inner)):
+            self._pickled = cloudpickle.dumps(self._copy)
 
     def read_tasks(self, indexes: Sequence[int], per_task_row_limit: int | None, data_context: Any) -> list[ReadTask]:
         paths = [self.paths[i] for i in indexes]
         sizes = [self._raw_sizes[self._order[i]] for i in indexes]
-        self._copy._paths = lambda: paths  # noqa: SLF001
-        self._copy._file_sizes = lambda: sizes  # noqa: SLF001
-        try:
-            tasks: list[ReadTask] = self._copy.get_read_tasks(1, per_task_row_limit, data_context)
-        finally:
-            # Read tasks carry the copy along; it must not carry the lists.
-            del self._copy._paths, self._copy._file_sizes  # noqa: SLF001
-        return tasks
+        tasks = _tasks_of(self._copy, paths, sizes, per_task_row_limit, data_context)
+        if self._pickled is None or len(tasks) != 1:
+            return tasks
+        read = _ReadFiles(self._pickled, paths, sizes)
+        return [ReadTask(read, tasks[0].metadata, tasks[0].schema, per_task_row_limit)]
+
+
+def _tasks_of(
+    source: Any, paths: list[str], sizes: list[int | None], per_task_row_limit: int | None, data_context: Any
+) -> list[ReadTask]:
+    """What a datasource that keeps lists makes of these files."""
+    source._paths = lambda: paths  # noqa: SLF001
+    source._file_sizes = lambda: sizes  # noqa: SLF001
+    try:
+        tasks: list[ReadTask] = source.get_read_tasks(1, per_task_row_limit, data_context)
+    finally:
+        # Read tasks carry the datasource along; it must not carry the lists.
+        del source._paths, source._file_sizes  # noqa: SLF001
+    return tasks
+
+
+class _ReadFiles:
+    """A read function over some files of one of Ray's datasources.
+
+    Ray's own is a function within a function, which takes half a millisecond to pickle, for each task while others wait
+    to start. This one holds the datasource as bytes, the same for all tasks, and has the function made where it runs.
+    """
+
+    def __init__(self, source: bytes, paths: list[str], sizes: list[int | None]) -> None:
+        self._source = source
+        self._paths = paths
+        self._sizes = sizes
+
+    @property
+    def __name__(self) -> str:
+        return "read_files"
+
+    def __call__(self) -> Iterable[Any]:
+        for task in _tasks_of(cloudpickle.loads(self._source), self._paths, self._sizes, None, None):
+            yield from task.read_fn()
 
 
 class _ParquetFiles(_ShuffledFiles):

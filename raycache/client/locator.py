@@ -301,9 +301,9 @@ class Locator:
         if mounts is not None and mounts.version != self.mounts.version:
             changed = {m[:2] for m in self.mounts.mounts} - {m[:2] for m in mounts.mounts}
             self.mounts = mounts
-            self._deep = mounts.deep()
-            if changed:
-                # A path may stand for something else now.
+            deep, self._deep = self._deep, mounts.deep()
+            if changed or deep != self._deep:
+                # A path may stand for something else now, or be counted with another dataset.
                 self.forget_all()
 
     def announce(self, root_uri: str, options: dict[str, Any]) -> None:
@@ -366,9 +366,12 @@ class Locator:
         for name, kind, file in zip(reply.names, reply.kinds, columns.versions(), strict=True):
             if kind == FileKind.FILE:
                 name_path = f"{base_path}/{name}"
-                old = self._metas.get(name_path)
-                holders = old.holders if old is not None and old.file == file else ()
-                fresh.append(FileMeta(name_path, FileKind.FILE, file, holders, expires_at_s, deep_mounts=self._deep))
+                meta = self._metas.get(name_path)
+                if meta is not None and meta.file == file:
+                    meta.expires_at_s = expires_at_s
+                else:
+                    meta = FileMeta(name_path, FileKind.FILE, file, (), expires_at_s, deep_mounts=self._deep)
+                fresh.append(meta)
         _chain(fresh)
         self._remember(fresh)
 
