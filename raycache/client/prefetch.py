@@ -75,12 +75,16 @@ def prefetch_calls(
         held = 0
         for worker, mask in meta.holders:
             held |= mask if worker in live else 0
-        for index in blocks:
-            if not held >> index & 1 and size_bytes < bytes_max:
+        missing = [index for index in blocks if not held >> index & 1]
+        for index in missing:
+            if size_bytes < bytes_max:
                 chosen.append((len(files), index))
                 size_bytes += block_length(index, meta.file.size_bytes, block_size_bytes)
-        files.append(meta.file)
-        claimants.append(meta.claimants)
+        if missing:
+            files.append(meta.file)
+            claimants.append(meta.claimants)
+    if not chosen:
+        return []
     rounds = load_rounds(
         files,
         chosen,
