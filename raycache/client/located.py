@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray import cloudpickle
 from ray.data.datasource.datasource import Datasource, ReadTask
+from ray.data.datasource.file_based_datasource import FileBasedDatasource
 
 from raycache.client import plan
 from raycache.errors import RaycacheError
@@ -272,11 +273,13 @@ class _FileLists(_ShuffledFiles):
     def __init__(self, inner: Any) -> None:
         self._raw_sizes: list[int | None] = list(inner._file_sizes())  # noqa: SLF001
         super().__init__(inner, inner._paths(), self._raw_sizes)  # noqa: SLF001
-        for name in ("_source_paths_ref", "_paths_ref", "_file_sizes_ref"):
-            # Objects with the lists of all files, which every process that has a read task would have to know of.
-            setattr(self._copy, name, None)
         self._pickled: bytes | None = None
-        if type(inner).__module__.startswith("ray.data.") and "get_read_tasks" not in vars(type(inner)):
+        # Ray's own only: others may make their tasks in another way, or want these lists in them.
+        usual = type(inner).get_read_tasks is FileBasedDatasource.get_read_tasks
+        if usual and type(inner).__module__.startswith("ray.data."):
+            for name in ("_source_paths_ref", "_paths_ref", "_file_sizes_ref"):
+                # Objects with the lists of all files, which every process that has a read task would have to know of.
+                setattr(self._copy, name, None)
             self._pickled = cloudpickle.dumps(self._copy)
 
     def read_tasks(self, indexes: Sequence[int], per_task_row_limit: int | None, data_context: Any) -> list[ReadTask]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import obstore
 import pytest
-from obstore.store import S3Store
 
 from raycache.master.lister import DisorderError, Lister, Part
 from raycache.master.needs import ListNeed
@@ -23,15 +21,9 @@ SIBLINGS = [f"r/q/{number}" for number in range(3)] + [f"r/q-{number}" for numbe
 @pytest.fixture(scope="module")
 def mount(s3_server: SeaweedServer) -> MountInfo:
     bucket = s3_server.make_bucket("lister")
-    store = S3Store(
-        bucket,
-        endpoint=s3_server.endpoint_url,
-        access_key_id=s3_server.access_key,
-        secret_access_key=s3_server.secret_key,
-        client_options={"allow_http": True},
-    )
+    storage = open_storage(f"s3://{bucket}", s3_server.options())
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda key: obstore.put(store, key, b"x"), [*ORDERED, *SIBLINGS]))
+        list(pool.map(lambda key: storage.put(key, b"x"), [*ORDERED, *SIBLINGS]))
     return MountInfo("/m", f"s3://{bucket}", s3_server.options(), 60.0, readonly=True)
 
 

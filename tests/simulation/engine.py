@@ -76,18 +76,18 @@ class Engine:
 
     def after(self, delay_s: float, what: str, action: Callable[[], None]) -> None:
         """Let something happen later. An empty `what` is not worth a line in the log."""
-        heapq.heappush(self._queue, (self.clock.now_s() + delay_s, next(self._numbers), what, action))
+        heapq.heappush(self._queue, (self.now_s + delay_s, next(self._numbers), what, action))
 
     def note(self, what: str) -> None:
         """Put a line in the log and in the digest."""
-        line = f"{self.clock.now_s():.6f} {what}"
+        line = f"{self.now_s:.6f} {what}"
         self.trail.append(line)
         self._digest.update(line.encode())
 
     def step(self) -> None:
         """Let the next event happen."""
         time_s, _, what, action = heapq.heappop(self._queue)
-        self.clock.advance(max(0.0, time_s - self.clock.now_s()))
+        self.clock.advance(max(0.0, time_s - self.now_s))
         self.steps += 1
         if self.steps > STEPS_MAX:
             raise ViolationError("EverythingIsBounded", f"more than {STEPS_MAX} events")
