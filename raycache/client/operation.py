@@ -9,10 +9,13 @@ that a worker could not serve moves on to its next candidate.
 
 What another worker is hinted to hold is first asked of the reader's own worker, as a *passive* copy: it may have one by
 now, or makes one from that holder while there is room. So nodes that read the same data again and again, wherever their
-tasks happen to run, end up with it, and a hot block's readers spread over its copies. A refusal is no attempt.
+tasks happen to run, end up with it, and a hot block's readers spread over its copies. A refusal is no attempt. Where the
+holder turns out not to have it (it was only expected to, or has lost it), it is first asked to load it, handing nothing
+out, and then the copy is asked for again: so the bytes cross between the two nodes once, for all readers of this one.
 
     WAITING --call--> ASKED --served--> DONE
                         |---claimed elsewhere / worker failed / lost segment---> WAITING (next candidate) ... BYPASS
+                        |---copy refused, holder has loaded it---> WAITING (the copy again)
                         |---no space---> BYPASS
                         `---changed / gone---> STALE: the caller resolves the path again, and starts anew
 
@@ -76,6 +79,7 @@ class _Route(NamedTuple):
     source: WorkerId | None = None
     #: See `BlockRequest`.
     free_memory_only: bool = False
+    hand_out: bool = True
 
 
 class ReadOperation:
@@ -121,6 +125,11 @@ class ReadOperation:
         self._sent_on: set[int] = set()
         #: Parts that were asked for as passive copies.
         self._copies_asked: set[int] = set()
+        #: Parts whose holder, asked for a copy, did not have it: those it is to load first, and all that ever were.
+        self._to_fill: set[int] = set()
+        self._filled: set[int] = set()
+        #: Parts that a holder has loaded so: they are no hits.
+        self.loaded: set[int] = set()
         self._blocks_per_extent = extent_size_bytes // grid.block_size_bytes
         self._owners = self._place()
         self._claims = claims and node in self._by_id
@@ -147,6 +156,9 @@ class ReadOperation:
                 self.bypass.append(part_index)
             elif self._copy_pays(part_index, route.worker):
                 groups.setdefault(_Route(self._node, route.worker), []).append(part_index)
+            elif part_index in self._to_fill:
+                self._to_fill.remove(part_index)
+                groups.setdefault(route._replace(hand_out=False), []).append(part_index)
             else:
                 groups.setdefault(route, []).append(part_index)
         self._waiting = []
@@ -172,7 +184,9 @@ class ReadOperation:
         inline = [grant.kind == GrantKind.INLINE for grant in reply.grants]
         for position, part_index in enumerate(call.part_indices):
             state = BlockState(reply.states[position])
-            if state.served:
+            if state.served and not call.request.hand_out:
+                self._has_filled(part_index, call.worker.worker, state)
+            elif state.served:
                 grant_index = reply.grant_index[position]
                 start = reply.grant_offsets[position]
                 if grant_index >= 0 and not inline[grant_index]:
@@ -191,10 +205,21 @@ class ReadOperation:
                 self.is_declined = self.is_declined or call.worker.worker == self._node
                 self._waiting.append(part_index)
             elif call.request.passive:
+                if state is BlockState.FAILED and part_index not in self._filled:
+                    self._to_fill.add(part_index)
+                    self._filled.add(part_index)
                 self._waiting.append(part_index)
             else:
                 self.bypass.append(part_index)
         return served
+
+    def _has_filled(self, part_index: int, worker: WorkerId, state: BlockState) -> None:
+        """A holder that was short of a part has it now: it was no attempt, and a copy can be made."""
+        if state is BlockState.LOADED:
+            self.loaded.add(part_index)
+        self._copies_asked.discard(part_index)
+        self._tried[part_index].remove(worker)
+        self._waiting.append(part_index)
 
     def failed(self, part_indices: Sequence[int]) -> None:
         """These parts were not served after all (worker or segment lost): try their next candidates."""
@@ -256,6 +281,12 @@ class ReadOperation:
         is_of_hash = route.worker == self._owners[part_index] and route.source is None
         return self._follows_claims and is_of_hash and part_index not in self._sent_on
 
+    def _is_hinted(self, part_index: int, route: _Route) -> bool:
+        """Whether the worker is hinted to hold the part."""
+        part = self.parts[part_index]
+        holders = self.targets[part.target_index].holders
+        return any(w == route.worker and mask >> self._grid.block_of(part.block_index) & 1 for w, mask in holders)
+
     def _extent(self, part_index: int) -> tuple[int, int]:
         part = self.parts[part_index]
         return part.target_index, self._grid.block_of(part.block_index) // self._blocks_per_extent
@@ -274,6 +305,7 @@ class ReadOperation:
         source = route.source
         hinted = frozenset(n for n, part_index in enumerate(part_indices) if not self._follows(part_index, route))
         follows_claims = len(hinted) < len(part_indices)
+        claims = follows_claims and self._claims
         files: dict[int, int] = {}
         file_index = [files.setdefault(self.parts[i].target_index, len(files)) for i in part_indices]
         return BlockRequest(
@@ -290,6 +322,10 @@ class ReadOperation:
             passive=source is not None,
             follows_claims=follows_claims,
             hinted=hinted if follows_claims else frozenset(),
-            claims=follows_claims and self._claims,
+            claims=claims,
+            unclaimed=frozenset(n for n, i in enumerate(part_indices) if self._is_hinted(i, route))
+            if claims
+            else frozenset(),
             free_memory_only=route.free_memory_only,
+            hand_out=route.hand_out,
         )

@@ -318,8 +318,7 @@ class Reader:
         lost: list[int] = []
         remote = call.worker.worker != self._node
         states = dict(zip(call.part_indices, reply.states, strict=True))
-        why = {call.part_indices[position]: MissReason(reason) for position, reason in reply.reasons.items()}
-        reasons.update(why)
+        reasons.update((call.part_indices[position], MissReason(why)) for position, why in reply.reasons.items())
         for part_index, grant_index, start in operation.replied(call, reply):
             buffer = buffers[grant_index]
             if buffer is None:
@@ -329,14 +328,14 @@ class Reader:
             meta, length = metas[part.target_index], part.length
             spans[part_index] = Span(buffer, start, length)
             state = states[part_index]
-            if state == BlockState.LOADED:
-                reason = why.get(part_index, MissReason.COLD)
-                self._counters.miss(length, meta.dataset, reason, remote=remote, blocks=part.blocks)
+            remotely = remote or state == BlockState.COPIED
+            if state != BlockState.LOADED and not is_page(part.block_index):
+                meta.learn_holder(call.worker.worker, part.block_index)
+            if state == BlockState.LOADED or part_index in operation.loaded:
+                reason = reasons.get(part_index, MissReason.COLD)
+                self._counters.miss(length, meta.dataset, reason, remote=remotely, blocks=part.blocks)
             else:
-                if not is_page(part.block_index):
-                    meta.learn_holder(call.worker.worker, part.block_index)
                 tier = Tier.DISK if state == BlockState.HIT_DISK else Tier.MEMORY
-                remotely = remote or state == BlockState.COPIED
                 self._counters.hit(tier, length, meta.dataset, remote=remotely, blocks=part.blocks)
         if lost:
             for part_index in lost:

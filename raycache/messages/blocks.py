@@ -49,6 +49,8 @@ class BlockRequest(NamedTuple):
     hinted: frozenset[int] = frozenset()
     #: With that: what nobody has or has claimed is claimed for the worker on the reader's node.
     claims: bool = False
+    #: Positions that this is not said of: this worker is hinted to hold them, or expected to load them; so it does.
+    unclaimed: frozenset[int] = frozenset()
     #: To the worker that has the claim: load into free memory only, evicting nothing; else the extent stays where the hash
     #: puts it.
     free_memory_only: bool = False

@@ -51,7 +51,8 @@ class Claims:
                 self.forget(block)
             return None
         claimant = self.claimant(block)
-        if claimant is None and request.claims and block.version not in table:
+        claims = request.claims and position not in request.unclaimed
+        if claimant is None and claims and block.version not in table:
             claimant = request.node
             if claimant != self._worker or version.size_bytes > self._grid.block_size_bytes:
                 self.claim(block, claimant)

@@ -121,6 +121,14 @@ def test_without_a_claim_it_is_loaded_here() -> None:
     assert len(loads_in(worker.ask(file("b", 20), node="n1", blocks=[1], **CLAIM))) == 1
 
 
+def test_what_this_worker_is_expected_to_load_is_not_claimed() -> None:
+    """`near_many` has sent the readers here, whoever comes first; a claim that was made before holds."""
+    worker = Worker()
+    assert len(loads_in(worker.ask(file("a", 20), node="n1", blocks=[0], unclaimed={0}, **CLAIM))) == 1
+    worker.ask(file("b", 20), node="n2", blocks=[0], **CLAIM)
+    assert reply_in(worker.ask(file("b", 20), node="n1", blocks=[0], unclaimed={0}, **CLAIM)).claimants == {0: "n2"}
+
+
 def test_pages_here_keep_their_file_here() -> None:
     """Or the bytes of the pages would leave the lake twice."""
     worker = Worker()
@@ -245,6 +253,7 @@ def test_a_stale_hint_at_the_worker_of_the_hash_takes_no_claim() -> None:
     read = read_of(FileTarget(version, version.id(), (("n1", 1),)), claims=True)
     (call,) = read.next_calls()
     assert asked(call) == ("n1", True, True, False)
+    assert call.request.unclaimed == {0}
     read.replied(call, said(call, BlockState.ELSEWHERE, "n2"))
     (call,) = read.next_calls()
     assert asked(call) == ("n2", False, False, True)

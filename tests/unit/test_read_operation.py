@@ -129,6 +129,43 @@ def test_what_another_worker_holds_is_first_asked_of_the_own_one() -> None:
     assert (read.next_calls(), read.bypass) == ([], [])
 
 
+def test_what_the_holder_does_not_have_it_loads_before_it_is_copied() -> None:
+    """Expected to hold a file, it is asked to load it and hand nothing out; then the copy is asked for again."""
+    read = operation([target("x", ("n2", 1))], [Part(0, 0, 0, 4)], replicas_max=2)
+    (call,) = read.next_calls()
+    assert read.replied(call, reply(call, BlockState.FAILED)) == []
+    (call,) = read.next_calls()
+    assert (call.worker.worker, call.request.passive, call.request.hand_out) == ("n2", False, False)
+    assert read.replied(call, reply(call, BlockState.LOADED)) == []
+    (call,) = read.next_calls()
+    assert (call.worker.worker, call.request.passive, call.request.hand_out) == ("n0", True, True)
+    assert read.replied(call, reply(call, BlockState.COPIED)) == [(0, 0, 8)]
+    assert (read.next_calls(), read.bypass, read.loaded) == ([], [], {0})
+
+
+def test_a_holder_loads_for_a_copy_once() -> None:
+    """When it has lost the block again by the time of the copy, it hands the bytes out itself; a hit there is no load."""
+    read = operation([target("x", ("n2", 1))], [Part(0, 0, 0, 4)], replicas_max=2)
+    asked = []
+    for state in (BlockState.FAILED, BlockState.HIT_MEMORY, BlockState.FAILED, BlockState.HIT_MEMORY):
+        (call,) = read.next_calls()
+        asked.append((call.worker.worker, call.request.hand_out))
+        served = read.replied(call, reply(call, state))
+    assert asked == [("n0", True), ("n2", False), ("n0", True), ("n2", True)]
+    assert (served, read.next_calls(), read.bypass, read.loaded) == ([(0, 0, 8)], [], [], set())
+
+
+@pytest.mark.parametrize("state", [BlockState.NO_SPACE, BlockState.FAILED])
+def test_a_holder_that_cannot_load_is_read_past(state: BlockState) -> None:
+    """No room for what is to be copied: the part goes to the under storage, as if the holder had been asked for it."""
+    read = operation([target("x", ("n2", 1))], [Part(0, 0, 0, 4)], replicas_max=2)
+    (call,) = read.next_calls()
+    read.replied(call, reply(call, BlockState.FAILED))
+    (call,) = read.next_calls()
+    read.replied(call, reply(call, state))
+    assert (read.next_calls(), read.bypass) == ([], [0])
+
+
 def test_a_passive_copy_is_no_attempt() -> None:
     """The own worker may refuse and two others fail before the lake is asked; never more."""
     read = operation([target("x", ("n1", 1), ("n2", 1))], [Part(0, 0, 0, 4)], replicas_max=3)
