@@ -191,7 +191,7 @@ class SeaweedServer:
                 _program(), "-logtostderr=true", "server",
                 "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data_directory}",
                 f"-master.port={port}", f"-master.port.grpc={port + 10_000}",
-                "-master.volumeSizeLimitMB=1024", "-master.telemetry=false", "-master.electionTimeout=1s",
+                "-master.peers=none", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false",
                 f"-volume.port={port + 1}", f"-volume.port.grpc={port + 10_001}",
                 "-volume.max=4000", "-volume.minFreeSpacePercent=1",
                 "-filer", f"-filer.port={port + 2}", f"-filer.port.grpc={port + 10_002}", "-filer.maxMB=16",
