@@ -137,10 +137,11 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
         for name, kind, size, mtime_ns in zip(
             reply.names, reply.kinds, reply.sizes_bytes, reply.mtimes_ns, strict=True
         ):
-            above = name.rpartition("/")[0]
-            while above and above not in found:
-                found[above] = pafs.FileInfo(f"{base}/{above}", pafs.FileType.Directory)
-                above = above.rpartition("/")[0]
+            if "/" in name:
+                above = name.rpartition("/")[0]
+                while above and above not in found:
+                    found[above] = pafs.FileInfo(f"{base}/{above}", pafs.FileType.Directory)
+                    above = above.rpartition("/")[0]
             if kind == FileKind.FILE:
                 found[name] = pafs.FileInfo(f"{base}/{name}", pafs.FileType.File, size=size, mtime_ns=mtime_ns or None)
             else:

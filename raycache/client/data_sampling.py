@@ -15,6 +15,8 @@ from typing import Any
 
 from ray.data._internal.datasource import parquet_datasource
 
+from raycache.client.arrow import CacheHandler
+
 logger = logging.getLogger("raycache")
 
 #: Of the first row group of a file, decoded; more of it is for tasks.
@@ -26,7 +28,7 @@ def install() -> None:
     by_tasks = parquet_datasource._fetch_file_infos  # noqa: SLF001
 
     def file_infos(fragments: list[Any], *, columns: Any, schema: Any, **named: Any) -> Any:
-        if fragments and all(through_cache(fragment.original.filesystem) for fragment in fragments):
+        if fragments and all(cache_handler(fragment.original.filesystem) for fragment in fragments):
             found = _sample_here(fragments, columns, schema)
             if found is not None:
                 return found
@@ -35,12 +37,12 @@ def install() -> None:
     parquet_datasource._fetch_file_infos = file_infos  # noqa: SLF001
 
 
-def through_cache(filesystem: Any) -> bool:
-    """Whether a pyarrow filesystem, or the one that Ray Data has wrapped, is the cache."""
+def cache_handler(filesystem: Any) -> CacheHandler | None:
+    """The handler of a pyarrow filesystem, or of the one that Ray Data has wrapped, if it is the cache."""
     handler = getattr(filesystem, "handler", None)
     inner = getattr(filesystem, "unwrap", getattr(handler, "unwrap", None))
     handler = getattr(inner(), "handler", None) if inner is not None else handler
-    return type(handler).__module__.startswith("raycache.")
+    return handler if isinstance(handler, CacheHandler) else None
 
 
 def _sample_here(fragments: list[Any], columns: Any, schema: Any) -> list[Any] | None:

@@ -42,6 +42,10 @@ class Placer(Protocol):
         """Per path the nodes where its blocks are or will be, best first."""
         ...
 
+    def missing(self, paths: Sequence[str]) -> set[str]:
+        """Those of these files that nobody is known to hold whole; goes by what `place` has found."""
+        ...
+
 
 class LocatedDatasource(Datasource):  # type: ignore[misc]
     """Wraps a datasource.
@@ -128,6 +132,14 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
             if found is not None:
                 return found
         return self._as_they_come(parallelism, per_task_row_limit, data_context)
+
+    def missing(self, paths: Sequence[str]) -> set[str]:
+        """Those of these files, of tasks made by `located_tasks`, that nobody is known to hold whole."""
+        try:
+            return set(paths) if self._placer is None else self._placer.missing(paths)
+        except RaycacheError as error:
+            logger.debug("cannot tell what is missing of %d files: %s", len(paths), error)
+            return set(paths)
 
     def _regrouped(
         self, files: _Files, parallelism: int, per_task_row_limit: int | None, data_context: Any, *, ordered: bool

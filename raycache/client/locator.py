@@ -18,7 +18,7 @@ from raycache.client.counters import Tally
 from raycache.clock import Clock
 from raycache.errors import IsADirectoryRequestError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import (
-    FileColumns,
+    HoldersReply,
     ListReply,
     ListRequest,
     MountTable,
@@ -206,6 +206,21 @@ class Locator:
             self._remember_listing(path, reply)
         return reply
 
+    def locate(self, metas: Iterable[FileMeta]) -> None:
+        """Ask the master anew who holds these files; when it does not answer, what is known of them stays.
+
+        What was listed came without holders, and what was looked up may have been loaded since.
+        """
+        files = [meta for meta in metas if meta.kind is FileKind.FILE]
+        if not files:
+            return
+        try:
+            reply: HoldersReply = self._calls.master("holders", encode([meta.version for meta in files]))
+        except UnavailableError:
+            return
+        for meta, number in zip(files, reply.numbers, strict=True):
+            meta.holders = reply.said[number]
+
     def forget(self, paths: Iterable[str]) -> None:
         """Drop what is known of these paths and everything below them."""
         dropped = tuple(names.normalise(path) for path in paths)
@@ -359,21 +374,23 @@ class Locator:
     def _remember_listing(self, path: str, reply: ListReply) -> None:
         expires_at_s = self._clock.now_s() + reply.expires_in_s
         base_path = path.rstrip("/")
-        columns = FileColumns(
-            [names.join(reply.base_uri, name) for name in reply.names], reply.sizes_bytes, reply.etags, reply.mtimes_ns
-        )
-        fresh = []
-        for name, kind, file in zip(reply.names, reply.kinds, columns.versions(), strict=True):
-            if kind == FileKind.FILE:
-                name_path = f"{base_path}/{name}"
-                meta = self._metas.get(name_path)
-                if meta is not None and meta.file == file:
-                    meta.expires_at_s = expires_at_s
-                else:
-                    meta = FileMeta(name_path, FileKind.FILE, file, (), expires_at_s, deep_mounts=self._deep)
-                fresh.append(meta)
-        _chain(fresh)
-        self._remember(fresh)
+        found: list[FileMeta] = []
+        unknown: list[FileMeta] = []
+        rows = zip(reply.names, reply.kinds, reply.sizes_bytes, reply.etags, reply.mtimes_ns, strict=True)
+        for name, kind, size_bytes, etag, mtime_ns in rows:
+            if kind != FileKind.FILE:
+                continue
+            name_path, uri = f"{base_path}/{name}", names.join(reply.base_uri, name)
+            meta = self._metas.get(name_path)
+            if meta is not None and meta.file == (uri, size_bytes, etag, mtime_ns):
+                meta.expires_at_s = expires_at_s
+            else:
+                file = FileVersion(uri, size_bytes, etag, mtime_ns)
+                meta = FileMeta(name_path, FileKind.FILE, file, (), expires_at_s, deep_mounts=self._deep)
+                unknown.append(meta)
+            found.append(meta)
+        _chain(found)
+        self._remember(unknown)
 
 
 def _chain(metas: Sequence[FileMeta]) -> None:

@@ -30,11 +30,10 @@ from ray.data._internal.planner import plan_read_op as stock
 from ray.data._internal.planner.planner import Planner
 from ray.data.block import BlockMetadata
 from ray.data.context import DataContext
-from ray.data.datasource import file_meta_provider
 from ray.data.datasource.datasource import Datasource
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raycache.client import data_sampling, placement_inputs, read_ahead
+from raycache.client import data_listing, data_sampling, placement_inputs, read_ahead
 from raycache.client.dispatch import DispatchQueue
 from raycache.client.located import LocatedDatasource, Placer
 from raycache.client.placement import soft_affinity
@@ -84,15 +83,7 @@ def install() -> None:
     original_factory = operators.get_task_pool_map_operator_cls
     operators.get_task_pool_map_operator_cls = lambda: _located_operator(original_factory())
     Planner._DEFAULT_PLAN_FNS = {LocatedRead: plan_located_read, **Planner._DEFAULT_PLAN_FNS}  # noqa: SLF001
-    original_infos = file_meta_provider._get_file_infos_parallel  # noqa: SLF001
-
-    def file_infos(paths: list[str], filesystem: Any, *arguments: Any, **named: Any) -> Any:
-        # Ray looks many paths up in remote tasks; the cache has the answers in this process.
-        if data_sampling.through_cache(filesystem):
-            return file_meta_provider._get_file_infos_serial(paths, filesystem, *arguments, **named)  # noqa: SLF001
-        return original_infos(paths, filesystem, *arguments, **named)
-
-    file_meta_provider._get_file_infos_parallel = file_infos  # noqa: SLF001
+    data_listing.install()
     data_sampling.install()
 
 
@@ -158,7 +149,7 @@ def _input(read: Any, data_context: Any) -> list[RefBundle]:
     tasks = read.datasource.located_tasks(read.get_detected_parallelism(), read.per_block_limit, data_context)
     cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
     if read_ahead.reads_whole_files(read.datasource.inner):
-        tasks = read_ahead.announce(tasks, cpus)
+        tasks = read_ahead.announce(tasks, cpus, read.datasource.missing)
     return placement_inputs.inputs(tasks, cpus, ordered=bool(data_context.execution_options.preserve_order))
 
 

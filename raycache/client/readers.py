@@ -164,6 +164,9 @@ def _read(name: str, paths: Paths, cache: Cache | None, arguments: dict[str, Any
         if len(parts) > 1:
             first, *others = [call(*part) for part in parts]
             return first.union(*others)
+    elif mode is PlacementMode.PLAIN and len(wanted) > 1:
+        # One call resolves them all, instead of one each.
+        cache.locator.resolve([path for path in wanted if not names.is_glob(path)])
     dataset = call(_globs_expanded(cache, wanted), {})
     if mode is PlacementMode.HOOK:
         _locate(dataset, cache)
@@ -216,10 +219,6 @@ def _as_list(paths: Paths) -> list[str]:
 
 def _globs_expanded(cache: Cache, paths: list[str]) -> list[str]:
     """Globs as the files they match; everything else as it is, for Ray lists directories its own way."""
-    if len(paths) > 1:
-        cache.place(
-            [path for path in paths if not names.is_glob(path)]
-        )  # one call resolves them all, instead of one each
     result: list[str] = []
     for path in paths:
         if names.is_glob(path):

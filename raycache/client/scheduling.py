@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from raycache.client.paths import expand
 from raycache.client.results import PathInfo
 from raycache.hashing import extent_key, place_many
 from raycache.messages import DirectRequest, FileColumns, encode
+from raycache.ranges import block_count
 from raycache.settings import Settings
 from raycache.types import FileKind
 
@@ -42,6 +44,7 @@ class Scheduling:
         workers = self._locator.view.workers
         if not workers:
             return [() for _ in metas]
+        self._locator.locate(metas)
         keys = np.array([extent_key(meta.version, 0) for meta in metas], dtype=np.uint64)
         owners = place_many(keys, workers)[:, 0].tolist()
         live = {worker.worker for worker in workers}
@@ -52,6 +55,18 @@ class Scheduling:
             nodes = tuple(worker for worker, count in counts.items() if count == most) or (workers[owner].worker,)
             placed.append(nodes if meta.kind is FileKind.FILE else ())
         return placed
+
+    def missing(self, paths: Sequence[str]) -> set[str]:
+        """Those of these files of which nobody is known to hold all blocks; goes by what `place` has found."""
+        live = {worker.worker for worker in self._locator.view.workers}
+        found: set[str] = set()
+        for path, meta in zip(paths, self._locator.resolve(paths), strict=True):
+            held = 0
+            for worker, mask in meta.holders:
+                held |= mask if worker in live else 0
+            if held.bit_count() < block_count(meta.file.size_bytes, self._settings.block_size_bytes):
+                found.add(path)
+        return found
 
     def direct(self, nodes: Mapping[str, str]) -> None:
         """Say where files should be loaded that nobody holds yet, instead of where the hash would put them.
@@ -93,11 +108,12 @@ class Scheduling:
 
     def locate_bytes(self, paths: Sequence[str]) -> list[dict[str, int]]:
         """Per path the bytes each node holds of it, directories summed up, from hints: for scheduling, not for proof."""
+        found = [self._locator.resolve([name for name, _ in expand(self._locator, path)]) for path in paths]
+        self._locator.locate(itertools.chain.from_iterable(found))
         sums: list[dict[str, int]] = []
-        for path in paths:
+        for metas in found:
             by_node: dict[str, int] = {}
-            files = expand(self._locator, path)
-            for meta in self._locator.resolve([name for name, _ in files]):
+            for meta in metas:
                 for worker, mask in meta.holders:
                     held = residency.bytes_of(mask, meta.file, self._settings.block_size_bytes)
                     by_node[worker] = by_node.get(worker, 0) + held

@@ -34,6 +34,7 @@ from raycache.master.syncing import run_sync
 from raycache.messages import (
     Delivery,
     Hello,
+    HoldersReply,
     JobProgress,
     ListRequest,
     LoadSurvey,
@@ -162,6 +163,11 @@ class MasterActor:
         request: ListRequest = decode(blob)
         errors = await self._ask(self._service.list_needs(request, self._clock.now_s()))
         return self._service.list(request, self._clock.now_s(), errors)
+
+    @replies
+    async def holders(self, blob: bytes) -> HoldersReply:
+        """Who holds blocks of these versions (`VersionId`)."""
+        return self._service.holders_of(decode(blob))
 
     @replies
     async def direct(self, blob: bytes) -> None:

@@ -12,8 +12,10 @@ versions is bounded; beyond, news are dropped, and those blocks are found by the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from raycache.digests import DigestTable
-from raycache.messages import BlockReport
+from raycache.messages import BlockReport, HoldersReply
 from raycache.types import VersionId, WorkerId
 
 VERSIONS_MAX = 10_000_000
@@ -84,6 +86,19 @@ class Locations:
             return ()
         flat, workers = self._said[number], self._worker_of
         return tuple((workers[flat[i]], flat[i + 1]) for i in range(0, len(flat), 2) if flat[i] in workers)
+
+    def holders_of(self, versions: Iterable[VersionId]) -> HoldersReply:
+        """`holders` of many, each different answer once."""
+        reply = HoldersReply([], [])
+        places: dict[int | None, int] = {}
+        for version in versions:
+            number = self._numbers.get(version)
+            place = places.get(number)
+            if place is None:
+                place = places[number] = len(reply.said)
+                reply.said.append(self.holders(version))
+            reply.numbers.append(place)
+        return reply
 
     def _set(self, version: VersionId, slot: int, mask: int) -> None:
         number = self._numbers.get(version)

@@ -37,6 +37,7 @@ from raycache.messages import (
     DirectRequest,
     Heartbeat,
     HeartbeatReply,
+    HoldersReply,
     JobProgress,
     ListReply,
     ListRequest,
@@ -277,6 +278,10 @@ class MasterService:
         return self._catalog.resolve(request, errors, now_s)._replace(
             view=self._membership.news(request.view_id), mounts=self._mounts_news(request.mounts_version)
         )
+
+    def holders_of(self, versions: Sequence[VersionId]) -> HoldersReply:
+        """Who holds blocks of these versions."""
+        return self._locations.holders_of(versions)
 
     def direct(self, request: DirectRequest) -> None:
         """Somebody knows better than the hash where files should be loaded."""

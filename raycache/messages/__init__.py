@@ -49,6 +49,7 @@ from raycache.messages.membership import Heartbeat as Heartbeat
 from raycache.messages.membership import HeartbeatReply as HeartbeatReply
 from raycache.messages.membership import Shares as Shares
 from raycache.messages.namespace import DirectRequest as DirectRequest
+from raycache.messages.namespace import HoldersReply as HoldersReply
 from raycache.messages.namespace import ListReply as ListReply
 from raycache.messages.namespace import ListRequest as ListRequest
 from raycache.messages.namespace import ResolveReply as ResolveReply

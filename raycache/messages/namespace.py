@@ -43,6 +43,15 @@ class ResolveReply(NamedTuple):
     neighbours: list[str] = []  # noqa: RUF012  # never changed; a NamedTuple knows no factories
 
 
+class HoldersReply(NamedTuple):
+    """Who holds blocks of these versions, as far as their workers have said; most files have the same few answers."""
+
+    #: The different answers: (worker, block bit mask) of each that holds some.
+    said: list[tuple[tuple[WorkerId, int], ...]]
+    #: Shape (F,): which of them.
+    numbers: list[int]
+
+
 class DirectRequest(NamedTuple):
     """These files, as long as nobody holds them, are to be loaded by these workers; shape (F,) each."""
 

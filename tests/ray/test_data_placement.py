@@ -64,11 +64,12 @@ _RUNS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def lake(s3_server: SeaweedServer) -> str:
-    """A bucket with every format, and `MANY` equal parquet files under `many/`."""
+    """A bucket with every format, and `MANY` equal parquet files under `many/`, and again under `claimed/`."""
     client = s3_server.client()
     # Made again for the tests with clusters of their own, which run last.
     bucket = s3_server.make_bucket(f"{BUCKET}-{next(_numbers)}")
-    objects = all_formats() | {f"many/f{i:02d}.parquet": parquet_file(i) for i in range(MANY)}
+    parquet = {f"f{i:02d}.parquet": parquet_file(i) for i in range(MANY)}
+    objects = all_formats() | {f"{name}/{key}": body for name in ("many", "claimed") for key, body in parquet.items()}
     for key, body in objects.items():
         client.put_object(Bucket=bucket, Key=key, Body=body)
     return bucket
@@ -128,10 +129,10 @@ def local_share(dataset: ray.data.Dataset, wanted: dict[int, str]) -> float:
     return float((found["node"] == found["file"].map(wanted)).mean())
 
 
-def balanced_files(cache: Cache, per_node: int) -> dict[str, str]:
-    """Path -> node of files in `many/`, equally many for each node."""
+def balanced_files(cache: Cache, per_node: int, directory: str = "/lake/many") -> dict[str, str]:
+    """Path -> node of files in a directory, equally many for each node."""
     chosen: dict[str, list[str]] = {}
-    paths = [info.path for info in cache.expand("/lake/many")]
+    paths = [info.path for info in cache.expand(directory)]
     for path, nodes in zip(paths, cache.place(paths), strict=True):
         chosen.setdefault(nodes[0], []).append(path)
     counts = {node: len(found) for node, found in chosen.items()}
@@ -330,6 +331,30 @@ def test_warm_tasks_run_where_their_blocks_are(cache: Cache) -> None:
     dataset = readers.read_parquet(list(wanted), cache=cache, override_num_blocks=36)
     share = local_share(dataset, {file_index(path): node for path, node in wanted.items()})
     assert share >= 0.95
+
+
+def test_what_was_loaded_elsewhere_is_read_there(cache: Cache) -> None:
+    """Tasks that Ray put on other nodes than the hash names have claimed files; placed reads and `near` follow them."""
+    named = balanced_files(cache, 8, "/lake/claimed")
+    nodes = sorted(set(named.values()))
+    wanted = {path: nodes[(nodes.index(node) + 1) % len(nodes)] for path, node in named.items()}
+
+    @ray.remote
+    def read(path: str) -> int:
+        return len(raycache.connect().read(path))
+
+    def there(node: str) -> Any:
+        return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+
+    loads = [read.options(scheduling_strategy=there(node)).remote(path) for path, node in wanted.items()]
+    assert all(ray.get(loads, timeout=120))
+    wait_until(lambda: cache.place(list(wanted)) == [(node,) for node in wanted.values()])
+    cache.locator.forget_all()
+    cache.expand("/lake/claimed")  # a listing says nothing of holders
+    dataset = readers.read_parquet(list(wanted), cache=cache, override_num_blocks=24)
+    assert local_share(dataset, {file_index(path): node for path, node in wanted.items()}) >= 0.95
+    path, node = next(iter(wanted.items()))
+    assert tasks.near_node(cache, path, dict) == node
 
 
 def test_task_near_its_bytes_runs_there(cache: Cache) -> None:

@@ -16,13 +16,15 @@ import ray.data
 from gate import Gate
 from ray.data._internal.execution.interfaces import BlockEntry
 from ray.data.block import BlockMetadata
+from ray.data.datasource import file_meta_provider
 from ray.data.datasource.datasource import ReadTask
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from reader_formats import ROWS, parquet_file
 
 import raycache
-from raycache.client import data_sampling, placement_inputs, readers
+from raycache.client import data_listing, data_sampling, placement_inputs, read_ahead, readers
 from raycache.client.cache import Cache
+from raycache.errors import NotFoundError
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 
@@ -66,6 +68,69 @@ class Occupant:
 
     def is_here(self) -> bool:
         return True
+
+
+# --- which files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", ["/trees", "/@s3/trees"])
+def test_files_are_found_as_ray_finds_them(cache: Cache, s3_server: SeaweedServer, base: str) -> None:
+    """Directories of any depth, files, the same path twice: the same paths, sizes and order; what is hidden is left out."""
+    del cache
+    client, bucket = s3_server.client(), "trees"
+    if base == "/trees":
+        s3_server.make_bucket(bucket)
+        keys = ["a/b/2", "a/b/1", "a/.hidden/1", "a/_also/1", "a/b/_not", "a.b/1", "a/é ü", "empty/", "single"]
+        for size, key in enumerate(keys):
+            client.put_object(Bucket=bucket, Key=key, Body=b"x" * (0 if key.endswith("/") else size))
+    through = raycache.connect().filesystem()
+    raycache.connect().locator.announce(f"s3://{bucket}", s3_server.options())
+    if base == "/trees":
+        raycache.connect().mount(base, f"s3://{bucket}", options=s3_server.options())
+    paths = [f"{base}/{name}" for name in ("single", "a", "a/b", "a.b/", "a/b/1", "a")]
+    stock = list(file_meta_provider._get_file_infos_serial(paths, through))  # type: ignore[attr-defined]
+    assert stock == list(data_listing.files_of(raycache.connect().locator, paths))
+    assert len(stock) > len(paths)
+    missing = [paths[0], f"{base}/nowhere"]
+    assert list(data_listing.files_of(raycache.connect().locator, missing, ignore_missing=True)) == stock[:1]
+    with pytest.raises(NotFoundError, match="nowhere does not exist"):
+        list(data_listing.files_of(raycache.connect().locator, missing))
+
+
+def test_finding_files_takes_two_calls_of_the_master_and_one_per_directory(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many files there are, and although Ray Data looks at paths one by one; no task, no listing of a parent."""
+    asked: list[str] = []
+    master = cache._calls.master
+
+    def recorded(method: str, *arguments: Any, **named: Any) -> Any:
+        asked.append(method)
+        return master(method, *arguments, **named)
+
+    monkeypatch.setattr(cache._calls, "master", recorded)
+    paths = [info.path for info in cache.expand("/plans")]
+    cache.locator.forget_all()
+    asked.clear()
+    assert readers.read_parquet([*paths, "/plans"], cache=cache)._logical_plan.dag is not None
+    assert sorted(asked) == ["list_directory", "resolve"]
+    asked.clear()
+    assert cache.place(paths) and cache.missing(paths) == set()
+    assert asked == ["holders"]
+
+
+def test_only_what_is_missing_is_announced() -> None:
+    """A task says which of its files and of its follower's nobody holds; one that has none to say stays as it is."""
+
+    def task(*files: str) -> tuple[ReadTask, str]:
+        about = BlockMetadata(num_rows=1, size_bytes=1, exec_stats=None, input_files=list(files))
+        return ReadTask(list, about), "n"
+
+    tasks = [task("a", "b"), task("c"), task("d"), task("e")]
+    found = read_ahead.announce(tasks, {"n": 1}, lambda paths: {path for path in paths if path in "bd"})
+    assert [node for _, node in found] == ["n"] * 4
+    assert [(t.read_fn._own, t.read_fn._following) for t, _ in found[:3]] == [(["b"], []), ([], ["d"]), (["d"], [])]
+    assert found[3][0] is tasks[3][0]
 
 
 # --- inputs of tasks ---------------------------------------------------------------------------------------------------

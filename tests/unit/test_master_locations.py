@@ -27,6 +27,19 @@ def test_reports_add_replace_and_remove() -> None:
     assert 1 == len(locations)
 
 
+def test_many_are_asked_at_once() -> None:
+    """Each different answer comes once; what nobody holds is an answer."""
+    locations = Locations()
+    locations.apply("a", _report((V1, 0b1), (V2, 0b1)))
+    nobody = b"3" * 16
+    reply = locations.holders_of([V1, nobody, V2, V1])
+    assert [(("a", 0b1),), ()] == reply.said
+    assert [0, 1, 0, 0] == reply.numbers
+    locations.drop("a")
+    reply = locations.holders_of([V1, nobody, V2])
+    assert [()] * 3 == [reply.said[number] for number in reply.numbers]
+
+
 def test_a_full_report_replaces_all_earlier_ones() -> None:
     """What it does not name is no longer there."""
     locations = Locations()
