@@ -55,7 +55,7 @@ FIGURES: dict[str, Figure] = {
     "loads_inflight": Figure("Loads", "Segments on their way from the lake now."),
     "plasma_used_bytes": Figure("Object store used", "Bytes in Ray's object store on the node, all its users together."),
     "plasma_capacity_bytes": Figure("Object store", "Capacity of Ray's object store on the node."),
-    "plasma_pressure": Figure("Plasma", "Share of Ray's object store in use, all its users together. The cache gives way above 85 %."),
+    "plasma_pressure": Figure("Plasma", "Share of Ray's object store in use, all its users together. The cache gives way above 75 %."),
     "missed_cold": Figure("Cold", "Never cached here, as far as the worker remembers: first reads, and what a lost worker held."),
     "missed_evicted": Figure("Evicted", "Was cached, and had to make room. More capacity, or a smaller working set, would help."),
     "missed_freed": Figure("Freed", "Was dropped by `free` or `unmount`."),

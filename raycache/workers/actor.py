@@ -60,7 +60,7 @@ from raycache.workers.effects import (
 from raycache.workers.exporter import Exporter
 from raycache.workers.health import examine
 from raycache.workers.loader import BlockSource, Loader
-from raycache.workers.memory import MemoryStore, foreign_bytes, object_store_bytes
+from raycache.workers.memory import MemoryStore, StoreUse, object_store_bytes, room_bytes, store_use
 from raycache.workers.peers import PeerStorage
 from raycache.workers.readings import Readings
 from raycache.workers.service import WorkerLimits, WorkerService
@@ -71,9 +71,8 @@ _ORPHAN_S = 120.0
 _MASTER_TIMEOUT_S = 15.0
 #: A reader waits this long at most for the master to have its counts; after that the worker alone keeps them.
 _CONFIRM_TIMEOUT_S = 3.0
-_PRESSURE_PERIOD_S = 1.0
-#: Of the node's object store, all users together; above it the memory tier gives way.
-_PRESSURE_SHARE = 0.85
+_EXPORT_PERIOD_S = 1.0
+_PRESSURE_PERIOD_S = 0.5
 _IO_THREADS = 8
 
 
@@ -145,6 +144,7 @@ class WorkerActor:
             self._run(self._service.adopt(self._disk.scan(), self._clock.now_s()))
         self._spawn(self._beat_forever())
         self._spawn(self._watch_pressure())
+        self._spawn(self._export_forever())
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -461,22 +461,28 @@ class WorkerActor:
         """Keep the whole object store below a share of its capacity by giving way."""
         quota = self._capacity.memory_bytes
         loop = asyncio.get_running_loop()
+        before: StoreUse | None = None
         while True:
             await asyncio.sleep(_PRESSURE_PERIOD_S)
-            self._exporter.export(self._readings, self._stats(), self._mounts, self._clock.now_s())
             if self._buffers_used and not self._service.stats().loads_inflight:
                 self._buffers_used = False
                 await loop.run_in_executor(self._io, give_back)
             try:
-                others = await loop.run_in_executor(self._io, foreign_bytes, self._node, self._memory.used_bytes)
+                use = await loop.run_in_executor(self._io, store_use, self._node)
             except Exception:
                 # The node is busy, or this version of Ray does not tell: the quota stands as it is until it does.
                 continue
-            self._plasma_used_bytes = others + self._memory.used_bytes
-            room = max(0, int(self._object_store_bytes * _PRESSURE_SHARE) - others)
-            wanted = min(quota, room)
+            self._plasma_used_bytes = use.used_bytes
+            room = room_bytes(self._object_store_bytes, self._memory.used_bytes, use, before or use)
+            before, wanted = use, min(quota, room)
             if wanted != self._service.memory_bytes:
                 self._run(self._service.set_memory_bytes(wanted, self._clock.now_s()))
+
+    async def _export_forever(self) -> None:
+        """Hand the figures to Ray's metrics."""
+        while True:
+            await asyncio.sleep(_EXPORT_PERIOD_S)
+            self._exporter.export(self._readings, self._stats(), self._mounts, self._clock.now_s())
 
 
 def _open_ahead(root_uri: str, options: dict[str, Any]) -> None:

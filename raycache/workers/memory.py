@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -12,6 +12,9 @@ from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
 from raycache.types import SegmentId, WorkerId
 from raycache.workers.pieces import Bytes, Pieces
 
+#: Of the node's object store, all users together; above it the memory tier gives way. At four fifths Ray begins to spill,
+#: what is oldest first, and that is the cache's.
+PRESSURE_SHARE = 0.75
 _GET_TIMEOUT_S = 30.0
 
 
@@ -63,8 +66,31 @@ class MemoryStore:
                 self.used_bytes -= found[1]
 
 
-def foreign_bytes(node: WorkerId, own_bytes: int) -> int:
-    """Bytes in the node's object store that are not the cache's (or are, but only readers still hold them).
+class StoreUse(NamedTuple):
+    """Of a node's object store, all its users together."""
+
+    used_bytes: int
+    #: Since the node started.
+    spilled_bytes: int
+
+
+def room_bytes(store_bytes: int, own_bytes: int, use: StoreUse, before: StoreUse) -> int:
+    """How much the memory tier may hold so that the object store stays below `PRESSURE_SHARE`.
+
+    Args:
+        store_bytes: capacity of the object store.
+        own_bytes: what the memory tier holds.
+        use, before: now, and at the last look.
+    """
+    # What Ray has spilled need not be in the store any more. Whose it is, Ray does not tell: all that is used counts as
+    # others' then, so that what is held in name only is given up.
+    held_bytes = own_bytes if use.spilled_bytes == before.spilled_bytes else 0
+    others_bytes = max(0, use.used_bytes - held_bytes)
+    return max(0, int(store_bytes * PRESSURE_SHARE) - others_bytes)
+
+
+def store_use(node: WorkerId) -> StoreUse:
+    """Look at a node's object store.
 
     Raises:
         UnavailableError: the node does not tell.
@@ -78,7 +104,8 @@ def foreign_bytes(node: WorkerId, own_bytes: int) -> int:
                 stats = node_stats(entry["NodeManagerAddress"], entry["NodeManagerPort"], False)
             except Exception as error:
                 raise UnavailableError(f"node {node} does not tell the use of its object store") from error
-            return max(0, int(stats.store_stats.object_store_bytes_used) - own_bytes)
+            store = stats.store_stats
+            return StoreUse(int(store.object_store_bytes_used), int(store.spilled_bytes_total))
     raise UnavailableError(f"node {node} is not alive")
 
 

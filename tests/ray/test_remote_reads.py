@@ -15,7 +15,7 @@ from raycache.client.cache import Cache
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
-from raycache.workers.memory import foreign_bytes
+from raycache.workers.memory import store_use
 
 MIB = 1 << 20
 SIZE = 24 * MIB
@@ -38,15 +38,15 @@ def test_a_small_read_from_another_node_moves_little(cache: Cache, tmp_path: Pat
     paths = [f"/elsewhere/{number}" for number in range(8)]
     found = next(file for file in cache.locate(paths) if own not in file.nodes)
     number = int(found.path.rpartition("/")[2])
-    before, store_bytes = cache.stats(), foreign_bytes(own, 0)
+    before, store_bytes = cache.stats(), store_use(own).used_bytes
     with cache.open(found.path) as file:
         for offset in (0, SIZE // 2, 5, 8 * MIB + 1, SIZE - 4096):
             assert content(number, SIZE)[offset : offset + 4096] == file.read_at(offset, 4096).to_pybytes()
     read = cache.stats().nodes[own]
     assert (5, 5 * 4096) == (read.hits - before.nodes[own].hits, read.bytes_remote - before.nodes[own].bytes_remote)
-    assert foreign_bytes(own, 0) - store_bytes < MIB
+    assert store_use(own).used_bytes - store_bytes < MIB
     assert content(number, SIZE) == cache.read(found.path).to_pybytes()
-    assert foreign_bytes(own, 0) - store_bytes >= SIZE
+    assert store_use(own).used_bytes - store_bytes >= SIZE
     again = cache.stats().nodes[own]
     assert SIZE == cache.read(found.path).size
     assert SIZE == cache.stats().nodes[own].bytes_local - again.bytes_local
