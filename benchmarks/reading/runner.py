@@ -70,7 +70,7 @@ def measure(size: Size, results: Results, parts: Sequence[str] = PARTS) -> None:
         digests = Digests(found.data)
         volume: Future[str] | None = None
         lake: Future[tables.Lake] | None = None
-        # Alone: it takes all memory of its object store, and gives itself 30 s for it.
+        # Alone: the memory of its object store is touched.
         say("starting Ray")
         stack.enter_context(cluster(found, 4 * size.tables.parquet_bytes))
         with ThreadPoolExecutor(3) as pool:
