@@ -32,6 +32,8 @@ from raycache.ufs.base import UnderStorage
 #: Files that a look-up of one brings along, when those before it in the directory were looked up one by one.
 NEIGHBOURS_MAX = 1024
 _NEIGHBOURS_MIN = 32
+#: Files whose holders are asked for in one call: the master answers others in between.
+_LOCATE_BATCH = 50_000
 #: How long an answer that came from the under storage, past a silent master, may be used.
 _UNATTENDED_TTL_S = 2.0
 _NOBODY: Mapping[int, WorkerId] = MappingProxyType({})
@@ -212,14 +214,14 @@ class Locator:
         What was listed came without holders, and what was looked up may have been loaded since.
         """
         files = [meta for meta in metas if meta.kind is FileKind.FILE]
-        if not files:
-            return
-        try:
-            reply: HoldersReply = self._calls.master("holders", encode([meta.version for meta in files]))
-        except UnavailableError:
-            return
-        for meta, number in zip(files, reply.numbers, strict=True):
-            meta.holders = reply.said[number]
+        for start in range(0, len(files), _LOCATE_BATCH):
+            batch = files[start : start + _LOCATE_BATCH]
+            try:
+                reply: HoldersReply = self._calls.master("holders", encode([meta.version for meta in batch]))
+            except UnavailableError:
+                return
+            for meta, number in zip(batch, reply.numbers, strict=True):
+                meta.holders = reply.said[number]
 
     def forget(self, paths: Iterable[str]) -> None:
         """Drop what is known of these paths and everything below them."""
