@@ -39,6 +39,8 @@ LATENCY_S = 0.03
 CONNECTION_BYTES_S = 60e6
 #: Of all connections together: two cores give no more to a network beside a cache, a server and a proxy.
 LAKE_BYTES_S = 300e6
+#: Until the memory of a load's buffers is given back.
+_SETTLE_S = 3.0
 
 
 class Data(NamedTuple):
@@ -176,6 +178,7 @@ def _memory(bench: Bench) -> Iterator[Finding]:
         bench.cache.mount("/many", f"file://{directory}")
         # What loads leave behind for good, however many: imports, threads, what is on the way at a time.
         assert bench.cache.load("/many/first").wait(60).state == "SUCCEEDED"
+        time.sleep(_SETTLE_S)
         master = _pid(MASTER_NAME)
         workers = [_pid(worker.actor_name) for worker in bench.cache.refresh_view().workers]
         before, workers_before = _anonymous_bytes(master), sum(map(_anonymous_bytes, workers))
@@ -187,7 +190,7 @@ def _memory(bench: Bench) -> Iterator[Finding]:
             time.sleep(0.2)
         seconds = time.perf_counter() - started
         assert (progress.state, progress.files_done) == ("SUCCEEDED", files), progress
-        time.sleep(3)
+        time.sleep(_SETTLE_S)
         cost = (_anonymous_bytes(master) - before) / files
         workers_cost = (sum(map(_anonymous_bytes, workers)) - workers_before) / files
         bench.cache.unmount("/many", force=True)
