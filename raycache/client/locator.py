@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -98,6 +98,13 @@ class FileMeta:
     def is_held(self, block_index: int) -> bool:
         """Whether some worker is known to hold a block."""
         return any(mask >> block_index & 1 for _, mask in self.holders)
+
+    def held_mask(self, live: Container[WorkerId]) -> int:
+        """A bit for each block that one of these workers is known to hold."""
+        held = 0
+        for worker, mask in self.holders:
+            held |= mask if worker in live else 0
+        return held
 
     def learn_holder(self, worker: WorkerId, block_index: int) -> None:
         """A worker held this block when it was asked: a hint for the next read of it."""

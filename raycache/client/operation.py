@@ -232,9 +232,8 @@ class ReadOperation:
         part = self.parts[part_index]
         if is_page(part.block_index):
             return False
-        target = self.targets[part.target_index]
-        holders = [name for name, mask in target.holders if mask >> part.block_index & 1 and name in self._by_id]
-        length = self._grid.length(part.block_index, target.file.size_bytes)
+        holders = self._holders(part_index)
+        length = self._grid.length(part.block_index, self.targets[part.target_index].file.size_bytes)
         return worker in holders and len(holders) < self._replicas_max and 2 * part.length >= length
 
     def _route(self, part_index: int) -> _Route | None:
@@ -242,17 +241,12 @@ class ReadOperation:
         tried = self._tried.get(part_index, [])
         if len(tried) >= WORKER_ATTEMPTS_MAX:
             return None
-        part = self.parts[part_index]
         owner = self._owners[part_index]
-        bit = 1 << self._grid.block_of(part.block_index)
         holders = [
             worker
-            for worker, mask in self.targets[part.target_index].holders
-            if mask & bit
-            and worker in self._by_id
-            and worker not in tried
+            for worker in self._holders(part_index)
             # Who has sent the reader on does not hold it.
-            and not (worker == owner and part_index in self._sent_on)
+            if worker not in tried and not (worker == owner and part_index in self._sent_on)
         ]
         for preferred in (self._node, owner):
             if preferred in holders:
@@ -267,11 +261,7 @@ class ReadOperation:
 
     def is_at_home(self, part_index: int) -> bool:
         """Whether a part is, or would be loaded, at the reader's own node, as far as is known."""
-        part = self.parts[part_index]
-        bit = 1 << self._grid.block_of(part.block_index)
-        holders = [
-            worker for worker, mask in self.targets[part.target_index].holders if mask & bit and worker in self._by_id
-        ]
+        holders = self._holders(part_index)
         if holders:
             return self._node in holders
         return self._node == (self.claimants.get(self._extent(part_index)) or self._owners[part_index])
@@ -281,11 +271,11 @@ class ReadOperation:
         is_of_hash = route.worker == self._owners[part_index] and route.source is None
         return self._follows_claims and is_of_hash and part_index not in self._sent_on
 
-    def _is_hinted(self, part_index: int, route: _Route) -> bool:
-        """Whether the worker is hinted to hold the part."""
+    def _holders(self, part_index: int) -> list[WorkerId]:
+        """The live workers that are hinted to hold a part's block."""
         part = self.parts[part_index]
-        holders = self.targets[part.target_index].holders
-        return any(w == route.worker and mask >> self._grid.block_of(part.block_index) & 1 for w, mask in holders)
+        bit = 1 << self._grid.block_of(part.block_index)
+        return [name for name, mask in self.targets[part.target_index].holders if mask & bit and name in self._by_id]
 
     def _extent(self, part_index: int) -> tuple[int, int]:
         part = self.parts[part_index]
@@ -306,6 +296,7 @@ class ReadOperation:
         hinted = frozenset(n for n, part_index in enumerate(part_indices) if not self._follows(part_index, route))
         follows_claims = len(hinted) < len(part_indices)
         claims = follows_claims and self._claims
+        unclaimed = frozenset(n for n, i in enumerate(part_indices) if claims and route.worker in self._holders(i))
         files: dict[int, int] = {}
         file_index = [files.setdefault(self.parts[i].target_index, len(files)) for i in part_indices]
         return BlockRequest(
@@ -323,9 +314,7 @@ class ReadOperation:
             follows_claims=follows_claims,
             hinted=hinted if follows_claims else frozenset(),
             claims=claims,
-            unclaimed=frozenset(n for n, i in enumerate(part_indices) if self._is_hinted(i, route))
-            if claims
-            else frozenset(),
+            unclaimed=unclaimed,
             free_memory_only=route.free_memory_only,
             hand_out=route.hand_out,
         )

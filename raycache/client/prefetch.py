@@ -72,9 +72,7 @@ def prefetch_calls(
     for meta, blocks in wanted:
         if meta.kind is not FileKind.FILE:
             continue
-        held = 0
-        for worker, mask in meta.holders:
-            held |= mask if worker in live else 0
+        held = meta.held_mask(live)
         missing = [index for index in blocks if not held >> index & 1]
         for index in missing:
             if size_bytes < bytes_max:

@@ -61,10 +61,7 @@ class Scheduling:
         live = {worker.worker for worker in self._locator.view.workers}
         found: set[str] = set()
         for path, meta in zip(paths, self._locator.resolve(paths), strict=True):
-            held = 0
-            for worker, mask in meta.holders:
-                held |= mask if worker in live else 0
-            if held.bit_count() < block_count(meta.file.size_bytes, self._settings.block_size_bytes):
+            if meta.held_mask(live).bit_count() < block_count(meta.file.size_bytes, self._settings.block_size_bytes):
                 found.add(path)
         return found
 
