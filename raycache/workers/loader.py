@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from typing_extensions import Buffer
@@ -22,6 +22,7 @@ from raycache.types import FileVersion
 from raycache.workers.effects import HeldPart, Load, LoadItem, LoadOutcome
 from raycache.workers.pieces import Bytes, joinable
 
+_Result = TypeVar("_Result")
 #: What a read brought, and whether the lake gave it (or another worker).
 Fetched: TypeAlias = tuple[Bytes, bool]
 
@@ -54,6 +55,7 @@ class Loader:
         self._storage_of = storage_of
         self._held_of = held_of
         self._request_bytes_max = request_bytes_max
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="raycache-fetch")
 
     def load(self, load: Load) -> tuple[list[Bytes], LoadOutcome]:
@@ -65,17 +67,17 @@ class Loader:
         """
         runs = _runs(load.items, self._request_bytes_max)
         sizes = [sum(item.length for item in run) for run in runs]
+        results: list[bool | RaycacheError]
         if joinable(sizes):
-            reads = [self._pool.submit(self._fetch, run) for run in runs]
-            results = [read.result() for read in reads]
+            fetched = self._each(self._fetch, runs)
             pieces = [
-                np.zeros(size, dtype=np.uint8) if isinstance(result, RaycacheError) else result[0]
-                for size, result in zip(sizes, results, strict=True)
+                np.zeros(size, dtype=np.uint8) if isinstance(found, RaycacheError) else found[0]
+                for size, found in zip(sizes, fetched, strict=True)
             ]
+            results = [found if isinstance(found, RaycacheError) else found[1] for found in fetched]
         else:
             pieces = [np.empty(load.size_bytes, dtype=np.uint8)]
-            reads = [self._pool.submit(self._fetch_into, pieces[0], run) for run in runs]
-            results = [read.result() for read in reads]
+            results = self._each(lambda run: self._fetch_into(pieces[0], run), runs)
         outcome = _outcome(list(zip(runs, results, strict=True)))
         return (pieces if any(state.served for state in outcome.states) else []), outcome
 
@@ -83,7 +85,21 @@ class Loader:
         """Stop taking loads; running ones end."""
         self._pool.shutdown(wait=False)
 
-    def _fetch_into(self, buffer: Bytes, run: Sequence[LoadItem]) -> Fetched | RaycacheError:
+    def _each(self, work: Callable[[list[LoadItem]], _Result], runs: Sequence[list[LoadItem]]) -> list[_Result]:
+        """What the work gives for each run. A future for each thread: one for each of thousands of reads takes a kilobyte."""
+        results: list[Any] = [None] * len(runs)
+        numbers = iter(range(len(runs)))
+
+        def take() -> None:
+            # All threads take from one iterator.
+            for number in numbers:
+                results[number] = work(runs[number])
+
+        for taken in [self._pool.submit(take) for _ in range(min(self._threads, len(runs)))]:
+            taken.result()
+        return results
+
+    def _fetch_into(self, buffer: Bytes, run: Sequence[LoadItem]) -> bool | RaycacheError:
         start = run[0].offset_in_segment
         part = buffer[start : start + sum(item.length for item in run)]
         result = self._fetch(run)
@@ -91,7 +107,7 @@ class Loader:
             part[:] = 0
             return result
         part[:] = result[0]
-        return part, result[1]
+        return result[1]
 
     def _fetch(self, run: Sequence[LoadItem]) -> Fetched | RaycacheError:
         first, length = run[0], sum(item.length for item in run)
@@ -156,7 +172,7 @@ def _runs(items: Sequence[LoadItem], request_bytes_max: int) -> list[list[LoadIt
     return runs
 
 
-def _outcome(results: Sequence[tuple[Sequence[LoadItem], Fetched | RaycacheError]]) -> LoadOutcome:
+def _outcome(results: Sequence[tuple[Sequence[LoadItem], bool | RaycacheError]]) -> LoadOutcome:
     states: list[BlockState] = []
     errors: dict[int, RaycacheError] = {}
     for run, result in results:
@@ -167,9 +183,9 @@ def _outcome(results: Sequence[tuple[Sequence[LoadItem], Fetched | RaycacheError
     return LoadOutcome(tuple(states), errors)
 
 
-def _state(result: Fetched | RaycacheError) -> BlockState:
+def _state(result: bool | RaycacheError) -> BlockState:
     match result:
-        case (_, is_lake):
+        case bool(is_lake):
             return BlockState.LOADED if is_lake else BlockState.COPIED
         case ConflictError():
             return BlockState.CHANGED

@@ -6,9 +6,8 @@ still needs them.
 
 Invariants: a block is in at most one segment that is not draining; the index is exactly what the segments list.
 
-The index is by version: of a file with its first block alone, which most are, it says just the segment; of others, the
-segment of each block. What else is known of a file stands in its segments (`entry_table`), so that a small file costs
-some 250 bytes in all.
+What is known of a file beyond the index (`block_index`) stands in its segments (`entry_table`), so that a small file costs
+some 150 bytes in all.
 
 Pages are indexed like blocks, but nobody is told of them: they are in no mask, and who wants one asks for it.
 """
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from raycache.ranges import Grid, is_page
 from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion, SegmentId, VersionId
+from raycache.workers.block_index import BlockIndex
 from raycache.workers.effects import Entry
 from raycache.workers.entry_table import EntryTable
 from raycache.workers.policies import Policies
@@ -92,8 +92,7 @@ class SegmentTable:
     policies: Policies = field(default_factory=Policies)
     #: Blocks indexed.
     block_count: int = 0
-    #: By version, the segment of its block 0 when that is all there is of it, else those of its blocks, not none.
-    _index: dict[VersionId, SegmentId | dict[int, SegmentId]] = field(default_factory=dict)
+    _index: BlockIndex = field(default_factory=BlockIndex)
     #: Versions whose blocks have changed since `take_changed`.
     _changed: dict[VersionId, None] = field(default_factory=dict)
 
@@ -102,28 +101,16 @@ class SegmentTable:
 
     def of_block(self, block: BlockId) -> Segment | None:
         """The segment that serves a block; never a draining one."""
-        found = self._index.get(block.version)
-        if isinstance(found, dict):
-            found = found.get(block.block_index)
-        elif block.block_index != 0:
-            found = None
+        found = self._index.places(block.version).get(block.block_index)
         return None if found is None else self.segments[found]
 
     def add(self, segment: Segment) -> None:
         """Take in a segment; none of its blocks may be indexed already."""
         self.segments[segment.id] = segment
         for block in segment.entries:
-            version, index = block
-            known = self._index.get(version)
-            if known is None and index == 0:
-                self._index[version] = segment.id
-            else:
-                places = {0: known} if isinstance(known, str) else known or {}
-                assert index not in places, f"block {block} of {segment.id} is already in {places[index]}"
-                places[index] = segment.id
-                self._index[version] = places
-            if not is_page(index):
-                self._changed[version] = None
+            self._index.add(block, segment.id)
+            if not is_page(block.block_index):
+                self._changed[block.version] = None
         self.block_count += len(segment.entries)
         self.policies.added(segment)
 
@@ -134,13 +121,7 @@ class SegmentTable:
         for block in list(blocks):
             removed.append(segment.entries.pop(block))
             size_bytes += removed[-1].length
-            places = self._index[block.version]
-            if isinstance(places, dict):
-                del places[block.block_index]
-            if not isinstance(places, dict) or not places:
-                del self._index[block.version]
-            elif places.keys() == {0}:
-                self._index[block.version] = places[0]
+            self._index.remove(block)
             if not is_page(block.block_index):
                 self._changed[block.version] = None
         self.block_count -= len(removed)
@@ -150,29 +131,26 @@ class SegmentTable:
     def forget(self, segment: Segment) -> None:
         """The segment's last copy is gone."""
         self.unlist(segment, segment.entries)
+        self._index.forget(segment.id)
         del self.segments[segment.id]
 
     # --- files --------------------------------------------------------------------------------------------------------
 
     def __contains__(self, version: VersionId) -> bool:
         """Whether any block of a version is indexed."""
-        return version in self._index
+        return bool(self._index.places(version))
 
     def versions(self) -> list[VersionId]:
         """All versions of which a block is indexed; of some there are only pages."""
-        return [
-            version
-            for version, places in self._index.items()
-            if isinstance(places, str) or not all(is_page(index) for index in places)
-        ]
+        return [v for v, places in self._index.items() if not all(is_page(index) for index in places)]
 
     def file(self, version: VersionId) -> FileVersion:
         """The file of a version in the index."""
-        return self.segments[next(iter(self._places(version).values()))].entries.file(version)
+        return self.segments[next(iter(self._index.places(version).values()))].entries.file(version)
 
     def mask(self, version: VersionId) -> int:
         """A bit for each block indexed of a version; 0 when there is none, or only pages."""
-        return sum(1 << index for index in self._places(version) if not is_page(index))
+        return sum(1 << index for index in self._index.places(version) if not is_page(index))
 
     def named(self, patterns: Sequence[Pattern], after: tuple[str, VersionId] = ("", b"")) -> Iterator[VersionId]:
         """The versions of files that any of the patterns names, by (uri, version), those after a place."""
@@ -189,19 +167,19 @@ class SegmentTable:
 
     def segments_of(self, version: VersionId) -> list[Segment]:
         """The segments in which blocks of a version are, in the order of the blocks."""
-        places = self._places(version)
+        places = self._index.places(version)
         return [self.segments[name] for name in dict.fromkeys(places[index] for index in sorted(places))]
 
     def blocks_of(self, version: VersionId) -> list[BlockId]:
         """The blocks and pages indexed of a version, in order."""
-        return [BlockId(version, index) for index in sorted(self._places(version))]
+        return [BlockId(version, index) for index in sorted(self._index.places(version))]
 
     def pages_in(self, blocks: Iterable[BlockId], grid: Grid) -> list[BlockId]:
         """The pages indexed of what these blocks hold."""
         found: list[BlockId] = []
         for version, index in blocks:
-            places = self._index.get(version)
-            if isinstance(places, dict) and not is_page(index):
+            places = self._index.places(version)
+            if not is_page(index):
                 pages = grid.pages_of(index)
                 near = pages if len(pages) < len(places) else [page for page in places if page in pages]
                 found += [BlockId(version, page) for page in near if page in places]
@@ -220,10 +198,6 @@ class SegmentTable:
 
     def indexed(self) -> Iterator[tuple[BlockId, SegmentId]]:
         """The whole index."""
-        for version in self._index:
-            for index, segment in self._places(version).items():
+        for version, places in self._index.items():
+            for index, segment in places.items():
                 yield BlockId(version, index), segment
-
-    def _places(self, version: VersionId) -> dict[int, SegmentId]:
-        places = self._index.get(version, {})
-        return {0: places} if isinstance(places, str) else places

@@ -80,7 +80,7 @@ def test_the_index_knows_files_over_many_segments() -> None:
     assert named[1:] == list(table.named([Pattern("s3://b/dir")]))
 
 
-def test_a_small_file_costs_less_than_250_bytes() -> None:
+def test_a_small_file_costs_less_than_170_bytes() -> None:
     """Its identity, description and places, in segments of 600 files."""
     count = 30_000
     table = SegmentTable()
@@ -92,4 +92,4 @@ def test_a_small_file_costs_less_than_250_bytes() -> None:
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == table.block_count
-    assert taken < 250 * count
+    assert taken < 170 * count

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import pytest
 
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import BlockState
@@ -108,6 +111,26 @@ def test_aligned_reads_are_the_pieces_of_the_segment() -> None:
     assert pieces[1].tobytes() == bytes(128)
     assert (BlockState.LOADED, BlockState.FAILED, BlockState.LOADED) == outcome.states
     assert not any(piece.flags.owndata for piece in (pieces[0], pieces[2]))
+
+
+def test_thousands_of_reads_are_a_future_for_each_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each read takes a kilobyte while it waits, and leaves memory in pieces; all are read all the same."""
+    submitted = 0
+    submit = ThreadPoolExecutor.submit
+
+    def counted(*args: Any, **named: Any) -> Any:
+        nonlocal submitted
+        submitted += 1
+        return submit(*args, **named)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", counted)
+    lake = Lake()
+    load = load_of(("a", list(range(0, 100, 2))))
+    with loader_of(lake) as loader:
+        pieces, outcome = loader.load(load)
+    assert np.concatenate(pieces).tobytes() == expected(load)
+    assert [BlockState.LOADED] * 50 == list(outcome.states)
+    assert (2, 50) == (submitted, len(set(lake.reads)))
 
 
 def test_a_block_larger_than_a_request_is_one_read() -> None:
