@@ -23,6 +23,7 @@ from fsspec.spec import AbstractFileSystem
 from raycache import paths as names
 from raycache.client.fsspec import RaycacheFileSystem
 from raycache.client.locator import FileMeta, require_file
+from raycache.client.placement import place_plain_reads
 from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.types import FileKind
 
@@ -114,6 +115,8 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
 
     def normalize_path(self, path: str) -> str:
         """The one spelling inside pyarrow: `/lake/x` or `/@s3/bucket/key`; again gives the same."""
+        # Nobody else tells that a read of Ray Data is being made.
+        place_plain_reads()
         return names.filesystem_path(names.normalise(path))
 
     # --- looking ------------------------------------------------------------------------------------------------------
@@ -218,6 +221,14 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
 def filesystem() -> pafs.PyFileSystem:
     """The cache of this process's Ray cluster as a pyarrow filesystem; pickles as "connect again"."""
     return pafs.PyFileSystem(CacheHandler())
+
+
+def cache_handler(filesystem: Any) -> CacheHandler | None:
+    """The handler of a pyarrow filesystem, or of the one that Ray Data has wrapped, if it is the cache."""
+    handler = getattr(filesystem, "handler", None)
+    inner = getattr(filesystem, "unwrap", getattr(handler, "unwrap", None))
+    handler = getattr(inner(), "handler", None) if inner is not None else handler
+    return handler if isinstance(handler, CacheHandler) else None
 
 
 def _info(path: str, meta: FileMeta) -> pafs.FileInfo:

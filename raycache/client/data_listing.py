@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.data.datasource import file_meta_provider
 
-from raycache.client.data_sampling import cache_handler
+from raycache.client.arrow import cache_handler
 from raycache.client.locator import Locator, require_file
 from raycache.messages import ListReply
 from raycache.types import FileKind

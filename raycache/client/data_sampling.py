@@ -15,7 +15,7 @@ from typing import Any
 
 from ray.data._internal.datasource import parquet_datasource
 
-from raycache.client.arrow import CacheHandler
+from raycache.client.arrow import cache_handler
 
 logger = logging.getLogger("raycache")
 
@@ -35,14 +35,6 @@ def install() -> None:
         return by_tasks(fragments, columns=columns, schema=schema, **named)
 
     parquet_datasource._fetch_file_infos = file_infos  # noqa: SLF001
-
-
-def cache_handler(filesystem: Any) -> CacheHandler | None:
-    """The handler of a pyarrow filesystem, or of the one that Ray Data has wrapped, if it is the cache."""
-    handler = getattr(filesystem, "handler", None)
-    inner = getattr(filesystem, "unwrap", getattr(handler, "unwrap", None))
-    handler = getattr(inner(), "handler", None) if inner is not None else handler
-    return handler if isinstance(handler, CacheHandler) else None
 
 
 def _sample_here(fragments: list[Any], columns: Any, schema: Any) -> list[Any] | None:

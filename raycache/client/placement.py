@@ -15,6 +15,7 @@ import enum
 import functools
 import logging
 import os
+import sys
 from typing import NamedTuple
 
 import ray
@@ -53,6 +54,17 @@ def placement_mode() -> Placement:
         InvalidRequestError: `RAYCACHE_PLACEMENT` names no mode.
     """
     return _decide(os.environ.get(_VARIABLE, "").strip().lower(), ray.__version__)
+
+
+def place_plain_reads() -> None:
+    """Have `ray.data.read_*` place what it reads through the cache, too; nothing without Ray Data, or in another mode.
+
+    Called where Ray Data asks for the first time what a path means, before it makes the dataset.
+    """
+    if "ray.data" in sys.modules and placement_mode().mode is PlacementMode.HOOK:
+        from raycache.client import placement_hook
+
+        placement_hook.install()
 
 
 def ray_version() -> str:

@@ -9,6 +9,9 @@ read with the operators that follow. Operators without marked input behave exact
 Ray Data hands the operator one input for each task it may start, in a fixed order. Unless rows must come in order, the
 operator exchanges it for the one that fits the nodes' load now (`dispatch.py`): as many inputs, each used once.
 
+Datasets become located in two ways: `raycache.read_*` calls `locate`, and once `install` has run, `ray.data.read_*` does
+for V1 datasources whose filesystem is the cache.
+
 A dataset may be executed in another process than it was made in (`streaming_split` does so): unpickling a `LocatedRead`
 installs the hook there.
 
@@ -19,10 +22,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray.data import read_api
 from ray.data._internal.execution import operators
 from ray.data._internal.execution.interfaces import RefBundle
 from ray.data._internal.logical.operators import Read
@@ -34,12 +39,14 @@ from ray.data.datasource.datasource import Datasource
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raycache.client import data_listing, data_sampling, placement_inputs, read_ahead
+from raycache.client.arrow import cache_handler
 from raycache.client.dispatch import DispatchQueue
 from raycache.client.located import LocatedDatasource, Placer
-from raycache.client.placement import soft_affinity
+from raycache.client.placement import PlacementMode, placement_mode, soft_affinity
 
 #: Scheduling strategies that are Ray Data's own default rather than somebody's wish.
 _UNDECIDED = (None, "DEFAULT", "SPREAD")
+_installing = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -77,14 +84,34 @@ def _fields(instance: Any) -> dict[str, Any]:
     return {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance) if field.init}
 
 
-@functools.cache
 def install() -> None:
     """Extend this process's Ray Data; once."""
+    with _installing:
+        _install()
+
+
+@functools.cache
+def _install() -> None:
     original_factory = operators.get_task_pool_map_operator_cls
     operators.get_task_pool_map_operator_cls = lambda: _located_operator(original_factory())
     Planner._DEFAULT_PLAN_FNS = {LocatedRead: plan_located_read, **Planner._DEFAULT_PLAN_FNS}  # noqa: SLF001
+    read_api.read_datasource = _locating(read_api.read_datasource)
     data_listing.install()
     data_sampling.install()
+
+
+def _locating(read_datasource: Callable[..., Any]) -> Callable[..., Any]:
+    """What all of Ray's readers of V1 datasources end with, for those that are given the cache as filesystem."""
+
+    @functools.wraps(read_datasource)
+    def read(datasource: Any, *arguments: Any, **named: Any) -> Any:
+        dataset = read_datasource(datasource, *arguments, **named)
+        handler = cache_handler(getattr(datasource, "_filesystem", None))
+        if handler is not None and placement_mode().mode is PlacementMode.HOOK:
+            locate(dataset, handler.fs.cache)
+        return dataset
+
+    return read
 
 
 @functools.cache

@@ -357,6 +357,41 @@ def test_what_was_loaded_elsewhere_is_read_there(cache: Cache) -> None:
     assert tasks.near_node(cache, path, dict) == node
 
 
+# --- Ray's own readers, given the cache as filesystem ------------------------------------------------------------------
+
+
+def test_plain_reads_run_where_their_blocks_are(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own reader of parquet, V1, is placed as ours is."""
+    cache.load("/lake/many").wait(60)
+    wanted = balanced_files(cache, 12)
+    nodes = {file_index(path): node for path, node in wanted.items()}
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "use_datasource_v2", False)
+    placed = ray.data.read_parquet(list(wanted), filesystem=cache.filesystem(), override_num_blocks=36)
+    assert local_share(placed, nodes) >= 0.95
+
+
+@pytest.mark.parametrize("name", ["read_csv", "read_binary_files"])
+def test_plain_reads_give_the_rows_of_other_filesystems(cache: Cache, lake: str, stock: Any, name: str) -> None:
+    """Paths in rows included, which name the object as on S3."""
+    path = f"{lake}/{name.split('_')[1]}"
+    expected = rows(getattr(ray.data, name)(path, filesystem=stock, include_paths=True))
+    assert expected == rows(getattr(ray.data, name)(f"s3://{path}", filesystem=cache.filesystem(), include_paths=True))
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("", "LocatedRead"), ("plain", "Read"), ("labels", "Read")])
+def test_the_first_plain_read_of_a_process_is_placed(cache: Cache, mode: str, kind: str) -> None:
+    """Where the hook works, and unless another way is forced; nothing but the filesystem tells of the cache."""
+    del cache
+
+    @ray.remote(num_cpus=0)
+    def made() -> str:
+        filesystem = raycache.connect().filesystem()
+        return type(ray.data.read_text("/lake/text", filesystem=filesystem)._logical_plan.dag).__name__
+
+    fresh = made.options(runtime_env={"env_vars": {"RAYCACHE_PLACEMENT": mode}})
+    assert kind == ray.get(fresh.remote(), timeout=60)
+
+
 def test_task_near_its_bytes_runs_there(cache: Cache) -> None:
     """`near` puts tasks on the holders, a few at a time."""
     cache.load("/lake/many").wait(60)
