@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -92,9 +93,13 @@ class Finding(NamedTuple):
 
 
 def interleave(targets: Sequence[Target], rounds: int) -> None:
-    """Measure all targets in turn, `rounds` times over, so that drift of the machine meets all alike."""
+    """Measure all targets in turn, `rounds` times over, so that drift of the machine meets all alike.
+
+    Each round in another order, the same in every run: what one leaves behind, such as a daemon's work, meets another next.
+    """
+    order = random.Random(0)
     for _ in range(rounds):
-        for target in targets:
+        for target in order.sample(targets, len(targets)):
             if target.before is not None:
                 target.before()
             target.runs.append(target.run())

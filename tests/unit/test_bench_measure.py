@@ -59,17 +59,30 @@ def test_bars_on_what_did_not_run_are_left_out() -> None:
 
 
 def test_targets_take_turns_and_are_prepared_before_each_run() -> None:
-    """Drift of the machine meets all alike."""
+    """Drift of the machine meets all alike, and what one leaves behind does not always meet the same one."""
     seen: list[str] = []
 
     def run(name: str) -> Done:
         seen.append(name)
         return Done(1, 1)
 
-    pair = [Target("a", lambda: run("a"), lambda: seen.append("before a")), Target("b", lambda: run("b"))]
-    interleave(pair, 2)
-    assert seen == ["before a", "a", "b"] * 2
-    assert [len(t.runs) for t in pair] == [2, 2]
+    def targets() -> list[Target]:
+        return [
+            Target("a", lambda: run("a"), lambda: seen.append("before a")),
+            *(Target(n, lambda n=n: run(n)) for n in "bc"),
+        ]
+
+    found = targets()
+    interleave(found, 8)
+    assert [len(t.runs) for t in found] == [8, 8, 8]
+    assert all(seen[at + 1] == "a" for at, name in enumerate(seen) if name == "before a")
+    first = [name for name in seen if name != "before a"]
+    rounds = ["".join(first[at : at + 3]) for at in range(0, 24, 3)]
+    assert {"".join(sorted(order)) for order in rounds} == {"abc"}
+    assert len(set(rounds)) > 2
+    seen.clear()
+    interleave(targets(), 8)
+    assert first == [name for name in seen if name != "before a"]
 
 
 def test_bars_are_relative_to_the_fastest() -> None:
