@@ -61,10 +61,18 @@ def place_plain_reads() -> None:
 
     Called where Ray Data asks for the first time what a path means, before it makes the dataset.
     """
-    if "ray.data" in sys.modules and placement_mode().mode is PlacementMode.HOOK:
+    if "ray.data" in sys.modules and plain_reads_are_placed():
         from raycache.client import placement_hook
 
         placement_hook.install()
+
+
+def plain_reads_are_placed() -> bool:
+    """Whether the mode in force is HOOK. One that does not exist is told by `raycache.read_*`: others do not fail for it."""
+    try:
+        return placement_mode().mode is PlacementMode.HOOK
+    except InvalidRequestError:
+        return False
 
 
 def ray_version() -> str:

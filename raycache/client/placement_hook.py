@@ -42,7 +42,7 @@ from raycache.client import data_listing, data_sampling, placement_inputs, read_
 from raycache.client.arrow import cache_handler
 from raycache.client.dispatch import DispatchQueue
 from raycache.client.located import LocatedDatasource, Placer
-from raycache.client.placement import PlacementMode, placement_mode, soft_affinity
+from raycache.client.placement import plain_reads_are_placed, soft_affinity
 
 #: Scheduling strategies that are Ray Data's own default rather than somebody's wish.
 _UNDECIDED = (None, "DEFAULT", "SPREAD")
@@ -107,7 +107,7 @@ def _locating(read_datasource: Callable[..., Any]) -> Callable[..., Any]:
     def read(datasource: Any, *arguments: Any, **named: Any) -> Any:
         dataset = read_datasource(datasource, *arguments, **named)
         handler = cache_handler(getattr(datasource, "_filesystem", None))
-        if handler is not None and placement_mode().mode is PlacementMode.HOOK:
+        if handler is not None and plain_reads_are_placed():
             locate(dataset, handler.fs.cache)
         return dataset
 

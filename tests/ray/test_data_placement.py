@@ -378,7 +378,9 @@ def test_plain_reads_give_the_rows_of_other_filesystems(cache: Cache, lake: str,
     assert expected == rows(getattr(ray.data, name)(f"s3://{path}", filesystem=cache.filesystem(), include_paths=True))
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("", "LocatedRead"), ("plain", "Read"), ("labels", "Read")])
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("", "LocatedRead"), ("plain", "Read"), ("labels", "Read"), ("no such", "Read")]
+)
 def test_the_first_plain_read_of_a_process_is_placed(cache: Cache, mode: str, kind: str) -> None:
     """Where the hook works, and unless another way is forced; nothing but the filesystem tells of the cache."""
     del cache
