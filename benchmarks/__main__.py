@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from benchmarks import dashboard, epochs, load, locality, overhead, sync
-from benchmarks.measure import PREALLOCATE, findings, machine, ratio_rows, save, save_findings, table
+from benchmarks.measure import findings, machine, ratio_rows, save, save_findings, table
 from benchmarks.reading import report, runner
 from raycache.testing.stop_signals import StopSignals
 
@@ -28,8 +27,6 @@ def main() -> int:
     chosen = arguments.workloads or ["epochs"]
     if unknown := [name for name in chosen if name not in WORKLOADS]:
         parser.error(f"no workload {unknown[0]!r}; choose from {', '.join(sorted(WORKLOADS))}")
-    # The first touch of memory is dear in virtual machines, and not what is measured: Ray takes it all at its start.
-    os.environ.setdefault(PREALLOCATE, "1")
     print("machine:", ", ".join(f"{key} {value}" for key, value in machine().items()), "\n")
     try:
         with StopSignals():

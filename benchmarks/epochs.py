@@ -21,8 +21,8 @@ import pyarrow.fs
 import ray
 
 import raycache
+from benchmarks.clusters import touched_cluster
 from benchmarks.measure import Bar, Done, Target, interleave, timed
-from raycache.testing.cluster import LocalCluster
 from raycache.testing.data import WrittenDataset, write_parquet_dataset
 from raycache.testing.seaweed import SeaweedServer
 
@@ -125,7 +125,7 @@ def targets(total_bytes: int) -> Iterator[tuple[list[Target], Target]]:
         copies = FreshCopies(server.client(), bucket, [path.partition("/")[2] for path in written.paths])
         # Room for the copies of some rounds: freed segments stay for as long as readers hold leases.
         store = (1 << 30) + int(2.5 * total_bytes)
-        with LocalCluster(nodes=NODES, object_store_memory=store):
+        with touched_cluster(NODES, store):
             quiet()
             cache = raycache.start(memory="60%", disk="4GiB", lease_s=5.0)
             try:

@@ -25,6 +25,7 @@ import ray
 from obstore.store import S3Store
 
 import raycache
+from benchmarks.clusters import touched_cluster
 from benchmarks.epochs import quiet
 from benchmarks.measure import Finding
 from raycache.client.cache import Cache
@@ -109,7 +110,7 @@ def _bench() -> Iterator[Bench]:
     with (
         SeaweedServer() as server,
         S3Proxy(server.endpoint_url) as proxy,
-        LocalCluster(nodes=3, object_store_memory=2 << 30) as cluster,
+        touched_cluster(3, 2 << 30) as cluster,
     ):
         quiet()
         bucket = server.make_bucket("load")

@@ -24,6 +24,7 @@ import pyarrow.parquet
 import ray
 
 import raycache
+from benchmarks.clusters import touched_cluster
 from benchmarks.epochs import quiet
 from benchmarks.measure import Finding
 from examples import rolling_windows
@@ -61,7 +62,7 @@ def measure() -> list[Finding]:
         write_parquet_dataset(s3, f"{bucket}/many", 1000, 1000 * 20_000, compression="none")
         rolling_windows.write_days(server.client(), bucket, ("default", "near", "direct", "default-1", "near-1"))
         for nodes in (3, 5):
-            with LocalCluster(nodes=nodes, object_store_memory=1 << 30) as cluster:
+            with touched_cluster(nodes, 1 << 30) as cluster:
                 quiet()
                 without_copies: dict[str, rolling_windows.Result] = {}
                 if nodes == 3:

