@@ -128,15 +128,16 @@ def _shares(cache: raycache.Cache, nodes: int) -> list[Finding]:
         ("raycache.read_parquet, cold", cold, lambda p: raycache.read_parquet(p, **_ONE_EACH), 0.90),
     ):
         before = settled(cache)
+        files = [file.path for file in cache.expand(path)]
+        # Before: copies that the reading itself makes are not counted as where the file was.
+        holders = dict(zip(files, cache.place(files), strict=True))
         ran = {
             row["path"]: row["node"]
             for row in dataset(path).map_batches(_with_node, batch_format="pyarrow", batch_size=None).take_all()
         }
         after = settled(cache)
         local, remote = after.bytes_local - before.bytes_local, after.bytes_remote - before.bytes_remote
-        # Copies that the reading itself has made are not counted as where the file was.
-        homes = dict(zip(ran, cache.place(list(ran)), strict=True))
-        tasks = sum(node in homes[file][:1] for file, node in ran.items()) / len(ran)
+        tasks = sum(node in holders[file] for file, node in ran.items()) / len(files)
         share = min(tasks, local / (local + remote))
         what = f"{nodes} nodes, {name}: tasks, bytes local"
         met = share >= bound if bound else None
