@@ -25,9 +25,6 @@ class PackedIndex:
         self._buckets = [bytearray()]
         self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
-
     def items(self) -> Iterator[tuple[VersionId, int]]:
         """(version, number), in no order."""
         for bucket in self._buckets:
