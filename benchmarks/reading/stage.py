@@ -52,12 +52,9 @@ def stage(large_count: int, small_count: int) -> Iterator[Stage]:
         yield Stage(server, write(Path(directory) / "data", large_count, small_count), Path(directory))
 
 
-@contextlib.contextmanager
-def cluster(found: Stage, more_bytes: int) -> Iterator[LocalCluster]:
-    """A Ray cluster of one node with room for the data and for more, most of it touched before."""
-    store_bytes = (2 << 30) + int(1.2 * found.data.total_bytes) + more_bytes
-    with touched_cluster(1, store_bytes, cpus_per_node=2) as started:
-        yield started
+def cluster(found: Stage, more_bytes: int) -> contextlib.AbstractContextManager[LocalCluster]:
+    """A Ray cluster of one node with room for the data and for more."""
+    return touched_cluster(1, (2 << 30) + int(1.2 * found.data.total_bytes) + more_bytes, cpus_per_node=2)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ read with the operators that follow. Operators without marked input behave exact
 Ray Data hands the operator one input for each task it may start, in a fixed order. Unless rows must come in order, the
 operator exchanges it for the one that fits the nodes' load now (`dispatch.py`): as many inputs, each used once.
 
-Datasets become located in two ways: `raycache.read_*` calls `locate`, and once `install` has run, `ray.data.read_*` does
-for V1 datasources whose filesystem is the cache.
+All readers of V1 datasources, Ray's own and so `raycache.read_*`, end with `ray.data.read_datasource`; once `install` has run,
+that one makes datasets located whose filesystem is the cache. `raycache.read_datasource` calls `locate` for any other.
 
 A dataset may be executed in another process than it was made in (`streaming_split` does so): unpickling a `LocatedRead`
 installs the hook there.
@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+import ray.data
 from ray.data import read_api
 from ray.data._internal.execution import operators
 from ray.data._internal.execution.interfaces import RefBundle
@@ -95,13 +96,14 @@ def _install() -> None:
     original_factory = operators.get_task_pool_map_operator_cls
     operators.get_task_pool_map_operator_cls = lambda: _located_operator(original_factory())
     Planner._DEFAULT_PLAN_FNS = {LocatedRead: plan_located_read, **Planner._DEFAULT_PLAN_FNS}  # noqa: SLF001
-    read_api.read_datasource = _locating(read_api.read_datasource)
+    # What Ray's readers call, and what users do.
+    read_api.read_datasource = ray.data.read_datasource = _locating(read_api.read_datasource)
     data_listing.install()
     data_sampling.install()
 
 
 def _locating(read_datasource: Callable[..., Any]) -> Callable[..., Any]:
-    """What all of Ray's readers of V1 datasources end with, for those that are given the cache as filesystem."""
+    """`ray.data.read_datasource`, which places what reads through the cache."""
 
     @functools.wraps(read_datasource)
     def read(datasource: Any, *arguments: Any, **named: Any) -> Any:

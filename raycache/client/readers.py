@@ -3,7 +3,8 @@
 Theory of operation. Each reader is its namesake in `ray.data`, called with the cache as its filesystem; so arguments,
 checks and results are Ray's own and cannot drift. Then, by the mode in force (`placement.py`):
 
-- HOOK: the dataset's read is wrapped, so that its tasks are placed (`located.py`).
+- HOOK: the dataset's read is wrapped, so that its tasks are placed (`located.py`), as that of any reader which is given the
+  cache as its filesystem (`placement_hook.py`).
 - LABELS: the files are split by node first, the namesake is called once per node with a label selector, and the datasets
   are joined with `union`.
 - PLAIN: nothing more.
@@ -123,7 +124,9 @@ def read_datasource(datasource: Any, *, cache: Cache | None = None, **arguments:
     cache = cache or _connect()
     dataset = ray.data.read_datasource(datasource, **arguments)
     if placement_mode().mode is PlacementMode.HOOK:
-        _locate(dataset, cache)
+        from raycache.client import placement_hook
+
+        placement_hook.locate(dataset, cache)
     return dataset
 
 
@@ -131,12 +134,6 @@ def _connect() -> Cache:
     from raycache.client.connect import connect
 
     return connect()
-
-
-def _locate(dataset: Any, cache: Cache) -> None:
-    from raycache.client import placement_hook
-
-    placement_hook.locate(dataset, cache)
 
 
 def _read(name: str, paths: Paths, cache: Cache | None, arguments: dict[str, Any]) -> ray.data.Dataset:
@@ -167,10 +164,7 @@ def _read(name: str, paths: Paths, cache: Cache | None, arguments: dict[str, Any
     elif mode is PlacementMode.PLAIN and len(wanted) > 1:
         # One call resolves them all, instead of one each.
         cache.locator.resolve([path for path in wanted if not names.is_glob(path)])
-    dataset = call(_globs_expanded(cache, wanted), {})
-    if mode is PlacementMode.HOOK:
-        _locate(dataset, cache)
-    return dataset
+    return call(_globs_expanded(cache, wanted), {})
 
 
 def _first_generation(reader: Callable[..., Any], paths: list[str], arguments: dict[str, Any]) -> Any:

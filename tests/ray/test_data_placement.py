@@ -370,6 +370,13 @@ def test_plain_reads_run_where_their_blocks_are(cache: Cache, monkeypatch: pytes
     assert local_share(placed, nodes) >= 0.95
 
 
+def test_plain_datasources_are_placed(cache: Cache) -> None:
+    """`ray.data.read_datasource`, of one that reads files through the cache."""
+    ours = CSVDatasource("/lake/csv", filesystem=cache.filesystem())
+    assert "LocatedRead" == type(ray.data.read_datasource(ours)._logical_plan.dag).__name__
+    assert "LocatedRead" != type(ray.data.read_datasource(JsonLines(cache, "/lake/json"))._logical_plan.dag).__name__
+
+
 @pytest.mark.parametrize("name", ["read_csv", "read_binary_files"])
 def test_plain_reads_give_the_rows_of_other_filesystems(cache: Cache, lake: str, stock: Any, name: str) -> None:
     """Paths in rows included, which name the object as on S3."""
