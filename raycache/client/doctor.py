@@ -22,7 +22,8 @@ OK, NOTE, BAD = "ok", "note", "bad"
 _TIMEOUT_S = 30.0
 _SKEW_S = 2.0
 _SLOW_S = 1.0
-_PRESSURE = 0.85
+#: Of the object store; above it workers give way, see `workers/memory.py`.
+_PRESSURE = 0.75
 _DISK_FREE_SHARE = 0.05
 
 
