@@ -81,7 +81,7 @@ test-browser: $(SETUP) browser ## Run the tests of the dashboard in a real Chrom
 	$(BIN)/python -m pytest tests/browser -rs
 
 screenshots: $(SETUP) browser ## Make docs/images anew, in a real Chromium
-	PYTHONPATH=tests/unit $(BIN)/python tests/browser/screenshots.py
+	$(BIN)/python -m tests.browser.screenshots
 
 browser:
 	@command -v chromium chromium-browser google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \

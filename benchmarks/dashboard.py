@@ -18,16 +18,16 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.measure import Finding
-from raycache.client.browsing import CachedEntry, HeatRow
-from raycache.client.overview import Overview, overview_of
-from raycache.client.results import Entry, Usage
-from raycache.dashboard.pages import Prices
+from raycache.admin.browsing import CachedEntry, HeatRow
+from raycache.admin.overview import Overview, overview_of
 from raycache.dashboard.query import VIEWS
 from raycache.dashboard.security import Guard
 from raycache.dashboard.server import Dashboard
+from raycache.dashboard.views import Prices
 from raycache.errors import InvalidRequestError
 from raycache.master.service import MasterService, StartWorker
 from raycache.messages import BlockReport, Heartbeat, MountInfo, ReadCounters, ReadTag, WorkerStats, decode, encode
+from raycache.results import Entry, Usage
 from raycache.settings import Settings
 
 WORKERS, MOUNTS, READERS = 200, 1_000, 200

@@ -28,10 +28,10 @@ import raycache
 from benchmarks.clusters import touched_cluster
 from benchmarks.epochs import quiet
 from benchmarks.measure import Finding
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import Fault, FaultKind, RequestKind, S3Proxy
+from raycache.testing.proxy.proxy import Fault, FaultKind, RequestKind, S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
 BLOCK = 8 << 20

@@ -28,10 +28,10 @@ from benchmarks.clusters import touched_cluster
 from benchmarks.epochs import quiet
 from benchmarks.measure import Finding
 from examples import rolling_windows
-from raycache.client.located import LocatedDatasource
+from raycache.raydata.datasource import LocatedDatasource
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.data import write_parquet_dataset
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
 FILES = 90

@@ -22,8 +22,8 @@ import ray
 import raycache
 from benchmarks.clusters import touched_cluster
 from benchmarks.measure import Finding
-from raycache.client.cache import Cache
-from raycache.client.reader import Reader
+from raycache.cache import Cache
+from raycache.client.reading.reader import Reader
 from raycache.messages import RAY_NAMESPACE
 from raycache.testing.seaweed import SeaweedServer
 
@@ -137,9 +137,9 @@ def _workers(cache: Cache) -> list[Any]:
 def _export_s(worker: Any) -> float:
     """CPU seconds of one export in which every counter has grown, with all the series there may be; runs in the worker."""
     from raycache.messages import LATENCY_BOUNDS_S, Counts, Delivery, ReadCounters, ReadTag, WorkerStats
-    from raycache.workers.exporter import Exporter
-    from raycache.workers.readings import Readings
-    from raycache.workers.series import SERIES_MAX
+    from raycache.workers.figures.exporter import Exporter
+    from raycache.workers.figures.readings import Readings
+    from raycache.workers.figures.series import SERIES_MAX
 
     exporter, readings, runs, spent_s = Exporter("benchmark"), Readings(), 100, 0.0
     counters = ReadCounters(*[9] * len(ReadCounters._fields))

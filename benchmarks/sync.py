@@ -18,13 +18,13 @@ import numpy as np
 
 import raycache
 from benchmarks.measure import Finding
-from raycache.master.lister import Lister, Part
+from raycache.master.namespace.lister import Lister, Part
 from raycache.master.service import MasterService
 from raycache.messages import MountInfo, SyncReply, SyncRequest
 from raycache.rules import Pattern
 from raycache.settings import Settings
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 from raycache.ufs.base import ListPage, ObjectInfo
 

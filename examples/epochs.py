@@ -22,7 +22,7 @@ from rich.table import Table
 import raycache
 from raycache.testing.cluster import connected_or_local
 from raycache.testing.data import write_parquet_dataset
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
 

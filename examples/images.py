@@ -23,7 +23,7 @@ from rich.table import Table
 
 import raycache
 from raycache.testing.cluster import connected_or_local
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
 

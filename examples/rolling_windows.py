@@ -26,7 +26,7 @@ from rich.table import Table
 
 import raycache
 from raycache.testing.cluster import connected_or_local
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
 TASKS, WINDOW = 240, 90

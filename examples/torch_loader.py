@@ -25,7 +25,7 @@ from rich.table import Table
 import raycache
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.data import write_small_files
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 
 

@@ -8,10 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raycache.client.cache import Cache
-    from raycache.client.connect import connect
-    from raycache.client.jobs import Job
-    from raycache.client.readers import (
+    from raycache.admin.jobs import Job
+    from raycache.cache import Cache
+    from raycache.client.connection import connect
+    from raycache.cluster import session, start, stop
+    from raycache.dashboard.launch import start_dashboard
+    from raycache.errors import (
+        AlreadyExistsError,
+        ConflictError,
+        CorruptBlockError,
+        DeniedError,
+        InvalidRequestError,
+        NoSpaceError,
+        NotFoundError,
+        RaycacheError,
+        UnavailableError,
+    )
+    from raycache.raydata.readers import (
         read_audio,
         read_avro,
         read_binary_files,
@@ -26,19 +39,6 @@ if TYPE_CHECKING:
         read_videos,
         read_webdataset,
     )
-    from raycache.cluster import session, start, stop
-    from raycache.dashboard.launch import start_dashboard
-    from raycache.errors import (
-        AlreadyExistsError,
-        ConflictError,
-        CorruptBlockError,
-        DeniedError,
-        InvalidRequestError,
-        NoSpaceError,
-        NotFoundError,
-        RaycacheError,
-        UnavailableError,
-    )
     from raycache.settings import Settings
 
 __version__ = "0.1.0"
@@ -49,9 +49,9 @@ _HOMES = {
     "start": "raycache.cluster",
     "stop": "raycache.cluster",
     "start_dashboard": "raycache.dashboard.launch",
-    "connect": "raycache.client.connect",
-    "Cache": "raycache.client.cache",
-    "Job": "raycache.client.jobs",
+    "connect": "raycache.client.connection",
+    "Cache": "raycache.cache",
+    "Job": "raycache.admin.jobs",
     "Settings": "raycache.settings",
     **dict.fromkeys(
         (
@@ -69,7 +69,7 @@ _HOMES = {
             "read_videos",
             "read_webdataset",
         ),
-        "raycache.client.readers",
+        "raycache.raydata.readers",
     ),
     **dict.fromkeys(
         (

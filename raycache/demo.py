@@ -27,14 +27,14 @@ from rich.console import Console
 from rich.table import Table
 
 import raycache
-from raycache.client.cache import Cache
-from raycache.client.readers import read_parquet
+from raycache.cache import Cache
 from raycache.errors import InvalidRequestError, RaycacheError
+from raycache.raydata.readers import read_parquet
 from raycache.settings import GIB, MIB, parse_size
 from raycache.testing.checksum import RowsChecksum, checksum_batch, rows_checksum
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.data import WrittenDataset, write_parquet_dataset
-from raycache.testing.proxy import ProxyCounters, S3Proxy
+from raycache.testing.proxy.proxy import ProxyCounters, S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 from raycache.testing.stop_signals import StopSignals
 

@@ -1,7 +1,7 @@
 """Every figure that is shown, and every metric that is exported: name, unit, meaning. One table for all.
 
 The dashboard's hover texts, `docs/metrics.md` and the descriptions of the Prometheus metrics come from here, so they
-cannot say different things. Pure: who exports is `workers/exporter.py` and `dashboard/`.
+cannot say different things. Pure: who exports is `workers/figures/exporter.py` and `dashboard/`.
 """
 
 from __future__ import annotations

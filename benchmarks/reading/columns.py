@@ -12,8 +12,8 @@ import ray
 import raycache
 from benchmarks.measure import Finding
 from benchmarks.reading.stage import Stage
-from raycache.client.cache import Cache
-from raycache.testing.proxy import S3Proxy
+from raycache.cache import Cache
+from raycache.testing.proxy.proxy import S3Proxy
 
 BUCKET = "columns"
 #: Every column is as large as a block, and none begins where one does.

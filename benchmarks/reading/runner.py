@@ -17,7 +17,7 @@ from benchmarks.reading.report import Results, Section, elapsed_s, say
 from benchmarks.reading.stage import Stage, cluster, disk_tier, memory_tier, s3_store, stage
 from benchmarks.reading.targets import CacheReads, FsspecReads, LocalFiles, MappedFiles
 from benchmarks.reading.workloads import BATCH_FILES, WORKLOADS, Workload
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 
 
 class Size(NamedTuple):

@@ -13,7 +13,7 @@ from obstore.store import S3Store
 import raycache
 from benchmarks.clusters import touched_cluster
 from benchmarks.reading.data import Data, write
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 

@@ -22,9 +22,9 @@ from benchmarks.measure import Bar, Done, Finding, Target, interleave
 from benchmarks.reading.data import digest
 from benchmarks.reading.report import Results, Section, say
 from benchmarks.reading.stage import Stage
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.testing.data import write_parquet_dataset, write_small_files
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 
 LATENCY_S = 0.03
 CONNECTION_BYTES_S = 60e6

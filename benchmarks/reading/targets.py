@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import xxhash
 
 from benchmarks.reading.data import digest
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 
 _CHUNK_BYTES = 1 << 20
 

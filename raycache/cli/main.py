@@ -15,18 +15,18 @@ from collections.abc import Sequence
 import click
 
 from raycache import __version__
-from raycache.cli.dashboards import dashboard
-from raycache.cli.files import du, locate, ls, stat
-from raycache.cli.lifecycle import settings, start, status, stop
-from raycache.cli.loads import INTERRUPTED, job, jobs, load
-from raycache.cli.mounting import mount, mounts, unmount
-from raycache.cli.options import Verbs, common_options
-from raycache.cli.reporting import doctor, report
+from raycache.cli.arguments import Verbs, common_options
+from raycache.cli.check_verbs import check
+from raycache.cli.cluster_verbs import settings, start, status, stop
+from raycache.cli.dashboard_verbs import dashboard
+from raycache.cli.file_verbs import du, locate, ls, stat
+from raycache.cli.load_verbs import INTERRUPTED, job, jobs, load
+from raycache.cli.mount_verbs import mount, mounts, unmount
+from raycache.cli.report_verbs import doctor, report
 from raycache.cli.session import Session
+from raycache.cli.stats_verbs import stats
 from raycache.cli.top import top
-from raycache.cli.upkeep import export_map, free, import_map, pin, rules, set_quota, set_ttl, sync, unpin
-from raycache.cli.warmup import check
-from raycache.cli.watching import stats
+from raycache.cli.upkeep_verbs import export_map, free, import_map, pin, rules, set_quota, set_ttl, sync, unpin
 from raycache.errors import InvalidRequestError, RaycacheError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2

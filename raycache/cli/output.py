@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from raycache.client.results import plain
+from raycache.results import plain
 
 #: Longer tables are plain text also on a terminal: rich measures every cell, several times.
 _RICH_ROWS_MAX = 500

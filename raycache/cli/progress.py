@@ -10,11 +10,11 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from raycache.cli.output import human_bytes, human_seconds
-from raycache.client.results import Progress
+from raycache.results import Progress
 
 if TYPE_CHECKING:
+    from raycache.admin.jobs import Job
     from raycache.cli.session import Session
-    from raycache.client.jobs import Job
 
 _LOOK_PERIOD_S = 0.25
 _DOING = {"WAITING": "waiting", "RUNNING": "loading", "VERIFYING": "verifying"}

@@ -16,7 +16,7 @@ from raycache.cli.output import Output
 from raycache.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from raycache.client.cache import Cache
+    from raycache.cache import Cache
 
 #: Shorter values are not taken out of the output: they are no secrets, and words would lose their letters.
 _SECRET_LENGTH_MIN = 3
@@ -58,7 +58,7 @@ class RayBackend:
 
     def connect(self, address: str | None) -> Cache:
         """Connect, without the logs of Ray."""
-        from raycache.client.connect import connect
+        from raycache.client.connection import connect
 
         self._join(address)
         return connect()
@@ -103,13 +103,13 @@ class RayBackend:
 
     def placement(self) -> tuple[str, str, str]:
         """See `client.placement`."""
-        from raycache.client.placement import placement_mode, ray_version
+        from raycache.raydata.modes import placement_mode, ray_version
 
         placement = placement_mode()
         return placement.mode.value, placement.reason, ray_version()
 
     def _join(self, address: str | None) -> None:
-        from raycache.client.connect import ensure_ray
+        from raycache.client.connection import ensure_ray
         from raycache.client.ray_address import find_cluster
 
         if not self._joined:

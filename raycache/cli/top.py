@@ -16,12 +16,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from raycache.cli.options import Verb
+from raycache.cli.arguments import Verb
 from raycache.cli.output import human_bytes, human_seconds, percent, printable
 from raycache.cli.session import Session
 
 if TYPE_CHECKING:
-    from raycache.client.overview import NodeView, Overview, Reads
+    from raycache.admin.overview import NodeView, Overview, Reads
 
 MINUTE_S = 60.0
 #: Lines for everything but the rows of nodes, loads and readers.

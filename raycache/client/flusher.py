@@ -15,7 +15,7 @@ from collections.abc import Callable
 from raycache.client.calls import Calls, WorkerCall
 from raycache.client.counters import Counters
 from raycache.client.locator import Locator
-from raycache.client.segments import LEASE_MARGIN_S, SegmentTable
+from raycache.client.reading.leases import LEASE_MARGIN_S, SegmentTable
 from raycache.clock import Clock
 from raycache.errors import RaycacheError
 from raycache.messages import Counts, Delivery, Hello, TouchRequest, decode, encode

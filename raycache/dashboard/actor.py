@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeVar
 
 from aiohttp import web
 
-from raycache.client.connect import connect
-from raycache.dashboard.pages import Prices
+from raycache.client.connection import connect
 from raycache.dashboard.security import Guard
 from raycache.dashboard.server import Dashboard
 from raycache.dashboard.source import CacheSource
+from raycache.dashboard.views import Prices
 from raycache.errors import UnavailableError
 from raycache.messages import encode
 

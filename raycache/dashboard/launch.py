@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from raycache.client.calls import unwrap
-from raycache.client.connect import HEAD_RESOURCE, connect, head_actor_options
+from raycache.client.connection import HEAD_RESOURCE, connect, head_actor_options
 from raycache.errors import UnavailableError
 from raycache.messages import RAY_NAMESPACE
 

@@ -18,15 +18,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import web
 
-from raycache.client.overview import Overview
-from raycache.client.results import plain
-from raycache.dashboard.pages import Prices, cached_row, entry_row, head, heat_row, page_of, table
+from raycache.admin.overview import Overview
 from raycache.dashboard.prometheus import render
 from raycache.dashboard.query import ROWS_PER_PAGE, Query, read_query
 from raycache.dashboard.security import HEADERS, Guard
 from raycache.dashboard.source import ACTIONS, Source
+from raycache.dashboard.views import Prices, cached_row, entry_row, head, heat_row, page_of, table
 from raycache.errors import DeniedError, InvalidRequestError, NotFoundError, RaycacheError, UnavailableError
 from raycache.metrics import FIGURES
+from raycache.results import plain
 
 logger = logging.getLogger("raycache")
 

@@ -7,13 +7,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raycache.client import browsing
-from raycache.client.browsing import CachedEntry, HeatRow
-from raycache.client.cache import Cache
-from raycache.client.overview import Overview
-from raycache.client.results import Entry, MountEntry, Setting, Usage
+from raycache.admin import browsing
+from raycache.admin.browsing import CachedEntry, HeatRow
+from raycache.admin.overview import Overview
+from raycache.cache import Cache
 from raycache.clock import Clock, SystemClock
 from raycache.errors import InvalidRequestError
+from raycache.results import Entry, MountEntry, Setting, Usage
 
 #: A listing is shown again without asking for this long, so that turning pages is quick.
 _LISTING_S = 10.0

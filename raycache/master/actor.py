@@ -22,13 +22,13 @@ import ray
 from raycache import paths as names
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, RaycacheError, UnavailableError
-from raycache.master.checkpoint import Checkpoint
-from raycache.master.job_board import JobBoard
-from raycache.master.job_driver import JobDriver
+from raycache.master.figures.checkpoint import Checkpoint
 from raycache.master.journal import Journal, open_journal
-from raycache.master.lister import Lister
-from raycache.master.load_listing import LoadListing
-from raycache.master.mounts import RedactedMount
+from raycache.master.loads.board import JobBoard
+from raycache.master.loads.driver import JobDriver
+from raycache.master.loads.expansion import LoadListing
+from raycache.master.namespace.lister import Lister
+from raycache.master.namespace.mount_table import RedactedMount
 from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, Need, StartWorker
 from raycache.master.syncing import run_sync
 from raycache.messages import (

@@ -20,18 +20,18 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from raycache.errors import InvalidRequestError, RaycacheError
-from raycache.master.catalog import Catalog
-from raycache.master.checkpoint import Checkpoint, Keeping, read_checkpoint
-from raycache.master.figures import Figures
-from raycache.master.lister import Part
+from raycache.master.figures.checkpoint import Checkpoint, Keeping, read_checkpoint
+from raycache.master.figures.nodes import Figures
+from raycache.master.figures.watch import Watch
 from raycache.master.locations import Locations
 from raycache.master.membership import AdoptWorker, Effect, ForgetWorker, Membership, StartWorker
-from raycache.master.mounts import Mounts, RedactedMount
-from raycache.master.needs import HeadNeed, ListNeed, Need, NeedResult
-from raycache.master.overview import Watch
+from raycache.master.namespace.catalog import Catalog
+from raycache.master.namespace.comparison import Sync
+from raycache.master.namespace.lister import Part
+from raycache.master.namespace.lookups import HeadNeed, ListNeed, Need, NeedResult
+from raycache.master.namespace.mount_table import Mounts, RedactedMount
 from raycache.master.quotas import QuotaShares
 from raycache.master.records import rule_record, rules_of
-from raycache.master.sync import Sync
 from raycache.messages import (
     Delivery,
     DirectRequest,

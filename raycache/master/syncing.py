@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from raycache.errors import UnavailableError
-from raycache.master.lister import DisorderError, Lister, Part
+from raycache.master.namespace.comparison import Sync
+from raycache.master.namespace.lister import DisorderError, Lister, Part
 from raycache.master.service import MasterService
-from raycache.master.sync import Sync
 from raycache.messages import (
     FileColumns,
     InventoryReply,

@@ -6,7 +6,7 @@ import enum
 from typing import NamedTuple
 
 from raycache.errors import RaycacheError
-from raycache.messages.base import FileColumns
+from raycache.messages.encoding import FileColumns
 from raycache.rules import Pattern
 from raycache.types import SegmentId, Tier, VersionId, WorkerId
 

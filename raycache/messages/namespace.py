@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from raycache.errors import RaycacheError
-from raycache.messages.base import FileColumns, MountTable
+from raycache.messages.encoding import FileColumns, MountTable
 from raycache.types import MembershipView, WorkerId
 
 

@@ -81,7 +81,7 @@ def _make(root_uri: str, options: dict[str, Any]) -> UnderStorage:
     if key or root != root_uri:
         raise InvalidRequestError(f"{shown(root_uri)} is not just an authority; give {shown(root)}", uri=root_uri)
     if scheme == "s3":
-        from raycache.ufs.s3 import S3Storage
+        from raycache.ufs.s3.storage import S3Storage
 
         return S3Storage(root, options)
     if scheme in ("file", "memory"):

@@ -41,9 +41,7 @@ from raycache.messages import (
 from raycache.settings import Settings
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
 from raycache.ufs.open import open_storage, slow_downs
-from raycache.workers.allocator import give_back, keep_buffers
 from raycache.workers.capacity import capacity_of
-from raycache.workers.disk import DiskStore, open_slot
 from raycache.workers.effects import (
     Compact,
     Demote,
@@ -57,14 +55,16 @@ from raycache.workers.effects import (
     Reply,
     Verify,
 )
-from raycache.workers.exporter import Exporter
-from raycache.workers.health import examine
-from raycache.workers.loader import BlockSource, Loader
-from raycache.workers.memory import MemoryStore, StoreUse, object_store_bytes, room_bytes, store_use
-from raycache.workers.peers import PeerStorage
-from raycache.workers.readings import Readings
+from raycache.workers.figures.exporter import Exporter
+from raycache.workers.figures.readings import Readings
+from raycache.workers.figures.self_check import examine
 from raycache.workers.service import WorkerLimits, WorkerService
-from raycache.workers.stores import Stores
+from raycache.workers.stores.allocator import give_back, keep_buffers
+from raycache.workers.stores.disk import DiskStore, open_slot
+from raycache.workers.stores.loader import BlockSource, Loader
+from raycache.workers.stores.peers import PeerStorage
+from raycache.workers.stores.plasma import MemoryStore, StoreUse, object_store_bytes, room_bytes, store_use
+from raycache.workers.stores.stores import Stores
 
 #: A worker whose master has been silent this long ends itself.
 _ORPHAN_S = 120.0

@@ -16,7 +16,7 @@ from raycache.digests import DigestTable
 from raycache.messages import BlockRequest
 from raycache.ranges import Grid
 from raycache.types import BlockId, FileVersion, WorkerId
-from raycache.workers.segments import SegmentTable
+from raycache.workers.tiers.segments import SegmentTable
 
 #: Two generations of so many, some 25 bytes each: those not asked for since the last so many are forgotten.
 CLAIMS_MAX = 1 << 19

@@ -9,8 +9,8 @@ from raycache.messages import FileColumns, InventoryReply, InventoryRequest, Res
 from raycache.ranges import is_page
 from raycache.rules import Policy
 from raycache.types import BlockId, VersionId
-from raycache.workers.flight import Flight
-from raycache.workers.segments import SegmentTable
+from raycache.workers.flights import Flight
+from raycache.workers.tiers.segments import SegmentTable
 
 
 def choose(

@@ -41,24 +41,24 @@ from raycache.messages import (
 from raycache.ranges import is_page
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
-from raycache.workers.adoption import adoptable
 from raycache.workers.claims import Claims
-from raycache.workers.compaction import Compaction
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
-from raycache.workers.entry_table import EntryTable
-from raycache.workers.eviction import EvictionPolicy, LruPolicy
-from raycache.workers.flight import Flight, FlightTable, pack, prefix_count, size_of
-from raycache.workers.heat import extremes
-from raycache.workers.held import held_parts
+from raycache.workers.figures.heat import extremes
+from raycache.workers.figures.worker_stats import stats_of
+from raycache.workers.flights import Flight, FlightTable, pack, prefix_count, size_of
 from raycache.workers.limits import WorkerLimits
-from raycache.workers.policies import Policies
-from raycache.workers.segments import Segment
+from raycache.workers.pages_here import held_parts
 from raycache.workers.selection import by_policy, choose, inventory, residency
-from raycache.workers.stats import stats_of
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, final_states, reply_of, validate_tickets
-from raycache.workers.tier_checks import validate_tiers
-from raycache.workers.tiers import Tiers
-from raycache.workers.upkeep import Upkeep
+from raycache.workers.tiers.adoption import adoptable
+from raycache.workers.tiers.compaction import Compaction
+from raycache.workers.tiers.entry_table import EntryTable
+from raycache.workers.tiers.eviction import EvictionPolicy, LruPolicy
+from raycache.workers.tiers.invariants import validate_tiers
+from raycache.workers.tiers.rule_books import Policies
+from raycache.workers.tiers.rule_keeping import Upkeep
+from raycache.workers.tiers.segments import Segment
+from raycache.workers.tiers.tiers import Tiers
 
 __all__ = ["WorkerLimits", "WorkerService"]
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ray"))
-
-from chrome import find_chromium
+from tests.support.chrome import find_chromium
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,13 +7,13 @@ import io
 from pathlib import Path
 
 from aiohttp import web
-from chrome import chromium, find_chromium
-from fake_source import FakeSource
 from PIL import Image
 
-from raycache.dashboard.pages import Prices
 from raycache.dashboard.security import Guard
 from raycache.dashboard.server import Dashboard
+from raycache.dashboard.views import Prices
+from tests.support.chrome import chromium, find_chromium
+from tests.support.fake_source import FakeSource
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs/images"
 _COLOURS = 128

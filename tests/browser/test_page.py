@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from chrome import Page, chromium
-from fake_source import EVIL, WILD, FakeSource
 
-from raycache.dashboard.pages import Prices
 from raycache.dashboard.query import VIEWS
 from raycache.dashboard.security import Guard
 from raycache.dashboard.server import Dashboard
+from raycache.dashboard.views import Prices
+from tests.support.chrome import Page, chromium
+from tests.support.fake_source import EVIL, WILD, FakeSource
 
 Work = Callable[[Page, str], Awaitable[None]]
 READY = "document.querySelectorAll('main section').length > 0"

@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from chrome import chromium
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.dashboard.launch import start_dashboard
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.chrome import chromium
+from tests.support.lake import Lake, content
 
 FILES = 24
 

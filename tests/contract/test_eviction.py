@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raycache.workers.eviction import EvictionPolicy, LruPolicy
+from raycache.workers.tiers.eviction import EvictionPolicy, LruPolicy
 
 
 @pytest.fixture(params=[LruPolicy])

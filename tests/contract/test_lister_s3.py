@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from raycache.master.lister import DisorderError, Lister, Part
-from raycache.master.needs import ListNeed
+from raycache.master.namespace.lister import DisorderError, Lister, Part
+from raycache.master.namespace.lookups import ListNeed
 from raycache.messages import MountInfo
 from raycache.testing.seaweed import SeaweedServer
 from raycache.ufs.open import open_storage

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exact_s3 import exact_s3
 from pyarrow import fs
 
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
@@ -21,7 +20,8 @@ from raycache.ufs.checks import check_directory
 from raycache.ufs.faulty import FaultyStorage, scripted_plan
 from raycache.ufs.local import LocalStorage
 from raycache.ufs.memory import MemoryStorage
-from raycache.ufs.s3 import S3Storage
+from raycache.ufs.s3.storage import S3Storage
+from tests.support.exact_s3 import exact_s3
 
 KINDS = ["memory", "local", "arrow-local", "arrow-mock", "faulty-idle", "s3-exact", "s3-seaweed"]
 

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Iterator
 
 import pytest
-from exact_s3 import ACCESS_KEY, SECRET_KEY, ExactS3, exact_s3
 
 from raycache.clock import ManualClock
 from raycache.errors import (
@@ -23,10 +22,11 @@ from raycache.errors import (
 from raycache.testing.seaweed import SeaweedServer
 from raycache.types import FileVersion
 from raycache.ufs.retry import Retrier, RetryPolicy
-from raycache.ufs.s3 import S3Storage
-from raycache.ufs.s3_clients import bucket_region, make_clients
-from raycache.ufs.s3_multipart import S3Sizes
-from raycache.ufs.s3_options import S3Options
+from raycache.ufs.s3.clients import bucket_region, make_clients
+from raycache.ufs.s3.multipart import S3Sizes
+from raycache.ufs.s3.options import S3Options
+from raycache.ufs.s3.storage import S3Storage
+from tests.support.exact_s3 import ACCESS_KEY, SECRET_KEY, ExactS3, exact_s3
 
 MIB = 1 << 20
 ODD, PLAIN = "a//odd", "plain"  # the first goes through boto3, the second through obstore

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raycache.types import BlockId, SegmentId
-from raycache.workers.block_index import BlockIndex
+from raycache.workers.tiers.block_index import BlockIndex
 
 #: Of one byte each, so that all share a bucket, and a version's bytes also lie across the rows of others; and spread ones.
 VERSIONS = [bytes([byte]) * 16 for byte in (0, 1)] + [bytes(4) + bytes([n]) + bytes(11) for n in range(3)]

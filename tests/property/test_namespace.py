@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from raycache.errors import NotADirectoryRequestError, NotFoundError
-from raycache.master.lister import Lister
+from raycache.master.namespace.lister import Lister
 from raycache.master.service import MasterService, Need, NeedResult
 from raycache.messages import ListRequest, MountInfo, ResolveRequest
 from raycache.settings import Settings

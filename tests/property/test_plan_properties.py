@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raycache.client import plan
+from raycache.raydata import grouping
 
 _FILES = st.lists(st.tuples(st.integers(0, 1000), st.sampled_from(["a", "b", "c", None])), min_size=1, max_size=40)
 
@@ -15,7 +15,7 @@ _FILES = st.lists(st.tuples(st.integers(0, 1000), st.sampled_from(["a", "b", "c"
 def test_every_file_is_read_exactly_once(files: list[tuple[int, str | None]], count: int) -> None:
     """No grouping loses a file, doubles one, or makes another number of tasks than asked."""
     sizes, nodes = [size for size, _ in files], [node for _, node in files]
-    for group in (plan.group_files, plan.group_in_order):
+    for group in (grouping.group_files, grouping.group_in_order):
         groups = group(sizes, nodes, count)
         assert list(range(len(files))) == sorted(i for found in groups for i in found.file_indexes)
         assert min(count, len(files)) == len(groups)
@@ -28,7 +28,7 @@ def test_every_file_is_read_exactly_once(files: list[tuple[int, str | None]], co
 def test_no_group_exceeds_its_share_by_more_than_one_file(files: list[tuple[int, str | None]], count: int) -> None:
     """A node's groups are level: none is above the node's mean by more than its largest file."""
     sizes, nodes = [max(1, size) for size, _ in files], [node for _, node in files]
-    groups = plan.group_files(sizes, nodes, count)
+    groups = grouping.group_files(sizes, nodes, count)
     if len(groups) < len(set(nodes)):
         return
     for node in dict.fromkeys(nodes):
@@ -41,7 +41,7 @@ def test_no_group_exceeds_its_share_by_more_than_one_file(files: list[tuple[int,
 @given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=40))
 def test_interleaving_is_a_permutation(nodes: list[str | None]) -> None:
     """Every task starts exactly once, and each node's tasks in their order."""
-    order = plan.interleave(nodes)
+    order = grouping.interleave(nodes)
     assert list(range(len(nodes))) == sorted(order)
     for node in dict.fromkeys(nodes):
         own = [i for i in order if nodes[i] == node]
@@ -57,7 +57,7 @@ def test_no_node_gets_more_than_its_share_and_one_task(tasks: list[list[str]], s
     """Whole tasks are balanced: no node is above the fair share by more than the largest task."""
     nodes = ["a", "b", "c"]
     held = {path: {"a": size} for path, size in sizes.items()}
-    chosen = plan.assign_tasks(tasks, sizes, held, dict.fromkeys(nodes, 1))
+    chosen = grouping.assign_tasks(tasks, sizes, held, dict.fromkeys(nodes, 1))
     work = [sum(sizes.get(path, 0) for path in set(paths)) for paths in tasks]
     for node in nodes:
         load = sum(amount for amount, where in zip(work, chosen, strict=True) if where == node)

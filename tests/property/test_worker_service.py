@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from worker_world import BLOCK, GRID, LEASE_S, PAGE, SIZES, World, content
 
 from raycache.errors import UnavailableError
 from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Selector, Shares
@@ -28,6 +27,7 @@ from raycache.workers.effects import (
     Verify,
 )
 from raycache.workers.service import WorkerLimits, WorkerService
+from tests.support.worker_world import BLOCK, GRID, LEASE_S, PAGE, SIZES, World, content
 
 #: What rules and frees are about.
 PATTERNS = [

@@ -8,7 +8,7 @@ import pytest
 import ray
 
 import raycache
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.testing.cluster import LocalCluster
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 import ray
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
-from raycache.client.results import NodeStats
+from raycache.cache import Cache
 from raycache.master.journal import FILE_NAME, FileJournal
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE
+from raycache.results import NodeStats
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 MIB = 1 << 20
 FILES, BLOCKS = 24, 3

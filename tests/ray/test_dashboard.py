@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.dashboard.launch import start_dashboard
 from raycache.errors import UnavailableError
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 FILES = 6
 

@@ -16,21 +16,22 @@ import pyarrow.fs
 import pytest
 import ray
 import ray.data
-from gate import Gate
 from ray.data._internal.datasource.csv_datasource import CSVDatasource
 from ray.data._internal.datasource.image_datasource import ImageDatasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource.datasource import Datasource, ReadTask
-from reader_formats import FILES, ROWS, TENSORFLOW_STAND_IN, all_formats, parquet_file
 
 import raycache
-from raycache.client import placement, readers, tasks
-from raycache.client.cache import Cache
-from raycache.client.connect import HEAD_RESOURCE
-from raycache.client.located import LocatedDatasource
+from raycache.cache import Cache
+from raycache.client.connection import HEAD_RESOURCE
 from raycache.errors import InvalidRequestError, NotFoundError
+from raycache.placement import near
+from raycache.raydata import modes, readers
+from raycache.raydata.datasource import LocatedDatasource
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.gate import Gate
+from tests.support.reader_formats import FILES, ROWS, TENSORFLOW_STAND_IN, all_formats, parquet_file
 
 # Worker processes cannot import this module: what they run of it travels by value.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -180,7 +181,7 @@ def test_rows_do_not_depend_on_the_mode(
 ) -> None:
     """Without the hook, readers fall back to public API, with the same rows."""
     monkeypatch.setenv("RAYCACHE_PLACEMENT", mode)
-    assert placement.placement_mode().mode.value == mode
+    assert modes.placement_mode().mode.value == mode
     expected = expected_rows(name, f"{lake}/{directory}", stock, {})
     assert expected == rows(getattr(readers, name)(f"/lake/{directory}", cache=cache))
 
@@ -193,7 +194,7 @@ def test_untested_ray_version_warns_and_falls_back(
     monkeypatch.setattr(ray, "__version__", "2.99.1")
     with caplog.at_level(logging.WARNING, logger="raycache"):
         dataset = readers.read_parquet("/lake/parquet", cache=cache)
-    assert placement.placement_mode().mode is placement.PlacementMode.LABELS
+    assert modes.placement_mode().mode is modes.PlacementMode.LABELS
     assert "Ray 2.99.1 is outside the tested range" in caplog.text
     assert dataset.count() == FILES * ROWS
 
@@ -354,7 +355,7 @@ def test_what_was_loaded_elsewhere_is_read_there(cache: Cache) -> None:
     dataset = readers.read_parquet(list(wanted), cache=cache, override_num_blocks=24)
     assert local_share(dataset, {file_index(path): node for path, node in wanted.items()}) >= 0.95
     path, node = next(iter(wanted.items()))
-    assert tasks.near_node(cache, path, dict) == node
+    assert near.near_node(cache, path, dict) == node
 
 
 # --- Ray's own readers, given the cache as filesystem ------------------------------------------------------------------
@@ -410,14 +411,14 @@ def test_task_near_its_bytes_runs_there(cache: Cache) -> None:
     def where() -> str:
         return str(ray.get_runtime_context().get_node_id())
 
-    found = {path: ray.get(where.options(**tasks.near(cache, path)).remote(), timeout=60) for path in wanted}
+    found = {path: ray.get(where.options(**near.near(cache, path)).remote(), timeout=60) for path in wanted}
     assert wanted == found
 
 
 def test_many_tasks_are_spread_over_all_nodes(cache: Cache) -> None:
     """`near_many` uses every node that holds data, evenly."""
     paths = [info.path for info in cache.expand("/lake/many")]
-    options = tasks.near_many(cache, [paths[start : start + 6] for start in range(MANY - 6)])
+    options = near.near_many(cache, [paths[start : start + 6] for start in range(MANY - 6)])
     nodes = [found["scheduling_strategy"].node_id for found in options]
     counts = [nodes.count(node) for node in sorted(set(nodes))]
     assert len(counts) == 3
@@ -440,7 +441,7 @@ def test_busy_node_does_not_hold_tasks_up(cache: Cache) -> None:
     blocker = Occupant.options(scheduling_strategy=strategy).remote()
     try:
         wait_until(lambda: _free_cpus(node) == 0)
-        assert ray.get(where.options(**tasks.near(cache, path)).remote(), timeout=60) != node
+        assert ray.get(where.options(**near.near(cache, path)).remote(), timeout=60) != node
     finally:
         ray.kill(blocker)
 

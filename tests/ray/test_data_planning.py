@@ -13,20 +13,20 @@ import pyarrow.compute as pc
 import pytest
 import ray
 import ray.data
-from gate import Gate
 from ray.data._internal.execution.interfaces import BlockEntry
 from ray.data.block import BlockMetadata
 from ray.data.datasource import file_meta_provider
 from ray.data.datasource.datasource import ReadTask
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from reader_formats import ROWS, parquet_file
 
 import raycache
-from raycache.client import data_listing, data_sampling, placement_inputs, read_ahead, readers
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.errors import NotFoundError
+from raycache.raydata import announcing, file_listing, inputs, readers, sampling
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.gate import Gate
+from tests.support.reader_formats import ROWS, parquet_file
 
 # Worker processes cannot import this module: what they run of it travels by value.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -89,12 +89,12 @@ def test_files_are_found_as_ray_finds_them(cache: Cache, s3_server: SeaweedServe
         raycache.connect().mount(base, f"s3://{bucket}", options=s3_server.options())
     paths = [f"{base}/{name}" for name in ("single", "a", "a/b", "a.b/", "a/b/1", "a")]
     stock = list(file_meta_provider._get_file_infos_serial(paths, through))  # type: ignore[attr-defined]
-    assert stock == list(data_listing.files_of(raycache.connect().locator, paths))
+    assert stock == list(file_listing.files_of(raycache.connect().locator, paths))
     assert len(stock) > len(paths)
     missing = [paths[0], f"{base}/nowhere"]
-    assert list(data_listing.files_of(raycache.connect().locator, missing, ignore_missing=True)) == stock[:1]
+    assert list(file_listing.files_of(raycache.connect().locator, missing, ignore_missing=True)) == stock[:1]
     with pytest.raises(NotFoundError, match="nowhere does not exist"):
-        list(data_listing.files_of(raycache.connect().locator, missing))
+        list(file_listing.files_of(raycache.connect().locator, missing))
 
 
 def test_finding_files_takes_two_calls_of_the_master_and_one_per_directory(
@@ -127,7 +127,7 @@ def test_only_what_is_missing_is_announced() -> None:
         return ReadTask(list, about), "n"
 
     tasks = [task("a", "b"), task("c"), task("d"), task("e")]
-    found = read_ahead.announce(tasks, {"n": 1}, lambda paths: {path for path in paths if path in "bd"})
+    found = announcing.announce(tasks, {"n": 1}, lambda paths: {path for path in paths if path in "bd"})
     assert [node for _, node in found] == ["n"] * 4
     assert [(t.read_fn._own, t.read_fn._following) for t, _ in found[:3]] == [(["b"], []), ([], ["d"]), (["d"], [])]
     assert found[3][0] is tasks[3][0]
@@ -139,13 +139,13 @@ def test_only_what_is_missing_is_announced() -> None:
 def test_read_task_becomes_an_object_when_it_starts(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """How long the first row takes does not depend on how many tasks follow; every task is read once."""
     made: list[Any] = []
-    plan_inputs = placement_inputs.inputs
+    plan_inputs = inputs.inputs
 
     def recorded(*arguments: Any, **named: Any) -> Any:
         made.extend(plan_inputs(*arguments, **named))
         return list(made)
 
-    monkeypatch.setattr(placement_inputs, "inputs", recorded)
+    monkeypatch.setattr(inputs, "inputs", recorded)
     gate = Gate.remote(6)
 
     def through(batch: pa.Table) -> pa.Table:
@@ -177,7 +177,7 @@ def test_input_of_a_read_task_can_be_sent_elsewhere(cluster: LocalCluster) -> No
     """An input says the same of itself here and in another process, and only its reference makes an object."""
     assert cluster.node_ids()
     about = BlockMetadata(num_rows=1, size_bytes=7, exec_stats=None, input_files=None)
-    bundle = placement_inputs.bundle(ReadTask(lambda: [pa.table({"x": [1]})], about), about, "a")
+    bundle = inputs.bundle(ReadTask(lambda: [pa.table({"x": [1]})], about), about, "a")
     assert len(bundle.block_refs) == 1
     assert hash(bundle) == hash(bundle)
     assert not bundle.blocks[0].is_made
@@ -207,19 +207,19 @@ def test_read_is_planned_while_all_cpus_are_busy(cache: Cache) -> None:
 def test_large_row_groups_are_sampled_by_tasks(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is estimated does not depend on where; only what is small is read into this process."""
     sampled: list[Any] = []
-    sample_here = data_sampling._sample_here
+    sample_here = sampling._sample_here
 
     def recorded(*arguments: Any) -> Any:
         sampled.append(sample_here(*arguments))
         return sampled[-1]
 
-    monkeypatch.setattr(data_sampling, "_sample_here", recorded)
+    monkeypatch.setattr(sampling, "_sample_here", recorded)
 
     def estimated() -> int:
         dataset = readers.read_parquet("/plans", cache=cache)
         return int(dataset._logical_plan.dag.datasource.estimate_inmemory_data_size())
 
     here = estimated()
-    monkeypatch.setattr(data_sampling, "ROW_GROUP_BYTES_MAX", 1)
+    monkeypatch.setattr(sampling, "ROW_GROUP_BYTES_MAX", 1)
     assert here == estimated() > 0
     assert [found is not None for found in sampled] == [True, False]

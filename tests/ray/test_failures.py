@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import ray
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 MIB = 1 << 20
 

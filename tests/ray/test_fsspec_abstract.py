@@ -9,8 +9,8 @@ import fsspec.tests.abstract as abstract
 import pytest
 
 import raycache
-from raycache.client.cache import Cache
-from raycache.client.fsspec import RaycacheFileSystem
+from raycache.cache import Cache
+from raycache.filesystems.fsspec_reads import RaycacheFileSystem
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 

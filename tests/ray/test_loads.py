@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 import ray
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
-from raycache.client.jobs import Job
-from raycache.client.results import Progress
+from raycache.admin.jobs import Job
+from raycache.cache import Cache
 from raycache.errors import NotFoundError
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE
+from raycache.results import Progress
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import Fault, FaultKind, RequestKind, S3Proxy
+from raycache.testing.proxy.proxy import Fault, FaultKind, RequestKind, S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 MIB = 1 << 20
 SIZES = [3 * MIB + 5] * 4 + [100_000] * 40

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.errors import (
     AlreadyExistsError,
     DeniedError,
@@ -20,8 +19,9 @@ from raycache.errors import (
     UnavailableError,
 )
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 MIB = 1 << 20
 
@@ -242,7 +242,7 @@ def test_s3_gone_after_warm_up_does_not_matter(cache: Cache, mounted: Lake) -> N
 
 def test_a_flaky_lake_is_retried(cache: Cache, mounted: Lake) -> None:
     """Some requests fail with 503, some are cut off: every byte is right all the same."""
-    from raycache.testing.proxy import Fault, FaultKind
+    from raycache.testing.proxy.proxy import Fault, FaultKind
 
     mounted.put("f.bin", content(8, 4 * MIB))
     mounted.proxy.inject(

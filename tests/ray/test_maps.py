@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 MIB = 1 << 20
 FILES = 48

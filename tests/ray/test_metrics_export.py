@@ -11,14 +11,14 @@ import urllib.request
 from collections.abc import Callable
 
 import ray
-from lake import Lake, content
 
 import raycache
 from raycache.messages import RAY_NAMESPACE
 from raycache.metrics import METRICS
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 _TIMEOUT_S = 90.0
 #: By metric: (labels, value) each.

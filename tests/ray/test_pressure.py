@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import ray
-from lake import content
 
 import raycache
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.testing.cluster import LocalCluster
+from tests.support.lake import content
 
 MIB = 1 << 20
 STEP = 10 * MIB

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import ray
-from lake import Lake, content
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raycache
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
-from raycache.workers.memory import store_use
+from raycache.workers.stores.plasma import store_use
+from tests.support.lake import Lake, content
 
 MIB = 1 << 20
 SIZE = 24 * MIB

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
+from raycache.cache import Cache
 from raycache.errors import NotFoundError
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 FILES = 300
 

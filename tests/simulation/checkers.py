@@ -11,9 +11,9 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from raycache.client.cache import READ_ATTEMPTS_MAX
+from raycache.cache import READ_ATTEMPTS_MAX
 from raycache.client.locator import FileMeta
-from raycache.client.reader import Request
+from raycache.client.reading.reader import Request
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import (
     BlockRequest,

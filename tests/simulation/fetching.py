@@ -13,7 +13,7 @@ from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, decode, encode
 from raycache.types import SegmentId
 from raycache.workers.effects import LoadItem
-from raycache.workers.loader import Fetched
+from raycache.workers.stores.loader import Fetched
 
 if TYPE_CHECKING:
     from .worker import SimulatedWorker

@@ -8,13 +8,13 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from raycache.errors import NotFoundError, RaycacheError, UnavailableError
-from raycache.master.entries import pack
-from raycache.master.job_board import JobBoard
-from raycache.master.jobs import LoadJob
-from raycache.master.lister import Lister, Part
-from raycache.master.load_files import Origin, digests
-from raycache.master.needs import Need
-from raycache.master.pieces import Batch
+from raycache.master.loads.board import JobBoard
+from raycache.master.loads.files import Origin, digests
+from raycache.master.loads.job import LoadJob
+from raycache.master.loads.pieces import Batch
+from raycache.master.namespace.entries import pack
+from raycache.master.namespace.lister import Lister, Part
+from raycache.master.namespace.lookups import Need
 from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, StartWorker
 from raycache.messages import (
     FileColumns,

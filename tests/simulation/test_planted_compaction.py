@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from raycache.workers import compaction
-from raycache.workers.compaction import Compaction
-from raycache.workers.tiers import Tiers
+from raycache.workers.tiers import compaction
+from raycache.workers.tiers.compaction import Compaction
+from raycache.workers.tiers.tiers import Tiers
 
 from .engine import ViolationError
 from .node import Slot

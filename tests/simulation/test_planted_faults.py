@@ -16,23 +16,23 @@ import pytest
 from raycache.client.counters import Counters
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
-from raycache.client.reader import Reader
-from raycache.client.segments import BlockView, SegmentTable
+from raycache.client.reading.leases import BlockView, SegmentTable
+from raycache.client.reading.reader import Reader
 from raycache.errors import UnavailableError
+from raycache.master.loads.pieces import Piece
 from raycache.master.locations import Locations
 from raycache.master.membership import Membership
-from raycache.master.namespace import Keyspace
-from raycache.master.pieces import Piece
+from raycache.master.namespace.comparison import Sync
+from raycache.master.namespace.keyspace import Keyspace
 from raycache.master.quotas import QuotaShares
 from raycache.master.service import MasterService
-from raycache.master.sync import Sync
 from raycache.messages import BlockState, Deliveries, ResidencyReply, decode, encode
 from raycache.types import FileVersion, VersionId
-from raycache.workers import tiers
 from raycache.workers.claims import Claims
-from raycache.workers.flight import FlightTable
-from raycache.workers.ledger import TierLedger
+from raycache.workers.flights import FlightTable
 from raycache.workers.service import WorkerService
+from raycache.workers.tiers import tiers
+from raycache.workers.tiers.ledger import TierLedger
 
 from .engine import ViolationError
 from .lake import LakeDoor
@@ -135,7 +135,7 @@ def test_a_reader_that_keeps_metadata_for_ever(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_reader_that_gives_up_on_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was replaced is resolved again, and read."""
-    monkeypatch.setattr("raycache.client.cache.READ_ATTEMPTS_MAX", 1)
+    monkeypatch.setattr("raycache.cache.READ_ATTEMPTS_MAX", 1)
     assert caught_by() == "ReadsNeverFailBecauseOfTheCache"
 
 

@@ -42,10 +42,10 @@ from raycache.workers.effects import (
     Reply,
     Verify,
 )
-from raycache.workers.lake_meter import LakeMeter
-from raycache.workers.loader import BlockSource, Fetched, Loader, _outcome, _runs
-from raycache.workers.readings import Readings
+from raycache.workers.figures.lake_meter import LakeMeter
+from raycache.workers.figures.readings import Readings
 from raycache.workers.service import WorkerLimits, WorkerService
+from raycache.workers.stores.loader import BlockSource, Fetched, Loader, _outcome, _runs
 
 from .fetching import ObjectRef, fetch
 from .lake import LakeDoor

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from raycache.client.overview import REASONS
-from raycache.client.results import NodeStats
+from raycache.admin.overview import REASONS
 from raycache.messages import ReadCounters, WorkerStats
 from raycache.metrics import FIGURES, METRICS, LakeReads, markdown, samples
+from raycache.results import NodeStats
 
 ROOT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"\bray_(raycache_[a-z_]+)")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import ray
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
-from raycache.client.fsspec import RaycacheFileSystem
+from raycache.cache import Cache
+from raycache.filesystems.fsspec_reads import RaycacheFileSystem
 from raycache.testing.cluster import LocalCluster
-from raycache.testing.proxy import S3Proxy
+from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 MIB = 1 << 20
 

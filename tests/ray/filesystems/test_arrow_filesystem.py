@@ -12,13 +12,13 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 import ray
-from lake import Lake
 
-from raycache.client.cache import Cache
-from raycache.client.fsspec import RaycacheFileSystem
+from raycache.cache import Cache
 from raycache.errors import (
     IsADirectoryRequestError,
 )
+from raycache.filesystems.fsspec_reads import RaycacheFileSystem
+from tests.support.lake import Lake
 
 MIB = 1 << 20
 

@@ -11,18 +11,18 @@ import fsspec
 import pyarrow.fs as pafs
 import pytest
 import ray
-from lake import Lake, content
 
 import raycache
-from raycache.client.cache import Cache
-from raycache.client.fsspec import RaycacheFileSystem
+from raycache.cache import Cache
 from raycache.errors import (
     AlreadyExistsError,
     DeniedError,
     InvalidRequestError,
     NotFoundError,
 )
+from raycache.filesystems.fsspec_reads import RaycacheFileSystem
 from raycache.testing.seaweed import SeaweedServer
+from tests.support.lake import Lake, content
 
 MIB = 1 << 20
 

@@ -1,0 +1,126 @@
+"""A load as its caller sees it. The job itself runs in the master and goes on without the caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from raycache import paths as names
+from raycache.client.expanding import as_list
+from raycache.errors import InvalidRequestError, UnavailableError
+from raycache.messages import JobProgress, LoadRequest, LoadSurvey
+from raycache.results import Failure, LoadPlan, Progress
+from raycache.settings import parse_size
+
+#: The master answers when the job has ended, or after so long.
+_WAIT_S = 2.0
+
+
+class MasterCalls(Protocol):
+    """What a job needs of `calls.Calls`."""
+
+    def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
+        """Call the master and wait."""
+        ...
+
+
+class Job:
+    """A handle on one load job."""
+
+    def __init__(self, calls: MasterCalls, job_id: str) -> None:
+        self._calls = calls
+        self.id = job_id
+
+    def progress(self) -> Progress:
+        """How far it is, now.
+
+        Raises:
+            NotFoundError: the job is unknown (long ended, or from another cache).
+        """
+        return progress_of(self._calls.master("job_progress", self.id))
+
+    def wait(self, timeout_s: float | None = None) -> Progress:
+        """Wait for the end.
+
+        Args:
+            timeout_s: None waits as long as the job makes itself heard.
+
+        Returns:
+            The last progress; look at `state` and `failures`.
+
+        Raises:
+            UnavailableError: not finished in time; the job goes on.
+        """
+        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            wait_s = max(0.0, min(_WAIT_S, deadline - time.monotonic()))
+            progress = progress_of(self._calls.master("job_ended", self.id, wait_s))
+            if progress.finished:
+                return progress
+            if time.monotonic() >= deadline:
+                raise UnavailableError(
+                    f"load {self.id} has not finished within {timeout_s:g} s; it goes on, wait again"
+                )
+
+    def stop(self) -> None:
+        """Stop it; what is loaded stays, and `resume` goes on from there. Nothing to do when it has ended."""
+        self._calls.master("job_stop", self.id)
+
+    def resume(self) -> None:
+        """Let it go on after `stop`, or after it failed; what is cached is not moved again. Nothing to do when it runs."""
+        self._calls.master("job_resume", self.id)
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+
+def request_of(
+    paths: str | Sequence[str],
+    *,
+    replicas: int,
+    metadata_only: bool,
+    bandwidth: str | int | None,
+    verify: bool,
+    priority: int,
+) -> LoadRequest:
+    """A load as a message.
+
+    Raises:
+        InvalidRequestError: an argument that cannot be.
+    """
+    if replicas < 1:
+        raise InvalidRequestError(f"replicas {replicas} is too few; give 1 or more")
+    rate = 0
+    if bandwidth is not None:
+        rate = parse_size(bandwidth.removesuffix("/s") if isinstance(bandwidth, str) else bandwidth)
+        if rate < 1:
+            raise InvalidRequestError(f'bandwidth {bandwidth!r} moves nothing; give something like "500MiB/s"')
+    normal = [names.normalise(path) for path in as_list(paths)]
+    return LoadRequest(list(dict.fromkeys(normal)), replicas, metadata_only, rate, verify, priority)
+
+
+def plan_of(reply: LoadSurvey) -> LoadPlan:
+    """The public form of a survey."""
+    missing = reply.bytes - reply.bytes_cached
+    return LoadPlan(
+        files=reply.files,
+        blocks=reply.blocks,
+        bytes=reply.bytes,
+        files_cached=reply.files_cached,
+        bytes_cached=reply.bytes_cached,
+        bytes_to_move=missing,
+        capacity_bytes=reply.capacity_bytes,
+        fits=reply.bytes_over == 0,
+        bytes_over=reply.bytes_over,
+        files_over=reply.files_over,
+        over=tuple(reply.over),
+    )
+
+
+def progress_of(reply: JobProgress) -> Progress:
+    """The public form of a progress message."""
+    values = reply._asdict()
+    values["failures"] = tuple(Failure(path, reason) for path, reason in reply.failures)
+    values["paths"] = tuple(reply.paths)
+    return Progress(**values)

@@ -1,0 +1,145 @@
+"""`export_map` and `import_map`: the cache map between the workers, the lake, and this process.
+
+The map's credentials are those of the mount that covers its URI, or else of this process's environment.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from raycache.admin import maps
+from raycache.admin.warming import NO_ROOM, Cluster, Wanted, Warmed
+from raycache.client.calls import Calls, WorkerCall
+from raycache.client.locator import Locator, require_file
+from raycache.errors import RaycacheError, UnavailableError
+from raycache.messages import InventoryReply, InventoryRequest, Tally, decode, encode
+from raycache.results import Amount, Failure, MapExport, MapImport, Stats
+from raycache.rules import Pattern, RuleTable
+from raycache.settings import Settings
+from raycache.types import FileKind, MembershipView
+
+_PAGE_FILES = 20_000
+_TIMEOUT_S = 60.0
+_COPY_BYTES = 8 << 20
+_SHOWN_MAX = 1_000
+#: Files looked up at a time.
+_LOOK_UP_MAX = 5_000
+#: Of a disk tier: the rest is for footers and what is under way.
+_DISK_SHARE = 0.98
+
+
+def export_map(
+    calls: Calls, locator: Locator, view: MembershipView, settings: Settings, rules: RuleTable, uri: str
+) -> MapExport:
+    """Write what all workers hold to a parquet file.
+
+    Raises:
+        UnavailableError: a worker does not answer: the map would not be whole, nothing is written.
+        DeniedError, NoSpaceError, InvalidRequestError: the file cannot be written there.
+    """
+    started_s = time.monotonic()
+    target = locator.uri_of(uri)
+    storage, key = locator.storage(target)
+    rows = maps.merge([maps.rows_of(_pages(calls, worker.actor_name)) for worker in view.workers])
+    with tempfile.TemporaryFile(prefix="raycache-map-") as file:
+        files, size_bytes = maps.write(file, rows, settings.block_size_bytes, rules)
+        file.seek(0)
+        writer = storage.open_writer(key)
+        try:
+            while chunk := file.read(_COPY_BYTES):
+                writer.write(chunk)
+            writer.close()
+        except BaseException:
+            writer.abort()
+            raise
+    return MapExport(target, files, size_bytes, time.monotonic() - started_s)
+
+
+def _pages(calls: Calls, actor_name: str) -> Iterator[InventoryReply]:
+    request = InventoryRequest([Pattern("")], None, _PAGE_FILES)
+    while True:
+        (answer,) = calls.workers([WorkerCall(actor_name, "inventory", (encode(request),))], _TIMEOUT_S)
+        if isinstance(answer, RaycacheError):
+            raise UnavailableError(f"worker {actor_name} did not say what it holds: {answer}; export again")
+        page: InventoryReply = decode(answer)
+        yield page
+        if page.after is None:
+            return
+        request = request._replace(after=page.after)
+
+
+def read_map(locator: Locator, uri: str) -> maps.CacheMap:
+    """Read a map.
+
+    Raises:
+        NotFoundError, DeniedError, UnavailableError: it cannot be read.
+        InvalidRequestError: it is none.
+    """
+    target = locator.uri_of(uri)
+    storage, key = locator.storage(target)
+    found = storage.head(key)
+    return maps.CacheMap(storage.read(key, 0, found.size_bytes) if found.size_bytes else b"", target)
+
+
+def import_map(
+    source: maps.CacheMap,
+    uri: str,
+    locator: Locator,
+    settings: Settings,
+    stats: Stats,
+    cluster: Callable[[], Cluster],
+    warm: Callable[[Iterable[Wanted]], Iterable[Warmed]],
+) -> MapImport:
+    """Load what a map says, the hottest first, as far as it is unchanged and fits."""
+    started_s = time.monotonic()
+    plan = maps.Plan(lambda uris: _look_up(locator, uris), _room(settings, stats), cluster, _SHOWN_MAX)
+    loaded = refused = Tally()
+    failures: dict[str, str] = {}
+    last = ""
+    for done in warm(plan.wanted(source.hottest_first(settings.block_size_bytes))):
+        # A large file comes in several pieces, one after the other.
+        loaded = loaded.plus(Tally(done.file.uri != last and not done.reason, done.bytes))
+        refused = refused.plus(Tally(done.reason == NO_ROOM, 0))
+        if done.reason and done.reason != NO_ROOM and len(failures) < _SHOWN_MAX:
+            failures[done.file.uri] = done.reason
+        last = done.file.uri
+    return MapImport(
+        uri=uri,
+        total=Amount(*plan.total),
+        loaded=Amount(*loaded),
+        already=Amount(*plan.already),
+        changed=Amount(*plan.changed),
+        removed=Amount(*plan.removed),
+        no_room=Amount(*plan.no_room.plus(refused)),
+        changed_paths=tuple(plan.changed_uris),
+        failures=tuple(Failure(name, reason) for name, reason in failures.items()),
+        elapsed_s=time.monotonic() - started_s,
+    )
+
+
+def _look_up(locator: Locator, uris: Sequence[str]) -> list[maps.Now]:
+    found: list[maps.Now] = []
+    live = {worker.worker for worker in locator.view.workers}
+    for start in range(0, len(uris), _LOOK_UP_MAX):
+        for meta in locator.resolve(uris[start : start + _LOOK_UP_MAX]):
+            if meta.kind is not FileKind.FILE:
+                if meta.error is not None:
+                    require_file(meta, meta.path)  # raises what the look-up failed with
+                found.append(maps.Now(None, 0))
+                continue
+            held = 0
+            for worker, mask in meta.holders:
+                held |= mask if worker in live else 0
+            found.append(maps.Now(meta.file, held))
+    return found
+
+
+def _room(settings: Settings, stats: Stats) -> maps.Room:
+    free: dict[str, int] = {}
+    for node, sizes in stats.nodes.items():
+        memory = int(sizes.memory_capacity_bytes * settings.memory_high_watermark) - sizes.memory_used_bytes
+        disk = int(sizes.disk_capacity_bytes * _DISK_SHARE) - sizes.disk_used_bytes
+        free[node] = max(0, memory) + max(0, disk)
+    return maps.Room(free)

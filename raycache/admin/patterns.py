@@ -1,0 +1,61 @@
+"""Rules on paths as users say and see them: paths become patterns of URIs, and patterns paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raycache import paths as names
+from raycache.client.expanding import as_list
+from raycache.client.locator import Locator
+from raycache.errors import NotFoundError
+from raycache.messages import MountTable
+from raycache.results import PathRule
+from raycache.rules import Pattern, RuleTable
+from raycache.types import FileKind
+
+_TIMEOUT_S = 30.0
+
+
+def patterns_of(locator: Locator, paths: str | Sequence[str]) -> list[Pattern]:
+    """The files that paths mean, now and later, without asking what there is: directories, files, globs, mounts.
+
+    A directory above mounts means these mounts. A name with wildcards that is the name of a file or a directory means that.
+
+    Raises:
+        NotFoundError: a path is under no mount.
+        InvalidRequestError: not a path.
+    """
+    return [pattern for path in as_list(paths) for pattern in _patterns(locator, path)]
+
+
+def _patterns(locator: Locator, path: str) -> list[Pattern]:
+    name = names.normalise(path)
+    if names.is_glob(name) and locator.resolve([name])[0].kind is FileKind.MISSING:
+        base = names.glob_base(name)
+        return [Pattern(locator.uri_of(base).rstrip("/"), name[len(base) :].lstrip("/"))]
+    try:
+        return [Pattern(locator.uri_of(name).rstrip("/"))]
+    except NotFoundError:
+        above = name.rstrip("/") + "/"
+        mounts = [mount for mount in locator.mounts.mounts if mount.path.startswith(above)]
+        if not mounts:
+            raise
+        return [Pattern(mount.uri.rstrip("/")) for mount in mounts]
+
+
+def listing(table: RuleTable, mounts: MountTable) -> list[PathRule]:
+    """All rules, the oldest first: of those of one kind that name a file, the last one holds."""
+    return [
+        PathRule(rule.kind.value, names.join(path_of(mounts, rule.pattern.base), rule.pattern.glob), rule.value)
+        for rule in table.rules
+    ]
+
+
+def path_of(mounts: MountTable, uri: str) -> str:
+    """What a URI is in the namespace, by the longest mount above it; the URI itself without one."""
+    explicit = [mount for mount in mounts.mounts if mount.path.startswith("/")]
+    above = [mount for mount in explicit if Pattern(mount.uri.rstrip("/")).names(uri)]
+    if not above:
+        return uri
+    mount = max(above, key=lambda mount: len(mount.uri))
+    return mount.path.rstrip("/") + uri[len(mount.uri.rstrip("/")) :] or "/"

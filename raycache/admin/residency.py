@@ -1,0 +1,106 @@
+"""What is cached, exactly: asks every worker, trusts no hint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from raycache.client.calls import Calls, WorkerCall
+from raycache.errors import RaycacheError
+from raycache.messages import ResidencyReply, decode, encode
+from raycache.ranges import block_count, block_length
+from raycache.results import CheckResult, FileLocation, Held, Missing
+from raycache.types import FileVersion, MembershipView, WorkerId
+
+_TIMEOUT_S = 30.0
+_BATCH = 50_000
+
+
+class Residency(NamedTuple):
+    """Shape (F,) each: per file, the mask of blocks each worker holds; workers with none are left out."""
+
+    masks: list[dict[WorkerId, int]]
+    #: Of these, the blocks in the memory tier.
+    memory: list[dict[WorkerId, int]]
+    #: And on disk; a block may be in both.
+    disk: list[dict[WorkerId, int]]
+    #: Uses, all workers together; see `FileHeat.uses`.
+    uses: list[int]
+
+
+def ask(calls: Calls, view: MembershipView, versions: Sequence[FileVersion]) -> Residency:
+    """Ask all live workers what they hold of these versions; one that does not answer holds nothing."""
+    masks: list[dict[WorkerId, int]] = [{} for _ in versions]
+    in_memory: list[dict[WorkerId, int]] = [{} for _ in versions]
+    on_disk: list[dict[WorkerId, int]] = [{} for _ in versions]
+    uses = [0] * len(versions)
+    for start in range(0, len(versions), _BATCH):
+        blob = encode([version.id() for version in versions[start : start + _BATCH]])
+        replies = calls.workers(
+            [WorkerCall(worker.actor_name, "resident", (blob,)) for worker in view.workers], _TIMEOUT_S
+        )
+        for worker, reply in zip(view.workers, replies, strict=True):
+            if isinstance(reply, RaycacheError):
+                continue
+            held: ResidencyReply = decode(reply)
+            pairs = zip(held.memory_masks, held.disk_masks, strict=True)
+            for position, count in enumerate(held.uses, start):
+                uses[position] += count
+            for position, (memory, disk) in enumerate(pairs, start):
+                if memory | disk:
+                    masks[position][worker.worker] = memory | disk
+                if memory:
+                    in_memory[position][worker.worker] = memory
+                if disk:
+                    on_disk[position][worker.worker] = disk
+    return Residency(masks, in_memory, on_disk, uses)
+
+
+def bytes_of(mask: int, file: FileVersion, block_size_bytes: int) -> int:
+    """Bytes in the blocks of a mask."""
+    last = block_count(file.size_bytes, block_size_bytes) - 1
+    if last < 0:
+        return 0
+    has_last = mask >> last & 1
+    full = (mask & ((1 << last) - 1)).bit_count()
+    return full * block_size_bytes + (has_last and block_length(last, file.size_bytes, block_size_bytes))
+
+
+def check(files: Sequence[tuple[str, FileVersion]], residency: Residency, block_size_bytes: int) -> CheckResult:
+    """Sum residency up over files; a block counts once however many replicas it has."""
+    blocks = cached = bytes_total = bytes_cached = complete = 0
+    missing: list[Missing] = []
+    for (path, file), by_worker in zip(files, residency.masks, strict=True):
+        union = 0
+        for mask in by_worker.values():
+            union |= mask
+        count = block_count(file.size_bytes, block_size_bytes)
+        held_bytes = bytes_of(union, file, block_size_bytes)
+        blocks += count
+        cached += union.bit_count()
+        bytes_total += file.size_bytes
+        bytes_cached += held_bytes
+        if union.bit_count() == count:
+            complete += 1
+        else:
+            missing.append(Missing(path, count - union.bit_count(), file.size_bytes - held_bytes))
+    missing.sort(key=lambda item: item.path)
+    return CheckResult(len(files), complete, blocks, cached, bytes_total, bytes_cached, tuple(missing))
+
+
+def locations(
+    files: Sequence[tuple[str, FileVersion]], residency: Residency, block_size_bytes: int
+) -> list[FileLocation]:
+    """Per file, what each node holds."""
+    return [
+        FileLocation(
+            path,
+            file.size_bytes,
+            block_count(file.size_bytes, block_size_bytes),
+            {
+                worker: Held(mask.bit_count(), bytes_of(mask, file, block_size_bytes))
+                for worker, mask in sorted(by_worker.items())
+            },
+        )
+        for (path, file), by_worker in zip(files, residency.masks, strict=True)
+    ]

@@ -1,0 +1,161 @@
+"""Asking workers to make whole blocks resident, without having any handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from raycache.client.calls import WorkerCall
+from raycache.client.locator import FileMeta
+from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
+from raycache.errors import RaycacheError
+from raycache.messages import BlockReply, BlockState, decode, encode
+from raycache.ranges import Grid, block_length
+from raycache.types import FileKind, FileVersion, MembershipView, WorkerId
+
+
+def load_rounds(
+    files: Sequence[FileVersion],
+    blocks: Sequence[tuple[int, int]],
+    view: MembershipView,
+    node: WorkerId,
+    mounts_version: int,
+    *,
+    block_size_bytes: int,
+    extent_size_bytes: int,
+    claimants: Sequence[Mapping[int, WorkerId]] | None = None,
+) -> list[Round]:
+    """The requests that load whole blocks where the hash places them, or where they are claimed; nothing is handed out.
+
+    Args:
+        files: shape (F,).
+        blocks: shape (B,): (index into files, block index).
+        view, node, mounts_version, block_size_bytes, extent_size_bytes: as `ReadOperation` takes them.
+        claimants: shape (F,): what another worker has claimed is left to it; None: claims do not count.
+    """
+    claimed = claimants or [{}] * len(files)
+    operation = ReadOperation(
+        [FileTarget(file, file.id(), (), claims) for file, claims in zip(files, claimed, strict=True)],
+        [Part(i, index, 0, block_length(index, files[i].size_bytes, block_size_bytes)) for i, index in blocks],
+        view,
+        node,
+        mounts_version,
+        grid=Grid(block_size_bytes, block_size_bytes),
+        extent_size_bytes=extent_size_bytes,
+        follows_claims=claimants is not None,
+    )
+    return [found._replace(request=found.request._replace(hand_out=False)) for found in operation.next_calls()]
+
+
+def prefetch_calls(
+    wanted: Iterable[tuple[FileMeta, Iterable[int]]],
+    bytes_max: int,
+    view: MembershipView,
+    node: WorkerId,
+    mounts_version: int,
+    *,
+    block_size_bytes: int,
+    extent_size_bytes: int,
+) -> list[WorkerCall]:
+    """The calls that make blocks resident where they belong: one per worker, for what no worker is hinted to hold.
+
+    Args:
+        wanted: files and which of their blocks, in the order they will be read; what is not a file is left out.
+        bytes_max: blocks after the one that reaches it are left out.
+        view, node, mounts_version, block_size_bytes, extent_size_bytes: as `ReadOperation` takes them.
+    """
+    files: list[FileVersion] = []
+    claimants: list[Mapping[int, WorkerId]] = []
+    chosen: list[tuple[int, int]] = []
+    size_bytes = 0
+    live = {worker.worker for worker in view.workers}
+    for meta, blocks in wanted:
+        if meta.kind is not FileKind.FILE:
+            continue
+        held = meta.held_mask(live)
+        missing = [index for index in blocks if not held >> index & 1]
+        for index in missing:
+            if size_bytes < bytes_max:
+                chosen.append((len(files), index))
+                size_bytes += block_length(index, meta.file.size_bytes, block_size_bytes)
+        if missing:
+            files.append(meta.file)
+            claimants.append(meta.claimants)
+    if not chosen:
+        return []
+    rounds = load_rounds(
+        files,
+        chosen,
+        view,
+        node,
+        mounts_version,
+        block_size_bytes=block_size_bytes,
+        extent_size_bytes=extent_size_bytes,
+        claimants=claimants,
+    )
+    return [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]
+
+
+class Gathering:
+    """Bringing small files together where their reader is going to ask for each.
+
+    Args:
+        metas: files of one block, in the order they will be read, the first at once; hints in them are learnt from.
+        view, node, mounts_version, grid, extent_size_bytes, replicas_max: as `ReadOperation` takes them.
+    """
+
+    def __init__(
+        self,
+        metas: Sequence[FileMeta],
+        view: MembershipView,
+        node: WorkerId,
+        mounts_version: int,
+        *,
+        grid: Grid,
+        extent_size_bytes: int,
+        replicas_max: int,
+    ) -> None:
+        self._node = node
+        self._operation: Callable[[Sequence[FileMeta], bool], ReadOperation] = lambda some, claims: ReadOperation(
+            [FileTarget(meta.file, meta.version, meta.holders, meta.claimants) for meta in some],
+            [Part(index, 0, 0, meta.file.size_bytes) for index, meta in enumerate(some)],
+            view,
+            node,
+            mounts_version,
+            grid=grid,
+            extent_size_bytes=extent_size_bytes,
+            replicas_max=replicas_max,
+            claims=claims,
+        )
+        self._metas = metas
+        found = self._operation(metas, False)
+        if found.is_at_home(0):
+            # It is read where it belongs, maybe by one of many readers that share the directory so: theirs is left to them.
+            self._metas = [meta for index, meta in enumerate(metas) if found.is_at_home(index)]
+
+    def claim(self, ask: Callable[[Sequence[WorkerCall]], list[Any]]) -> None:
+        """Claim what nobody is known to have for the own worker, one call to each worker that the hash names.
+
+        Args:
+            ask: calls workers at once; errors stand in the place of results.
+        """
+        cold = [meta for meta in self._metas if not meta.holders and not meta.claimants]
+        rounds = [found for found in self._operation(cold, True).next_calls() if found.worker.worker != self._node]
+        for found, answer in zip(rounds, ask([_without_handing_out(found) for found in rounds]), strict=True):
+            if isinstance(answer, RaycacheError):
+                continue  # whoever reads the file asks again
+            reply: BlockReply = decode(answer[0])
+            for position, part_index in enumerate(found.part_indices):
+                state = BlockState(reply.states[position])
+                if state is BlockState.ELSEWHERE:
+                    cold[part_index].learn_claimant(0, reply.claimants.get(position))
+                elif state.served:
+                    cold[part_index].learn_holder(found.worker.worker, 0)
+
+    def calls(self) -> list[WorkerCall]:
+        """What to tell workers, one call to each: load what is not here, copy what others hold."""
+        return [_without_handing_out(found) for found in self._operation(self._metas, False).next_calls()]
+
+
+def _without_handing_out(found: Round) -> WorkerCall:
+    return WorkerCall(found.worker.actor_name, "read", (encode(found.request._replace(hand_out=False)),))

@@ -1,0 +1,452 @@
+"""Reading parts of blocks: mapped segments first, then one call per worker, then the under storage.
+
+Nothing here waits without bound: worker calls and object transfers have timeouts, the number of rounds is limited by
+`ReadOperation`, and the under storage bounds its own retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from raycache.client.calls import WorkerCall
+from raycache.client.counters import Counters
+from raycache.client.locator import FileMeta, Locator
+from raycache.client.reading.leases import SegmentTable
+from raycache.client.reading.pages import by_pages
+from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
+from raycache.clock import Clock
+from raycache.errors import ConflictError, NotFoundError, RaycacheError
+from raycache.messages import (
+    BlockReply,
+    BlockRequest,
+    BlockState,
+    FileColumns,
+    Grant,
+    GrantKind,
+    MissReason,
+    decode,
+    encode,
+)
+from raycache.ranges import BlockRange, Grid, block_ranges, is_page
+from raycache.types import Tier, WorkerId
+
+#: Adjacent parts of one file that go past the cache are fetched together up to this.
+BYPASS_REQUEST_BYTES_MAX = 16 << 20
+_BYPASS_THREADS = 8
+#: How long nothing is claimed after the own worker had no free memory for what was.
+_DECLINED_S = 5.0
+_NOTHING = pa.py_buffer(b"")
+
+
+class WorkerCalls(Protocol):
+    """What the reader needs of `calls.Calls`."""
+
+    def workers(self, calls: Sequence[WorkerCall], timeout_s: float | None = None) -> list[Any]:
+        """Call workers at once; errors stand in the place of results."""
+        ...
+
+    def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
+        """Map objects; errors stand in the place of results."""
+        ...
+
+
+class Span(NamedTuple):
+    """Where the bytes of one part are: `base[start : start + length]`."""
+
+    base: pa.Buffer
+    start: int
+    length: int
+
+
+class Request(NamedTuple):
+    """A byte range of one file, already clipped to it."""
+
+    meta: FileMeta
+    offset: int
+    length: int
+    #: The reader goes through the file from front to back.
+    in_order: bool = False
+
+
+class Reader:
+    """Reads byte ranges of resolved files through the cache.
+
+    Args:
+        calls: to the workers.
+        locator: knows the view, the mounts and the under storages.
+        table: segments mapped here.
+        counters: where reads are counted.
+        clock: monotonic time.
+        node: this process's node.
+        grid, extent_size_bytes, replicas_max: of the cache.
+        on_read: called after every read; it makes counters and lease renewals go out soon.
+        claims: whether the reading is done where the work is, so that this node should have what is read.
+        map_file: (path, length in bytes) -> the disk segment there, None when it is gone; see `mapped_file`.
+    """
+
+    def __init__(
+        self,
+        calls: WorkerCalls,
+        locator: Locator,
+        table: SegmentTable,
+        counters: Counters,
+        clock: Clock,
+        node: WorkerId,
+        *,
+        grid: Grid,
+        extent_size_bytes: int,
+        replicas_max: int,
+        on_read: Callable[[], None],
+        map_file: Callable[[str, int], pa.Buffer | None] | None = None,
+        claims: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._calls = calls
+        self._locator = locator
+        self._table = table
+        self._counters = counters
+        self._clock = clock
+        self._node = node
+        self._grid = grid
+        self._block_size_bytes = grid.block_size_bytes
+        self._extent_size_bytes = extent_size_bytes
+        self._replicas_max = replicas_max
+        self._on_read = on_read
+        self._map_file = map_file or mapped_file
+        self._claims = claims
+        self._claims_again_s = 0.0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def in_place(self, meta: FileMeta, offset: int, length: int, now_s: float) -> pa.Buffer | None:
+        """A range as one piece of a mapped segment, and counted; None when some of it is not mapped, or lies elsewhere.
+
+        Every read tries this first, and most end here: no call, nothing waited for, about 1.5 us.
+
+        Args:
+            meta: of a file.
+            offset, length: within it; length >= 1.
+            now_s: monotonic time.
+        """
+        size, table = self._block_size_bytes, self._table
+        first, last = offset // size, (offset + length - 1) // size
+        view = table.get(meta.version, first, now_s) if first == last else table.run(meta.version, first, last, now_s)
+        if view is None:
+            return None
+        mapped = view.mapped
+        if meta.tally is None:
+            meta.tally = self._counters.notes[meta.dataset]
+        tally = meta.tally[mapped.tier]
+        tally.append(length)
+        if first != last:
+            tally.extend([0] * (last - first))  # one for each block
+        self._on_read()
+        return mapped.buffer.slice(view.offset + offset - first * size, length)
+
+    def read(self, requests: Sequence[Request]) -> list[pa.Buffer]:
+        """Read ranges of files, all of them in one round trip per worker.
+
+        Args:
+            requests: shape (R,).
+
+        Returns:
+            Shape (R,): one buffer each, zero-copy where a range lies contiguously in one segment.
+
+        Raises:
+            ConflictError: a file is no longer the version asked for; `fields["paths"]` names them. Resolve again.
+            NotFoundError, DeniedError, UnavailableError: the under storage itself fails.
+        """
+        now_s = self._clock.now_s()
+        buffers: list[pa.Buffer | None] = []
+        spans: list[list[Span | None]] = []
+        targets: list[FileTarget] = []
+        parts: list[Part] = []
+        places: list[tuple[int, int]] = []
+        metas: list[FileMeta] = []
+        for request_index, request in enumerate(requests):
+            meta = request.meta
+            row: list[Span | None] = []
+            spans.append(row)
+            buffers.append(self.in_place(meta, request.offset, request.length, now_s) if request.length else _NOTHING)
+            if buffers[-1] is not None:
+                continue
+            target_index = -1
+            for part in block_ranges(request.offset, request.length, self._block_size_bytes):
+                view = self._table.get(meta.version, part.block_index, now_s)
+                if view is not None:
+                    self._counters.hit(view.mapped.tier, part.length, meta.dataset)
+                    row.append(Span(view.mapped.buffer, view.offset + part.offset, part.length))
+                    continue
+                blocks = 1
+                for piece, span in self._pieces(request, part, now_s):
+                    if span is None:
+                        if target_index < 0:
+                            target_index = len(targets)
+                            targets.append(FileTarget(meta.file, meta.version, meta.holders, meta.claimants))
+                            metas.append(meta)
+                        places.append((request_index, len(row)))
+                        parts.append(Part(target_index, *piece, blocks))
+                        blocks = 0
+                    row.append(span)
+                if blocks:
+                    self._counters.hit(Tier.MEMORY, 0, meta.dataset, blocks=blocks)
+        if parts:
+            found = self._fetch(targets, parts, metas)
+            self._counters.took(self._clock.now_s() - now_s)
+            for (request_index, position), span in zip(places, found, strict=True):
+                spans[request_index][position] = span
+        self._on_read()
+        return [
+            joined([span for span in row if span is not None]) if buffer is None else buffer
+            for buffer, row in zip(buffers, spans, strict=True)
+        ]
+
+    def _pieces(self, request: Request, part: BlockRange, now_s: float) -> Iterator[tuple[BlockRange, Span | None]]:
+        """What a part of a block that is not mapped is to be read by: itself, or its pages; and where those are."""
+        meta = request.meta
+        if self._by_pages(request, part, now_s):
+            yield from self._pages(meta, part, now_s)
+        else:
+            yield part, None
+
+    def _pages(self, meta: FileMeta, part: BlockRange, now_s: float) -> Iterator[tuple[BlockRange, Span | None]]:
+        for page in self._grid.pages(part):
+            view = self._table.get(meta.version, page.block_index, now_s)
+            if view is None:
+                yield page, None
+            else:
+                self._counters.hit(view.mapped.tier, page.length, meta.dataset, blocks=0)
+                yield page, Span(view.mapped.buffer, view.offset + page.offset, page.length)
+
+    def _by_pages(self, request: Request, part: BlockRange, now_s: float) -> bool:
+        """Whether a part that is not mapped is read by pages; asked again for the same, the answer is the same."""
+        meta, block = request.meta, part.block_index
+        begins = request.offset == block * self._block_size_bytes + part.offset
+        # What was read in place was never asked for, and has left no other trace.
+        behind = begins and part.offset == 0 and block > 0
+        came_from = behind and self._table.get(meta.version, block - 1, now_s) is not None
+        return by_pages(meta, part, self._grid, goes_on=request.in_order or came_from, begins=begins)
+
+    def picks(self, request: Request) -> bool:
+        """Whether the end of a range is going to be read by pages: the reader picks what he wants."""
+        now_s = self._clock.now_s()
+        picked = False
+        for part in block_ranges(request.offset, request.length, self._block_size_bytes):
+            mapped = self._table.get(request.meta.version, part.block_index, now_s) is not None
+            picked = not mapped and self._by_pages(request, part, now_s)
+        return picked
+
+    def map_held(self, meta: FileMeta) -> None:
+        """Map the segment that this node's worker holds the file's first block in, if it does; nothing is loaded."""
+        worker = next((w for w in self._locator.view.workers if w.worker == self._node), None)
+        if worker is None:
+            return
+        request = BlockRequest(
+            node=self._node,
+            view_id=self._locator.view.view_id,
+            mounts_version=self._locator.mounts.version,
+            files=FileColumns.of([meta.file]),
+            file_index=[0],
+            block_index=[0],
+            offsets=[0],
+            lengths=[0],
+            block_size_bytes=self._block_size_bytes,
+            held_only=True,
+        )
+        sent_s = self._clock.now_s()
+        (answer,) = self._calls.workers([WorkerCall(worker.actor_name, "read", (encode(request),))])
+        if not isinstance(answer, RaycacheError):
+            reply: BlockReply = decode(answer[0])
+            self._map(reply.grants, answer[1], Round(worker, request, [0]), sent_s)
+
+    def _fetch(self, targets: list[FileTarget], parts: list[Part], metas: list[FileMeta]) -> list[Span]:
+        locator = self._locator
+        operation = ReadOperation(
+            targets,
+            parts,
+            locator.view,
+            self._node,
+            locator.mounts.version,
+            grid=self._grid,
+            extent_size_bytes=self._extent_size_bytes,
+            replicas_max=self._replicas_max,
+            claims=self._claims() and self._clock.now_s() >= self._claims_again_s,
+        )
+        spans: list[Span | None] = [None] * len(parts)
+        #: Why workers did not serve a part.
+        reasons: dict[int, MissReason] = {}
+        while rounds := operation.next_calls():
+            # Leases count from before the call: the slowest worker may answer long after the first one granted.
+            sent_s = self._clock.now_s()
+            replies = self._calls.workers(
+                [WorkerCall(call.worker.actor_name, "read", (encode(call.request),)) for call in rounds]
+            )
+            for call, answer in zip(rounds, replies, strict=True):
+                if isinstance(answer, RaycacheError):
+                    operation.failed(call.part_indices)
+                else:
+                    self._take(operation, call, answer, spans, metas, reasons, sent_s)
+        for (target_index, extent), claimant in operation.claimants.items():
+            metas[target_index].learn_claimant(extent, claimant)
+        if operation.is_declined:
+            self._claims_again_s = self._clock.now_s() + _DECLINED_S
+        if operation.bypass:
+            self._bypass(operation, metas, spans, reasons)
+        if operation.stale:
+            stale = sorted({metas[parts[i].target_index].path for i in operation.stale})
+            for i in operation.stale:
+                self._table.forget_version(targets[parts[i].target_index].version)
+            raise ConflictError(f"{stale[0]} was replaced in the lake while being read; read it again", paths=stale)
+        return [span for span in spans if span is not None]
+
+    def _take(
+        self,
+        operation: ReadOperation,
+        call: Round,
+        answer: tuple[bytes, list[Any]],
+        spans: list[Span | None],
+        metas: list[FileMeta],
+        reasons: dict[int, MissReason],
+        sent_s: float,
+    ) -> None:
+        blob, payloads = answer
+        reply: BlockReply = decode(blob)
+        buffers = self._map(reply.grants, payloads, call, sent_s)
+        lost: list[int] = []
+        remote = call.worker.worker != self._node
+        states = dict(zip(call.part_indices, reply.states, strict=True))
+        reasons.update((call.part_indices[position], MissReason(why)) for position, why in reply.reasons.items())
+        for part_index, grant_index, start in operation.replied(call, reply):
+            buffer = buffers[grant_index]
+            if buffer is None:
+                lost.append(part_index)
+                continue
+            part = operation.parts[part_index]
+            meta, length = metas[part.target_index], part.length
+            spans[part_index] = Span(buffer, start, length)
+            state = states[part_index]
+            remotely = remote or state == BlockState.COPIED
+            if state != BlockState.LOADED and not is_page(part.block_index):
+                meta.learn_holder(call.worker.worker, part.block_index)
+            if state == BlockState.LOADED or part_index in operation.loaded:
+                reason = reasons.get(part_index, MissReason.COLD)
+                self._counters.miss(length, meta.dataset, reason, remote=remotely, blocks=part.blocks)
+            else:
+                tier = Tier.DISK if state == BlockState.HIT_DISK else Tier.MEMORY
+                self._counters.hit(tier, length, meta.dataset, remote=remotely, blocks=part.blocks)
+        if lost:
+            for part_index in lost:
+                reasons.pop(part_index, None)
+            operation.failed(lost)
+
+    def _map(self, grants: list[Grant], payloads: list[Any], call: Round, sent_s: float) -> list[pa.Buffer | None]:
+        """Turn grants into buffers; None where the segment was lost on the way."""
+        local = call.worker.worker == self._node
+        buffers: list[pa.Buffer | None] = [None] * len(grants)
+        plasma = [g for g, grant in enumerate(grants) if grant.kind == GrantKind.PLASMA]
+        arrays = self._calls.objects([payloads[g] for g in plasma]) if plasma else []
+        for g, array in zip(plasma, arrays, strict=True):
+            if not isinstance(array, RaycacheError):
+                buffers[g] = pa.py_buffer(array)
+        for g, grant in enumerate(grants):
+            if grant.kind == GrantKind.INLINE:
+                buffers[g] = None if payloads[g] is None else pa.py_buffer(payloads[g])
+                continue
+            if grant.kind == GrantKind.FILE:
+                buffers[g] = self._map_file(grant.path, grant.length_bytes)
+            buffer = buffers[g]
+            if buffer is not None:
+                self._table.add(grant, call.worker.actor_name, buffer, local=local, now_s=sent_s)
+        return buffers
+
+    def _bypass(
+        self,
+        operation: ReadOperation,
+        metas: list[FileMeta],
+        spans: list[Span | None],
+        reasons: dict[int, MissReason],
+    ) -> None:
+        """Read what no worker could serve from the under storage itself."""
+        groups = list(merged(operation.parts, sorted(operation.bypass), self._grid))
+        if len(groups) == 1:
+            outcomes = [self._bypass_one(metas, operation.parts, groups[0])]
+        else:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_BYPASS_THREADS, thread_name_prefix="raycache-bypass")
+            outcomes = list(self._pool.map(lambda group: self._bypass_one(metas, operation.parts, group), groups))
+        for group, outcome in zip(groups, outcomes, strict=True):
+            if outcome is None:
+                operation.stale.extend(group)
+                continue
+            start = 0
+            for position, part_index in enumerate(group):
+                length = operation.parts[part_index].length
+                spans[part_index] = Span(outcome, start, length)
+                reason = reasons.get(part_index, MissReason.UNREACHABLE)
+                dataset = metas[operation.parts[part_index].target_index].dataset
+                blocks = operation.parts[part_index].blocks
+                self._counters.bypass(length, dataset, reason, requests=0 if position else 1, blocks=blocks)
+                start += length
+
+    def _bypass_one(self, metas: list[FileMeta], parts: Sequence[Part], group: list[int]) -> pa.Buffer | None:
+        """Read adjacent parts with one request; None when the file is another version by now."""
+        first = parts[group[0]]
+        file = metas[first.target_index].file
+        storage, key = self._locator.storage(file.uri)
+        offset = self._grid.offset(first.block_index) + first.offset
+        length = sum(parts[i].length for i in group)
+        try:
+            return pa.py_buffer(storage.read(key, offset, length, file))
+        except (ConflictError, NotFoundError):
+            return None
+
+
+def merged(parts: Sequence[Part], part_indices: list[int], grid: Grid) -> list[list[int]]:
+    """Group parts (in order) that follow each other in one file, up to `BYPASS_REQUEST_BYTES_MAX`."""
+    groups: list[list[int]] = []
+    end, size, target_index = -1, 0, -1
+    for part_index in part_indices:
+        part = parts[part_index]
+        start = grid.offset(part.block_index) + part.offset
+        fits = size + part.length <= BYPASS_REQUEST_BYTES_MAX
+        if groups and part.target_index == target_index and start == end and fits:
+            groups[-1].append(part_index)
+            size += part.length
+        else:
+            groups.append([part_index])
+            size = part.length
+        end, target_index = start + part.length, part.target_index
+    return groups
+
+
+def joined(spans: list[Span]) -> pa.Buffer:
+    """One buffer of all spans (one or more): a slice where they lie one after the other in one base, else a copy."""
+    base, start, length = spans[0]
+    end = start + length
+    contiguous = True
+    for span in spans[1:]:
+        if span.base is not base or span.start != end:
+            contiguous = False
+            break
+        end += span.length
+    if contiguous:
+        return base if start == 0 and end == base.size else base.slice(start, end - start)
+    whole = np.empty(sum(span.length for span in spans), dtype=np.uint8)
+    position = 0
+    for span in spans:
+        whole[position : position + span.length] = np.frombuffer(span.base, np.uint8, span.length, span.start)
+        position += span.length
+    return pa.py_buffer(whole)
+
+
+def mapped_file(path: str, length_bytes: int) -> pa.Buffer | None:
+    """Map a disk segment; None when it is gone or too short."""
+    try:
+        with pa.memory_map(path, "r") as source:
+            buffer = source.read_buffer(length_bytes)
+    except OSError:
+        return None
+    return buffer if buffer.size == length_bytes else None

@@ -1,0 +1,270 @@
+"""The writing half of the fsspec filesystem: what changes the lake, and what moves between it and local disks.
+
+Mixed into `fsspec.RaycacheFileSystem`, which knows how paths are spelled and how they are looked up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.implementations.chained import ChainedFileSystem
+from fsspec.utils import isfilelike
+
+from raycache import paths as names
+from raycache.client.locator import require_file
+from raycache.errors import (
+    InvalidRequestError,
+    IsADirectoryRequestError,
+    NotFoundError,
+)
+from raycache.filesystems.fsspec_transfers import planned
+from raycache.types import FileKind
+
+Item = TypeVar("Item")
+
+_TRANSFERS_INFLIGHT = 16
+#: Files are copied to and from local disks in pieces of this size.
+_TRANSFER_BYTES = 16 << 20
+
+
+class WritingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """See the module's text."""
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_options: Any) -> None:
+        """Write a whole file; mode "create" refuses one that exists."""
+        self.cache.writes.put(self._full(path), value, exclusive=mode == "create")
+
+    def pipe(self, path: str | dict[str, bytes], value: bytes | None = None, **options: Any) -> None:
+        """Write one file, or {path: bytes}, many at once."""
+        items = path.items() if isinstance(path, dict) else [(path, value or b"")]
+        _parallel(lambda item: self.pipe_file(item[0], item[1], **options), list(items))
+
+    def touch(self, path: str, truncate: bool = True, **_options: Any) -> None:
+        """Make an empty file, also in the place of one that exists unless not `truncate`."""
+        if not truncate and self.exists(path):
+            raise InvalidRequestError(f"{path} exists, and the time of an object cannot be changed; give truncate=True")
+        self.pipe_file(path, b"")
+
+    def mkdir(self, path: str, create_parents: bool = True, **_options: Any) -> None:
+        """Make a directory, where the store has them; one that exists is an error there."""
+        self.cache.writes.make_directory(self._full(path), parents=create_parents, exist_ok=False)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        self.cache.writes.make_directory(self._full(path), exist_ok=exist_ok)
+
+    def rmdir(self, path: str) -> None:
+        self.cache.writes.remove_directory(self._full(path))
+
+    def rm_file(self, path: str) -> None:
+        self.rm(path)
+
+    def _rm(self, path: str) -> None:
+        self.rm(path)
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        """Delete files, and with `recursive` directories, in batches. One missing path, and nothing is deleted."""
+        expanded = self.expand_path(path, recursive=recursive and maxdepth is not None, maxdepth=maxdepth)
+        writes = self.cache.writes
+        files: list[str] = []
+        directories: list[str] = []
+        for name, meta in zip(expanded, self._resolve(expanded), strict=True):
+            if meta.kind is FileKind.DIRECTORY and recursive:
+                directories.append(meta.path)
+            elif meta.kind is FileKind.DIRECTORY:
+                raise IsADirectoryRequestError(f"{name} is a directory; give recursive=True", path=name)
+            else:
+                files.append(require_file(meta, name).path)
+        if files:
+            writes.delete(files)
+        if maxdepth is None:
+            for directory in _tops(directories):
+                writes.delete_directory(directory)
+            return
+        for directory in sorted(directories, reverse=True):
+            with contextlib.suppress(InvalidRequestError, NotFoundError):  # what lies too deep keeps it
+                writes.remove_directory(directory)
+
+    # --- copying ------------------------------------------------------------------------------------------------------
+
+    def cp_file(self, path1: str, path2: str, **_options: Any) -> None:
+        """Copy a file, server-side inside one store; of a directory only itself."""
+        self._copy([(path1, path2)], "raise")
+
+    def copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+        **_options: Any,
+    ) -> None:
+        """Copy files, many at once; see fsspec for what goes where."""
+        pairs = planned(self, "copy", path1, path2, recursive=recursive, maxdepth=maxdepth)
+        self._copy(pairs, on_error or ("ignore" if recursive else "raise"))
+
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_options: Any) -> None:
+        """Move files: copied first, deleted when every copy stands. Onto itself: nothing happens."""
+        pairs = planned(self, "copy", path1, path2, recursive=recursive, maxdepth=maxdepth)
+        files, directories = self._sorted_out(pairs, "raise")
+        locator, writes = self.cache.locator, self.cache.writes
+        targets = [locator.uri_of(target) for _, target in files + directories]
+        for source, _ in directories:
+            inside = locator.uri_of(source).rstrip("/") + "/"
+            if any(target.startswith(inside) for target in targets):
+                raise InvalidRequestError(f"the target lies in {source}; choose one outside of it")
+        for _, target in directories:
+            writes.make_directory(target)
+        writes.move(files)
+        if maxdepth is None:
+            for source in _tops([source for source, _ in directories]):
+                with contextlib.suppress(NotFoundError):  # prefixes vanish with their last key
+                    writes.delete_directory(source)
+
+    def get_file(
+        self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **_options: Any
+    ) -> None:
+        """Copy a file to a local path or an open file; of a directory only itself."""
+        outfile = lpath if outfile is None and isfilelike(lpath) else outfile
+        meta = self._meta(rpath)
+        if meta.kind is FileKind.DIRECTORY and outfile is None:
+            Path(lpath).mkdir(parents=True, exist_ok=True)
+            return
+        file = self.cache.open_meta(require_file(meta, rpath))
+        callback.set_size(file.size)
+        if outfile is not None:
+            _drain(file, outfile, callback)
+            return
+        target = Path(lpath)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with target.open("wb") as stream:
+                _drain(file, stream, callback)
+        except BaseException:
+            target.unlink(missing_ok=True)  # a part of a file must not pass for a file
+            raise
+
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Copy files to local paths, many at once; see fsspec for what goes where."""
+        pairs = planned(self, "get", rpath, lpath, recursive=recursive, maxdepth=maxdepth)
+        self._resolve([source for source, _ in pairs])  # one call instead of one a file
+        self._transfer(self.get_file, pairs, callback, options)
+
+    def put_file(
+        self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **_options: Any
+    ) -> None:
+        """Copy a local file, large ones in parts; of a directory only itself. Mode "create" refuses an existing one."""
+        source = Path(lpath)
+        if source.is_dir():
+            self.makedirs(rpath, exist_ok=True)
+            return
+        with source.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            callback.set_size(size)
+            if size <= _TRANSFER_BYTES:
+                self.pipe_file(rpath, stream.read(), mode=mode)
+                callback.relative_update(size)
+                return
+            with self.cache.writes.open(self._full(rpath), exclusive=mode == "create") as writer:
+                while data := stream.read(_TRANSFER_BYTES):
+                    writer.write(data)
+                    callback.relative_update(len(data))
+
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Copy local files here, many at once; see fsspec for what goes where."""
+        pairs = planned(self, "put", lpath, rpath, recursive=recursive, maxdepth=maxdepth)
+        self._transfer(self.put_file, pairs, callback, options)
+
+    def _sorted_out(
+        self, pairs: Sequence[tuple[str, str]], on_error: str
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """(files, directories) of a plan as the cache's paths; what stays where it is is left out."""
+        files: list[tuple[str, str]] = []
+        directories: list[tuple[str, str]] = []
+        uri_of = self.cache.locator.uri_of
+        for (source, target), meta in zip(pairs, self._resolve([source for source, _ in pairs]), strict=True):
+            if meta.kind is FileKind.MISSING and on_error == "ignore" and meta.error is None:
+                continue
+            kind_of = directories if meta.kind is FileKind.DIRECTORY else files
+            path = meta.path if meta.kind is FileKind.DIRECTORY else require_file(meta, source).path
+            full = names.normalise(self._full(target))
+            if uri_of(path) != uri_of(full):
+                kind_of.append((path, full))
+        return files, directories
+
+    def _copy(self, pairs: Sequence[tuple[str, str]], on_error: str) -> None:
+        files, directories = self._sorted_out(pairs, on_error)
+        writes = self.cache.writes
+        for _, target in directories:
+            writes.make_directory(target)
+        try:
+            writes.copy(files)
+        except NotFoundError:
+            if on_error == "raise":
+                raise
+            for pair in files:  # one vanished meanwhile: the others still go
+                with contextlib.suppress(NotFoundError):
+                    writes.copy([pair])
+
+    def _transfer(
+        self, one: Callable[..., None], pairs: Sequence[tuple[Any, Any]], callback: Any, options: dict[str, Any]
+    ) -> None:
+        callback.set_size(len(pairs))
+
+        def transfer(pair: tuple[Any, Any]) -> None:
+            with callback.branched(*pair) as child:
+                one(*pair, callback=child, **options)
+            callback.relative_update(1)
+
+        _parallel(transfer, pairs)
+
+
+def _tops(directories: Iterable[str]) -> list[str]:
+    """Those that lie in no other."""
+    tops: list[str] = []
+    for directory in sorted(directories, key=lambda path: path.rstrip("/") + "/"):
+        if not tops or not directory.startswith(tops[-1].rstrip("/") + "/"):
+            tops.append(directory)
+    return tops
+
+
+def _drain(file: Any, stream: Any, callback: Any) -> None:
+    offset = 0
+    while offset < file.size:
+        buffer = file.read_at(offset, _TRANSFER_BYTES)
+        stream.write(memoryview(buffer))
+        callback.relative_update(buffer.size)
+        offset += buffer.size
+
+
+def _parallel(one: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """Do it for each, many at once; the first error is raised, what has not begun then is left."""
+    if len(items) == 1:
+        one(items[0])
+    elif items:
+        with ThreadPoolExecutor(_TRANSFERS_INFLIGHT, thread_name_prefix="raycache-transfer") as pool:
+            list(pool.map(one, items))

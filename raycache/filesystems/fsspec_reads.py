@@ -1,0 +1,440 @@
+"""The cache as an fsspec filesystem: `raycache:///lake/x`, and chained, `raycache::s3://bucket/key`.
+
+Calls are batched as fsspec allows: `cat` of many, `cat_ranges`, `find`, `glob` and `rm` cost one call to the master and
+one per worker. There is no listing cache here; the locator's and the master's are one for the whole process and cluster.
+An instance holds no connection: it uses the process's own, so it pickles, survives `raycache.stop()`, and costs nothing.
+
+How paths are spelled: `fsspec_paths`. Which file goes where in `copy`, `get` and `put`: fsspec's rules, `fsspec_plan`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Sequence
+from glob import has_magic
+from typing import TYPE_CHECKING, Any
+
+from fsspec.utils import stringify_path
+
+from raycache import paths as names
+from raycache.client.locator import FileMeta, require_file
+from raycache.client.reading.to_bytes import bytes_of
+from raycache.errors import (
+    InvalidRequestError,
+    NotADirectoryRequestError,
+    NotFoundError,
+    RaycacheError,
+)
+from raycache.filesystems import fsspec_paths as spelling
+from raycache.filesystems.fsspec import WritingFileSystem
+from raycache.filesystems.fsspec_files import ReadFile, TextWriteFile, WriteFile
+from raycache.messages import ListReply
+from raycache.types import FileKind
+
+if TYPE_CHECKING:
+    from raycache.cache import Cache
+
+
+class RaycacheFileSystem(WritingFileSystem):
+    """See the module's text.
+
+    Args:
+        target_protocol, target_options, fo: of the chain's next link, as fsspec hands them over; the options become
+            those of the store's own mount when it has none yet.
+        address: of the Ray cluster, for processes that are not connected to one.
+        storage_options: of fsspec's base class.
+    """
+
+    protocol: str | tuple[str, ...] = "raycache"
+    root_marker = "/"
+    blocksize = 8 << 20
+
+    def __init__(
+        self,
+        target_protocol: str | None = None,
+        target_options: dict[str, Any] | None = None,
+        fo: str | None = None,  # noqa: ARG002  # names are full paths in the store, with or without it
+        address: str | None = None,
+        **storage_options: Any,
+    ) -> None:
+        if self._cached:
+            return
+        super().__init__(**storage_options)
+        self._address = address
+        self._target_options = dict(target_options or {})
+        #: (cache id, store): whose mounts were made sure of.
+        self._announced: set[tuple[str, str]] = set()
+        self._chain = spelling.Chain(target_protocol, self._target_options) if target_protocol else None
+        if self._chain is not None:
+            # As fsspec's own caching filesystems do: in a chain, names are those of one store.
+            self._strip_protocol = _each(self._chain.strip)  # type: ignore[method-assign, assignment]
+            self._parent = self._chain.parent  # type: ignore[method-assign]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, RaycacheFileSystem)
+            and type(other) is type(self)
+            and (other.storage_args, other.storage_options) == (self.storage_args, self.storage_options)
+        )
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    @property
+    def fsid(self) -> str:
+        return "raycache"
+
+    # --- paths --------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        return _each(spelling.strip)(path)
+
+    @classmethod
+    def _parent(cls, path: str) -> str:
+        return spelling.parent(stringify_path(path))
+
+    def unstrip_protocol(self, name: str) -> str:
+        """The URL of a name."""
+        full = self._chain.full(name) if self._chain is not None else spelling.strip(name)
+        return f"raycache://{full}" if full.startswith("/") else f"raycache::{full}"
+
+    @property
+    def cache(self) -> Cache:
+        """The connection of this process."""
+        from raycache.client import connection
+
+        return connection.current() or connection.connect(self._address)
+
+    def _full(self, path: Any) -> str:
+        """The cache's path of a name; in a chain, its store is mounted on first use with the chain's options."""
+        name = stringify_path(path)
+        if self._chain is None:
+            return spelling.strip(name) or "/"
+        full = self._chain.full(name)
+        if self._target_options:
+            root_uri, _ = names.split_uri(names.normalise(full))
+            cache = self.cache
+            if (cache.id, root_uri) not in self._announced:
+                from raycache.admin.mounts import with_environment
+
+                options = spelling.mount_options(root_uri, self._target_options)
+                cache.locator.announce(root_uri, with_environment(root_uri, options))
+                self._announced.add((cache.id, root_uri))
+        return full
+
+    def _name(self, full: str) -> str:
+        return full if self._chain is None else self._chain.strip(full)
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def info(self, path: str, refresh: bool = False, **_options: Any) -> dict[str, Any]:
+        """Describe what stands at a path: name, size, type, mtime, LastModified, ETag.
+
+        Raises:
+            NotFoundError (a FileNotFoundError): nothing does.
+        """
+        return self._info(self._meta(path, fresh=refresh))
+
+    def exists(self, path: str, **_options: Any) -> bool:
+        """Whether something stands at a path. Raises when that cannot be told: UnavailableError, DeniedError."""
+        return self._kind(path) is not FileKind.MISSING
+
+    def isdir(self, path: str) -> bool:
+        return self._kind(path) is FileKind.DIRECTORY
+
+    def isfile(self, path: str) -> bool:
+        return self._kind(path) is FileKind.FILE
+
+    def ls(self, path: str, detail: bool = True, refresh: bool = False, **_options: Any) -> list[Any]:
+        """List a directory, or describe a file.
+
+        Args:
+            path: of either.
+            detail: give what `info` gives, instead of names.
+            refresh: ask the lake even where the metadata TTL has not passed.
+        """
+        full = self._full(path)
+        try:
+            reply = self.cache.locator.listing(full, recursive=False, fresh=refresh)
+        except NotADirectoryRequestError:
+            found = {(info := self._info(self._meta(path)))["name"]: info}
+        else:
+            found = self._infos(full, reply)
+        return list(found.values()) if detail else list(found)
+
+    def find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        detail: bool = False,
+        refresh: bool = False,
+        **_options: Any,
+    ) -> Any:
+        """All files below a path, by one listing; nothing when nothing is there."""
+        if maxdepth is not None and maxdepth < 1:
+            raise InvalidRequestError(f"maxdepth {maxdepth} is too small; give 1 or more")
+        full = self._full(path)
+        found: dict[str, dict[str, Any]]
+        try:
+            reply = self.cache.locator.listing(full, recursive=maxdepth != 1, fresh=refresh)
+        except NotADirectoryRequestError:
+            info = self._info(self._meta(path))
+            found = {info["name"]: info}
+        except NotFoundError:
+            # fsspec's contract: nothing found, no error.
+            found = {}
+        else:
+            found = self._infos(full, reply, maxdepth=maxdepth, withdirs=withdirs)
+            if withdirs:
+                found[self._name(full)] = _directory(self._name(full))
+        ordered = sorted(found)
+        return {name: found[name] for name in ordered} if detail else ordered
+
+    def du(
+        self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **_options: Any
+    ) -> Any:
+        """Bytes below a path, or by file when not `total`."""
+        found = self.find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True)
+        sizes = {name: info["size"] for name, info in found.items()}
+        return sum(sizes.values()) if total else sizes
+
+    def created(self, path: str) -> dt.datetime | None:
+        """When this version was made; versions never change, so also when it was last modified."""
+        return self.modified(path)
+
+    def modified(self, path: str) -> dt.datetime | None:
+        mtime: dt.datetime | None = self.info(path)["mtime"]
+        return mtime
+
+    def ukey(self, path: str) -> str:
+        """Another one for every version of the file; hex."""
+        return require_file(self._meta(path), path).version.hex()
+
+    def checksum(self, path: str) -> int:
+        return int(self.ukey(path), 16)
+
+    def sign(self, path: str, expiration: int = 100, **_options: Any) -> str:  # noqa: ARG002  # fsspec's signature
+        raise InvalidRequestError(f"{path} has no URL to sign; sign the object in its own store")
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Ask the lake when next asked: for one path at once; else this process forgets what it knows of all paths."""
+        super().invalidate_cache(path)
+        locator = self.cache.locator
+        if path is None:
+            locator.forget_all()
+            return
+        full = self._full(path)
+        locator.forget([full])
+        if locator.resolve([full], fresh=True)[0].kind is FileKind.DIRECTORY:
+            locator.listing(full, recursive=False, fresh=True)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_options: Any) -> bytes:
+        """The bytes of a file, or `[start:end]` of them; negative counts from the end, as in Python."""
+        full = self._full(path)
+        if start is None and end is None:
+            return bytes_of(self.cache.read(full))
+        if (start or 0) >= 0 and (end is None or end >= 0):
+            offset = start or 0
+            size = None if end is None else max(0, end - offset)
+            return bytes_of(self.cache.read(full, offset, size))
+        cache = self.cache
+        file = cache.open_meta(cache.locator.file(full))
+        return bytes_of(file.read_at(*_span(start, end, file.size)))
+
+    def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **_options: Any) -> Any:
+        """The bytes of a file; or of several files, directories or globs as {name: bytes}, in one round trip per worker.
+
+        Args:
+            path: one or a list.
+            recursive: a directory means all files below it.
+            on_error: "raise", "omit" the file, or "return" the error in its place.
+        """
+        one = not isinstance(path, (list, tuple, set))
+        wanted = self.expand_path(path if one else list(path), recursive=recursive)
+        if one and wanted == [self._strip_protocol(path)]:
+            return self.cat_file(wanted[0])
+        expanded = recursive or any(has_magic(str(item)) for item in ([path] if one else path))
+        metas = self._resolve(wanted)
+        if expanded:
+            keep = [meta.kind is not FileKind.DIRECTORY for meta in metas]
+            wanted = [name for name, kept in zip(wanted, keep, strict=True) if kept]
+            metas = [meta for meta, kept in zip(metas, keep, strict=True) if kept]
+        contents = self._contents(wanted, metas, [(None, None)] * len(wanted), on_error)
+        return {
+            name: content
+            for name, content in zip(wanted, contents, strict=True)
+            if on_error != "omit" or isinstance(content, bytes)
+        }
+
+    def cat_ranges(
+        self,
+        paths: list[str],
+        starts: Any,
+        ends: Any,
+        max_gap: int | None = None,  # noqa: ARG002  # fsspec's signature
+        on_error: str = "return",
+        **_options: Any,
+    ) -> list[Any]:
+        """Byte ranges of files, all in one round trip per worker.
+
+        Args:
+            paths: shape (R,), a file may come more than once.
+            starts, ends: shape (R,), or one for all; as in `cat_file`.
+            max_gap: not needed here; ranges are of blocks that are fetched whole.
+            on_error: "return" the error in the range's place, or "raise".
+        """
+        starts, ends = (
+            list(given) if isinstance(given, (list, tuple)) else [given] * len(paths) for given in (starts, ends)
+        )
+        if not len(paths) == len(starts) == len(ends):
+            raise InvalidRequestError(f"{len(paths)} paths, {len(starts)} starts and {len(ends)} ends do not match")
+        return self._contents(paths, self._resolve(paths), list(zip(starts, ends, strict=True)), on_error)
+
+    def open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Open a file; modes r, w, x, with or without b. What is written appears whole at `close`, or not at all."""
+        if mode == "rb" and compression is None:
+            return self._open(self._strip_protocol(path))
+        if "b" not in mode and mode[:1] in ("w", "x") and compression is None:
+            text = {key: options.pop(key) for key in ("encoding", "errors", "newline") if key in options}
+            return TextWriteFile(
+                self.open(path, mode.replace("t", "") + "b", block_size, cache_options, **options), **text
+            )
+        return super().open(path, mode, block_size, cache_options, compression, **options)
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,  # noqa: ARG002  # fsspec's signature
+        autocommit: bool = True,
+        cache_options: dict[str, Any] | None = None,  # noqa: ARG002  # fsspec's signature
+        **_options: Any,
+    ) -> Any:
+        full = self._full(path)
+        cache = self.cache
+        if mode == "rb":
+            return ReadFile(self, path, cache.open_meta(cache.locator.file(full), read_ahead=True))
+        if mode in ("wb", "xb"):
+            return WriteFile(self, path, cache.writes.open(full, exclusive=mode == "xb"), autocommit=autocommit)
+        raise InvalidRequestError(f"mode {mode!r} is not supported: files are written whole; use 'rb', 'wb' or 'xb'")
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _meta(self, path: str, *, fresh: bool = False) -> FileMeta:
+        return self.cache.locator.resolve([self._full(path)], fresh=fresh)[0]
+
+    def _resolve(self, paths: Sequence[str]) -> list[FileMeta]:
+        return self.cache.locator.resolve([self._full(path) for path in paths])
+
+    def _kind(self, path: str) -> FileKind:
+        meta = self._meta(path)
+        if meta.error is not None and not isinstance(meta.error, NotFoundError):
+            raise meta.error
+        return meta.kind
+
+    def _info(self, meta: FileMeta) -> dict[str, Any]:
+        name = self._name(meta.path)
+        if meta.kind is FileKind.DIRECTORY:
+            return _directory(name)
+        file = require_file(meta, name).file
+        return _file(name, file.size_bytes, file.mtime_ns, file.etag)
+
+    def _infos(
+        self, full: str, reply: ListReply, maxdepth: int | None = None, withdirs: bool = True
+    ) -> dict[str, dict[str, Any]]:
+        """A listing as fsspec has it; `withdirs` adds the directories that names only imply."""
+        base = self._name(names.normalise(full)).rstrip("/")
+        found: dict[str, dict[str, Any]] = {}
+        for name, kind, size, mtime_ns, etag in zip(
+            reply.names, reply.kinds, reply.sizes_bytes, reply.mtimes_ns, reply.etags, strict=True
+        ):
+            path = f"{base}/{name}"
+            above = name.rpartition("/")[0] if withdirs else ""
+            while above and f"{base}/{above}" not in found:
+                if maxdepth is None or above.count("/") < maxdepth:
+                    found[f"{base}/{above}"] = _directory(f"{base}/{above}")
+                above = above.rpartition("/")[0]
+            if maxdepth is not None and name.count("/") >= maxdepth:
+                continue
+            if kind == FileKind.FILE:
+                found[path] = _file(path, size, mtime_ns, etag)
+            elif withdirs:
+                found[path] = _directory(path)
+        return found
+
+    def _contents(
+        self,
+        paths: Sequence[str],
+        metas: Sequence[FileMeta],
+        spans: Sequence[tuple[int | None, int | None]],
+        on_error: str,
+    ) -> list[Any]:
+        """Bytes, or where allowed errors, of `[start:end]` of each file."""
+        wanted = [
+            (meta.path, _span(start, end, meta.file.size_bytes))
+            for meta, (start, end) in zip(metas, spans, strict=True)
+            if meta.kind is FileKind.FILE
+        ]
+        if len(wanted) == len(metas) or on_error != "raise":
+            with contextlib.suppress(RaycacheError):
+                buffers = iter(self.cache.read_ranges([path for path, _ in wanted], [span for _, span in wanted]))
+                return [
+                    bytes_of(next(buffers)) if meta.kind is FileKind.FILE else _error_of(meta, path)
+                    for meta, path in zip(metas, paths, strict=True)
+                ]
+        contents: list[Any] = []
+        for path, (start, end) in zip(paths, spans, strict=True):
+            try:
+                contents.append(self.cat_file(path, start, end))
+            except RaycacheError as error:
+                if on_error == "raise":
+                    raise
+                contents.append(error)
+        return contents
+
+
+def _each(strip: Callable[[str], str]) -> Callable[[Any], Any]:
+    """Apply to one path or a list, as fsspec's `_strip_protocol` does."""
+
+    def stripped(path: Any) -> Any:
+        if isinstance(path, list):
+            return [strip(stringify_path(item)) for item in path]
+        return strip(stringify_path(path))
+
+    return stripped
+
+
+def _file(name: str, size: int, mtime_ns: int, etag: str) -> dict[str, Any]:
+    mtime = dt.datetime.fromtimestamp(mtime_ns / 1e9, tz=dt.UTC) if mtime_ns else None
+    return {"name": name, "size": size, "type": "file", "mtime": mtime, "LastModified": mtime, "ETag": etag}
+
+
+def _directory(name: str) -> dict[str, Any]:
+    return {"name": name, "size": 0, "type": "directory", "mtime": None, "LastModified": None, "ETag": ""}
+
+
+def _span(start: int | None, end: int | None, size: int) -> tuple[int, int]:
+    """(offset, length) of `[start:end]`."""
+    first, last, _ = slice(start, end).indices(size)
+    return first, max(0, last - first)
+
+
+def _error_of(meta: FileMeta, path: str) -> RaycacheError:
+    try:
+        require_file(meta, path)
+    except RaycacheError as error:
+        return error
+    raise AssertionError("unreachable")

@@ -1,0 +1,54 @@
+"""Which file goes where, by fsspec's own rules, without moving a byte.
+
+fsspec's `copy`, `get` and `put` decide about globs, trailing slashes and targets that exist, and then go file by file.
+The rules are kept, so that the cache behaves as any fsspec filesystem; the work is done by us, many files at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fsspec.spec import AbstractFileSystem
+
+if TYPE_CHECKING:
+    from raycache.filesystems.fsspec_reads import RaycacheFileSystem
+
+
+class Plan:
+    """Stands in for a filesystem while fsspec decides; `pairs` is what it would have done: (source, target)."""
+
+    def __init__(self, fs: RaycacheFileSystem) -> None:
+        self._fs = fs
+        self.pairs: list[tuple[Any, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fs, name)
+
+    def cp_file(self, path1: str, path2: str, **_options: Any) -> None:
+        self.pairs.append((path1, path2))
+
+    def get_file(self, rpath: str, lpath: Any, **_options: Any) -> None:
+        self.pairs.append((rpath, lpath))
+
+    def put_file(self, lpath: str, rpath: str, **_options: Any) -> None:
+        self.pairs.append((lpath, rpath))
+
+
+def planned(fs: RaycacheFileSystem, operation: str, source: Any, target: Any, **options: Any) -> list[tuple[Any, Any]]:
+    """What `AbstractFileSystem.copy`, `get` or `put` would do.
+
+    Args:
+        fs: the filesystem.
+        operation: "copy", "get" or "put".
+        source, target: paths, lists, globs, as fsspec takes them.
+        options: recursive, maxdepth.
+
+    Returns:
+        (source, target) in fsspec's order; directories among them.
+
+    Raises:
+        FileNotFoundError: no source.
+    """
+    plan = Plan(fs)
+    getattr(AbstractFileSystem, operation)(plan, source, target, **options)
+    return plan.pairs

@@ -1,0 +1,241 @@
+"""The cache as a pyarrow filesystem, for pyarrow, Ray Data, pandas and all that takes `filesystem=`.
+
+Ray Data strips schemes off paths, and before that asks whether the filesystem given fits a path's scheme: of filesystems
+in Python it knows only pyarrow's `FSSpecHandler` and looks at `.fs.protocol`. With a scheme missing there it would go
+to `s3://` by pyarrow's own client, past the cache, without a word. So the handler is a subclass, and its `.fs` owns to
+every scheme the cache can mount. Paths that have lost their scheme are told apart by `normalize_path`, which spells
+`s3://bucket/key` as `/@s3/bucket/key`; all methods take either and answer in the spelling they were asked in.
+
+A file that lies on this node in one piece is handed over as that piece, a native file: pyarrow reads memory then, without
+the GIL, and keeps it alive for as long as anything refers to it, whatever becomes of the lease. Nobody sees what it reads,
+so the file counts as read, whole, when it is opened. Any other file is read by `ArrowSource`, whose `read_buffer` gives the
+cache's buffers in place, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+from fsspec.spec import AbstractFileSystem
+
+from raycache import paths as names
+from raycache.client.locator import FileMeta, require_file
+from raycache.errors import InvalidRequestError, NotFoundError
+from raycache.filesystems.fsspec_reads import RaycacheFileSystem
+from raycache.raydata.modes import place_plain_reads
+from raycache.types import FileKind
+
+if TYPE_CHECKING:
+    from raycache.client.reading.file import CacheFile
+
+#: What Ray Data may find before "://" of a path that is meant for the cache.
+SCHEMES = (
+    "raycache",
+    "fsspec+raycache",
+    "s3",
+    "s3a",
+    "s3n",
+    "gs",
+    "gcs",
+    "hdfs",
+    "viewfs",
+    "abfs",
+    "abfss",
+    "file",
+    "local",
+)
+
+
+class AnySchemeFileSystem(RaycacheFileSystem):
+    """The fsspec filesystem that Ray Data is shown; see the module's text."""
+
+    protocol = SCHEMES
+
+
+class ArrowSource:
+    """A file as `pa.PythonFile` reads it: by position it keeps itself, into buffers."""
+
+    mode = "rb"
+
+    def __init__(self, file: CacheFile) -> None:
+        self._file = file
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def read_buffer(self, size: int = -1) -> pa.Buffer:
+        """The next bytes, in place."""
+        return self._file.read_buffer(size)
+
+    #: pyarrow calls `read` where it copies into memory of its own; a buffer saves it one copy.
+    read = read_buffer
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._file.readline(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self._file.size
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
+    """The Python side of `pa.fs.PyFileSystem`. Pickles, and is equal to every other one of the same options."""
+
+    fs: RaycacheFileSystem
+
+    def __init__(self, fs: AbstractFileSystem | None = None) -> None:
+        super().__init__(AnySchemeFileSystem() if fs is None else fs)
+
+    def get_type_name(self) -> str:
+        return "raycache"
+
+    def normalize_path(self, path: str) -> str:
+        """The one spelling inside pyarrow: `/lake/x` or `/@s3/bucket/key`; again gives the same."""
+        # Nobody else tells that a read of Ray Data is being made.
+        place_plain_reads()
+        return names.filesystem_path(names.normalise(path))
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def get_file_info(self, paths: list[str]) -> list[pafs.FileInfo]:
+        """Describe files, in one call for all that are not known."""
+        metas = self.fs.cache.locator.resolve(paths)
+        return [_info(path, meta) for path, meta in zip(paths, metas, strict=True)]
+
+    def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
+        """List a directory, by one listing."""
+        base = selector.base_dir
+        try:
+            reply = self.fs.cache.locator.listing(base, recursive=selector.recursive)
+        except NotFoundError:
+            if selector.allow_not_found:
+                return []
+            raise
+        base = base.rstrip("/")
+        found: dict[str, pafs.FileInfo] = {}
+        for name, kind, size, mtime_ns in zip(
+            reply.names, reply.kinds, reply.sizes_bytes, reply.mtimes_ns, strict=True
+        ):
+            if "/" in name:
+                above = name.rpartition("/")[0]
+                while above and above not in found:
+                    found[above] = pafs.FileInfo(f"{base}/{above}", pafs.FileType.Directory)
+                    above = above.rpartition("/")[0]
+            if kind == FileKind.FILE:
+                found[name] = pafs.FileInfo(f"{base}/{name}", pafs.FileType.File, size=size, mtime_ns=mtime_ns or None)
+            else:
+                found[name] = pafs.FileInfo(f"{base}/{name}", pafs.FileType.Directory)
+        return [found[name] for name in sorted(found)]
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """Open a file for reading in any order."""
+        cache = self.fs.cache
+        meta = cache.locator.file(path)
+        whole = cache.whole(meta)
+        return pa.PythonFile(ArrowSource(cache.open_meta(meta)), mode="r") if whole is None else pa.BufferReader(whole)
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        """Open a file for reading."""
+        return self.open_input_file(path)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:  # noqa: ARG002  # pyarrow's signature
+        """Open a file for writing: it appears whole at `close`; dropped unclosed, or aborted, it does not."""
+        return pa.PythonFile(self.fs.cache.writes.open(path), mode="w")
+
+    def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:  # noqa: ARG002  # pyarrow's signature
+        raise InvalidRequestError(f"{path} cannot be appended to: files are written whole; write another, or all of it")
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        """Make a directory where the store has them; one that exists is no error."""
+        self.fs.cache.writes.make_directory(path, parents=recursive)
+
+    def delete_dir(self, path: str) -> None:
+        """Delete a directory with all it holds."""
+        self.fs.cache.writes.delete_directory(path)
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool) -> None:
+        """Delete what a directory holds."""
+        try:
+            self.fs.cache.writes.delete_directory(path, contents_only=True)
+        except NotFoundError:
+            if not missing_dir_ok:
+                raise
+
+    def delete_root_dir_contents(self) -> None:
+        raise InvalidRequestError("the root of the namespace cannot be emptied; name a mount, or a directory below one")
+
+    def delete_file(self, path: str) -> None:
+        """Delete a file.
+
+        Raises:
+            NotFoundError, IsADirectoryRequestError.
+        """
+        cache = self.fs.cache
+        cache.writes.delete([cache.locator.file(path, fresh=True).path])
+
+    def move(self, src: str, dest: str) -> None:
+        """Move a file or a directory; copied first, deleted when every copy stands."""
+        writes = self.fs.cache.writes
+        if self._is_directory(src):
+            writes.move_directory(src, dest)
+        else:
+            writes.move([(src, dest)])
+
+    def copy_file(self, src: str, dest: str) -> None:
+        """Copy a file, server-side inside one store."""
+        self.fs.cache.writes.copy([(src, dest)])
+
+    def _is_directory(self, path: str) -> bool:
+        meta = self.fs.cache.locator.resolve([path], fresh=True)[0]
+        return meta.kind is FileKind.DIRECTORY or require_file(meta, path).kind is FileKind.DIRECTORY
+
+
+def filesystem() -> pafs.PyFileSystem:
+    """The cache of this process's Ray cluster as a pyarrow filesystem; pickles as "connect again"."""
+    return pafs.PyFileSystem(CacheHandler())
+
+
+def cache_handler(filesystem: Any) -> CacheHandler | None:
+    """The handler of a pyarrow filesystem, or of the one that Ray Data has wrapped, if it is the cache."""
+    handler = getattr(filesystem, "handler", None)
+    inner = getattr(filesystem, "unwrap", getattr(handler, "unwrap", None))
+    handler = getattr(inner(), "handler", None) if inner is not None else handler
+    return handler if isinstance(handler, CacheHandler) else None
+
+
+def _info(path: str, meta: FileMeta) -> pafs.FileInfo:
+    if meta.error is not None and not isinstance(meta.error, NotFoundError):
+        raise meta.error
+    if meta.kind is FileKind.MISSING:
+        return pafs.FileInfo(path, pafs.FileType.NotFound)
+    if meta.kind is FileKind.DIRECTORY:
+        return pafs.FileInfo(path, pafs.FileType.Directory)
+    return pafs.FileInfo(path, pafs.FileType.File, size=meta.file.size_bytes, mtime_ns=meta.file.mtime_ns or None)

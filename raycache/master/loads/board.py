@@ -1,0 +1,252 @@
+"""All load jobs: which goes next, what they may have on the way together, and what of them outlives the master. Pure.
+
+Theory of operation. A worker is sent batches, of all jobs together, until `BATCHES_INFLIGHT_MAX` full ones are on the
+way, or as much in smaller ones; the last of them may go past that, by less than itself. So bytes, blocks and memory in
+flight are bounded however many jobs there are. A free place goes to the job of the highest priority; among equals to the
+one with the fewest batches at that worker, the older one first. When the lake asks to slow down, all jobs share one
+window of requests (`pacing.Congestion`).
+
+In the journal are the requests, and every change between running, stopped and ended: not the blocks, since a job that
+starts anew asks the workers what they hold. So after a restart of the master, unfinished jobs start anew under their ids,
+ended ones keep the figures they ended with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from raycache.errors import NotFoundError, RaycacheError, UnavailableError
+from raycache.master.loads.job import LoadJob
+from raycache.master.loads.pacing import Congestion
+from raycache.master.loads.pieces import Batch, JobState
+from raycache.master.loads.survey import Holders
+from raycache.messages import BlockReply, JobProgress, LoadRequest
+from raycache.settings import Settings
+from raycache.types import MembershipView, WorkerId
+
+Record: TypeAlias = dict[str, Any]
+
+BATCHES_INFLIGHT_MAX = 4.0
+JOBS_RUNNING_MAX = 16
+JOBS_KEPT_MAX = 100
+#: Failures of an ended job that outlive the master.
+FAILURES_KEPT_MAX = 20
+
+
+class JobBoard:
+    """The jobs of one master.
+
+    Args:
+        settings: of the cache.
+        holders: what the workers have said they hold.
+    """
+
+    def __init__(self, settings: Settings, holders: Holders) -> None:
+        self._settings = settings
+        self._holders = holders
+        #: By id, in the order they were first asked for. Live ones, and of the ended ones the last progress.
+        self._jobs: dict[str, LoadJob] = {}
+        self._requests: dict[str, LoadRequest] = {}
+        self._ended: dict[str, JobProgress] = {}
+        self._congestion = Congestion()
+        self._workers_count = 0
+        #: Batches each live worker has been sent.
+        self._sent: dict[WorkerId, int] = {}
+
+    # --- journal ------------------------------------------------------------------------------------------------------
+
+    def replay(self, records: Iterable[Mapping[str, Any]], now_s: float) -> None:
+        """Take over what earlier masters wrote; others' records are passed over."""
+        for record in records:
+            job_id = str(record.get("job_id", ""))
+            match record.get("op"):
+                case "load":
+                    known = {name: record["request"][name] for name in LoadRequest._fields if name in record["request"]}
+                    self._requests.setdefault(job_id, LoadRequest(**known))
+                    self._ended.pop(job_id, None)
+                case "load_ended" if job_id in self._requests:
+                    self._ended[job_id] = _progress_of(record["progress"])
+        self._forget_old()
+        for job_id in self._requests:
+            if job_id not in self._ended:
+                self._jobs[job_id] = self._new(job_id, now_s)
+
+    def snapshot(self) -> list[Record]:
+        """Records that replay to the present state: for compaction."""
+        records = []
+        for job_id, request in self._requests.items():
+            records.append(_started(job_id, request))
+            if job_id in self._ended:
+                records.append(_ended(job_id, self._ended[job_id]))
+        return records
+
+    # --- jobs ---------------------------------------------------------------------------------------------------------
+
+    def start(self, job_id: str, request: LoadRequest, now_s: float) -> list[Record]:
+        """Begin a job, unless it is known; returns the journal records.
+
+        Raises:
+            UnavailableError: too many run already.
+        """
+        if job_id in self._requests:
+            return []
+        self._refuse_too_many()
+        self._requests[job_id] = request
+        self._jobs[job_id] = self._new(job_id, now_s)
+        self._forget_old()
+        return [_started(job_id, request)]
+
+    def resume(self, job_id: str, now_s: float) -> list[Record]:
+        """Let a stopped or failed job go on; what is resident is not moved again. Nothing to do when it runs or is done.
+
+        Raises:
+            NotFoundError: unknown.
+            UnavailableError: too many run already.
+        """
+        state = self.progress(job_id, now_s).state
+        if state not in (JobState.STOPPED, JobState.FAILED):
+            return []
+        self._refuse_too_many()
+        self._ended.pop(job_id, None)
+        self._jobs[job_id] = self._new(job_id, now_s)
+        return [_started(job_id, self._requests[job_id])]
+
+    def knows(self, job_id: str) -> bool:
+        """Whether there is, or was, such a job."""
+        return job_id in self._requests
+
+    def stop(self, job_id: str, now_s: float) -> None:
+        """End a job; what is loaded stays.
+
+        Raises:
+            NotFoundError: unknown.
+        """
+        self._known(job_id)
+        if job_id in self._jobs:
+            self._jobs[job_id].stop(now_s)
+
+    def live(self) -> list[LoadJob]:
+        """Jobs that have not been settled as ended."""
+        return list(self._jobs.values())
+
+    def take_ended(self, now_s: float) -> list[Record]:
+        """Put jobs that have ended since the last call away; returns the journal records."""
+        ended = [job_id for job_id, job in self._jobs.items() if job.finished]
+        records = []
+        for job_id in ended:
+            self._ended[job_id] = self._jobs.pop(job_id).progress(now_s)
+            records.append(_ended(job_id, self._ended[job_id]))
+        return records
+
+    def progress(self, job_id: str, now_s: float) -> JobProgress:
+        """How far a job is.
+
+        Raises:
+            NotFoundError: unknown.
+        """
+        self._known(job_id)
+        return self._jobs[job_id].progress(now_s) if job_id in self._jobs else self._ended[job_id]
+
+    def all(self, now_s: float) -> list[tuple[str, JobProgress]]:
+        """All jobs known, newest first."""
+        return [(job_id, self.progress(job_id, now_s)) for job_id in reversed(self._requests)]
+
+    # --- driving ------------------------------------------------------------------------------------------------------
+
+    def next_batches(self, view: MembershipView, mounts_version: int, now_s: float) -> list[tuple[LoadJob, Batch]]:
+        """What to send now."""
+        self._workers_count = len(view.workers)
+        jobs = [job for job in self._jobs.values() if not job.finished]
+        for job in jobs:
+            job.plan(view, now_s)
+        places = {worker.worker: BATCHES_INFLIGHT_MAX for worker in view.workers}
+        lake_blocks = 0
+        for sent in self._inflight(jobs):
+            lake_blocks += sent.lake_blocks
+            if sent.worker.worker in places:
+                places[sent.worker.worker] -= sent.fullness
+        batches: list[tuple[LoadJob, Batch]] = []
+        # One place at each worker in turn, the least served first: what is held back is shared by all of them.
+        self._sent = {worker.worker: self._sent.get(worker.worker, 0) for worker in view.workers}
+        open_places = sorted(view.workers, key=lambda worker: self._sent[worker.worker])
+        while open_places:
+            left = []
+            for worker in open_places:
+                if places[worker.worker] <= 0:
+                    continue
+                room = self._congestion.room(lake_blocks)
+                if room is not None and room < 1:
+                    return batches
+                share = {} if room is None else {"blocks_max": max(1, room // len(view.workers))}
+                for job in self._by_turn(jobs, worker.worker):
+                    batch = job.next_batch(worker, mounts_version, now_s, **share)
+                    if batch is not None:
+                        batches.append((job, batch))
+                        places[worker.worker] -= batch.fullness
+                        self._sent[worker.worker] += 1
+                        lake_blocks += batch.lake_blocks
+                        left.append(worker)
+                        break
+            open_places = left
+        return batches
+
+    def replied(self, job: LoadJob, batch: Batch, reply: BlockReply, now_s: float) -> None:
+        """A worker has answered."""
+        full = max(1, self._workers_count) * self._settings.loads_inflight_max
+        self._congestion.answered(reply.worker, reply.epoch, reply.slow_downs, full, now_s)
+        job.replied(batch.batch_id, reply, now_s)
+
+    def failed(self, job: LoadJob, batch: Batch, error: RaycacheError, now_s: float) -> None:
+        """A worker has not answered."""
+        job.failed(batch.batch_id, error, now_s)
+
+    @property
+    def window(self) -> float | None:
+        """Requests all loads together may have on the way; None: no limit."""
+        return self._congestion.window
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _new(self, job_id: str, now_s: float) -> LoadJob:
+        sizes = (self._settings.block_size_bytes, self._settings.extent_size_bytes)
+        return LoadJob(job_id, self._requests[job_id], *sizes, now_s, self._holders)
+
+    def _known(self, job_id: str) -> None:
+        if job_id not in self._requests:
+            raise NotFoundError(f"load {job_id!r} is unknown; see `raycache jobs`")
+
+    def _refuse_too_many(self) -> None:
+        running = sum(not job.finished for job in self._jobs.values())
+        if running >= JOBS_RUNNING_MAX:
+            raise UnavailableError(f"{running} loads are running already; wait for one, or stop one")
+
+    def _forget_old(self) -> None:
+        for job_id in list(self._ended)[:-JOBS_KEPT_MAX]:
+            del self._ended[job_id], self._requests[job_id]
+
+    @staticmethod
+    def _inflight(jobs: Iterable[LoadJob]) -> Iterator[Batch]:
+        for job in jobs:
+            yield from job.inflight()
+
+    @staticmethod
+    def _by_turn(jobs: list[LoadJob], worker: str) -> list[LoadJob]:
+        def turn(job: LoadJob) -> tuple[int, int]:
+            return -job.request.priority, sum(batch.worker.worker == worker for batch in job.inflight())
+
+        return sorted(jobs, key=turn)
+
+
+def _started(job_id: str, request: LoadRequest) -> Record:
+    return {"op": "load", "job_id": job_id, "request": request._asdict()}
+
+
+def _ended(job_id: str, progress: JobProgress) -> Record:
+    kept = progress._asdict() | {"failures": [list(failure) for failure in progress.failures[:FAILURES_KEPT_MAX]]}
+    return {"op": "load_ended", "job_id": job_id, "progress": kept}
+
+
+def _progress_of(kept: Mapping[str, Any]) -> JobProgress:
+    known = {name: kept[name] for name in JobProgress._fields if name in kept}
+    return JobProgress(**known)._replace(failures=[(path, reason) for path, reason in kept["failures"]])

@@ -1,0 +1,96 @@
+"""What a load means before it has moved anything: how much, what is cached already, what will fit. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from raycache.hashing import extent_key, place_many
+from raycache.master.loads.files import Page
+from raycache.messages import LoadSurvey
+from raycache.ranges import block_count
+from raycache.types import VersionId, WorkerId, WorkerView
+
+#: Tells which workers hold which blocks of a version, as (worker, mask of blocks).
+Holders: TypeAlias = Callable[[VersionId], tuple[tuple[WorkerId, int], ...]]
+
+OVER_SHOWN_MAX = 100
+
+
+class Survey:
+    """Adds up the pages of one load.
+
+    Args:
+        block_size_bytes, extent_size_bytes: of the cache.
+        replicas: copies wanted.
+        holders: what the workers have said.
+    """
+
+    def __init__(self, block_size_bytes: int, extent_size_bytes: int, replicas: int, holders: Holders) -> None:
+        self._block_size_bytes = block_size_bytes
+        self._extent_size_bytes = extent_size_bytes
+        self._replicas = replicas
+        self._holders = holders
+        self._result = LoadSurvey(0, 0, 0, 0, 0, 0, 0, 0, [])
+        #: Bytes that belong on each worker by the hash.
+        self._planned: dict[WorkerId, int] = {}
+        self._room: dict[WorkerId, int] = {}
+
+    def add(self, page: Page, workers: Sequence[WorkerView]) -> None:
+        """Take a page in, given who is alive now."""
+        self._room = {worker.worker: worker.weight_bytes for worker in workers}
+        result = self._result
+        blocks = files_cached = bytes_cached = 0
+        for version, name in zip(page.versions, page.ids, strict=True):
+            count = block_count(version.size_bytes, self._block_size_bytes)
+            held = 0
+            for worker, mask in self._holders(name):
+                held |= mask if worker in self._room else 0
+            cached = self._bytes_of(held, count, version.size_bytes)
+            blocks += count
+            files_cached += cached == version.size_bytes
+            bytes_cached += cached
+        self._result = result._replace(
+            files=result.files + len(page.keys),
+            blocks=result.blocks + blocks,
+            bytes=result.bytes + sum(version.size_bytes for version in page.versions),
+            files_cached=result.files_cached + files_cached,
+            bytes_cached=result.bytes_cached + bytes_cached,
+        )
+        if workers:
+            self._plan(page, workers)
+
+    def result(self) -> LoadSurvey:
+        """The sums so far."""
+        over = sum(max(0, size - self._room.get(worker, 0)) for worker, size in self._planned.items())
+        return self._result._replace(capacity_bytes=sum(self._room.values()), bytes_over=over)
+
+    def _plan(self, page: Page, workers: Sequence[WorkerView]) -> None:
+        """Put each extent where it belongs; a file is over when one of its extents comes to a full worker."""
+        keys: list[int] = []
+        sizes: list[int] = []
+        rows: list[int] = []
+        for row, (version, name) in enumerate(zip(page.versions, page.ids, strict=True)):
+            for extent, start in enumerate(range(0, version.size_bytes, self._extent_size_bytes)):
+                keys.append(extent_key(name, extent))
+                sizes.append(min(self._extent_size_bytes, version.size_bytes - start))
+                rows.append(row)
+        chosen = place_many(np.array(keys, dtype=np.uint64), workers, self._replicas).tolist()
+        over: dict[int, None] = {}
+        for row, size, places in zip(rows, sizes, chosen, strict=True):
+            for place in places:
+                name = workers[place].worker
+                self._planned[name] = self._planned.get(name, 0) + size
+                if self._planned[name] > self._room[name]:
+                    over[row] = None
+        shown = [page.path(row) for row in list(over)[: OVER_SHOWN_MAX - len(self._result.over)]]
+        self._result = self._result._replace(
+            files_over=self._result.files_over + len(over), over=[*self._result.over, *shown]
+        )
+
+    def _bytes_of(self, mask: int, count: int, size_bytes: int) -> int:
+        """Bytes in the blocks of a mask."""
+        full = mask.bit_count() * self._block_size_bytes
+        return full - (count * self._block_size_bytes - size_bytes if count and mask >> (count - 1) & 1 else 0)

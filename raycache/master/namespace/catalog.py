@@ -1,0 +1,367 @@
+"""Answers `resolve` and `list`: mounts, what is known of each store, and what must be asked first.
+
+Theory of operation. A question goes through three steps, all of them pure: `resolve_needs` or `list_needs` say what to
+ask the lake (nothing, when all is known and fresh enough for the mount's TTL); `fetched` takes each answer in;
+`resolve` or `listing` then answer from what is known, of whatever age. So an answer always comes from the lake as it was at
+most one TTL ago, and a TTL of 0 asks every time. Only when the lake cannot be reached is older knowledge used, rather
+than failing a job whose data is cached.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from raycache import paths
+from raycache.errors import (
+    InvalidRequestError,
+    NotADirectoryRequestError,
+    NotFoundError,
+    RaycacheError,
+    UnavailableError,
+)
+from raycache.master.namespace import entries
+from raycache.master.namespace.comparison import Sync
+from raycache.master.namespace.keyspace import Coverage, Keyspace, Replaced
+from raycache.master.namespace.lookups import HeadNeed, ListNeed, Need, NeedResult
+from raycache.master.namespace.mount_table import Mounts
+from raycache.messages import FileColumns, ListReply, ListRequest, MountInfo, ResolveReply, ResolveRequest
+from raycache.rules import Pattern
+from raycache.types import FileKind, VersionId, WorkerId
+
+#: So many unknown paths in one directory are looked up by one listing of it.
+LIST_INSTEAD_OF_HEADS_MIN = 8
+#: Entries, look-ups and listings remembered in all; beyond, everything is forgotten and asked again.
+REMEMBERED_MAX = 5_000_000
+#: How long an answer may be used that is older than its TTL because the lake does not answer.
+_STALE_EXPIRES_IN_S = 1.0
+
+
+class _Place(NamedTuple):
+    """Where a path leads."""
+
+    mount: MountInfo
+    uri: str
+    root_uri: str
+    key: str
+    #: A mounted URI is a directory whatever the lake says.
+    is_mount_point: bool
+
+    @property
+    def prefix(self) -> str:
+        """Of what is below it."""
+        return self.key + "/" if self.key else ""
+
+
+class Catalog:
+    """The namespace of a cache.
+
+    Args:
+        mounts: shared with the service, which changes them.
+        holders: tells which workers hold blocks of a version.
+    """
+
+    def __init__(self, mounts: Mounts, holders: Callable[[VersionId], tuple[tuple[WorkerId, int], ...]]) -> None:
+        self._mounts = mounts
+        self._holders = holders
+        self._stores: dict[str, Keyspace] = {}
+        #: Grows with every change and every fresh question; see `namespace`.
+        self._generation = 0
+
+    @property
+    def entries_count(self) -> int:
+        """Files and directories known."""
+        return sum(store.entries_count for store in self._stores.values())
+
+    # --- resolve ------------------------------------------------------------------------------------------------------
+
+    def resolve_needs(self, request: ResolveRequest, now_s: float) -> list[Need]:
+        """What to ask before `resolve`."""
+        generation = self._generation_for(fresh=request.fresh)
+        unknown: dict[tuple[str, str, str], dict[str, _Place]] = {}
+        for path in request.paths:
+            place = self._place(path)
+            if place is None or place.is_mount_point:
+                continue
+            since_s = None if request.fresh else self._store(place.root_uri).known_since_s(place.key)
+            if since_s is None or since_s + place.mount.metadata_ttl_s <= now_s:
+                parent = place.key[: place.key.rfind("/") + 1]
+                unknown.setdefault((place.mount.path, place.root_uri, parent), {})[place.key] = place
+        needs: list[Need] = []
+        for (mount_path, root_uri, parent), places in unknown.items():
+            mount = next(iter(places.values())).mount
+            if len(places) >= LIST_INSTEAD_OF_HEADS_MIN:
+                needs.append(ListNeed(mount, mount_path, root_uri, parent, False, generation, now_s))
+            else:
+                needs += [HeadNeed(mount, mount_path, root_uri, key, generation, now_s) for key in places]
+        return needs
+
+    def resolve(self, request: ResolveRequest, errors: Mapping[Need, RaycacheError], now_s: float) -> ResolveReply:
+        """Answer from what is known.
+
+        Args:
+            request: the question.
+            errors: needs that failed.
+            now_s: the time.
+
+        Returns:
+            The reply, without view and mounts.
+        """
+        kinds: list[int] = []
+        files = FileColumns([], [], [], [])
+        expires_in_s: list[float] = []
+        holders: list[tuple[tuple[WorkerId, int], ...]] = []
+        problems: dict[int, RaycacheError] = {}
+        failed = _by_key(errors)
+        neighbours = self._neighbours(request.paths[0], request.neighbours_max, now_s) if request.paths else []
+        for position, path in enumerate((*request.paths, *neighbours)):
+            kind, uri, entry, expires_s = FileKind.MISSING, "", entries.DIRECTORY, 0.0
+            place = self._place(path)
+            if place is None:
+                if self._is_virtual(path):
+                    kind = FileKind.DIRECTORY
+                elif not path.startswith("/"):
+                    problems[position] = NotFoundError(f"{path} is under no mount of this cache; connect again")
+            elif place.is_mount_point:
+                kind, uri, expires_s = FileKind.DIRECTORY, place.uri, place.mount.metadata_ttl_s
+            else:
+                try:
+                    kind, entry, expires_s = self._look(place, failed, fresh=request.fresh, now_s=now_s)
+                    if kind is FileKind.MISSING and self._is_virtual(path):
+                        kind = FileKind.DIRECTORY
+                except RaycacheError as error:
+                    problems[position] = error
+                uri = place.uri if kind is not FileKind.MISSING else ""
+            size_bytes, etag, mtime_ns = entries.unpack(entry) if kind is FileKind.FILE else (0, "", 0)
+            kinds.append(int(kind))
+            files.uris.append(uri)
+            files.sizes_bytes.append(size_bytes)
+            files.etags.append(etag)
+            files.mtimes_ns.append(mtime_ns)
+            expires_in_s.append(expires_s)
+            holders.append(
+                self._holders(entries.version(place.root_uri, place.key, entry).id())
+                if kind is FileKind.FILE and place is not None
+                else ()
+            )
+        return ResolveReply(kinds, files, expires_in_s, holders, problems, None, None, neighbours)
+
+    def _neighbours(self, path: str, limit: int, now_s: float) -> list[str]:
+        """The files behind one in its directory that are known and may still be used; at most `limit` are looked at."""
+        place = self._place(path) if limit else None
+        if place is None or place.is_mount_point:
+            return []
+        store = self._store(place.root_uri)
+        parent = place.key[: place.key.rfind("/") + 1]
+        directory = path[: path.rfind("/") + 1]
+        found: list[str] = []
+        behind = store.entries.irange(place.key, inclusive=(False, False))
+        for key in itertools.islice(behind, limit):
+            if not key.startswith(parent):
+                break
+            since_s = store.known_since_s(key)
+            if "/" not in key[len(parent) :] and since_s is not None and since_s + place.mount.metadata_ttl_s > now_s:
+                found.append(directory + key[len(parent) :])
+        return found
+
+    def _look(
+        self, place: _Place, failed: Mapping[tuple[str, str, str], RaycacheError], *, fresh: bool, now_s: float
+    ) -> tuple[FileKind, bytes, float]:
+        """What stands at a place, and for how long that may be used."""
+        store = self._store(place.root_uri)
+        parent = place.key[: place.key.rfind("/") + 1]
+        error = failed.get((place.mount.path, place.root_uri, place.key)) or failed.get(
+            (place.mount.path, place.root_uri, parent + "/")
+        )
+        since_s = store.known_since_s(place.key)
+        if error is not None:
+            if fresh or since_s is None or not isinstance(error, UnavailableError):
+                raise error
+            return *store.stat(place.key), _STALE_EXPIRES_IN_S
+        if not store.seen(place.key):
+            raise UnavailableError(f"{place.uri} was forgotten while it was looked up; try again")
+        left_s = 0.0 if since_s is None else max(0.0, since_s + place.mount.metadata_ttl_s - now_s)
+        return *store.stat(place.key), left_s
+
+    # --- list ---------------------------------------------------------------------------------------------------------
+
+    def list_needs(self, request: ListRequest, now_s: float) -> list[Need]:
+        """What to ask before `listing`."""
+        place = self._place(request.path)
+        if place is None or (request.recursive and self._mounts.nested_in(request.path)):
+            return []
+        store = self._store(place.root_uri)
+        since_s = None if request.fresh else store.listed_since_s(place.prefix, recursive=request.recursive)
+        if since_s is not None and since_s + place.mount.metadata_ttl_s > now_s:
+            return []
+        generation = self._generation_for(fresh=request.fresh)
+        return [
+            ListNeed(place.mount, place.mount.path, place.root_uri, place.prefix, request.recursive, generation, now_s)
+        ]
+
+    def listing(self, request: ListRequest, errors: Mapping[Need, RaycacheError], now_s: float) -> ListReply:
+        """Answer from what is known.
+
+        Raises:
+            NotFoundError: nothing is there.
+            NotADirectoryRequestError: it is a file.
+            InvalidRequestError: everything below several mounts at once.
+            UnavailableError, DeniedError: the lake cannot be asked.
+        """
+        nested = self._mounts.nested_in(request.path) if request.path.startswith("/") else []
+        if request.recursive and nested:
+            raise InvalidRequestError(
+                f"{request.path} has other mounts below it ({', '.join(nested[:5])}); list each mount by itself",
+                path=request.path,
+            )
+        place = self._place(request.path)
+        rows: list[tuple[str, bytes]] = []
+        expires_in_s = 0.0
+        if place is None:
+            if not self._is_virtual(request.path):
+                raise NotFoundError(f"{request.path} is under no mount; see `raycache mounts`", path=request.path)
+        else:
+            rows, expires_in_s = self._rows(place, request, errors, now_s, exists=bool(nested))
+        if nested:
+            mounted = self._mounts.names_below(request.path)
+            rows = [row for row in rows if row[0] not in mounted] + [(name, entries.DIRECTORY) for name in mounted]
+        if not request.recursive:
+            rows.sort(key=lambda row: row[0])
+        facts = [entries.unpack(entry) if entry else (0, "", 0) for _, entry in rows]
+        return ListReply(
+            names=[name for name, _ in rows],
+            kinds=[int(FileKind.FILE if entry else FileKind.DIRECTORY) for _, entry in rows],
+            sizes_bytes=[fact[0] for fact in facts],
+            etags=[fact[1] for fact in facts],
+            mtimes_ns=[fact[2] for fact in facts],
+            base_uri=place.uri if place is not None else "",
+            expires_in_s=expires_in_s,
+        )
+
+    def _rows(
+        self,
+        place: _Place,
+        request: ListRequest,
+        errors: Mapping[Need, RaycacheError],
+        now_s: float,
+        *,
+        exists: bool,
+    ) -> tuple[list[tuple[str, bytes]], float]:
+        """(name, entry) of what is below a place, and for how long that may be used."""
+        store = self._store(place.root_uri)
+        prefix = place.prefix
+        since_s = store.listed_since_s(prefix, recursive=request.recursive)
+        left_s = 0.0 if since_s is None else max(0.0, since_s + place.mount.metadata_ttl_s - now_s)
+        for error in errors.values():
+            if request.fresh or since_s is None or not isinstance(error, UnavailableError):
+                raise error
+            left_s = _STALE_EXPIRES_IN_S
+        if not store.listed(prefix, recursive=request.recursive):
+            raise UnavailableError(f"{place.uri} was forgotten while it was listed; try again")
+        rows: list[tuple[str, bytes]]
+        if request.recursive:
+            rows = [(key[len(prefix) :], entry) for key, entry in store.tree(prefix)]
+        else:
+            rows = [(child.name, child.entry) for child in store.children(prefix)]
+        if not rows and not exists and not place.is_mount_point and place.key:
+            kind, _ = store.stat(place.key)
+            if kind is FileKind.FILE:
+                raise NotADirectoryRequestError(f"{request.path} is a file; name its directory", path=request.path)
+            if kind is FileKind.MISSING:
+                raise NotFoundError(f"{request.path} does not exist; check the path", path=request.path)
+        return rows, left_s
+
+    # --- learning -----------------------------------------------------------------------------------------------------
+
+    def fetched(self, need: Need, result: NeedResult) -> list[VersionId]:
+        """Take an answer of the lake in.
+
+        Returns:
+            Versions that are no longer what stands at their keys.
+        """
+        if result.error is not None:
+            return []
+        if sum(len(store) for store in self._stores.values()) > REMEMBERED_MAX:
+            self._stores.clear()
+        store = self._store(need.root_uri)
+        asked = Coverage(need.generation, need.asked_s)
+        if isinstance(need, HeadNeed):
+            replaced = store.learn_head(need.key, result.head, is_directory=result.is_directory, asked=asked)
+        else:
+            replaced = self._listed(store, need, result, asked)
+        return self._versions(need.root_uri, replaced)
+
+    def _listed(self, store: Keyspace, need: ListNeed, result: NeedResult, asked: Coverage) -> list[Replaced]:
+        if need.recursive:
+            replaced = store.learn_tree(need.prefix, result.found, asked)
+        else:
+            replaced = store.learn_level(need.prefix, result.found, result.directories, asked)
+        if not result.is_directory and need.prefix:
+            key = need.prefix.removesuffix("/")
+            replaced += store.learn_head(key, result.head, is_directory=False, asked=asked)
+        return replaced
+
+    def invalidate(self, changed: Sequence[str]) -> list[VersionId]:
+        """Somebody wrote these paths, or below them: ask the lake when they are next asked for.
+
+        Returns:
+            The versions that were known there.
+        """
+        self._generation += 1
+        versions: list[VersionId] = []
+        for path in changed:
+            place = self._place(paths.normalise(path))
+            if place is not None:
+                store = self._store(place.root_uri)
+                versions += self._versions(place.root_uri, store.change(place.key, self._generation))
+        return versions
+
+    def begin_sync(self, pattern: Pattern, now_s: float, *, dry_run: bool, files_max: int) -> Sync:
+        """Begin to compare what a pattern names with the lake.
+
+        Raises:
+            NotFoundError: no mount is above it.
+        """
+        mount, uri = self._mounts.resolve(pattern.base)
+        store = self._store(paths.split_uri(uri)[0])
+        asked = Coverage(self._generation_for(fresh=True), now_s)
+        return Sync(pattern, mount, store, asked, dry_run=dry_run, files_max=files_max)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _place(self, path: str) -> _Place | None:
+        try:
+            mount, uri = self._mounts.resolve(path)
+        except NotFoundError:
+            return None
+        return _Place(mount, uri, *paths.split_uri(uri), is_mount_point=path == mount.path and path.startswith("/"))
+
+    def _is_virtual(self, path: str) -> bool:
+        """Whether a path is a directory because of mounts below it."""
+        return path == "/" or (path.startswith("/") and bool(self._mounts.nested_in(path)))
+
+    def _store(self, root_uri: str) -> Keyspace:
+        store = self._stores.get(root_uri)
+        if store is None:
+            # What is on the way was asked before: it counts as changed, since changes may have been forgotten.
+            store = self._stores[root_uri] = Keyspace(self._generation)
+        return store
+
+    def _generation_for(self, *, fresh: bool) -> int:
+        """A fresh question must not share the answer to one asked before."""
+        if fresh:
+            self._generation += 1
+        return self._generation
+
+    @staticmethod
+    def _versions(root_uri: str, replaced: Sequence[Replaced]) -> list[VersionId]:
+        return [entries.version(root_uri, key, entry).id() for key, entry in replaced]
+
+
+def _by_key(errors: Mapping[Need, RaycacheError]) -> dict[tuple[str, str, str], RaycacheError]:
+    """Errors by (mount path, root, key); for a listing, by its prefix with one more slash, which no key is."""
+    return {
+        (need.mount_path, need.root_uri, need.key if isinstance(need, HeadNeed) else need.prefix + "/"): error
+        for need, error in errors.items()
+    }

@@ -1,0 +1,306 @@
+"""Asks the lake: looks keys up, and lists prefixes, many at once.
+
+Theory of operation. `fetch` is called from some thread and runs its pieces in the lister's own bounded pool; pieces
+never wait for pieces, so the pool cannot lock up. A store pages its listings one after the other, at most 1,000 keys
+each, so a large prefix is cut into key ranges that are paged side by side:
+
+1. One flat page. Most prefixes end there.
+2. Else the child directories are listed, one level, and a second and third level while there are too few: these are
+   where keys are, so they make good borders.
+3. The borders are thinned out to a few ranges for each thread. Range i holds the keys behind border i up to and with
+   border i+1; it starts with `start_after`, and ends at the first key beyond. The ranges partition all keys, whatever
+   the borders are: a listing is complete even when directories come and go meanwhile.
+
+Stores with real directories (disks, HDFS) walk them as fast as they can be read anyway: they are paged in one go.
+Pages become packed entries at once, since descriptions as objects would take five times the memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+from raycache.errors import NotFoundError, RaycacheError, UnavailableError
+from raycache.master.namespace.entries import pack
+from raycache.master.namespace.lookups import HeadNeed, ListNeed, Need, NeedResult
+from raycache.messages import MountInfo
+from raycache.ufs.base import ListPage, UnderStorage
+
+T = TypeVar("T")
+
+
+class DisorderError(Exception):
+    """A store lists keys in another order than S3 promises; SeaweedFS has "d/x" before "d-x"."""
+
+
+class Part(NamedTuple):
+    """A part of a listing: the keys after one, up to and with another."""
+
+    #: "": from the beginning.
+    after: str
+    #: None: to the end.
+    until: str | None
+    #: Key -> entry, directory markers included.
+    found: dict[str, bytes]
+
+
+#: Ranges a thread gets of one listing: some are larger than others.
+_RANGES_PER_THREAD = 4
+_BORDER_LEVELS_MAX = 3
+#: Pages spent on the borders of one directory.
+_BORDER_PAGES_MAX = 4
+
+
+class Lister:
+    """Executes needs.
+
+    Args:
+        storage_of: opens the store of a mount; may raise RaycacheError.
+        inflight_max: requests to the lake at a time.
+    """
+
+    def __init__(self, storage_of: Callable[[MountInfo], UnderStorage], inflight_max: int) -> None:
+        self._storage_of = storage_of
+        self._inflight_max = inflight_max
+        self._pool = ThreadPoolExecutor(inflight_max, thread_name_prefix="raycache-list")
+
+    def fetch(self, needs: Sequence[Need]) -> dict[Need, NeedResult]:
+        """Answer needs, side by side. Blocks; never raises: an error is a need's result.
+
+        Bounded by the storages' own timeouts.
+        """
+        simple: dict[Need, Future[NeedResult]] = {}
+        for need in needs:
+            if isinstance(need, HeadNeed):
+                simple[need] = self._pool.submit(_guarded, self._head, need)
+            elif not need.recursive:
+                simple[need] = self._pool.submit(_guarded, self._list_level, need)
+        results = {
+            need: _guarded(self._list_tree, need) for need in needs if isinstance(need, ListNeed) and need.recursive
+        }
+        return results | {need: future.result() for need, future in simple.items()}
+
+    def pages(self, mount: MountInfo, prefix: str, take: Callable[[Part], None], *, ordered: bool = False) -> None:
+        """List everything below a prefix, several parts of it at a time, without ever holding all of it.
+
+        Args:
+            mount: how to open the store.
+            prefix: "" or ends in "/"; or a key, and then only that object is looked for.
+            take: called from the pool's threads with every part; together the parts are the whole.
+            ordered: each key must be in the one part whose bounds it is within. Without it, a store that does not list in
+                key order may bring a key twice, and in any part.
+
+        Raises:
+            NotFoundError, DeniedError, UnavailableError: it is not complete.
+            DisorderError: the store does not list in key order, and `ordered` is wanted.
+        """
+        storage = self._storage_of(mount)
+        if prefix and not prefix.endswith("/"):
+            try:
+                take(Part("", None, {prefix: pack(storage.head(prefix))}))
+            except NotFoundError:
+                take(Part("", None, {}))
+            return
+        page = self._pool.submit(storage.list, prefix).result()
+        borders: list[str] = []
+        if page.next_token is not None and not storage.has_directories:
+            borders = self._borders(storage, prefix)
+        if not borders:
+            self._pool.submit(_take_range, storage, prefix, "", None, page, take, ordered).result()
+            return
+        self._over_ranges(borders, lambda start, end: _take_range(storage, prefix, start, end, None, take, ordered))
+
+    def level(self, mount: MountInfo, prefix: str, take: Callable[[dict[str, bytes]], None]) -> list[str]:
+        """List one level, a page at a time, without ever holding all of it.
+
+        Args:
+            mount: how to open the store.
+            prefix: "" or ends in "/".
+            take: called with every page: key -> entry.
+
+        Returns:
+            The prefixes of the directories there.
+
+        Raises:
+            NotFoundError, DeniedError, UnavailableError: it is not complete.
+        """
+        storage = self._storage_of(mount)
+        directories: list[str] = []
+        token = None
+        while True:
+            page = self._pool.submit(functools.partial(storage.list, prefix, delimiter=True, token=token)).result()
+            found: dict[str, bytes] = {}
+            _collect(page, found)
+            take(found)
+            directories.extend(page.prefixes)
+            token = page.next_token
+            if token is None:
+                return directories
+
+    def whole(self, mount: MountInfo, prefix: str, take: Callable[[Part], None]) -> None:
+        """As `pages`, in one part: for a store that does not list in key order."""
+        if prefix and not prefix.endswith("/"):
+            self.pages(mount, prefix, take)
+            return
+        need = ListNeed(mount, mount.path, self._storage_of(mount).root_uri, prefix, True, 0, 0.0)
+        take(Part("", None, self._list_tree(need).found))
+
+    def close(self) -> None:
+        """Start nothing new; what is on the way ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _head(self, need: HeadNeed) -> NeedResult:
+        storage = self._storage_of(need.mount)
+        if need.key == "":
+            storage.list("", limit=1)  # raises when the store or the bucket is missing; an empty one is a directory
+            return NeedResult(is_directory=True)
+        try:
+            return NeedResult(head=pack(storage.head(need.key)))
+        except NotFoundError:
+            page = storage.list(need.key + "/", limit=1)
+            return NeedResult(is_directory=bool(page.objects or page.prefixes))
+
+    def _list_level(self, need: ListNeed) -> NeedResult:
+        storage = self._storage_of(need.mount)
+        found: dict[str, bytes] = {}
+        directories: list[str] = []
+        token = None
+        while True:
+            page = storage.list(need.prefix, delimiter=True, token=token)
+            _collect(page, found)
+            directories.extend(page.prefixes)
+            token = page.next_token
+            if token is None:
+                return self._listed(storage, need, found, directories)
+
+    def _list_tree(self, need: ListNeed) -> NeedResult:
+        storage = self._storage_of(need.mount)
+        found: dict[str, bytes] = {}
+        page = self._pool.submit(storage.list, need.prefix).result()
+        _collect(page, found)
+        if page.next_token is not None:
+            borders = [] if storage.has_directories else self._borders(storage, need.prefix)
+            if not borders:
+                rest = self._pool.submit(_list_range, storage, need.prefix, "", None, page.next_token)
+                found.update(rest.result())
+            else:
+                found = self._list_ranges(storage, need.prefix, borders)
+        return self._listed(storage, need, found, [])
+
+    def _listed(
+        self, storage: UnderStorage, need: ListNeed, found: dict[str, bytes], directories: list[str]
+    ) -> NeedResult:
+        if found or directories or not need.prefix:
+            return NeedResult(is_directory=True, found=found, directories=directories)
+        try:
+            return NeedResult(head=pack(storage.head(need.prefix.removesuffix("/"))))
+        except NotFoundError:
+            return NeedResult()
+
+    def _list_ranges(self, storage: UnderStorage, prefix: str, borders: list[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for part in self._over_ranges(borders, lambda start, end: _list_range(storage, prefix, start, end, None)):
+            found.update(part)
+        return found
+
+    def _over_ranges(self, borders: list[str], work: Callable[[str, str | None], T]) -> list[T]:
+        """Do something for each range of keys between borders, side by side."""
+        starts = ["", *borders]
+        ends: list[str | None] = [*borders, None]
+        parts = [self._pool.submit(work, start, end) for start, end in zip(starts, ends, strict=True)]
+        try:
+            return [part.result() for part in parts]
+        except BaseException:
+            for part in parts:
+                part.cancel()
+            raise
+
+    def _borders(self, storage: UnderStorage, prefix: str) -> list[str]:
+        """Sorted keys that cut a prefix into ranges; few or none when it has no directories."""
+        wanted = self._inflight_max * _RANGES_PER_THREAD
+        found: list[str] = []
+        level = [prefix]
+        for _ in range(_BORDER_LEVELS_MAX):
+            parts = [self._pool.submit(_directories, storage, directory) for directory in level]
+            level = [directory for part in parts for directory in part.result()]
+            found.extend(level)
+            if not level or len(found) >= wanted:
+                break
+        # With the slash: SeaweedFS, asked for what is after "d", leaves everything in "d/" out.
+        borders = sorted(set(found) - {"", prefix})
+        step = -(-len(borders) // wanted) if borders else 1
+        return borders[::step]
+
+
+def _guarded(work: Callable[[T], NeedResult], need: T) -> NeedResult:
+    try:
+        return work(need)
+    except RaycacheError as error:
+        return NeedResult(error=error)
+    except Exception as error:  # a defect of a store's driver must not leave those waiting who asked
+        return NeedResult(error=UnavailableError(f"the lake could not be asked: {type(error).__name__}"))
+
+
+def _directories(storage: UnderStorage, prefix: str) -> list[str]:
+    """The first child directories of a prefix: some pages of them."""
+    found: list[str] = []
+    token = None
+    for _ in range(_BORDER_PAGES_MAX):
+        page = storage.list(prefix, delimiter=True, token=token)
+        found.extend(page.prefixes)
+        token = page.next_token
+        if token is None:
+            break
+    return found
+
+
+def _list_range(
+    storage: UnderStorage, prefix: str, start_after: str, end: str | None, token: str | None
+) -> dict[str, bytes]:
+    """All keys behind `start_after` (or from `token` on) up to and with `end`; None is the end of the prefix."""
+    found: dict[str, bytes] = {}
+    while True:
+        page = storage.list(prefix, start_after=start_after, token=token)
+        _collect(page, found, end)
+        token = page.next_token
+        if token is None or (end is not None and page.objects and page.objects[-1].key > end):
+            return found
+
+
+def _take_range(
+    storage: UnderStorage,
+    prefix: str,
+    after: str,
+    end: str | None,
+    page: ListPage | None,
+    take: Callable[[Part], None],
+    ordered: bool,
+) -> None:
+    """Hand the keys after one, up to and with `end`, over page by page; `page` is the first, when it is there already."""
+    start_after = after
+    page = page or storage.list(prefix, start_after=start_after)
+    while True:
+        found: dict[str, bytes] = {}
+        last = after
+        for info in page.objects:
+            if ordered and info.key <= last:
+                raise DisorderError(f"{info.key} follows {last}")
+            last = info.key
+        _collect(page, found, end)
+        beyond = end is not None and bool(page.objects) and page.objects[-1].key > end
+        if page.next_token is None or beyond:
+            take(Part(after, end, found))
+            return
+        if page.objects:
+            take(Part(after, page.objects[-1].key, found))
+            after = page.objects[-1].key
+        page = storage.list(prefix, start_after=start_after, token=page.next_token)
+
+
+def _collect(page: ListPage, found: dict[str, bytes], end: str | None = None) -> None:
+    for info in page.objects:
+        if end is not None and info.key > end:
+            return
+        found[info.key] = pack(info)

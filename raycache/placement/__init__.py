@@ -1,0 +1,1 @@
+"""Where tasks should run: `near` gives Ray's options for tasks of any kind, `whereabouts` knows where files are."""

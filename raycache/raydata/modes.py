@@ -1,0 +1,129 @@
+"""How a Ray Data read task is sent to the node of its blocks: the choice between three ways.
+
+- HOOK: an operator of our own asks for the node, per task (`placement_hook.py`). It survives operator fusion and puts
+  practically every task where it should be, but it uses internals of Ray Data. So it is taken only on releases it was
+  tested with, and only after a self-test that runs Ray's real planner and operator code on a made-up read.
+- LABELS: one read per node, joined by `union`, each with a label selector and a fallback: public API only.
+- PLAIN: Ray's own scheduling. Rows are right, most bytes are remote.
+
+`RAYCACHE_PLACEMENT` forces a mode. A node that is gone or busy is no failure in any mode: the task runs elsewhere.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import logging
+import os
+import sys
+from typing import NamedTuple
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raycache.errors import InvalidRequestError
+
+logger = logging.getLogger("raycache")
+
+#: Ray releases (major, minor) the hook has been run on.
+TESTED_RAY = ((2, 60),)
+_VARIABLE = "RAYCACHE_PLACEMENT"
+
+
+class PlacementMode(enum.Enum):
+    """How read tasks are placed; see the module's text."""
+
+    HOOK = "hook"
+    LABELS = "labels"
+    PLAIN = "plain"
+
+
+class Placement(NamedTuple):
+    """The mode in force, and why."""
+
+    mode: PlacementMode
+    reason: str
+
+
+def placement_mode() -> Placement:
+    """Which mode is in force in this process.
+
+    The first call decides (it imports Ray Data) and logs one line: a warning when the hook cannot be used.
+
+    Raises:
+        InvalidRequestError: `RAYCACHE_PLACEMENT` names no mode.
+    """
+    return _decide(os.environ.get(_VARIABLE, "").strip().lower(), ray.__version__)
+
+
+def place_plain_reads() -> None:
+    """Have `ray.data.read_*` place what it reads through the cache, too; nothing without Ray Data, or in another mode.
+
+    Called where Ray Data asks for the first time what a path means, before it makes the dataset.
+    """
+    if "ray.data" in sys.modules and plain_reads_are_placed():
+        from raycache.raydata import hook
+
+        hook.install()
+
+
+def plain_reads_are_placed() -> bool:
+    """Whether the mode in force is HOOK. One that does not exist is told by `raycache.read_*`: others do not fail for it."""
+    try:
+        return placement_mode().mode is PlacementMode.HOOK
+    except InvalidRequestError:
+        return False
+
+
+def ray_version() -> str:
+    """Of this process's Ray."""
+    return str(ray.__version__)
+
+
+def soft_affinity(node: str, *, spill: bool = True) -> NodeAffinitySchedulingStrategy:
+    """Run on this node; elsewhere when it is busy or gone. Without `spill` it waits behind a busy node."""
+    return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=spill)
+
+
+@functools.lru_cache(maxsize=16)
+def _decide(forced: str, version: str) -> Placement:
+    placement = _choose(forced, version)
+    expected = placement.mode is PlacementMode.HOOK or bool(forced)
+    logger.log(
+        logging.INFO if expected else logging.WARNING,
+        "read tasks are placed by %s: %s",
+        placement.mode.value,
+        placement.reason,
+    )
+    return placement
+
+
+def _choose(forced: str, version: str) -> Placement:
+    if forced and forced not in {mode.value for mode in PlacementMode}:
+        raise InvalidRequestError(f"{_VARIABLE}={forced!r} is unknown; use hook, labels or plain")
+    if forced in ("labels", "plain"):
+        return Placement(PlacementMode(forced), f"forced by {_VARIABLE}")
+    if not forced and not is_tested(version):
+        tested = ", ".join(f"{major}.{minor}" for major, minor in TESTED_RAY)
+        return Placement(PlacementMode.LABELS, f"Ray {version} is outside the tested range ({tested})")
+    failure = _self_test_failure()
+    if failure:
+        return Placement(PlacementMode.LABELS, f"self-test failed on Ray {version}: {failure}")
+    return Placement(PlacementMode.HOOK, f"self-test passed on Ray {version}")
+
+
+def is_tested(version: str) -> bool:
+    """Whether the hook has been run on this Ray release ("2.60.0")."""
+    parts = version.split(".")
+    return any(parts[:2] == [str(major), str(minor)] for major, minor in TESTED_RAY)
+
+
+@functools.cache
+def _self_test_failure() -> str:
+    """Empty when the hook works here. Changed internals may raise anything, even while importing."""
+    try:
+        from raycache.raydata import hook
+
+        return hook.self_test()
+    except Exception as error:  # whatever it was, the hook does not work here
+        return f"{type(error).__name__}: {error}"

@@ -1,0 +1,1 @@
+"""Where a worker's bytes are, and come from: `disk` and `plasma` keep them, `loader` and `peers` bring them."""

@@ -1,0 +1,304 @@
+"""Segments as files: crash-safe to write, checked before use, found again after a restart.
+
+A file is  data | footer | trailer.  The data stands at offset 0, so that a reader can map the file knowing nothing of
+the rest. The footer (JSON) is the table of blocks; the trailer, of fixed size, holds the lengths of both, their xxh3_64
+hashes and a magic number. A file is written under a temporary name and renamed when whole. So after a crash a name
+either stands for a whole file or for none; with `fsync` that holds for a crash of the machine too, without it a file
+may then be torn, which the trailer (lengths, footer hash) or `verify` (data hash) shows.
+
+Blocks that are freed later are noted in a second file beside it, a record each with a checksum of its own, appended:
+after a restart they are not taken over. A record that a crash has torn is as if it had not been written.
+
+Directories: workers on one machine must not share one, and a restarted worker should find a dead one's segments. So
+each locks (`flock`) the first free `slot-N` under a base directory for as long as its process lives.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import mmap
+import os
+import shutil
+import struct
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import xxhash
+
+from raycache.errors import CorruptBlockError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
+from raycache.types import BlockId, FileVersion, SegmentId
+from raycache.workers.effects import DiskSegment, Entry
+from raycache.workers.stores.assembly import Bytes
+
+_SUFFIX = ".segment"
+_TEMPORARY_SUFFIX = ".partial"
+_FREED_SUFFIX = ".freed"
+#: Version, block index, the xxh3_64 of both.
+_FREED = struct.Struct("<16sIQ")
+_MAGIC = b"RAYCSEG1"
+#: data bytes, data hash, footer bytes, footer hash, magic; little endian.
+_TRAILER = struct.Struct("<QQQQ8s")
+_SLOTS_MAX = 1024
+#: Locked slot directories: the descriptors stay open until the process ends.
+_locked_slots: list[int] = []
+
+
+class _Trailer(NamedTuple):
+    data_bytes: int
+    data_hash: int
+    footer_bytes: int
+    footer_hash: int
+    magic: bytes
+
+
+class DiskStore:
+    """Segment files in one directory. Safe to call from several threads, for different segments.
+
+    Args:
+        directory: for this store alone; made if it is missing.
+        fsync: whether a segment must survive a crash of the machine.
+    """
+
+    def __init__(self, directory: Path, fsync: bool) -> None:
+        self._directory = directory
+        self._fsync = fsync
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _mapped(error, directory) from error
+
+    def path(self, segment: SegmentId) -> Path:
+        """The segment's file; the data is at its start."""
+        return self._directory / f"{segment}{_SUFFIX}"
+
+    def write(self, segment: SegmentId, pieces: Sequence[Bytes], entries: Sequence[Entry]) -> None:
+        """Store a segment, atomically; an older one of that name is replaced.
+
+        Args:
+            segment: names the file.
+            pieces: its data, one behind the other; shape (bytes,), uint8, each.
+            entries: the blocks in it.
+
+        Raises:
+            NoSpaceError: the disk is full.
+            UnavailableError: it fails otherwise.
+        """
+        footer = _encode_entries(entries)
+        data = [piece.data for piece in pieces]
+        hashed = xxhash.xxh3_64()
+        for part in data:
+            hashed.update(part)
+        size_bytes = sum(part.nbytes for part in data)
+        trailer = _Trailer(size_bytes, hashed.intdigest(), len(footer), xxhash.xxh3_64_intdigest(footer), _MAGIC)
+        temporary = self._directory / f"{segment}{_TEMPORARY_SUFFIX}"
+        try:
+            try:
+                with temporary.open("wb", buffering=0) as file:
+                    for part in (*data, memoryview(footer), memoryview(_TRAILER.pack(*trailer))):
+                        while part:
+                            part = part[file.write(part) :]  # noqa: PLW2901  # a raw write may be short
+                    if self._fsync:
+                        os.fsync(file.fileno())
+                self._freed_path(segment).unlink(missing_ok=True)
+                temporary.replace(self.path(segment))
+                if self._fsync:
+                    _sync_directory(self._directory)
+            except OSError:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+        except OSError as error:
+            raise _mapped(error, temporary) from error
+
+    def map(self, segment: SegmentId) -> Bytes:
+        """Map the data, read-only and without a copy; it stays readable after `drop`.
+
+        Raises:
+            NotFoundError: no such segment.
+            CorruptBlockError: the file is torn.
+            UnavailableError: the disk fails.
+        """
+        return self._open(segment)[0]
+
+    def verify(self, segment: SegmentId) -> bool:
+        """Whether the data is what was written; reads all of it."""
+        try:
+            data, trailer = self._open(segment)
+        except RaycacheError:
+            return False
+        return bool(xxhash.xxh3_64_intdigest(data.data) == trailer.data_hash)
+
+    def drop(self, segment: SegmentId) -> None:
+        """Delete a segment. One that is missing, or that the disk will not delete, is not an error."""
+        with suppress(OSError):
+            self.path(segment).unlink()
+        with suppress(OSError):
+            self._freed_path(segment).unlink()
+
+    def forget(self, segment: SegmentId, blocks: Sequence[BlockId]) -> None:
+        """Note blocks that `scan` is not to find. When the disk does not take it, they may come back after a restart."""
+        with suppress(OSError), self._freed_path(segment).open("ab", buffering=0) as file:
+            file.write(b"".join(_freed_record(block) for block in blocks))
+
+    def scan(self) -> list[DiskSegment]:
+        """Find the segments an earlier process left, oldest first; reads only footers, deletes what is torn."""
+        found: list[tuple[int, DiskSegment]] = []
+        try:
+            names = dict.fromkeys(sorted(path.name for path in self._directory.iterdir()))
+        except OSError as error:
+            raise _mapped(error, self._directory) from error
+        for name in names:
+            path = self._directory / name
+            if name.endswith(_SUFFIX):
+                segment = name.removesuffix(_SUFFIX)
+                try:
+                    described = self._without_freed(_describe(path, segment))
+                    mtime_ns = path.stat().st_mtime_ns
+                except (OSError, RaycacheError):
+                    self.drop(segment)
+                else:
+                    age_s = max(0.0, (time.time_ns() - mtime_ns) / 1e9)
+                    found.append((mtime_ns, described._replace(age_s=age_s)))
+            elif name.endswith(_TEMPORARY_SUFFIX) or (
+                name.endswith(_FREED_SUFFIX) and name.removesuffix(_FREED_SUFFIX) + _SUFFIX not in names
+            ):
+                with suppress(OSError):
+                    path.unlink()
+        return [segment for _, segment in sorted(found, key=lambda item: (item[0], item[1].segment))]
+
+    def free_bytes(self) -> int:
+        """What the file system has left, for everyone on it."""
+        try:
+            return shutil.disk_usage(self._directory).free
+        except OSError as error:
+            raise _mapped(error, self._directory) from error
+
+    def clear(self) -> None:
+        """The end of the store: delete all its files, the directory too, and the base when that is empty then."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        with suppress(OSError):
+            self._directory.parent.rmdir()
+
+    def _freed_path(self, segment: SegmentId) -> Path:
+        return self._directory / f"{segment}{_FREED_SUFFIX}"
+
+    def _without_freed(self, found: DiskSegment) -> DiskSegment:
+        try:
+            records = self._freed_path(found.segment).read_bytes()
+        except FileNotFoundError:
+            return found
+        freed: dict[BlockId, None] = {}
+        for start in range(0, len(records) - _FREED.size + 1, _FREED.size):
+            version, block_index, _ = _FREED.unpack_from(records, start)
+            block = BlockId(version, block_index)
+            if _freed_record(block) == records[start : start + _FREED.size]:
+                freed[block] = None
+        kept = [entry for entry in found.entries if BlockId(entry.version.id(), entry.block_index) not in freed]
+        return found._replace(entries=kept)
+
+    def _open(self, segment: SegmentId) -> tuple[Bytes, _Trailer]:
+        path = self.path(segment)
+        try:
+            with path.open("rb") as file:
+                trailer = _read_trailer(file.fileno(), path)
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise _mapped(error, path) from error
+        return np.frombuffer(mapped, dtype=np.uint8, count=trailer.data_bytes), trailer
+
+
+def open_slot(base: Path) -> Path:
+    """Lock the first free `slot-N` directory under `base` until this process ends.
+
+    Raises:
+        UnavailableError: the file system has no locks, or all slots are taken.
+    """
+    for number in range(_SLOTS_MAX):
+        slot = base / f"slot-{number}"
+        try:
+            slot.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(slot, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            # Its last owner has just cleared it; the next one will do.
+            continue
+        except OSError as error:
+            raise _mapped(error, slot) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), slot.stat()):
+                _locked_slots.append(descriptor)
+                return slot
+            # Between open and lock its last owner deleted it, and another made it anew: what is locked has no name.
+            os.close(descriptor)
+        except (BlockingIOError, FileNotFoundError):
+            os.close(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            raise _mapped(error, slot) from error
+    raise UnavailableError(f"all {_SLOTS_MAX} slots under {base} are taken; give the disk tier another path")
+
+
+def _describe(path: Path, segment: SegmentId) -> DiskSegment:
+    with path.open("rb") as file:
+        trailer = _read_trailer(file.fileno(), path)
+        footer = os.pread(file.fileno(), trailer.footer_bytes, trailer.data_bytes)
+    if xxhash.xxh3_64_intdigest(footer) != trailer.footer_hash:
+        raise CorruptBlockError(f"the footer of {path} is damaged; delete it")
+    entries = _decode_entries(footer)
+    return DiskSegment(segment, trailer.data_bytes, entries)
+
+
+def _read_trailer(descriptor: int, path: Path) -> _Trailer:
+    size_bytes = os.fstat(descriptor).st_size
+    raw = os.pread(descriptor, _TRAILER.size, max(0, size_bytes - _TRAILER.size))
+    if len(raw) == _TRAILER.size:
+        trailer = _Trailer(*_TRAILER.unpack(raw))
+        if trailer.magic == _MAGIC and trailer.data_bytes + trailer.footer_bytes + _TRAILER.size == size_bytes:
+            return trailer
+    raise CorruptBlockError(f"{path} is torn; delete it")
+
+
+def _freed_record(block: BlockId) -> bytes:
+    index = block.block_index.to_bytes(4, "little")
+    return _FREED.pack(block.version, block.block_index, xxhash.xxh3_64_intdigest(block.version + index))
+
+
+def _encode_entries(entries: Sequence[Entry]) -> bytes:
+    """Each file once, then (file number, block index, offset, length) per block; ASCII, so any key survives."""
+    numbers: dict[FileVersion, int] = {}
+    rows = [
+        (numbers.setdefault(entry.version, len(numbers)), entry.block_index, entry.offset, entry.length)
+        for entry in entries
+    ]
+    return json.dumps({"files": list(numbers), "blocks": rows}, separators=(",", ":")).encode("ascii")
+
+
+def _decode_entries(footer: bytes) -> list[Entry]:
+    found = json.loads(footer)
+    files = [FileVersion(*row) for row in found["files"]]
+    return [
+        Entry(files[number], block_index, offset, length) for number, block_index, offset, length in found["blocks"]
+    ]
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _mapped(error: OSError, path: Path) -> RaycacheError:
+    """The one place where the disk's errors become ours."""
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{path} does not exist; load it again")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoSpaceError(f"no space for {path}; free some, or give the disk tier another path")
+    return UnavailableError(f"{path}: {error.strerror or error}; check the disk")

@@ -1,0 +1,121 @@
+"""The memory tier's bytes: numpy arrays in Ray's object store, alive as long as this process holds their references."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ray
+
+from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
+from raycache.types import SegmentId, WorkerId
+from raycache.workers.stores.assembly import Bytes, Pieces
+
+#: Of the node's object store, all users together; above it the memory tier gives way. At four fifths Ray begins to spill,
+#: what is oldest first, and that is the cache's.
+PRESSURE_SHARE = 0.75
+_GET_TIMEOUT_S = 30.0
+
+
+class MemoryStore:
+    """Segments by id. Safe to call from several threads; the slow calls (`put`, `view`) not from an event loop."""
+
+    def __init__(self) -> None:
+        self._references: dict[SegmentId, tuple[Any, int]] = {}
+        self._lock = threading.Lock()
+        #: Bytes held by references here.
+        self.used_bytes = 0
+
+    def put(self, segment: SegmentId, pieces: Sequence[Bytes]) -> Any:
+        """Copy a segment, in pieces that follow each other, into the object store as one array; returns its reference."""
+        size_bytes = sum(piece.nbytes for piece in pieces)
+        reference = ray.put(pieces[0] if len(pieces) == 1 else Pieces(pieces))
+        self.drop(segment)
+        with self._lock:
+            self._references[segment] = (reference, size_bytes)
+            self.used_bytes += size_bytes
+        return reference
+
+    def reference(self, segment: SegmentId) -> Any:
+        """The reference to hand to a reader; None when the segment is not here."""
+        found = self._references.get(segment)
+        return None if found is None else found[0]
+
+    def view(self, segment: SegmentId) -> Bytes:
+        """Map the segment, read-only, without a copy.
+
+        Raises:
+            NotFoundError: it is not here.
+            UnavailableError: Ray has lost it.
+        """
+        reference = self.reference(segment)
+        if reference is None:
+            raise NotFoundError(f"segment {segment} is not in memory; load it again")
+        try:
+            array: Bytes = ray.get(reference, timeout=_GET_TIMEOUT_S)
+        except Exception as error:
+            raise UnavailableError(f"segment {segment} cannot be read from the object store; load it again") from error
+        return array
+
+    def drop(self, segment: SegmentId) -> None:
+        """Let go. Readers that have it mapped keep their view; a missing one is not an error."""
+        with self._lock:
+            found = self._references.pop(segment, None)
+            if found is not None:
+                self.used_bytes -= found[1]
+
+
+class StoreUse(NamedTuple):
+    """Of a node's object store, all its users together."""
+
+    used_bytes: int
+    #: Since the node started.
+    spilled_bytes: int
+
+
+def room_bytes(store_bytes: int, own_bytes: int, use: StoreUse, before: StoreUse) -> int:
+    """How much the memory tier may hold so that the object store stays below `PRESSURE_SHARE`.
+
+    Args:
+        store_bytes: capacity of the object store.
+        own_bytes: what the memory tier holds.
+        use, before: now, and at the last look.
+    """
+    # What Ray has spilled need not be in the store any more. Whose it is, Ray does not tell: all that is used counts as
+    # others' then, so that what is held in name only is given up.
+    held_bytes = own_bytes if use.spilled_bytes == before.spilled_bytes else 0
+    others_bytes = max(0, use.used_bytes - held_bytes)
+    return max(0, int(store_bytes * PRESSURE_SHARE) - others_bytes)
+
+
+def store_use(node: WorkerId) -> StoreUse:
+    """Look at a node's object store.
+
+    Raises:
+        UnavailableError: the node does not tell.
+    """
+    # Ray has no public call for one node's figures; this one costs about 3 ms.
+    from ray._private.internal_api import node_stats
+
+    for entry in ray.nodes():
+        if entry["NodeID"] == node and entry["Alive"]:
+            try:
+                stats = node_stats(entry["NodeManagerAddress"], entry["NodeManagerPort"], False)
+            except Exception as error:
+                raise UnavailableError(f"node {node} does not tell the use of its object store") from error
+            store = stats.store_stats
+            return StoreUse(int(store.object_store_bytes_used), int(store.spilled_bytes_total))
+    raise UnavailableError(f"node {node} is not alive")
+
+
+def object_store_bytes(node: WorkerId) -> int:
+    """Capacity of the node's object store.
+
+    Raises:
+        InvalidRequestError: no such node.
+    """
+    for entry in ray.nodes():
+        if entry["NodeID"] == node:
+            return int(entry["Resources"].get("object_store_memory", 0))
+    raise InvalidRequestError(f"node {node} is not in this Ray cluster")

@@ -1,0 +1,93 @@
+"""What a worker's threads do with its two stores, for the effects that move bytes. Never raises: True when it is done.
+
+A failure has many names (a full object store, a full or broken disk, a segment that Ray has lost) and one meaning: the
+copy is not there. The service is told, and counts it; the block stays where it is, or is read through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from raycache.types import SegmentId, Tier
+from raycache.workers.effects import Compact, Entry, HeldPart, Load, LoadOutcome, SegmentGrant
+from raycache.workers.stores.assembly import Bytes
+from raycache.workers.stores.disk import DiskStore
+from raycache.workers.stores.plasma import MemoryStore
+
+
+class Stores:
+    """Safe to call from several threads, for different segments."""
+
+    def __init__(self, memory: MemoryStore, disk: DiskStore | None) -> None:
+        self._memory = memory
+        self._disk = disk
+
+    def store(self, load: Load, pieces: Sequence[Bytes], outcome: LoadOutcome) -> bool:
+        """What a load has brought, into its tier."""
+        try:
+            if load.tier is Tier.MEMORY:
+                self._memory.put(load.segment, pieces)
+            else:
+                self._on_disk().write(load.segment, pieces, load.entries(outcome))
+        except Exception:
+            # See above.
+            return False
+        return True
+
+    def demote(self, segment: SegmentId, entries: Sequence[Entry]) -> bool:
+        """From memory to disk."""
+        try:
+            self._on_disk().write(segment, [self._memory.view(segment)], entries)
+        except Exception:
+            # See above.
+            return False
+        return True
+
+    def promote(self, segment: SegmentId) -> bool:
+        """From disk to memory."""
+        try:
+            self._memory.put(segment, [self._on_disk().map(segment)])
+        except Exception:
+            # See above.
+            return False
+        return True
+
+    def compact(self, effect: Compact) -> bool:
+        """Parts of a segment into a new one."""
+        try:
+            whole = self._whole(effect.segment, effect.tier)
+            pieces = [whole[offset : offset + length] for offset, length in effect.parts]
+            if effect.tier is Tier.DISK:
+                self._on_disk().write(effect.target, pieces, effect.entries)
+            else:
+                self._memory.put(effect.target, [np.concatenate(pieces)])
+        except Exception:
+            # See above.
+            return False
+        return True
+
+    def held(self, part: HeldPart) -> Bytes | None:
+        """What a segment holds of a file; None when it has been evicted since."""
+        try:
+            return self._whole(part.segment, part.tier)[part.offset : part.offset + part.length]
+        except Exception:
+            # See above: the lake has it too.
+            return None
+
+    def extract(self, grant: SegmentGrant) -> Bytes | None:
+        """The parts that a reader elsewhere wants, joined; None when the segment has been evicted in this very moment."""
+        try:
+            whole = self._whole(grant.segment, grant.tier)
+            return np.concatenate([whole[offset : offset + length] for offset, length in grant.parts])
+        except Exception:
+            # See above: it reads as a lost segment.
+            return None
+
+    def _whole(self, segment: SegmentId, tier: Tier) -> Bytes:
+        return self._memory.view(segment) if tier is Tier.MEMORY else self._on_disk().map(segment)
+
+    def _on_disk(self) -> DiskStore:
+        assert self._disk is not None
+        return self._disk

@@ -1,0 +1,110 @@
+"""Rewriting segments that are mostly waste, in the background. Pure, like `tiers`.
+
+Theory of operation. Blocks that are freed, replaced or expired singly leave holes: a segment's bytes are charged as long
+as one of its blocks can be read. When less than half of them can, and nobody uses the segment, what is left of it is
+copied into a new segment of the same tier, which then takes its place: so waste never exceeds what is of use, apart from
+what is leased. A segment with copies in both tiers is rewritten in memory, and its copy on disk goes too.
+
+While the copy is made, readers go on with the old segment, and what is freed meanwhile is left out in the end. When a
+request waits to be answered from the old one at that moment, the copy is dropped, and made again later. A segment found
+on disk after a restart is checked first: a copy gets a checksum of its own, which must not vouch for bad bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from raycache.types import BlockId, SegmentId, Tier
+from raycache.workers.effects import Compact, DropDisk, DropMemory, Effect, Entry, Forget
+from raycache.workers.tiers.entry_table import EntryTable
+from raycache.workers.tiers.segments import Operation, Segment
+from raycache.workers.tiers.tiers import Tiers, is_idle
+
+#: Under way at a time.
+INFLIGHT_MAX = 2
+
+
+class _Rewrite(NamedTuple):
+    target: SegmentId
+    tier: Tier
+    size_bytes: int
+    #: As they lie in the target.
+    entries: dict[BlockId, Entry]
+
+
+class Compaction:
+    """Keeps the waste in a worker's segments bounded."""
+
+    def __init__(self, tiers: Tiers, new_id: Callable[[], SegmentId]) -> None:
+        self._tiers = tiers
+        self._new_id = new_id
+        #: By the segment that is being rewritten.
+        self._running: dict[SegmentId, _Rewrite] = {}
+
+    def start(self, now_s: float, effects: list[Effect]) -> None:
+        """Begin with what is mostly waste, as far as it is idle and there is room; to be called every second or so."""
+        for name in list(self._tiers.wasteful):
+            if len(self._running) >= INFLIGHT_MAX:
+                return
+            segment = self._tiers.segments.get(name)
+            # One before it may have needed its room.
+            if segment is None or not is_idle(segment, now_s):
+                continue
+            if segment.verified:
+                self._rewrite(segment, now_s, effects)
+            else:
+                # One at a time: a restart may bring many, and a check reads all of a segment.
+                self._tiers.verify(segment, effects)
+                return
+
+    def _rewrite(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+        tier = Tier.MEMORY if segment.in_memory else Tier.DISK
+        size_bytes = segment.entries.live_bytes
+        # Before room is made: it must not be made of this segment.
+        self._tiers.begin(segment, Operation.COMPACT)
+        if not self._tiers.reserve_beside(tier, size_bytes, now_s, effects):
+            self._tiers.end(segment.id, Operation.COMPACT)
+            return
+        parts: list[tuple[int, int]] = []
+        entries: dict[BlockId, Entry] = {}
+        offset = 0
+        # In the order in which they lie, so that a file's blocks stay together.
+        for block, entry in sorted(segment.entries.items(), key=lambda item: item[1].offset):
+            if parts and sum(parts[-1]) == entry.offset:
+                parts[-1] = (parts[-1][0], parts[-1][1] + entry.length)
+            else:
+                parts.append((entry.offset, entry.length))
+            entries[block] = entry._replace(offset=offset)
+            offset += entry.length
+        rewrite = self._running[segment.id] = _Rewrite(self._new_id(), tier, size_bytes, entries)
+        effects.append(Compact(segment.id, rewrite.target, tier, parts, list(entries.values())))
+
+    def compacted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
+        """The copy has ended: it takes the place of the old segment. A late or duplicate word is ignored."""
+        rewrite = self._running.pop(name, None)
+        segment = self._tiers.end(name, Operation.COMPACT)
+        if rewrite is None or segment is None:
+            return
+        lost = self._tiers.take_lost(name)
+        if not ok:
+            # Not again before more of it is freed.
+            self._tiers.wasteful.pop(name, None)
+            if rewrite.tier is Tier.DISK:
+                self._tiers.disk_failed(now_s)
+        if not ok or segment.holds or segment.draining:
+            self._tiers.cancel(rewrite.size_bytes, rewrite.tier)
+            if ok:
+                effects.append((DropMemory if rewrite.tier is Tier.MEMORY else DropDisk)(rewrite.target))
+            self._tiers.settle_one(segment, now_s, effects)
+            return
+        left = EntryTable((block, entry) for block, entry in rewrite.entries.items() if block in segment.entries)
+        copy = Segment(rewrite.target, rewrite.size_bytes, left, loaded_at_s=segment.loaded_at_s)
+        copy.uses, copy.used_at_s = segment.uses, segment.used_at_s
+        self._tiers.replace(segment, copy, rewrite.tier, now_s, effects)
+        if lost and rewrite.tier is Tier.DISK:
+            effects.append(Forget(rewrite.target, lost))
+
+    def reserved_bytes(self, tier: Tier) -> int:
+        """What running copies have set aside."""
+        return sum(rewrite.size_bytes for rewrite in self._running.values() if rewrite.tier is tier)

@@ -1,0 +1,203 @@
+"""Segments and the index of blocks: what is held here, in which copies, and what has changed since the last report.
+
+A segment is one buffer with a table of blocks. It has a copy in memory, on disk, or both. A *draining* segment has left
+the index (no new grants) but its bytes are still charged, because a reader's lease, an open request or a running copy
+still needs them.
+
+Invariants: a block is in at most one segment that is not draining; the index is exactly what the segments list.
+
+What is known of a file beyond the index (`block_index`) stands in its segments (`entry_table`), so that a small file costs
+some 150 bytes in all.
+
+Pages are indexed like blocks, but nobody is told of them: they are in no mask, and who wants one asks for it.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from raycache.ranges import Grid, is_page
+from raycache.rules import Pattern
+from raycache.types import BlockId, FileVersion, SegmentId, VersionId
+from raycache.workers.effects import Entry
+from raycache.workers.tiers.block_index import BlockIndex
+from raycache.workers.tiers.entry_table import EntryTable
+from raycache.workers.tiers.rule_books import Policies
+
+
+class Operation(enum.Enum):
+    """What is being done to a segment by a thread; while it is, no copy may be dropped."""
+
+    DEMOTE = "demote"
+    PROMOTE = "promote"
+    VERIFY = "verify"
+    COMPACT = "compact"
+
+
+@dataclass(slots=True)
+class Segment:
+    """One segment held."""
+
+    id: SegmentId
+    size_bytes: int
+    #: The blocks that can be read from it; blocks freed singly, or whose load failed, are not here.
+    entries: EntryTable
+    in_memory: bool = False
+    on_disk: bool = False
+    #: False: found on disk after a restart, to be checked before first use.
+    verified: bool = True
+    operation: Operation | None = None
+    #: A reader may read it in place until then.
+    leased_until_s: float = float("-inf")
+    #: Open requests that will be answered from it.
+    holds: int = 0
+    #: Uses since it came to its present tier.
+    hits: int = 0
+    draining: bool = False
+    #: A copy of what another worker holds, made because there was room: the first to be evicted, never demoted.
+    passive: bool = False
+    loaded_at_s: float = 0.0
+    #: Heat, in whatever tier: how often it was used, and when last.
+    uses: int = 0
+    used_at_s: float = float("-inf")
+    #: By the rules, see `policies`: its last copy is never evicted; some blocks are to go at that time.
+    pinned: bool = False
+    expires_at_s: float = float("inf")
+
+    @property
+    def is_last_pinned(self) -> bool:
+        """Whether what the rules pin would be gone with any copy of this segment."""
+        return self.pinned and not (self.in_memory and self.on_disk)
+
+    def is_spared(self, since_s: float) -> bool:
+        """Whether a job that began then would lose what it has just brought, or what readers use."""
+        only_copy = not (self.in_memory and self.on_disk)
+        return max(self.loaded_at_s, self.used_at_s) >= since_s and only_copy and not self.passive
+
+
+def _spans(base: str) -> list[tuple[str, str | None]]:
+    """Where a base and what is below it stand among sorted URIs: from one up to another."""
+    return [(base, base + "\0"), (base + "/", base + "0")] if base else [("", None)]
+
+
+@dataclass(slots=True)
+class SegmentTable:
+    """All segments, and the index of those that can be granted."""
+
+    segments: dict[SegmentId, Segment] = field(default_factory=dict)
+    #: What the rules say of all this.
+    policies: Policies = field(default_factory=Policies)
+    #: Blocks indexed.
+    block_count: int = 0
+    _index: BlockIndex = field(default_factory=BlockIndex)
+    #: Versions whose blocks have changed since `take_changed`.
+    _changed: dict[VersionId, None] = field(default_factory=dict)
+
+    def get(self, segment: SegmentId) -> Segment | None:
+        return self.segments.get(segment)
+
+    def of_block(self, block: BlockId) -> Segment | None:
+        """The segment that serves a block; never a draining one."""
+        found = self._index.places(block.version).get(block.block_index)
+        return None if found is None else self.segments[found]
+
+    def add(self, segment: Segment) -> None:
+        """Take in a segment; none of its blocks may be indexed already."""
+        self.segments[segment.id] = segment
+        for block in segment.entries:
+            self._index.add(block, segment.id)
+            if not is_page(block.block_index):
+                self._changed[block.version] = None
+        self.block_count += len(segment.entries)
+        self.policies.added(segment)
+
+    def unlist(self, segment: Segment, blocks: Iterable[BlockId]) -> int:
+        """Take blocks of a segment out of it and of the index; returns their bytes."""
+        size_bytes = 0
+        removed: list[Entry] = []
+        for block in list(blocks):
+            removed.append(segment.entries.pop(block))
+            size_bytes += removed[-1].length
+            self._index.remove(block)
+            if not is_page(block.block_index):
+                self._changed[block.version] = None
+        self.block_count -= len(removed)
+        self.policies.removed(segment, removed)
+        return size_bytes
+
+    def forget(self, segment: Segment) -> None:
+        """The segment's last copy is gone."""
+        self.unlist(segment, segment.entries)
+        self._index.forget(segment.id)
+        del self.segments[segment.id]
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def __contains__(self, version: VersionId) -> bool:
+        """Whether any block of a version is indexed."""
+        return bool(self._index.places(version))
+
+    def versions(self) -> list[VersionId]:
+        """All versions of which a block is indexed; of some there are only pages."""
+        return [v for v, places in self._index.items() if not all(is_page(index) for index in places)]
+
+    def file(self, version: VersionId) -> FileVersion:
+        """The file of a version in the index."""
+        return self.segments[next(iter(self._index.places(version).values()))].entries.file(version)
+
+    def mask(self, version: VersionId) -> int:
+        """A bit for each block indexed of a version; 0 when there is none, or only pages."""
+        return sum(1 << index for index in self._index.places(version) if not is_page(index))
+
+    def named(self, patterns: Sequence[Pattern], after: tuple[str, VersionId] = ("", b"")) -> Iterator[VersionId]:
+        """The versions of files that any of the patterns names, by (uri, version), those after a place."""
+        spans = sorted({span for pattern in patterns for span in _spans(pattern.base)})
+        for start, end in spans:
+            first = max(start, after[0])
+            for found in heapq.merge(*(s.entries.named_from(first, end) for s in self.segments.values())):
+                # A file may lie in several segments, and below several patterns.
+                if found > after:
+                    uri, version = found
+                    if any(pattern.names(uri) for pattern in patterns):
+                        after = found
+                        yield version
+
+    def segments_of(self, version: VersionId) -> list[Segment]:
+        """The segments in which blocks of a version are, in the order of the blocks."""
+        places = self._index.places(version)
+        return [self.segments[name] for name in dict.fromkeys(places[index] for index in sorted(places))]
+
+    def blocks_of(self, version: VersionId) -> list[BlockId]:
+        """The blocks and pages indexed of a version, in order."""
+        return [BlockId(version, index) for index in sorted(self._index.places(version))]
+
+    def pages_in(self, blocks: Iterable[BlockId], grid: Grid) -> list[BlockId]:
+        """The pages indexed of what these blocks hold."""
+        found: list[BlockId] = []
+        for version, index in blocks:
+            places = self._index.places(version)
+            if not is_page(index):
+                pages = grid.pages_of(index)
+                near = pages if len(pages) < len(places) else [page for page in places if page in pages]
+                found += [BlockId(version, page) for page in near if page in places]
+        return found
+
+    def bytes_of(self, blocks: Iterable[BlockId]) -> int:
+        """Bytes of indexed blocks."""
+        found = ((self.of_block(block), block) for block in blocks)
+        return sum(segment.entries.place(block)[1] for segment, block in found if segment is not None)
+
+    def take_changed(self) -> list[VersionId]:
+        """Versions changed since the last call."""
+        changed = list(self._changed)
+        self._changed.clear()
+        return changed
+
+    def indexed(self) -> Iterator[tuple[BlockId, SegmentId]]:
+        """The whole index."""
+        for version, places in self._index.items():
+            for index, segment in places.items():
+                yield BlockId(version, index), segment

@@ -1,0 +1,498 @@
+"""The two tiers: room, eviction, demotion, promotion, leases. Pure; decisions are appended to a list of effects.
+
+Theory of operation. A segment's copy may be dropped only when it is *idle*: no open request holds it, no thread copies
+it, no lease on it lasts. Room in a tier is made of idle copies, coldest first:
+
+- memory: only copies that can be given up at once, because disk has one too, because the disk cannot take one (no disk
+  tier, too small, failing), or because they are passive: made only since there was room. Others are demoted in the background; the load that needed room now goes to disk.
+- disk: any idle copy.
+
+Of a pinned segment the last copy is never evicted, only a second one; where that leaves no room there is none.
+
+A load job spares what was loaded or used since it began, unless that has another copy: a load larger than the cache ends
+with a full cache, not with its own end in place of its beginning. While a job fills, demotions spare the same.
+
+Nothing is evicted unless that makes enough room. What is *discarded* (freed, or of a replaced version) leaves the index
+at once; if it is not idle it drains: its bytes stay charged until it is.
+
+Life of a segment's copies:  (load) -> memory -> [demote] both -> disk -> [promote] both -> ...
+                             (load) -> disk; (restart) -> disk, unverified -> [verify] disk, or gone
+
+A disk that fails a write is left alone for `DISK_COOLDOWN_S`; what is on it is still read. Meanwhile memory copies count
+as ones the disk cannot take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from raycache.messages import MissReason
+from raycache.types import BlockId, SegmentId, Tier, VersionId
+from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Forget, Promote, Verify
+from raycache.workers.limits import WorkerLimits
+from raycache.workers.tiers.absences import Absences
+from raycache.workers.tiers.eviction import EvictionPolicy
+from raycache.workers.tiers.job_guard import Filling
+from raycache.workers.tiers.ledger import TierLedger
+from raycache.workers.tiers.segments import Operation, Segment, SegmentTable
+
+DISK_COOLDOWN_S = 30.0
+#: Copies between the tiers under way at a time, each way.
+COPIES_INFLIGHT_MAX = 4
+
+
+class Tiers:
+    """All segments of a worker, and the books of both tiers."""
+
+    def __init__(self, limits: WorkerLimits, policy: Callable[[], EvictionPolicy]) -> None:
+        self.limits = limits
+        self.segments = SegmentTable()
+        self.ledgers = {
+            Tier.MEMORY: TierLedger(Tier.MEMORY, limits.memory_bytes),
+            Tier.DISK: TierLedger(Tier.DISK, limits.disk_bytes),
+        }
+        self.policies = {Tier.MEMORY: policy(), Tier.DISK: policy()}
+        #: Of passive copies in memory, which are not in `policies`: they go before all others.
+        self.passive = policy()
+        #: Discarded, waiting to be idle.
+        self.draining: dict[SegmentId, Segment] = {}
+        #: By operation: the segments that a thread copies.
+        self.copying: dict[Operation, dict[SegmentId, Segment]] = {
+            operation: {} for operation in (Operation.DEMOTE, Operation.PROMOTE, Operation.COMPACT)
+        }
+        #: Blocks taken out of a segment while it is being copied: the copy has them.
+        self._lost: dict[SegmentId, list[BlockId]] = {}
+        #: Segments of which less than half can be read; see `compaction`.
+        self.wasteful: dict[SegmentId, None] = {}
+        self._disk_failing_until_s = float("-inf")
+        self.filling = Filling()
+        self.absences = Absences()
+        self.evictions = 0
+        #: Of `evictions`, those from disk.
+        self.evictions_disk = 0
+        self.demotions = 0
+        self.promotions = 0
+        self.disk_errors = 0
+        self.corrupt_segments = 0
+
+    # --- room ---------------------------------------------------------------------------------------------------------
+
+    def disk_usable(self, now_s: float) -> bool:
+        """Whether something may be written to disk."""
+        return self.ledgers[Tier.DISK].capacity_bytes > 0 and now_s >= self._disk_failing_until_s
+
+    def reserve(
+        self, size_bytes: int, now_s: float, effects: list[Effect], spare_since_s: float = float("inf")
+    ) -> Tier | None:
+        """Set room aside for a new segment, evicting as needed; None when neither tier can, and nothing was evicted.
+
+        What was loaded or used since `spare_since_s` stays, unless it has another copy.
+        """
+        if self._take(Tier.MEMORY, size_bytes, now_s, effects, spare_since_s):
+            return Tier.MEMORY
+        if self.disk_usable(now_s) and self._take(Tier.DISK, size_bytes, now_s, effects, spare_since_s):
+            # Demote, so that the next one finds room in memory.
+            if size_bytes <= self.ledgers[Tier.MEMORY].capacity_bytes:
+                self._demote_some(size_bytes, now_s, effects)
+            return Tier.DISK
+        return None
+
+    def reserve_spare(self, size_bytes: int) -> bool:
+        """Set free memory aside, for a passive copy or what was claimed: nothing is evicted, nor demoted soon after."""
+        ledger = self.ledgers[Tier.MEMORY]
+        limit_bytes = int(ledger.capacity_bytes * self.limits.memory_high_watermark)
+        if ledger.used_bytes + ledger.reserved_bytes + size_bytes > limit_bytes:
+            return False
+        ledger.reserve(size_bytes)
+        return True
+
+    def room_bytes(self, now_s: float, spare_since_s: float = float("inf")) -> int:
+        """The largest segment that `reserve` would take."""
+
+        def of(tier: Tier) -> int:
+            droppable = sum(segment.size_bytes for segment in self._droppable(tier, now_s, spare_since_s))
+            return self.ledgers[tier].free_bytes + droppable
+
+        return max(of(Tier.MEMORY), of(Tier.DISK) if self.disk_usable(now_s) else 0)
+
+    def reserve_beside(self, tier: Tier, size_bytes: int, now_s: float, effects: list[Effect]) -> bool:
+        """Set room aside for a copy of what is here, evicting as a demotion may; False when there is none."""
+        if tier is Tier.DISK and not self.disk_usable(now_s):
+            return False
+        return self._take(tier, size_bytes, now_s, effects, self.filling.spared_since_s(now_s))
+
+    def _take(
+        self, tier: Tier, size_bytes: int, now_s: float, effects: list[Effect], spare_since_s: float = float("inf")
+    ) -> bool:
+        ledger = self.ledgers[tier]
+        if size_bytes > ledger.capacity_bytes:
+            return False
+        victims = _enough(self._droppable(tier, now_s, spare_since_s), size_bytes - ledger.free_bytes)
+        if victims is None:
+            return False
+        for victim in victims:
+            self._drop_copy(victim, tier, effects)
+        ledger.reserve(size_bytes)
+        return True
+
+    def _droppable(self, tier: Tier, now_s: float, spare_since_s: float = float("inf")) -> Iterator[Segment]:
+        """Copies that can go at once, coldest first."""
+        usable = self.disk_usable(now_s)
+        for name in self.victims(tier):
+            segment = self.segments.segments[name]
+            if not is_idle(segment, now_s) or segment.is_last_pinned or segment.is_spared(spare_since_s):
+                continue
+            at_once = segment.passive or segment.on_disk or not usable or self._too_large_for_disk(segment)
+            if tier is Tier.DISK or at_once:
+                yield segment
+
+    def victims(self, tier: Tier) -> Iterator[SegmentId]:
+        """Every copy that is not discarded, the one to evict first in front."""
+        if tier is Tier.MEMORY:
+            yield from self.passive.victims()
+        yield from self.policies[tier].victims()
+
+    def _policy(self, segment: Segment, tier: Tier) -> EvictionPolicy:
+        return self.passive if segment.passive and tier is Tier.MEMORY else self.policies[tier]
+
+    def _too_large_for_disk(self, segment: Segment) -> bool:
+        return segment.size_bytes > self.ledgers[Tier.DISK].capacity_bytes
+
+    def _drop_copy(self, segment: Segment, tier: Tier, effects: list[Effect]) -> None:
+        """Evict one copy."""
+        if tier is Tier.MEMORY and segment.on_disk:
+            self.demotions += 1
+        elif not (segment.in_memory and segment.on_disk):
+            self.evictions += 1
+            self.evictions_disk += tier is Tier.DISK
+        self._remove_copy(segment, tier, effects)
+        if not segment.in_memory and not segment.on_disk:
+            for block in segment.entries:
+                self.absences.went(block, MissReason.EVICTED)
+            self.wasteful.pop(segment.id, None)
+            self.segments.forget(segment)
+
+    def _remove_copy(self, segment: Segment, tier: Tier, effects: list[Effect]) -> None:
+        self._policy(segment, tier).record_remove(segment.id)
+        self.ledgers[tier].release(segment.size_bytes)
+        segment.hits = 0
+        if tier is Tier.MEMORY:
+            segment.in_memory = False
+            effects.append(DropMemory(segment.id))
+        else:
+            segment.on_disk = False
+            effects.append(DropDisk(segment.id))
+
+    # --- arrivals -----------------------------------------------------------------------------------------------------
+
+    def store(self, segment: Segment, tier: Tier) -> None:
+        """A reserved segment has arrived in its tier."""
+        self.ledgers[tier].commit(segment.size_bytes)
+        self._set_copy(segment, tier)
+        self.segments.add(segment)
+        for block, entry in segment.entries.items():
+            self.absences.arrived(block, entry.version)
+        self._weigh(segment)
+
+    def cancel(self, size_bytes: int, tier: Tier) -> None:
+        """A reserved segment will not arrive."""
+        self.ledgers[tier].cancel(size_bytes)
+
+    def adopt(self, segment: Segment) -> bool:
+        """Take in a segment found on disk; False when there is no room left."""
+        ledger = self.ledgers[Tier.DISK]
+        if segment.size_bytes > ledger.free_bytes:
+            return False
+        segment.verified = False
+        ledger.reserve(segment.size_bytes)
+        self.store(segment, Tier.DISK)
+        return True
+
+    def _set_copy(self, segment: Segment, tier: Tier) -> None:
+        segment.hits = 0
+        if tier is Tier.MEMORY:
+            segment.in_memory = True
+        else:
+            segment.on_disk = True
+        if not segment.draining:
+            self._policy(segment, tier).record_insert(segment.id, segment.size_bytes)
+
+    # --- use ----------------------------------------------------------------------------------------------------------
+
+    def access(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+        """A reader uses the segment: it becomes the warmest, and may be worth promoting."""
+        segment.hits += 1
+        segment.uses += 1
+        segment.used_at_s = now_s
+        self._policy(segment, Tier.MEMORY).record_access(segment.id)
+        self.policies[Tier.DISK].record_access(segment.id)
+        # Not at every further hit: the search for colder segments costs.
+        if not segment.in_memory and segment.hits % self.limits.promote_after_hits == 0:
+            self._promote(segment, now_s, effects)
+
+    def lease(self, segment: Segment, until_s: float) -> None:
+        """Promise a reader that the bytes stay."""
+        segment.leased_until_s = max(segment.leased_until_s, until_s)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether memory holds more than it may by now: then no lease keeps it for long."""
+        ledger = self.ledgers[Tier.MEMORY]
+        return ledger.used_bytes + ledger.reserved_bytes > ledger.capacity_bytes
+
+    def unhold(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+        """An open request that was to be answered from the segment has been."""
+        segment.holds -= 1
+        self.settle_one(segment, now_s, effects)
+
+    # --- copies between the tiers -------------------------------------------------------------------------------------
+
+    def _promote(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+        """Copy to memory when that costs nothing hotter: room below the high watermark, or copies with fewer hits."""
+        copying = self.copying[Operation.PROMOTE]
+        if len(copying) >= COPIES_INFLIGHT_MAX or segment.operation or segment.draining or not segment.verified:
+            return
+        ledger = self.ledgers[Tier.MEMORY]
+        limit_bytes = int(ledger.capacity_bytes * self.limits.memory_high_watermark)
+        if segment.size_bytes > limit_bytes:
+            return
+        colder = (victim for victim in self._droppable(Tier.MEMORY, now_s) if victim.hits < segment.hits)
+        excess_bytes = ledger.used_bytes + ledger.reserved_bytes + segment.size_bytes - limit_bytes
+        victims = _enough(colder, excess_bytes)
+        if victims is None:
+            return
+        for victim in victims:
+            self._drop_copy(victim, Tier.MEMORY, effects)
+        ledger.reserve(segment.size_bytes)
+        self.begin(segment, Operation.PROMOTE)
+        effects.append(Promote(segment.id))
+
+    def promoted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
+        """The copy to memory has ended. When it failed the segment stays where it is."""
+        segment = self.end(name, Operation.PROMOTE)
+        if segment is None:
+            return
+        # What was freed meanwhile has been noted beside the copy on disk.
+        self.take_lost(name)
+        if ok:
+            self.ledgers[Tier.MEMORY].commit(segment.size_bytes)
+            self._set_copy(segment, Tier.MEMORY)
+            self.promotions += 1
+        else:
+            self.ledgers[Tier.MEMORY].cancel(segment.size_bytes)
+        self.settle_one(segment, now_s, effects)
+
+    def _demote_some(self, wanted_bytes: int, now_s: float, effects: list[Effect]) -> None:
+        """Start copying the coldest idle memory segments to disk until `wanted_bytes` are on the way."""
+        coming_bytes = self.demoting_bytes
+        for name in self.policies[Tier.MEMORY].victims():
+            if coming_bytes >= wanted_bytes:
+                return
+            segment = self.segments.segments[name]
+            if is_idle(segment, now_s) and not segment.on_disk and not self._too_large_for_disk(segment):
+                if not self._demote(segment, now_s, effects):
+                    return
+                coming_bytes += segment.size_bytes
+
+    def _demote(self, segment: Segment, now_s: float, effects: list[Effect]) -> bool:
+        if len(self.copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
+            return False
+        if not self._take(Tier.DISK, segment.size_bytes, now_s, effects, self.filling.spared_since_s(now_s)):
+            return False
+        self.begin(segment, Operation.DEMOTE)
+        effects.append(Demote(segment.id))
+        return True
+
+    @property
+    def demoting_bytes(self) -> int:
+        """Bytes of memory that running demotions will give back."""
+        return sum(segment.size_bytes for segment in self.copying[Operation.DEMOTE].values())
+
+    def demoted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
+        """The copy to disk has ended. Memory gives its copy up, unless a reader has come meanwhile."""
+        segment = self.end(name, Operation.DEMOTE)
+        if segment is None:
+            return
+        lost = self.take_lost(name)
+        if ok:
+            self.ledgers[Tier.DISK].commit(segment.size_bytes)
+            self._set_copy(segment, Tier.DISK)
+            if not segment.draining and is_idle(segment, now_s):
+                self._drop_copy(segment, Tier.MEMORY, effects)
+        else:
+            self.ledgers[Tier.DISK].cancel(segment.size_bytes)
+            self.disk_failed(now_s)
+        self.settle_one(segment, now_s, effects)
+        if lost and segment.on_disk:
+            effects.append(Forget(name, lost))
+
+    def begin(self, segment: Segment, operation: Operation) -> None:
+        """A thread copies the segment from now on."""
+        segment.operation = operation
+        self.copying[operation][segment.id] = segment
+
+    def end(self, name: SegmentId, operation: Operation) -> Segment | None:
+        """None for a late or duplicate word."""
+        segment = self.copying[operation].pop(name, None)
+        if segment is not None:
+            segment.operation = None
+        return segment
+
+    # --- checks -------------------------------------------------------------------------------------------------------
+
+    def verify(self, segment: Segment, effects: list[Effect]) -> None:
+        """Start checking an adopted segment, unless that runs already."""
+        if segment.operation is None:
+            segment.operation = Operation.VERIFY
+            effects.append(Verify(segment.id))
+
+    def verified(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> bool:
+        """The check has ended; a bad segment is gone. False for a late or duplicate word."""
+        segment = self.segments.get(name)
+        if segment is None or segment.operation is not Operation.VERIFY:
+            return False
+        segment.operation = None
+        segment.verified = ok
+        if not ok:
+            self.corrupt_segments += 1
+            if not segment.draining:
+                for block in segment.entries:
+                    self.absences.went(block, MissReason.FAILED)
+                self._discard(segment)
+        self.settle_one(segment, now_s, effects)
+        return True
+
+    def disk_failed(self, now_s: float) -> None:
+        """A write to disk failed: leave it alone for a while."""
+        self.disk_errors += 1
+        self._disk_failing_until_s = now_s + DISK_COOLDOWN_S
+
+    # --- giving up ----------------------------------------------------------------------------------------------------
+
+    def discard_blocks(
+        self,
+        blocks: Iterable[BlockId],
+        now_s: float,
+        effects: list[Effect],
+        reason: MissReason | None = MissReason.FREED,
+    ) -> tuple[int, int]:
+        """Take blocks out of the index; segments left without any are dropped, or drained. Returns (blocks, bytes).
+
+        Without a reason they are not missed: they are here in another form.
+        """
+        by_segment: dict[SegmentId, list[BlockId]] = {}
+        for block in blocks:
+            segment = self.segments.of_block(block)
+            if segment is not None:
+                by_segment.setdefault(segment.id, []).append(block)
+                if reason is not None:
+                    self.absences.went(block, reason)
+        size_bytes = 0
+        for name, chosen in by_segment.items():
+            segment = self.segments.segments[name]
+            size_bytes += self.segments.unlist(segment, chosen)
+            if segment.operation in self.copying:
+                self._lost.setdefault(name, []).extend(chosen)
+            if segment.entries:
+                self._weigh(segment)
+            else:
+                self._discard(segment)
+                self.settle_one(segment, now_s, effects)
+            if segment.on_disk:
+                effects.append(Forget(name, chosen))
+        return sum(len(chosen) for chosen in by_segment.values()), size_bytes
+
+    def _weigh(self, segment: Segment) -> None:
+        """Note a segment that is mostly waste; passive ones go first anyway."""
+        if not segment.passive and 2 * segment.entries.live_bytes < segment.size_bytes:
+            self.wasteful[segment.id] = None
+
+    def take_lost(self, name: SegmentId) -> list[BlockId]:
+        """The blocks taken out of a segment while it was copied."""
+        return self._lost.pop(name, [])
+
+    def replace(self, segment: Segment, copy: Segment, tier: Tier, now_s: float, effects: list[Effect]) -> None:
+        """A reserved copy of all that a segment lists has arrived, and takes its place."""
+        blocks = list(segment.entries)
+        self._discard(segment)
+        self.store(copy, tier)
+        self.settle_one(segment, now_s, effects)
+        if segment.on_disk:
+            effects.append(Forget(segment.id, blocks))
+
+    def discard_version(self, version: VersionId, now_s: float, effects: list[Effect]) -> None:
+        """The version no longer exists in the lake."""
+        self.discard_blocks(self.segments.blocks_of(version), now_s, effects, MissReason.CHANGED)
+
+    def _discard(self, segment: Segment) -> None:
+        self.segments.unlist(segment, segment.entries)
+        for policy in (self.passive, *self.policies.values()):
+            policy.record_remove(segment.id)
+        segment.draining = True
+        self.draining[segment.id] = segment
+        self.wasteful.pop(segment.id, None)
+
+    def settle_one(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+        """Drop a draining segment once nothing needs it."""
+        if segment.draining and is_idle(segment, now_s):
+            if segment.in_memory:
+                self._remove_copy(segment, Tier.MEMORY, effects)
+            if segment.on_disk:
+                self._remove_copy(segment, Tier.DISK, effects)
+            del self.draining[segment.id]
+            self.segments.forget(segment)
+
+    def settle(self, now_s: float, effects: list[Effect]) -> None:
+        """Drop what has drained by now."""
+        for segment in list(self.draining.values()):
+            self.settle_one(segment, now_s, effects)
+
+    def reclaim(self, now_s: float, effects: list[Effect]) -> None:
+        """Give memory back: what is over a lowered quota at once, and in the background down to the low watermark."""
+        ledger = self.ledgers[Tier.MEMORY]
+        charged_bytes = ledger.used_bytes + ledger.reserved_bytes
+        over_bytes = charged_bytes - ledger.capacity_bytes - self.demoting_bytes
+        if over_bytes <= 0 and (
+            charged_bytes <= ledger.capacity_bytes * self.limits.memory_high_watermark or not self.disk_usable(now_s)
+        ):
+            return
+        low_bytes = int(ledger.capacity_bytes * self.limits.memory_low_watermark)
+        wanted_bytes = charged_bytes - low_bytes - self.demoting_bytes
+        for name in list(self.victims(Tier.MEMORY)):
+            if wanted_bytes <= 0:
+                return
+            segment = self.segments.segments[name]
+            if not is_idle(segment, now_s):
+                continue
+            on_its_way = False
+            demotable = not segment.on_disk and not segment.passive and not self._too_large_for_disk(segment)
+            if demotable and self.disk_usable(now_s):
+                if len(self.copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
+                    # Goes on when one of them has ended.
+                    return
+                on_its_way = self._demote(segment, now_s, effects)
+            if not on_its_way and segment.is_last_pinned:
+                continue
+            if not on_its_way:
+                if not segment.on_disk and not segment.passive and over_bytes <= 0:
+                    # Disk has no room: nothing is urgent, later then.
+                    return
+                self._drop_copy(segment, Tier.MEMORY, effects)
+            wanted_bytes -= segment.size_bytes
+            over_bytes -= segment.size_bytes
+
+
+def is_idle(segment: Segment, now_s: float) -> bool:
+    """Whether nobody reads it, waits for it or copies it."""
+    return segment.holds == 0 and segment.operation is None and segment.leased_until_s <= now_s
+
+
+def _enough(candidates: Iterator[Segment], wanted_bytes: int) -> list[Segment] | None:
+    """The first candidates that together give `wanted_bytes`; None when all of them do not."""
+    chosen: list[Segment] = []
+    for segment in candidates if wanted_bytes > 0 else ():
+        chosen.append(segment)
+        wanted_bytes -= segment.size_bytes
+        if wanted_bytes <= 0:
+            break
+    return chosen if wanted_bytes <= 0 else None

@@ -1,0 +1,103 @@
+"""Counts on their way out of a reading process: in the background, all of them, each once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from raycache.client.calls import WorkerCall
+from raycache.client.counters import Counters
+from raycache.client.flusher import Flusher
+from raycache.client.locator import Locator
+from raycache.client.reading.leases import SegmentTable
+from raycache.clock import SystemClock
+from raycache.errors import UnavailableError
+from raycache.messages import Deliveries, Hello, MountTable, ReadCounters, decode, encode
+from raycache.types import MembershipView, Tier, WorkerView
+
+_TIMEOUT_S = 30.0
+
+
+class Worker:
+    """Takes deliveries as the worker of the node does; loses some answers when told to."""
+
+    def __init__(self, *, loses_every: int = 0) -> None:
+        self._loses_every = loses_every
+        self._calls = 0
+        self._deliveries = Deliveries()
+        self.total = ReadCounters()
+        self.news = threading.Condition()
+
+    def workers(self, calls: Sequence[WorkerCall], timeout_s: float | None = None) -> list[Any]:
+        del timeout_s
+        return [self._touch(call) for call in calls]
+
+    def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
+        del arguments, timeout_s
+        if method != "hello":
+            raise UnavailableError("only the worker takes counts here")
+        return Hello("c", {}, {}, VIEW, MountTable(0, ()))
+
+    def _touch(self, call: WorkerCall) -> Any:
+        request = decode(call.arguments[0])
+        with self.news:
+            if request.delivery is not None and self._deliveries.is_new(request.delivery):
+                self.total = self.total.plus(request.delivery.counts.total())
+            self._calls += 1
+            self.news.notify_all()
+            if self._loses_every and self._calls % self._loses_every == 0:
+                return UnavailableError("no answer")
+        return encode([])
+
+
+VIEW = MembershipView(1, (WorkerView("n", 1, 100, "worker-n"),))
+
+
+def flusher_of(worker: Worker, counters: Counters) -> Flusher:
+    calls: Any = worker
+    clock = SystemClock()
+    locator = Locator(calls, lambda root, options: None, lambda root: {}, clock, 100)  # type: ignore[arg-type, return-value]
+    locator.learn(VIEW, None)
+    return Flusher(calls, locator, SegmentTable(1 << 20), counters, clock, "n", lambda: 0.5)
+
+
+@pytest.mark.parametrize("loses_every", [0, 3])
+def test_whatever_is_read_arrives_by_itself(loses_every: int) -> None:
+    """Many threads read while counts go out: nobody flushes, and the last read's count arrives, too, each once."""
+    counters, worker = Counters(), Worker(loses_every=loses_every)
+    flusher = flusher_of(worker, counters)
+    threads, reads = 4, 30_000
+
+    def read() -> None:
+        notes = counters.notes
+        for _ in range(reads):
+            notes["/lake/x"][Tier.MEMORY].append(10)
+            flusher.wake()
+
+    readers = [threading.Thread(target=read) for _ in range(threads)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    with worker.news:
+        assert worker.news.wait_for(lambda: worker.total.hits >= threads * reads, _TIMEOUT_S), worker.total.hits
+    flusher.close()
+    assert (threads * reads, 10 * threads * reads) == (worker.total.hits, worker.total.bytes_local)
+
+
+def test_a_reader_sums_up_what_nobody_takes() -> None:
+    """While a flush takes long, notes stay few."""
+    counters, worker = Counters(), Worker()
+    flusher = flusher_of(worker, counters)
+    most = 0
+    with worker.news:  # it answers nobody
+        for _ in range(100_000):
+            counters.notes["/lake/x"][Tier.DISK].append(1)
+            flusher.wake()
+            most = max(most, len(counters.notes["/lake/x"][Tier.DISK]))
+    assert most <= 1 << 15
+    flusher.close()
+    assert 100_000 == worker.total.hits

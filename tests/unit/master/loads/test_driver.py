@@ -1,0 +1,181 @@
+"""The driver of load jobs, over a lake in memory and workers that load whatever they are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from raycache.clock import ManualClock
+from raycache.errors import NotFoundError
+from raycache.master.loads.board import JobBoard, Record
+from raycache.master.loads.driver import JobDriver
+from raycache.master.loads.expansion import LoadListing
+from raycache.messages import BlockReply, BlockState, LoadRequest, decode, encode
+from raycache.settings import Settings
+from raycache.types import WorkerView
+from tests.unit.master.loads.test_expansion import Bench
+
+
+class Worker:
+    """Stands for a worker's actor: answers every request with LOADED."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @property
+    def read(self) -> Worker:
+        return self
+
+    async def remote(self, blob: bytes) -> tuple[bytes, list[Any]]:
+        request = decode(blob)
+        count = len(request.block_index)
+        self.asked += count
+        states = [int(BlockState.LOADED)] * count
+        return encode(BlockReply("a", 1, 1, states, [-1] * count, [0] * count, [], {})), []
+
+
+class Master:
+    """What of the master actor the driver needs."""
+
+    def __init__(self, journal: list[Record]) -> None:
+        self.bench = Bench()
+        self.clock = ManualClock()
+        self.journal = journal
+        self.board = JobBoard(Settings(), self.bench.service.holders)
+        self.board.replay(journal, 0.0)
+        self.workers = {"a": Worker(), "b": Worker()}
+        self.tasks: list[asyncio.Task[None]] = []
+        listing = LoadListing(self.bench.service, self.bench.lister, self.bench.ask, self.bench.threads, self.clock)
+        self.driver = JobDriver(
+            Settings(),
+            self.bench.service,
+            self.board,
+            listing,
+            self.clock,
+            self.record,
+            self.worker_of,
+            self.spawn,
+        )
+        starts = self.bench.service.nodes_changed(["a", "b"], 0.0)
+        self.epochs = {effect.worker: effect.epoch for effect in starts}
+
+    def worker_of(self, worker: WorkerView) -> Worker:
+        return self.workers[worker.worker]
+
+    async def record(self, records: list[Record]) -> None:
+        self.journal.extend(records)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.get_running_loop().create_task(work))
+
+    def register(self, *names: str) -> None:
+        """These workers are there."""
+        for name in names:
+            self.bench.service.register(name, self.epochs[name], 1 << 40, self.clock.now_s())
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110  # the driver tells nobody when it has moved
+                await asyncio.sleep(0.01)
+
+    def state(self, job_id: str) -> str:
+        return str(self.board.progress(job_id, self.clock.now_s()).state)
+
+    @property
+    def asked(self) -> int:
+        return sum(worker.asked for worker in self.workers.values())
+
+    def run(self, scenario: Coroutine[Any, Any, None]) -> None:
+        """Drive until the scenario has ended."""
+
+        async def all_of_it() -> None:
+            driving = asyncio.get_running_loop().create_task(self.driver.drive_forever())
+            try:
+                await scenario
+            finally:
+                driving.cancel()
+
+        try:
+            asyncio.run(all_of_it())
+        finally:
+            self.bench.lister.close()
+            self.bench.threads.shutdown()
+
+
+def test_a_load_is_listed_sent_and_written_down() -> None:
+    """From paths to an ended job: every file is asked for once, and the journal has the request and the end."""
+    journal: list[Record] = []
+    master = Master(journal)
+
+    async def scenario() -> None:
+        master.register("a", "b")
+        with pytest.raises(NotFoundError):
+            await master.driver.load("r" * 32, LoadRequest(["/lake/none"]))
+        job_id = await master.driver.load("r" * 32, LoadRequest(["/lake"]))
+        assert job_id == await master.driver.load("r" * 32, LoadRequest(["/lake"]))
+        await master.until(lambda: [record["op"] for record in journal] == ["load", "load_ended"])
+        assert (master.state(job_id), master.asked) == ("SUCCEEDED", 6)
+        survey = await master.driver.survey(LoadRequest(["/lake"]))
+        assert (survey.files, survey.bytes_cached) == (6, 0)
+
+    master.run(scenario())
+
+
+def test_a_job_of_an_earlier_master_waits_until_the_workers_have_spoken() -> None:
+    """While one is missing, its blocks would be sent to another: nothing goes before all are there and have reported."""
+    journal: list[Record] = [{"op": "load", "job_id": "old", "request": LoadRequest(["/lake"])._asdict()}]
+    master = Master(journal)
+
+    async def scenario() -> None:
+        master.register("a")
+        (job,) = master.board.live()
+        await master.until(lambda: job.listed)
+        master.clock.advance(5.0)
+        assert master.driver.is_held(master.clock.now_s())
+        master.register("b")
+        assert master.driver.is_held(master.clock.now_s())
+        assert master.asked == 0
+        master.clock.advance(3.0)
+        await master.until(lambda: master.state("old") == "SUCCEEDED")
+
+    master.run(scenario())
+
+
+def test_it_waits_for_a_lost_worker_only_so_long() -> None:
+    """A worker that never comes holds nobody up for ever."""
+    journal: list[Record] = [{"op": "load", "job_id": "old", "request": LoadRequest(["/lake"])._asdict()}]
+    master = Master(journal)
+
+    async def scenario() -> None:
+        master.register("a")
+        assert master.state("old") == "WAITING"
+        master.clock.advance(60.0)
+        await master.until(lambda: master.state("old") == "SUCCEEDED")
+        assert master.state("old") == "SUCCEEDED"
+
+    master.run(scenario())
+
+
+def test_who_waits_for_a_job_hears_of_its_end_at_once() -> None:
+    """The end wakes the waiter long before its time is over; before the end it gets the progress so far."""
+    master = Master([])
+
+    async def scenario() -> None:
+        job_id = await master.driver.load("r" * 32, LoadRequest(["/lake"]))
+        assert "WAITING" == (await master.driver.ended(job_id, 0.01)).state
+
+        async def workers_come() -> None:
+            master.register("a", "b")
+
+        async with asyncio.timeout(10):
+            # Started in this order, so the waiter is there first.
+            ended, _ = await asyncio.gather(master.driver.ended(job_id, 3600.0), workers_come())
+            assert "SUCCEEDED" == ended.state
+            assert "SUCCEEDED" == (await master.driver.ended(job_id, 3600.0)).state
+        with pytest.raises(NotFoundError):
+            await master.driver.ended("unknown", 3600.0)
+
+    master.run(scenario())

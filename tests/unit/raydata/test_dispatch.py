@@ -1,0 +1,87 @@
+"""The order in which read tasks start: idle nodes are fed from their own backlog; no Ray."""
+
+from __future__ import annotations
+
+from raycache.raydata.dispatch import DispatchQueue
+
+CPUS = {"a": 1.0, "b": 1.0, "c": 1.0}
+
+
+def queue(nodes: str, cpus: dict[str, float] | None = None) -> DispatchQueue[int]:
+    """Tasks 0, 1, ... wanting the nodes named by letters."""
+    return DispatchQueue(list(enumerate(nodes)), CPUS if cpus is None else cpus)
+
+
+def taken(tasks: DispatchQueue[int]) -> tuple[int, str]:
+    found = tasks.take()
+    assert found is not None
+    return found
+
+
+def test_first_task_given_starts_first() -> None:
+    """The first rows are those of the first file, whatever the backlogs."""
+    assert taken(queue("abbb")) == (0, "a")
+
+
+def test_idle_node_is_fed_from_its_own_backlog() -> None:
+    """When a node finishes, the next task is one of its own, although others were first in line."""
+    tasks = queue("aaabbb", {"a": 1.0, "b": 1.0})
+    assert [taken(tasks), taken(tasks)] == [(0, "a"), (3, "b")]
+    tasks.finished("b")
+    assert taken(tasks) == (4, "b")
+
+
+def test_longest_backlog_goes_first() -> None:
+    """Of idle nodes the one with most to do starts first, so that all end at about the same time."""
+    tasks = queue("abbbcc")
+    taken(tasks)
+    assert [taken(tasks), taken(tasks)] == [(1, "b"), (4, "c")]
+
+
+def test_backlog_counts_per_cpu() -> None:
+    """A node with many CPUs works its backlog off faster."""
+    tasks = queue("cabbb", {"a": 0.5, "b": 4.0, "c": 1.0})
+    taken(tasks)
+    assert taken(tasks) == (1, "a")
+
+
+def test_idle_node_without_backlog_takes_over() -> None:
+    """With all data on one node, its tasks are charged to the others in turn: each slot is used once."""
+    tasks = queue("aaaa")
+    assert sorted(taken(tasks)[1] for _ in range(3)) == ["a", "b", "c"]
+
+
+def test_a_nodes_next_task_is_known_beforehand() -> None:
+    """It can be made ready while the one before it runs, and is the one that starts when that has ended."""
+    tasks = queue("aabb", {"a": 1.0, "b": 1.0})
+    assert [taken(tasks), taken(tasks)] == [(0, "a"), (2, "b")]
+    assert (tasks.head("a"), tasks.head("b"), tasks.head("c")) == (1, 3, None)
+    tasks.finished("b")
+    assert taken(tasks) == (3, "b")
+    assert (tasks.head("a"), tasks.head("b")) == (1, None)
+
+
+def test_every_task_starts_exactly_once() -> None:
+    """Whatever ends when, no task is lost or started twice, and then there is none."""
+    tasks = queue("abcabcaabbaca")
+    started = []
+    while found := tasks.take():
+        started.append(found[0])
+        if len(started) % 2:
+            tasks.finished(found[1])
+    assert sorted(started) == list(range(13))
+    assert len(tasks) == 0
+
+
+def test_uneven_nodes_keep_locality_until_the_tail() -> None:
+    """Twenty, sixteen and twelve equal tasks on equal nodes: only what is above the mean runs elsewhere."""
+    tasks = queue("a" * 20 + "b" * 16 + "c" * 12)
+    running: list[tuple[int, str]] = []
+    away = 0
+    for _ in range(48):
+        if len(running) == 3:
+            tasks.finished(running.pop(0)[1])
+        task, charged = taken(tasks)
+        away += charged != ("a" * 20 + "b" * 16 + "c" * 12)[task]
+        running.append((task, charged))
+    assert away <= 4

@@ -1,0 +1,188 @@
+"""Segment files: what is written is found, what is damaged is noticed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from raycache.errors import CorruptBlockError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
+from raycache.types import BlockId, FileVersion
+from raycache.workers.effects import DiskSegment, Entry
+from raycache.workers.stores.disk import DiskStore, _mapped, open_slot
+
+VERSION = FileVersion("s3://b/ü %2F \udcff.parquet", 1000, '"etag"', 7)
+ENTRIES = [Entry(VERSION, 0, 0, 600), Entry(VERSION, 3, 600, 400)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DiskStore:
+    return DiskStore(tmp_path / "slot", fsync=False)
+
+
+def data(seed: int = 0, size: int = 1000) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("fsync", [False, True])
+def test_what_is_written_is_mapped_verified_and_found_again(tmp_path: Path, fsync: bool) -> None:
+    """A later process finds the segment with its whole table, whatever the key's characters."""
+    store = DiskStore(tmp_path, fsync=fsync)
+    store.write("a", [data()], ENTRIES)
+    later = DiskStore(tmp_path, fsync=fsync)
+    os.utime(later.path("a"), (time.time() - 500, time.time() - 500))
+    (found,) = later.scan()
+    assert found._replace(age_s=0.0) == DiskSegment("a", 1000, ENTRIES)
+    assert 500 <= found.age_s < 560
+    assert later.verify("a")
+    assert later.map("a").tobytes() == data().tobytes()
+    assert later.path("a").read_bytes()[:1000] == data().tobytes()
+
+
+def test_a_mapped_segment_is_read_only_and_outlives_its_file(store: DiskStore) -> None:
+    """A reader that mapped it goes on reading after the drop."""
+    store.write("a", [data()], ENTRIES)
+    mapped = store.map("a")
+    assert not mapped.flags.writeable
+    store.drop("a")
+    store.drop("a")
+    assert mapped.tobytes() == data().tobytes()
+    with pytest.raises(NotFoundError):
+        store.map("a")
+    assert not store.verify("a")
+
+
+@pytest.mark.parametrize("position", [0, 500, 999])
+def test_a_flipped_byte_of_the_data_fails_the_check(store: DiskStore, position: int) -> None:
+    """The scan reads no data and still finds it; `verify` does not believe it."""
+    store.write("a", [data()], ENTRIES)
+    content = bytearray(store.path("a").read_bytes())
+    content[position] ^= 1
+    store.path("a").write_bytes(content)
+    assert [found.segment for found in store.scan()] == ["a"]
+    assert not store.verify("a")
+
+
+@pytest.mark.parametrize("damage", ["cut", "cut a lot", "empty", "longer", "footer", "magic"])
+def test_a_torn_file_is_deleted_by_the_scan(store: DiskStore, damage: str) -> None:
+    """What cannot be described is no segment."""
+    store.write("a", [data()], ENTRIES)
+    store.write("b", [data(1)], ENTRIES)
+    path = store.path("a")
+    content = bytearray(path.read_bytes())
+    if damage == "footer":
+        content[1010] ^= 1
+    elif damage == "magic":
+        content[-1] ^= 1
+    else:
+        content = {"cut": content[:-1], "cut a lot": content[:500], "empty": b"", "longer": content + b"x"}[damage]
+    path.write_bytes(content)
+    assert [found.segment for found in store.scan()] == ["b"]
+    assert not path.exists()
+
+
+def test_mapping_a_torn_file_says_so(store: DiskStore) -> None:
+    """Never short or foreign bytes."""
+    store.write("a", [data()], ENTRIES)
+    store.path("a").write_bytes(b"short")
+    with pytest.raises(CorruptBlockError):
+        store.map("a")
+
+
+def test_temporary_files_of_a_crash_are_deleted_by_the_scan(store: DiskStore, tmp_path: Path) -> None:
+    """A crash while writing leaves nothing behind."""
+    leftover = tmp_path / "slot" / "a.partial"
+    leftover.write_bytes(b"half")
+    assert store.scan() == []
+    assert not leftover.exists()
+
+
+def test_the_scan_gives_the_oldest_first(store: DiskStore) -> None:
+    """By time of writing, not by name."""
+    for name in ("c", "a", "b"):
+        store.write(name, [data()], ENTRIES)
+    for age, name in enumerate(("b", "c", "a")):
+        os.utime(store.path(name), ns=(age, age))
+    assert [found.segment for found in store.scan()] == ["b", "c", "a"]
+
+
+def test_a_write_that_fails_leaves_nothing_and_is_an_error_of_ours(store: DiskStore, tmp_path: Path) -> None:
+    """An operating system error comes out mapped."""
+    (tmp_path / "slot" / "a.segment").mkdir()
+    with pytest.raises(RaycacheError):
+        store.write("a", [data()], ENTRIES)
+    assert [path.name for path in (tmp_path / "slot").iterdir()] == ["a.segment"]
+
+
+def test_a_full_disk_is_no_space() -> None:
+    """ENOSPC is told from other failures: /dev/full is a disk that is always full."""
+    with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space") as raised:
+        file.write(b"x")
+    assert isinstance(_mapped(raised.value, Path("x")), NoSpaceError)
+
+
+def test_clear_removes_the_directory_and_an_empty_base(store: DiskStore, tmp_path: Path) -> None:
+    """Nothing is left at teardown."""
+    store.write("a", [data()], ENTRIES)
+    store.clear()
+    assert not (tmp_path / "slot").exists()
+
+
+def test_workers_in_different_processes_get_different_slots_and_a_dead_ones_is_taken_over(tmp_path: Path) -> None:
+    """The lock lives as long as the process that took it."""
+    base = tmp_path / "cache"
+    script = (
+        "import sys, pathlib; from raycache.workers.stores.disk import open_slot;"
+        "print(open_slot(pathlib.Path(sys.argv[1])).name, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(base)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "slot-0"
+        assert open_slot(base).name == "slot-1"
+        other.communicate("", timeout=30)
+    assert open_slot(base).name == "slot-0"
+    assert open_slot(base).name == "slot-2"
+
+
+def test_a_base_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
+    """A wrong path comes out as an error of ours."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnavailableError):
+        open_slot(tmp_path / "file")
+
+
+def test_freed_blocks_are_not_found_again(tmp_path: Path) -> None:
+    """Each is noted once, a torn note counts as none, and the notes go with their segment."""
+    store = DiskStore(tmp_path, fsync=False)
+    store.write("a", [data()], ENTRIES)
+    store.write("b", [data()], ENTRIES)
+    first, second = (BlockId(VERSION.id(), entry.block_index) for entry in ENTRIES)
+    store.forget("a", [first])
+    assert [[ENTRIES[1]], ENTRIES] == [found.entries for found in sorted(DiskStore(tmp_path, fsync=False).scan())]
+    store.forget("a", [second])
+    notes = tmp_path / "a.freed"
+    notes.write_bytes(notes.read_bytes()[:-1])
+    assert [ENTRIES[1]] == min(store.scan()).entries
+    store.write("a", [data(1)], ENTRIES)
+    assert ENTRIES == min(store.scan()).entries
+    store.forget("a", [first])
+    store.drop("a")
+    (tmp_path / "gone.freed").write_bytes(b"left by a crash")
+    assert ["b"] == [found.segment for found in store.scan()]
+    assert ["b.segment"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_segment_may_be_written_in_pieces(tmp_path: Path) -> None:
+    """One behind the other, with one checksum over all of them."""
+    store = DiskStore(tmp_path, fsync=False)
+    store.write("a", [data()[:300], data()[300:]], ENTRIES)
+    assert store.verify("a")
+    assert store.map("a").tobytes() == data().tobytes()

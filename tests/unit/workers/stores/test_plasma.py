@@ -1,0 +1,25 @@
+"""How much of the object store the memory tier may hold: a rule, no Ray."""
+
+from __future__ import annotations
+
+from raycache.workers.stores.plasma import PRESSURE_SHARE, StoreUse, room_bytes
+
+STORE = 1000
+LIMIT = int(STORE * PRESSURE_SHARE)
+
+
+def test_others_take_from_the_room() -> None:
+    """What is the cache's own does not count against it; there is never less than none."""
+    use = StoreUse(400, 0)
+    assert room_bytes(STORE, 300, use, use) == LIMIT - 100
+    assert room_bytes(STORE, 500, use, use) == LIMIT
+    assert room_bytes(STORE, 0, StoreUse(900, 0), use) == 0
+
+
+def test_what_ray_has_spilled_is_not_held() -> None:
+    """Others hold 600, Ray has spilled the cache's 300 and dropped them: it gives up what it holds in name only."""
+    before = StoreUse(800, 0)
+    assert room_bytes(STORE, 300, StoreUse(600, 300), before) == LIMIT - 600 < 300
+    assert room_bytes(STORE, 300, StoreUse(900, 300), before) == 0
+    # Nothing was spilled since: the usual sum.
+    assert room_bytes(STORE, 100, StoreUse(700, 300), StoreUse(900, 300)) == LIMIT - 600
