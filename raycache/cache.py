@@ -12,11 +12,13 @@ from raycache.admin import mounts, residency
 from raycache.admin.loads import Loads
 from raycache.admin.overview import Overview, overview_of
 from raycache.admin.upkeep import Upkeep
-from raycache.client.calls import Calls, in_worker, task_identity
+from raycache.client.calls import in_worker, task_identity
 from raycache.client.counters import Counters
 from raycache.client.expanding import as_list, expand
+from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.flusher import Flusher
-from raycache.client.locator import FileMeta, Locator, require_file
+from raycache.client.locator import Locator
+from raycache.client.ports import ActorCalls
 from raycache.client.reading.file import CacheFile
 from raycache.client.reading.leases import SegmentTable
 from raycache.client.reading.pages import is_small
@@ -59,7 +61,7 @@ class Cache(Loads, Scheduling, Upkeep):
     Not made by hand: `raycache.start()` and `raycache.connect()` return it. It pickles as "connect again".
     """
 
-    def __init__(self, calls: Calls, hello: Hello, node: str) -> None:
+    def __init__(self, calls: ActorCalls, hello: Hello, node: str) -> None:
         self.id = hello.cache_id
         self._calls = calls
         self._settings = Settings(**hello.settings)
@@ -244,7 +246,7 @@ class Cache(Loads, Scheduling, Upkeep):
         buffer = self._reader.in_place(meta, 0, size, now_s)
         if buffer is None and size <= self._settings.segment_size_bytes:
             mask = (1 << block_count(size, self._settings.block_size_bytes)) - 1
-            held = dict(meta.holders).get(self._node, 0)
+            held = meta.places.mask_of(self._node)
             if held & mask == mask and self._table.get(meta.version, 0, now_s) is None:
                 self._reader.map_held(meta)
                 buffer = self._reader.in_place(meta, 0, size, now_s)
@@ -377,7 +379,7 @@ class Cache(Loads, Scheduling, Upkeep):
     # --- inside -------------------------------------------------------------------------------------------------------
 
     @property
-    def calls(self) -> Calls:
+    def calls(self) -> ActorCalls:
         """To the actors, for what is beside this class."""
         return self._calls
 

@@ -11,7 +11,7 @@ from raycache.admin import residency
 from raycache.admin.mounts import entries_of
 from raycache.admin.patterns import path_of
 from raycache.cache import Cache
-from raycache.client.calls import WorkerCall
+from raycache.client.ports import WorkerCall
 from raycache.errors import RaycacheError
 from raycache.messages import FileHeat, decode
 from raycache.results import Entry, Result

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from raycache.admin.overview import NodeView, Overview
 from raycache.cache import Cache
-from raycache.client.calls import WorkerCall
+from raycache.client.ports import WorkerCall
 from raycache.errors import RaycacheError
 from raycache.messages import Health, decode
 from raycache.results import Result

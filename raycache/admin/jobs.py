@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 from raycache import paths as names
 from raycache.client.expanding import as_list
+from raycache.client.ports import MasterCalls
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.messages import JobProgress, LoadRequest, LoadSurvey
 from raycache.results import Failure, LoadPlan, Progress
@@ -15,14 +15,6 @@ from raycache.settings import parse_size
 
 #: The master answers when the job has ended, or after so long.
 _WAIT_S = 2.0
-
-
-class MasterCalls(Protocol):
-    """What a job needs of `calls.Calls`."""
-
-    def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
-        """Call the master and wait."""
-        ...
 
 
 class Job:

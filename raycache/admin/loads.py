@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Literal, overload
 
 from raycache.admin.jobs import Job, plan_of, progress_of, request_of
-from raycache.client.calls import Calls
 from raycache.client.locator import Locator
 from raycache.messages import encode
 from raycache.results import LoadPlan, Progress
@@ -19,7 +18,7 @@ _SURVEY_TIMEOUT_S = 600.0
 class Loads:
     """Mixed into `Cache`."""
 
-    _calls: Calls
+    _calls: ActorCalls
     _locator: Locator
 
     @overload

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from raycache.admin import maps
 from raycache.admin.warming import NO_ROOM, Cluster, Wanted, Warmed
-from raycache.client.calls import Calls, WorkerCall
-from raycache.client.locator import Locator, require_file
+from raycache.client.file_meta import require_file
+from raycache.client.locator import Locator
+from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import InventoryReply, InventoryRequest, Tally, decode, encode
 from raycache.results import Amount, Failure, MapExport, MapImport, Stats
@@ -31,7 +32,7 @@ _DISK_SHARE = 0.98
 
 
 def export_map(
-    calls: Calls, locator: Locator, view: MembershipView, settings: Settings, rules: RuleTable, uri: str
+    calls: ActorCalls, locator: Locator, view: MembershipView, settings: Settings, rules: RuleTable, uri: str
 ) -> MapExport:
     """Write what all workers hold to a parquet file.
 
@@ -57,7 +58,7 @@ def export_map(
     return MapExport(target, files, size_bytes, time.monotonic() - started_s)
 
 
-def _pages(calls: Calls, actor_name: str) -> Iterator[InventoryReply]:
+def _pages(calls: ActorCalls, actor_name: str) -> Iterator[InventoryReply]:
     request = InventoryRequest([Pattern("")], None, _PAGE_FILES)
     while True:
         (answer,) = calls.workers([WorkerCall(actor_name, "inventory", (encode(request),))], _TIMEOUT_S)
@@ -129,10 +130,7 @@ def _look_up(locator: Locator, uris: Sequence[str]) -> list[maps.Now]:
                     require_file(meta, meta.path)  # raises what the look-up failed with
                 found.append(maps.Now(None, 0))
                 continue
-            held = 0
-            for worker, mask in meta.holders:
-                held |= mask if worker in live else 0
-            found.append(maps.Now(meta.file, held))
+            found.append(maps.Now(meta.file, meta.places.held_mask(live)))
     return found
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from raycache import paths as names
-from raycache.client.calls import Calls
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
+from raycache.client.ports import ActorCalls
 from raycache.messages import (
     ListReply,
     MountInfo,
@@ -44,7 +44,7 @@ def with_environment(root_uri: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def mount(
-    calls: Calls, path: str, uri: str, options: dict[str, Any], metadata_ttl_s: float, *, readonly: bool
+    calls: ActorCalls, path: str, uri: str, options: dict[str, Any], metadata_ttl_s: float, *, readonly: bool
 ) -> MountTable:
     """Ask the master to mount; the store is tried first."""
     uri = names.normalise(uri)
@@ -54,7 +54,7 @@ def mount(
     return table
 
 
-def unmount(calls: Calls, path: str, *, force: bool) -> tuple[str, MountTable]:
+def unmount(calls: ActorCalls, path: str, *, force: bool) -> tuple[str, MountTable]:
     """Ask the master to unmount.
 
     Returns:

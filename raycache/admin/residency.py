@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from raycache.client.calls import Calls, WorkerCall
+from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.errors import RaycacheError
 from raycache.messages import ResidencyReply, decode, encode
 from raycache.ranges import block_count, block_length
@@ -28,7 +28,7 @@ class Residency(NamedTuple):
     uses: list[int]
 
 
-def ask(calls: Calls, view: MembershipView, versions: Sequence[FileVersion]) -> Residency:
+def ask(calls: ActorCalls, view: MembershipView, versions: Sequence[FileVersion]) -> Residency:
     """Ask all live workers what they hold of these versions; one that does not answer holds nothing."""
     masks: list[dict[WorkerId, int]] = [{} for _ in versions]
     in_memory: list[dict[WorkerId, int]] = [{} for _ in versions]

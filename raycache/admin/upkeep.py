@@ -10,8 +10,8 @@ from typing import overload
 from raycache import paths as names
 from raycache.admin import map_transfer, mounts, patterns, sync
 from raycache.admin.warming import Cluster, Wanted, Warmed, warm
-from raycache.client.calls import Calls, WorkerCall
 from raycache.client.locator import Locator
+from raycache.client.ports import WorkerCall
 from raycache.client.reading.leases import SegmentTable
 from raycache.errors import RaycacheError
 from raycache.messages import FreeReply, Hello, Selector, SyncReply, SyncRequest, decode, encode
@@ -29,7 +29,7 @@ _SYNC_TIMEOUT_S = 3600.0
 class Upkeep:
     """A part of `Cache`."""
 
-    _calls: Calls
+    _calls: ActorCalls
     _locator: Locator
     _table: SegmentTable
     _settings: Settings

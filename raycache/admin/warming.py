@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from raycache.client.calls import Calls, WorkerCall
+from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.client.reading.prefetch import load_rounds
 from raycache.errors import RaycacheError
 from raycache.messages import BlockReply, BlockState, decode, encode
@@ -62,7 +62,7 @@ class Cluster(NamedTuple):
     extent_size_bytes: int
 
 
-def warm(calls: Calls, cluster: Callable[[], Cluster], wanted: Iterable[Wanted]) -> Iterator[Warmed]:
+def warm(calls: ActorCalls, cluster: Callable[[], Cluster], wanted: Iterable[Wanted]) -> Iterator[Warmed]:
     """Make blocks resident.
 
     Args:
@@ -108,7 +108,7 @@ def _groups(wanted: Iterable[Wanted], block_size_bytes: int) -> Iterator[Group]:
         yield group
 
 
-def _load(calls: Calls, cluster: Cluster, group: Group) -> list[Warmed]:
+def _load(calls: ActorCalls, cluster: Cluster, group: Group) -> list[Warmed]:
     """Ask for a group; what a worker that does not answer was asked for goes where it goes without that worker.
 
     What readers have claimed is asked of the claimants; the last attempt takes it where the hash puts it.
@@ -138,7 +138,7 @@ def _load(calls: Calls, cluster: Cluster, group: Group) -> list[Warmed]:
 
 
 def _ask(
-    calls: Calls,
+    calls: ActorCalls,
     cluster: Cluster,
     files: list[FileVersion],
     blocks: list[tuple[int, int]],

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 import ray.exceptions
 from ray._private.worker import WORKER_MODE, global_worker
 
+from raycache.client.ports import WorkerCall
 from raycache.errors import NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE, decode
 
@@ -26,14 +27,6 @@ _WAITERS = 8
 _WAIT_MARGIN_S = 5.0
 #: How long a name look-up of an actor may be remembered after it failed; bounds the cost of a lost worker per read.
 _ABSENT_S = 1.0
-
-
-class WorkerCall(NamedTuple):
-    """One call to one worker."""
-
-    actor_name: str
-    method: str
-    arguments: tuple[Any, ...]
 
 
 class Calls:
@@ -69,13 +62,6 @@ class Calls:
             except Exception as error:  # Ray's errors have no common class; `_mapped` is their one place
                 raise _mapped(error, what) from error
         return unwrap(reply)
-
-    def master_async(self, method: str, *arguments: Any) -> None:
-        """Tell the master something; nobody waits for the answer."""
-        try:
-            getattr(self._handle(MASTER_NAME), method).remote(*arguments)
-        except Exception as error:
-            raise _mapped(error, f"the cache master cannot be told {method!r}") from error
 
     def workers(self, calls: Sequence[WorkerCall], timeout_s: float | None = None) -> list[Any]:
         """Call several workers at once and wait for all.

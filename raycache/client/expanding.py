@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from fsspec.utils import glob_translate
 
 from raycache import paths as names
-from raycache.client.locator import FileMeta, Locator, require_file
+from raycache.client.file_meta import FileMeta, require_file
+from raycache.client.locator import Locator
 from raycache.errors import InvalidRequestError
 from raycache.messages import FileColumns, ListReply
 from raycache.types import FileKind, FileVersion

@@ -12,9 +12,9 @@ import threading
 import uuid
 from collections.abc import Callable
 
-from raycache.client.calls import Calls, WorkerCall
 from raycache.client.counters import Counters
 from raycache.client.locator import Locator
+from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.client.reading.leases import LEASE_MARGIN_S, SegmentTable
 from raycache.clock import Clock
 from raycache.errors import RaycacheError
@@ -40,7 +40,7 @@ class Flusher:
 
     def __init__(
         self,
-        calls: Calls,
+        calls: ActorCalls,
         locator: Locator,
         table: SegmentTable,
         counters: Counters,

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from raycache import paths as names
-from raycache.client.counters import Tally
+from raycache.client.file_meta import FileMeta, require_file
+from raycache.client.ports import MasterCalls
 from raycache.clock import Clock
-from raycache.errors import IsADirectoryRequestError, NotFoundError, RaycacheError, UnavailableError
+from raycache.errors import NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import (
     HoldersReply,
     ListReply,
@@ -26,7 +26,7 @@ from raycache.messages import (
     ResolveRequest,
     encode,
 )
-from raycache.types import FileKind, FileVersion, MembershipView, VersionId, WorkerId
+from raycache.types import FileKind, FileVersion, MembershipView
 from raycache.ufs.base import UnderStorage
 
 #: Files that a look-up of one brings along, when those before it in the directory were looked up one by one.
@@ -36,89 +36,6 @@ _NEIGHBOURS_MIN = 32
 _LOCATE_BATCH = 50_000
 #: How long an answer that came from the under storage, past a silent master, may be used.
 _UNATTENDED_TTL_S = 2.0
-_NOBODY: Mapping[int, WorkerId] = MappingProxyType({})
-
-
-class MasterCalls(Protocol):
-    """What the locator needs of `calls.Calls`."""
-
-    def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
-        """Call the master and wait."""
-        ...
-
-
-class FileMeta:
-    """What stands at one path, as known here."""
-
-    __slots__ = (
-        "claimants",
-        "dataset",
-        "error",
-        "expires_at_s",
-        "file",
-        "holders",
-        "kind",
-        "next_path",
-        "pages_wanted",
-        "path",
-        "tally",
-        "version",
-    )
-
-    def __init__(
-        self,
-        path: str,
-        kind: FileKind,
-        file: FileVersion,
-        holders: tuple[tuple[WorkerId, int], ...],
-        expires_at_s: float,
-        error: RaycacheError | None = None,
-        deep_mounts: frozenset[str] = frozenset(),
-    ) -> None:
-        self.path = path
-        self.kind = kind
-        #: Of a directory only the URI means something.
-        self.file = file
-        self.version: VersionId = file.id() if kind is FileKind.FILE else b""
-        self.holders = holders
-        #: For whose reads are counted together; see `paths.dataset_of`.
-        self.dataset = names.dataset_of(path, deep_mounts)
-        #: `Counters.notes[dataset]`, once it was read in place.
-        self.tally: Tally | None = None
-        self.expires_at_s = expires_at_s
-        #: Why the path could not be resolved.
-        self.error = error
-        #: By extent, who loads it, where that is not the one that the hash names; hints.
-        self.claimants: Mapping[int, WorkerId] = _NOBODY
-        #: By block, which pages of it were ever wanted here, a bit mask; see `pages`.
-        self.pages_wanted: dict[int, int] = {}
-        #: The file behind this one in its directory, or the one that was looked up behind it; empty: not known.
-        self.next_path = ""
-
-    def is_held(self, block_index: int) -> bool:
-        """Whether some worker is known to hold a block."""
-        return any(mask >> block_index & 1 for _, mask in self.holders)
-
-    def held_mask(self, live: Container[WorkerId]) -> int:
-        """A bit for each block that one of these workers is known to hold."""
-        held = 0
-        for worker, mask in self.holders:
-            held |= mask if worker in live else 0
-        return held
-
-    def learn_holder(self, worker: WorkerId, block_index: int) -> None:
-        """A worker held this block when it was asked: a hint for the next read of it."""
-        bit = 1 << block_index
-        known = dict(self.holders)
-        if not known.get(worker, 0) & bit:
-            known[worker] = known.get(worker, 0) | bit
-            self.holders = tuple(known.items())
-
-    def learn_claimant(self, extent: int, worker: WorkerId | None) -> None:
-        """An extent is loaded by this worker; None: by the one that the hash names."""
-        if self.claimants.get(extent) != worker:
-            others = {e: w for e, w in self.claimants.items() if e != extent}
-            self.claimants = others if worker is None else others | {extent: worker}
 
 
 class Locator:
@@ -228,7 +145,7 @@ class Locator:
             except UnavailableError:
                 return
             for meta, number in zip(batch, reply.numbers, strict=True):
-                meta.holders = reply.said[number]
+                meta.places.holders = reply.said[number]
 
     def forget(self, paths: Iterable[str]) -> None:
         """Drop what is known of these paths and everything below them."""
@@ -298,7 +215,7 @@ class Locator:
         ]
         if len(paths) == 1:
             if self._tail is not None and neighbours_max:
-                self._tail.next_path = paths[0]
+                self._tail.trace.next_path = paths[0]
             _chain(metas)
             self._tail = metas[-1]
         if neighbours_max and len(metas) == len(paths):
@@ -374,8 +291,9 @@ class Locator:
                 if meta.error is None and meta.kind is FileKind.FILE:
                     old = self._metas.get(meta.path)
                     if old is not None and old.version == meta.version:
-                        meta.pages_wanted, meta.claimants = old.pages_wanted, old.claimants
-                        meta.next_path = meta.next_path or old.next_path
+                        meta.places.claimants = old.places.claimants
+                        old.trace.next_path = meta.trace.next_path or old.trace.next_path
+                        meta.trace = old.trace
                     self._metas[meta.path] = meta
             while len(self._metas) > self._paths_max:
                 del self._metas[next(iter(self._metas))]
@@ -405,15 +323,4 @@ class Locator:
 def _chain(metas: Sequence[FileMeta]) -> None:
     """Files as a directory lists them know which is next."""
     for meta, following in itertools.pairwise(metas):
-        meta.next_path = following.path
-
-
-def require_file(meta: FileMeta, path: str) -> FileMeta:
-    """The meta itself when it is a file; the right error otherwise."""
-    if meta.kind is FileKind.FILE:
-        return meta
-    if meta.error is not None:
-        raise meta.error
-    if meta.kind is FileKind.DIRECTORY:
-        raise IsADirectoryRequestError(f"{path} is a directory; name a file below it", path=path)
-    raise NotFoundError(f"{path} does not exist; check the path, or list its directory", path=path)
+        meta.trace.next_path = following.path

@@ -36,7 +36,7 @@ from raycache.types import FileKind, FileVersion
 from raycache.ufs.base import UfsWriter, UnderStorage
 
 if TYPE_CHECKING:
-    from raycache.client.calls import Calls
+    from raycache.client.ports import ActorCalls
 
 _COPIES_INFLIGHT = 16
 #: A copy between two stores holds this much of a file in memory at a time.
@@ -129,7 +129,7 @@ class _Place(NamedTuple):
 class Writes:
     """Changes to the lake, each followed by telling the master."""
 
-    def __init__(self, locator: Locator, calls: Calls) -> None:
+    def __init__(self, locator: Locator, calls: ActorCalls) -> None:
         self._locator = locator
         self._calls = calls
 

@@ -17,7 +17,7 @@ from fsspec.implementations.chained import ChainedFileSystem
 from fsspec.utils import isfilelike
 
 from raycache import paths as names
-from raycache.client.locator import require_file
+from raycache.client.file_meta import require_file
 from raycache.errors import (
     InvalidRequestError,
     IsADirectoryRequestError,

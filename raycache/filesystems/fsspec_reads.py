@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.utils import stringify_path
 
 from raycache import paths as names
-from raycache.client.locator import FileMeta, require_file
+from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.reading.to_bytes import bytes_of
 from raycache.errors import (
     InvalidRequestError,

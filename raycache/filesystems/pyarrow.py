@@ -21,7 +21,7 @@ import pyarrow.fs as pafs
 from fsspec.spec import AbstractFileSystem
 
 from raycache import paths as names
-from raycache.client.locator import FileMeta, require_file
+from raycache.client.file_meta import FileMeta, require_file
 from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.filesystems.fsspec_reads import RaycacheFileSystem
 from raycache.raydata.modes import place_plain_reads

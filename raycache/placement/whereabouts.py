@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from raycache.admin import residency
-from raycache.client.calls import Calls
 from raycache.client.expanding import expand
 from raycache.client.locator import Locator
 from raycache.hashing import extent_key, place_many
@@ -23,7 +22,7 @@ from raycache.types import FileKind
 class Scheduling:
     """A part of `Cache`; everything here goes by hints, for scheduling and not for proof."""
 
-    _calls: Calls
+    _calls: ActorCalls
     _locator: Locator
     _settings: Settings
 
@@ -50,7 +49,7 @@ class Scheduling:
         live = {worker.worker for worker in workers}
         placed: list[tuple[str, ...]] = []
         for meta, owner in zip(metas, owners, strict=True):
-            counts = {worker: mask.bit_count() for worker, mask in meta.holders if worker in live and mask}
+            counts = {worker: mask.bit_count() for worker, mask in meta.places.holders if worker in live and mask}
             most = max(counts.values(), default=0)
             nodes = tuple(worker for worker, count in counts.items() if count == most) or (workers[owner].worker,)
             placed.append(nodes if meta.kind is FileKind.FILE else ())
@@ -61,7 +60,9 @@ class Scheduling:
         live = {worker.worker for worker in self._locator.view.workers}
         found: set[str] = set()
         for path, meta in zip(paths, self._locator.resolve(paths), strict=True):
-            if meta.held_mask(live).bit_count() < block_count(meta.file.size_bytes, self._settings.block_size_bytes):
+            if meta.places.held_mask(live).bit_count() < block_count(
+                meta.file.size_bytes, self._settings.block_size_bytes
+            ):
                 found.add(path)
         return found
 
@@ -111,7 +112,7 @@ class Scheduling:
         for metas in found:
             by_node: dict[str, int] = {}
             for meta in metas:
-                for worker, mask in meta.holders:
+                for worker, mask in meta.places.holders:
                     held = residency.bytes_of(mask, meta.file, self._settings.block_size_bytes)
                     by_node[worker] = by_node.get(worker, 0) + held
             sums.append(by_node)

@@ -13,7 +13,8 @@ from typing import Any
 
 from ray.data.datasource import file_meta_provider
 
-from raycache.client.locator import Locator, require_file
+from raycache.client.file_meta import require_file
+from raycache.client.locator import Locator
 from raycache.filesystems.pyarrow import cache_handler
 from raycache.messages import ListReply
 from raycache.types import FileKind

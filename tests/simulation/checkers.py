@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raycache.cache import READ_ATTEMPTS_MAX
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
 from raycache.client.reading.reader import Request
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import (

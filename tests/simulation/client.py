@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from raycache.cache import Cache
-from raycache.client.calls import WorkerCall
 from raycache.client.counters import Counters, with_local
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
+from raycache.client.ports import WorkerCall
 from raycache.client.reading.leases import SegmentTable
 from raycache.client.reading.reader import Reader, Request
 from raycache.errors import RaycacheError, UnavailableError

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from typing_extensions import Buffer
 
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
 from raycache.client.reading.read_ahead import ReadAhead
 from raycache.client.reading.reader import Reader, Request
 from raycache.client.reading.to_bytes import bytes_of

@@ -9,7 +9,7 @@ always loaded in blocks.
 
 from __future__ import annotations
 
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
 from raycache.ranges import FIRST_PAGE, BlockRange, Grid
 
 #: Files smaller than this part of a block are loaded whole.
@@ -38,23 +38,23 @@ def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, goes_on: bool = Fa
     if not grid.has_pages or is_small(size_bytes, grid) or size_bytes > FIRST_PAGE * grid.page_size_bytes:
         return False
     block, page_size_bytes = part.block_index, grid.page_size_bytes
-    if meta.is_held(block):
+    if meta.places.is_held(block):
         return False
-    wanted = meta.pages_wanted.get(block, 0)
+    wanted = meta.trace.pages_wanted.get(block, 0)
     # Who has come to the end of a block that was loaded whole, goes on.
     follows = (
         begins
         and part.offset == 0
         and block > 0
-        and (meta.pages_wanted.get(block - 1) == _WHOLE or meta.is_held(block - 1))
+        and (meta.trace.pages_wanted.get(block - 1) == _WHOLE or meta.places.is_held(block - 1))
     )
     if wanted == _WHOLE or goes_on or follows:
-        meta.pages_wanted[block] = _WHOLE
+        meta.trace.pages_wanted[block] = _WHOLE
         return False
     first = part.offset // page_size_bytes
     last = (part.offset + part.length - 1) // page_size_bytes
     wanted |= ((1 << (last - first + 1)) - 1) << first
     if 2 * wanted.bit_count() * page_size_bytes >= grid.length(block, size_bytes):
         wanted = _WHOLE
-    meta.pages_wanted[block] = wanted
+    meta.trace.pages_wanted[block] = wanted
     return wanted != _WHOLE

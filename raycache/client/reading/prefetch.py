@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from raycache.client.calls import WorkerCall
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
+from raycache.client.ports import WorkerCall
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
 from raycache.errors import RaycacheError
 from raycache.messages import BlockReply, BlockState, decode, encode
@@ -72,7 +72,7 @@ def prefetch_calls(
     for meta, blocks in wanted:
         if meta.kind is not FileKind.FILE:
             continue
-        held = meta.held_mask(live)
+        held = meta.places.held_mask(live)
         missing = [index for index in blocks if not held >> index & 1]
         for index in missing:
             if size_bytes < bytes_max:
@@ -80,7 +80,7 @@ def prefetch_calls(
                 size_bytes += block_length(index, meta.file.size_bytes, block_size_bytes)
         if missing:
             files.append(meta.file)
-            claimants.append(meta.claimants)
+            claimants.append(meta.places.claimants)
     if not chosen:
         return []
     rounds = load_rounds(
@@ -117,7 +117,7 @@ class Gathering:
     ) -> None:
         self._node = node
         self._operation: Callable[[Sequence[FileMeta], bool], ReadOperation] = lambda some, claims: ReadOperation(
-            [FileTarget(meta.file, meta.version, meta.holders, meta.claimants) for meta in some],
+            [FileTarget(meta.file, meta.version, meta.places.holders, meta.places.claimants) for meta in some],
             [Part(index, 0, 0, meta.file.size_bytes) for index, meta in enumerate(some)],
             view,
             node,
@@ -139,7 +139,7 @@ class Gathering:
         Args:
             ask: calls workers at once; errors stand in the place of results.
         """
-        cold = [meta for meta in self._metas if not meta.holders and not meta.claimants]
+        cold = [meta for meta in self._metas if not meta.places.holders and not meta.places.claimants]
         rounds = [found for found in self._operation(cold, True).next_calls() if found.worker.worker != self._node]
         for found, answer in zip(rounds, ask([_without_handing_out(found) for found in rounds]), strict=True):
             if isinstance(answer, RaycacheError):
@@ -148,9 +148,9 @@ class Gathering:
             for position, part_index in enumerate(found.part_indices):
                 state = BlockState(reply.states[position])
                 if state is BlockState.ELSEWHERE:
-                    cold[part_index].learn_claimant(0, reply.claimants.get(position))
+                    cold[part_index].places.learn_claimant(0, reply.claimants.get(position))
                 elif state.served:
-                    cold[part_index].learn_holder(found.worker.worker, 0)
+                    cold[part_index].places.learn_holder(found.worker.worker, 0)
 
     def calls(self) -> list[WorkerCall]:
         """What to tell workers, one call to each: load what is not here, copy what others hold."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from raycache.client.calls import WorkerCall
 from raycache.client.counters import Counters
-from raycache.client.locator import FileMeta, Locator
+from raycache.client.file_meta import FileMeta
+from raycache.client.locator import Locator
+from raycache.client.ports import WorkerCall, WorkerCalls
 from raycache.client.reading.leases import SegmentTable
 from raycache.client.reading.pages import by_pages
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
@@ -41,18 +42,6 @@ _BYPASS_THREADS = 8
 #: How long nothing is claimed after the own worker had no free memory for what was.
 _DECLINED_S = 5.0
 _NOTHING = pa.py_buffer(b"")
-
-
-class WorkerCalls(Protocol):
-    """What the reader needs of `calls.Calls`."""
-
-    def workers(self, calls: Sequence[WorkerCall], timeout_s: float | None = None) -> list[Any]:
-        """Call workers at once; errors stand in the place of results."""
-        ...
-
-    def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
-        """Map objects; errors stand in the place of results."""
-        ...
 
 
 class Span(NamedTuple):
@@ -137,9 +126,9 @@ class Reader:
         if view is None:
             return None
         mapped = view.mapped
-        if meta.tally is None:
-            meta.tally = self._counters.notes[meta.dataset]
-        tally = meta.tally[mapped.tier]
+        if meta.trace.tally is None:
+            meta.trace.tally = self._counters.notes[meta.dataset]
+        tally = meta.trace.tally[mapped.tier]
         tally.append(length)
         if first != last:
             tally.extend([0] * (last - first))  # one for each block
@@ -185,7 +174,9 @@ class Reader:
                     if span is None:
                         if target_index < 0:
                             target_index = len(targets)
-                            targets.append(FileTarget(meta.file, meta.version, meta.holders, meta.claimants))
+                            targets.append(
+                                FileTarget(meta.file, meta.version, meta.places.holders, meta.places.claimants)
+                            )
                             metas.append(meta)
                         places.append((request_index, len(row)))
                         parts.append(Part(target_index, *piece, blocks))
@@ -290,7 +281,7 @@ class Reader:
                 else:
                     self._take(operation, call, answer, spans, metas, reasons, sent_s)
         for (target_index, extent), claimant in operation.claimants.items():
-            metas[target_index].learn_claimant(extent, claimant)
+            metas[target_index].places.learn_claimant(extent, claimant)
         if operation.is_declined:
             self._claims_again_s = self._clock.now_s() + _DECLINED_S
         if operation.bypass:
@@ -330,7 +321,7 @@ class Reader:
             state = states[part_index]
             remotely = remote or state == BlockState.COPIED
             if state != BlockState.LOADED and not is_page(part.block_index):
-                meta.learn_holder(call.worker.worker, part.block_index)
+                meta.places.learn_holder(call.worker.worker, part.block_index)
             if state == BlockState.LOADED or part_index in operation.loaded:
                 reason = reasons.get(part_index, MissReason.COLD)
                 self._counters.miss(length, meta.dataset, reason, remote=remotely, blocks=part.blocks)

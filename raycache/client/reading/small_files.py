@@ -18,7 +18,7 @@ from raycache.ranges import Grid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from raycache.client.locator import FileMeta
+    from raycache.client.file_meta import FileMeta
 
 FILES_MAX = 256
 BYTES_MAX = 8 << 20
@@ -72,5 +72,5 @@ class Following:
 
     def _behind(self, meta: FileMeta | None) -> Iterator[FileMeta]:
         found = meta
-        while found is not None and (found := self._known(found.next_path)) is not None:
+        while found is not None and (found := self._known(found.trace.next_path)) is not None:
             yield found

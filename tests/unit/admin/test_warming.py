@@ -10,7 +10,7 @@ import pytest
 
 from raycache.admin import warming
 from raycache.admin.warming import NO_ROOM, Cluster, Wanted, Warmed, warm
-from raycache.client.calls import WorkerCall
+from raycache.client.ports import WorkerCall
 from raycache.errors import UnavailableError
 from raycache.hashing import place
 from raycache.messages import BlockReply, BlockRequest, BlockState, decode, encode

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from raycache.client.calls import WorkerCall
 from raycache.client.counters import Counters
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
+from raycache.client.ports import WorkerCall
 from raycache.client.reading.leases import SegmentTable
 from raycache.clock import SystemClock
 from raycache.errors import UnavailableError

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from raycache.client.calls import WorkerCall
 from raycache.client.counters import Counters
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
+from raycache.client.ports import WorkerCall
 from raycache.client.reading.leases import SegmentTable
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
 from raycache.client.reading.reader import Reader, Request

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from raycache.cache import Cache
-from raycache.client.calls import WorkerCall
 from raycache.client.counters import Counters
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
+from raycache.client.ports import WorkerCall
 from raycache.client.reading.file import CacheFile
 from raycache.client.reading.leases import SegmentTable
 from raycache.client.reading.reader import Reader, Request
@@ -259,10 +259,10 @@ def test_what_the_node_holds_is_mapped_at_opening(place: Place) -> None:
     place.around.grant, content = place.segment("s", [0, 1, 2])
     place.around.array = np.frombuffer(content, np.uint8)
     handler = _handler(place)
-    place.meta.holders = (("n", 0b011),)
+    place.meta.places.holders = (("n", 0b011),)
     assert isinstance(handler.open_input_file("/lake/x"), pa.PythonFile)
     assert ((0, 0, 0, 0), 0) == (place.counted(), place.around.calls)
-    place.meta.holders = (("other", 0b111), ("n", 0b111))
+    place.meta.places.holders = (("other", 0b111), ("n", 0b111))
     file = handler.open_input_file("/lake/x")
     assert (True, WHOLE) == (isinstance(file, pa.BufferReader), file.read())
     assert ((3, 0, 20, 0), 1) == (place.counted(), place.around.calls)
@@ -312,7 +312,7 @@ def test_reads_from_the_front_without_a_gap_are_in_order(
 def test_a_hint_that_is_no_longer_true_loads_nothing(place: Place) -> None:
     """A file that the node's worker has given up is not loaded whole because somebody opened it."""
     place.around.view = MembershipView(0, (WorkerView("n", 1, 1, "actor"),))
-    place.meta.holders = (("n", 0b111),)
+    place.meta.places.holders = (("n", 0b111),)
     file = _handler(place).open_input_file("/lake/x")
     assert isinstance(file, pa.PythonFile)
     assert [True] == [request.held_only for request in place.around.requests]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
 from raycache.client.reading.pages import by_pages
 from raycache.messages import BlockRequest, FileColumns, Selector
 from raycache.ranges import FIRST_PAGE, BlockRange, Grid, is_page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
 from raycache.client.reading.prefetch import prefetch_calls
 from raycache.messages import BlockRequest, decode
 from raycache.types import FileKind, FileVersion, MembershipView, WorkerView

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from raycache.client.calls import WorkerCall
-from raycache.client.locator import FileMeta
+from raycache.client.file_meta import FileMeta
+from raycache.client.ports import WorkerCall
 from raycache.client.reading.prefetch import Gathering
 from raycache.client.reading.small_files import BYTES_MAX, FILES_MAX, Following
 from raycache.errors import UnavailableError
@@ -28,7 +28,7 @@ def directory(count: int, size_bytes: int = 10_000) -> dict[str, FileMeta]:
         path = f"/lake/d/{number:05}"
         version = FileVersion(f"s3://b/d/{number:05}", size_bytes, "1", 0)
         metas[path] = FileMeta(path, FileKind.FILE, version, (), 60.0)
-        metas[path].next_path = f"/lake/d/{number + 1:05}"
+        metas[path].trace.next_path = f"/lake/d/{number + 1:05}"
     return metas
 
 
@@ -94,8 +94,8 @@ def told(metas: list[FileMeta]) -> list[tuple[str, int, str]]:
 def test_what_is_announced_is_brought_together_by_those_who_will_be_asked() -> None:
     """What another node holds is copied by the own one, nothing is handed out, and each worker is called once."""
     metas = list(directory(4).values())
-    metas[0].holders = metas[1].holders = (("n2", 1),)
-    metas[2].holders = metas[3].holders = (("n1", 1),)
+    metas[0].places.holders = metas[1].places.holders = (("n2", 1),)
+    metas[2].places.holders = metas[3].places.holders = (("n1", 1),)
     assert [("actor-1", 2, "actor-2"), ("actor-1", 2, "")] == told(metas)
 
 
