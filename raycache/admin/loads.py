@@ -8,6 +8,7 @@ from typing import Literal, overload
 
 from raycache.admin.jobs import Job, plan_of, progress_of, request_of
 from raycache.client.locator import Locator
+from raycache.client.ports import ActorCalls
 from raycache.messages import encode
 from raycache.results import LoadPlan, Progress
 

@@ -11,7 +11,7 @@ from raycache import paths as names
 from raycache.admin import map_transfer, mounts, patterns, sync
 from raycache.admin.warming import Cluster, Wanted, Warmed, warm
 from raycache.client.locator import Locator
-from raycache.client.ports import WorkerCall
+from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.client.reading.leases import SegmentTable
 from raycache.errors import RaycacheError
 from raycache.messages import FreeReply, Hello, Selector, SyncReply, SyncRequest, decode, encode

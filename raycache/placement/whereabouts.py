@@ -11,6 +11,7 @@ import numpy as np
 from raycache.admin import residency
 from raycache.client.expanding import expand
 from raycache.client.locator import Locator
+from raycache.client.ports import ActorCalls
 from raycache.hashing import extent_key, place_many
 from raycache.messages import DirectRequest, FileColumns, encode
 from raycache.ranges import block_count
