@@ -57,7 +57,7 @@ from raycache.workers.tiers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.tiers.invariants import validate_tiers
 from raycache.workers.tiers.rule_books import Policies
 from raycache.workers.tiers.rule_keeping import Upkeep
-from raycache.workers.tiers.segments import Segment
+from raycache.workers.tiers.segment import Segment
 from raycache.workers.tiers.tiers import Tiers
 
 __all__ = ["WorkerLimits", "WorkerService"]

@@ -11,7 +11,7 @@ from raycache.ranges import Grid
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.effects import Reply, SegmentGrant
 from raycache.workers.tiers.entry_table import Columns
-from raycache.workers.tiers.segments import Segment
+from raycache.workers.tiers.segment import Segment
 
 #: For this one read: the actor needs a moment to copy INLINE parts out, the reader to map a segment that has to go soon.
 SHORT_LEASE_S = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raycache.types import BlockId
-from raycache.workers.tiers.segments import Operation
+from raycache.workers.tiers.segment import Operation
 
 from .checkers import Checker
 

@@ -1,4 +1,5 @@
-"""What a worker holds: `tiers` is the state machine; `segments` and the indexes say where each block is, `ledger` counts bytes.
+"""What a worker holds: `tiers` is the state machine, `ledger` counts bytes.
 
-`eviction`, `compaction`, `rule_books` and `rule_keeping` decide what goes; `adoption` what a restart keeps. All pure.
+`segment` is one buffer of blocks; `segments` and the indexes say where each block is. `eviction`, `compaction`, `rule_books`
+and `rule_keeping` decide what goes; `adoption` what a restart keeps. All pure.
 """

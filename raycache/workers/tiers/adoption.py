@@ -8,7 +8,8 @@ from raycache.ranges import Grid
 from raycache.types import BlockId, SegmentId
 from raycache.workers.effects import DiskSegment, Entry
 from raycache.workers.tiers.entry_table import EntryTable
-from raycache.workers.tiers.segments import Segment, SegmentTable
+from raycache.workers.tiers.segment import Segment
+from raycache.workers.tiers.segments import SegmentTable
 
 
 def adoptable(

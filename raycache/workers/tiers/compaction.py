@@ -18,7 +18,7 @@ from typing import NamedTuple
 from raycache.types import BlockId, SegmentId, Tier
 from raycache.workers.effects import Compact, DropDisk, DropMemory, Effect, Entry, Forget
 from raycache.workers.tiers.entry_table import EntryTable
-from raycache.workers.tiers.segments import Operation, Segment
+from raycache.workers.tiers.segment import Operation, Segment
 from raycache.workers.tiers.tiers import Tiers, is_idle
 
 #: Under way at a time.

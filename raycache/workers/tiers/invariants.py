@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raycache.types import Tier
-from raycache.workers.tiers.segments import Operation
+from raycache.workers.tiers.segment import Operation
 from raycache.workers.tiers.tiers import Tiers
 
 

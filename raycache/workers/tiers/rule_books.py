@@ -12,14 +12,11 @@ told has no room at all, and nothing that is here already is given up for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from raycache.rules import Matcher, Policy, RuleTable, quotas_of
 from raycache.types import BlockId, SegmentId
 from raycache.workers.effects import Entry, Load
-
-if TYPE_CHECKING:
-    from raycache.workers.tiers.segments import Segment
+from raycache.workers.tiers.segment import Segment
 
 _NEVER = float("inf")
 

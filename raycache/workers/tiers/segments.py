@@ -1,8 +1,4 @@
-"""Segments and the index of blocks: what is held here, in which copies, and what has changed since the last report.
-
-A segment is one buffer with a table of blocks. It has a copy in memory, on disk, or both. A *draining* segment has left
-the index (no new grants) but its bytes are still charged, because a reader's lease, an open request or a running copy
-still needs them.
+"""All segments of a worker, and the index of their blocks: where each block is, and what has changed since the last report.
 
 Invariants: a block is in at most one segment that is not draining; the index is exactly what the segments list.
 
@@ -14,7 +10,6 @@ Pages are indexed like blocks, but nobody is told of them: they are in no mask, 
 
 from __future__ import annotations
 
-import enum
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,58 +19,8 @@ from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion, SegmentId, VersionId
 from raycache.workers.effects import Entry
 from raycache.workers.tiers.block_index import BlockIndex
-from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.rule_books import Policies
-
-
-class Operation(enum.Enum):
-    """What is being done to a segment by a thread; while it is, no copy may be dropped."""
-
-    DEMOTE = "demote"
-    PROMOTE = "promote"
-    VERIFY = "verify"
-    COMPACT = "compact"
-
-
-@dataclass(slots=True)
-class Segment:
-    """One segment held."""
-
-    id: SegmentId
-    size_bytes: int
-    #: The blocks that can be read from it; blocks freed singly, or whose load failed, are not here.
-    entries: EntryTable
-    in_memory: bool = False
-    on_disk: bool = False
-    #: False: found on disk after a restart, to be checked before first use.
-    verified: bool = True
-    operation: Operation | None = None
-    #: A reader may read it in place until then.
-    leased_until_s: float = float("-inf")
-    #: Open requests that will be answered from it.
-    holds: int = 0
-    #: Uses since it came to its present tier.
-    hits: int = 0
-    draining: bool = False
-    #: A copy of what another worker holds, made because there was room: the first to be evicted, never demoted.
-    passive: bool = False
-    loaded_at_s: float = 0.0
-    #: Heat, in whatever tier: how often it was used, and when last.
-    uses: int = 0
-    used_at_s: float = float("-inf")
-    #: By the rules, see `policies`: its last copy is never evicted; some blocks are to go at that time.
-    pinned: bool = False
-    expires_at_s: float = float("inf")
-
-    @property
-    def is_last_pinned(self) -> bool:
-        """Whether what the rules pin would be gone with any copy of this segment."""
-        return self.pinned and not (self.in_memory and self.on_disk)
-
-    def is_spared(self, since_s: float) -> bool:
-        """Whether a job that began then would lose what it has just brought, or what readers use."""
-        only_copy = not (self.in_memory and self.on_disk)
-        return max(self.loaded_at_s, self.used_at_s) >= since_s and only_copy and not self.passive
+from raycache.workers.tiers.segment import Segment
 
 
 def _spans(base: str) -> list[tuple[str, str | None]]:

@@ -34,7 +34,8 @@ from raycache.workers.tiers.absences import Absences
 from raycache.workers.tiers.eviction import EvictionPolicy
 from raycache.workers.tiers.job_guard import Filling
 from raycache.workers.tiers.ledger import TierLedger
-from raycache.workers.tiers.segments import Operation, Segment, SegmentTable
+from raycache.workers.tiers.segment import Operation, Segment
+from raycache.workers.tiers.segments import SegmentTable
 
 DISK_COOLDOWN_S = 30.0
 #: Copies between the tiers under way at a time, each way.

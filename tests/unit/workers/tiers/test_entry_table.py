@@ -8,7 +8,8 @@ from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion
 from raycache.workers.effects import Entry
 from raycache.workers.tiers.entry_table import EntryTable
-from raycache.workers.tiers.segments import Segment, SegmentTable
+from raycache.workers.tiers.segment import Segment
+from raycache.workers.tiers.segments import SegmentTable
 
 A = FileVersion("s3://b/dir/a", 20, '"0123"', 7)
 B = FileVersion("s3://b/dir/b\udcff", 5, "", -1)

@@ -1,0 +1,63 @@
+"""One segment: a buffer with a table of blocks.
+
+A segment has a copy in memory, on disk, or both. A *draining* segment has left the index (no new grants) but its bytes
+are still charged, because a reader's lease, an open request or a running copy still needs them.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from raycache.types import SegmentId
+from raycache.workers.tiers.entry_table import EntryTable
+
+
+class Operation(enum.Enum):
+    """What is being done to a segment by a thread; while it is, no copy may be dropped."""
+
+    DEMOTE = "demote"
+    PROMOTE = "promote"
+    VERIFY = "verify"
+    COMPACT = "compact"
+
+
+@dataclass(slots=True)
+class Segment:
+    """One segment held."""
+
+    id: SegmentId
+    size_bytes: int
+    #: The blocks that can be read from it; blocks freed singly, or whose load failed, are not here.
+    entries: EntryTable
+    in_memory: bool = False
+    on_disk: bool = False
+    #: False: found on disk after a restart, to be checked before first use.
+    verified: bool = True
+    operation: Operation | None = None
+    #: A reader may read it in place until then.
+    leased_until_s: float = float("-inf")
+    #: Open requests that will be answered from it.
+    holds: int = 0
+    #: Uses since it came to its present tier.
+    hits: int = 0
+    draining: bool = False
+    #: A copy of what another worker holds, made because there was room: the first to be evicted, never demoted.
+    passive: bool = False
+    loaded_at_s: float = 0.0
+    #: Heat, in whatever tier: how often it was used, and when last.
+    uses: int = 0
+    used_at_s: float = float("-inf")
+    #: By the rules, see `policies`: its last copy is never evicted; some blocks are to go at that time.
+    pinned: bool = False
+    expires_at_s: float = float("inf")
+
+    @property
+    def is_last_pinned(self) -> bool:
+        """Whether what the rules pin would be gone with any copy of this segment."""
+        return self.pinned and not (self.in_memory and self.on_disk)
+
+    def is_spared(self, since_s: float) -> bool:
+        """Whether a job that began then would lose what it has just brought, or what readers use."""
+        only_copy = not (self.in_memory and self.on_disk)
+        return max(self.loaded_at_s, self.used_at_s) >= since_s and only_copy and not self.passive
