@@ -20,7 +20,7 @@ from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
 from raycache.client.ports import ActorCalls
 from raycache.client.reading.file import CacheFile
-from raycache.client.reading.leases import SegmentTable
+from raycache.client.reading.leases import Leases
 from raycache.client.reading.pages import is_small
 from raycache.client.reading.prefetch import Gathering, prefetch_calls
 from raycache.client.reading.reader import Reader, Request
@@ -69,7 +69,7 @@ class Cache(Loads, Scheduling, Upkeep):
         self._node = node
         self._clock = SystemClock()
         self._counters = Counters()
-        self._table = SegmentTable(self._settings.client_mapped_bytes_max)
+        self._table = Leases(self._settings.client_mapped_bytes_max)
         self._locator = Locator(
             calls, open_storage, mounts.environment_options, self._clock, self._settings.client_paths_max
         )

@@ -7,7 +7,9 @@ number tells both what it is and where it lies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import operator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from raycache.errors import InvalidRequestError
@@ -66,6 +68,11 @@ def block_ranges(offset: int, length: int, block_size_bytes: int) -> Iterator[Bl
         part = min(block_size_bytes - within, end - offset)
         yield BlockRange(index, within, part)
         offset += part
+
+
+def union(masks: Iterable[int]) -> int:
+    """The blocks that stand in any of these bit masks."""
+    return functools.reduce(operator.or_, masks, 0)
 
 
 def is_page(index: int) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from raycache.admin import residency
 from raycache.admin.mounts import entries_of
@@ -14,6 +12,7 @@ from raycache.cache import Cache
 from raycache.client.ports import WorkerCall
 from raycache.errors import RaycacheError
 from raycache.messages import FileHeat, decode
+from raycache.ranges import union
 from raycache.results import Entry, Result
 from raycache.rules import Matcher
 from raycache.types import FileKind, FileVersion
@@ -74,7 +73,7 @@ def with_residency(cache: Cache, entries: Sequence[Entry]) -> list[CachedEntry]:
             found.append(CachedEntry(entry, None, None, None, {}, pins.of(entry.uri).pinned))
             continue
         cached, memory, disk = (
-            residency.bytes_of(_union(masks[position].values()), meta.file, size)
+            residency.bytes_of(union(masks[position].values()), meta.file, size)
             for masks in (held.masks, held.memory, held.disk)
         )
         nodes = {worker: residency.bytes_of(mask, meta.file, size) for worker, mask in held.masks[position].items()}
@@ -106,7 +105,3 @@ def heat(cache: Cache, limit: int) -> tuple[list[HeatRow], list[HeatRow]]:
     ordered = sorted(sums.values(), key=lambda row: (-row.uses, row.path))
     hottest = ordered[:limit]
     return hottest, ordered[len(hottest) :][::-1][:limit]
-
-
-def _union(masks: Iterable[int]) -> int:
-    return functools.reduce(operator.or_, masks, 0)

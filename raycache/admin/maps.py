@@ -30,7 +30,7 @@ from raycache.admin.warming import Cluster, Wanted
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.hashing import extent_key, place_many
 from raycache.messages import InventoryReply, Tally
-from raycache.ranges import block_count
+from raycache.ranges import block_count, union
 from raycache.rules import Pattern, Rule, RuleKind, RuleTable
 from raycache.types import FileVersion, VersionId, WorkerId
 
@@ -75,14 +75,14 @@ def merge(workers: Sequence[Iterator[tuple[tuple[str, VersionId], Row]]]) -> Ite
     """One row for each file version, of the sorted rows of all workers."""
     ordered = heapq.merge(*workers, key=lambda item: item[0])
     for _, same in itertools.groupby(ordered, key=lambda item: item[0]):
-        first, *others = (row for _, row in same)
-        mask, uses, idle_s, pinned = first[1:]
-        for row in others:
-            mask |= row.mask
+        rows = [row for _, row in same]
+        first = rows[0]
+        uses, idle_s, pinned = first[2:]
+        for row in rows[1:]:
             uses += row.uses
             idle_s = max(idle_s, row.idle_s) if min(idle_s, row.idle_s) < 0 else min(idle_s, row.idle_s)
             pinned = pinned or row.pinned
-        yield Row(first.file, mask, uses, idle_s, pinned)
+        yield Row(first.file, union(row.mask for row in rows), uses, idle_s, pinned)
 
 
 def write(file: IO[bytes], rows: Iterable[Row], block_size_bytes: int, rules: RuleTable) -> tuple[int, int]:

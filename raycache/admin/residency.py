@@ -8,7 +8,7 @@ from typing import NamedTuple
 from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.errors import RaycacheError
 from raycache.messages import ResidencyReply, decode, encode
-from raycache.ranges import block_count, block_length
+from raycache.ranges import block_count, block_length, union
 from raycache.results import CheckResult, FileLocation, Held, Missing
 from raycache.types import FileVersion, MembershipView, WorkerId
 
@@ -71,19 +71,17 @@ def check(files: Sequence[tuple[str, FileVersion]], residency: Residency, block_
     blocks = cached = bytes_total = bytes_cached = complete = 0
     missing: list[Missing] = []
     for (path, file), by_worker in zip(files, residency.masks, strict=True):
-        union = 0
-        for mask in by_worker.values():
-            union |= mask
+        held = union(by_worker.values())
         count = block_count(file.size_bytes, block_size_bytes)
-        held_bytes = bytes_of(union, file, block_size_bytes)
+        held_bytes = bytes_of(held, file, block_size_bytes)
         blocks += count
-        cached += union.bit_count()
+        cached += held.bit_count()
         bytes_total += file.size_bytes
         bytes_cached += held_bytes
-        if union.bit_count() == count:
+        if held.bit_count() == count:
             complete += 1
         else:
-            missing.append(Missing(path, count - union.bit_count(), file.size_bytes - held_bytes))
+            missing.append(Missing(path, count - held.bit_count(), file.size_bytes - held_bytes))
     missing.sort(key=lambda item: item.path)
     return CheckResult(len(files), complete, blocks, cached, bytes_total, bytes_cached, tuple(missing))
 

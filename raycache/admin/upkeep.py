@@ -12,7 +12,7 @@ from raycache.admin import map_transfer, mounts, patterns, sync
 from raycache.admin.warming import Cluster, Wanted, Warmed, warm
 from raycache.client.locator import Locator
 from raycache.client.ports import ActorCalls, WorkerCall
-from raycache.client.reading.leases import SegmentTable
+from raycache.client.reading.leases import Leases
 from raycache.errors import RaycacheError
 from raycache.messages import FreeReply, Hello, Selector, SyncReply, SyncRequest, decode, encode
 from raycache.results import Amount, FreeResult, MapExport, MapImport, PathRule, SyncResult
@@ -31,7 +31,7 @@ class Upkeep:
 
     _calls: ActorCalls
     _locator: Locator
-    _table: SegmentTable
+    _table: Leases
     _settings: Settings
 
     def free(self, paths: str | Sequence[str], force: bool = False, older_than_s: float = 0.0) -> FreeResult:

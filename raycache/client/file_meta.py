@@ -13,6 +13,7 @@ from types import MappingProxyType
 from raycache import paths as names
 from raycache.client.counters import Tally
 from raycache.errors import IsADirectoryRequestError, NotFoundError, RaycacheError
+from raycache.ranges import union
 from raycache.types import FileKind, FileVersion, VersionId, WorkerId
 
 _NOBODY: Mapping[int, WorkerId] = MappingProxyType({})
@@ -35,10 +36,7 @@ class Places:
 
     def held_mask(self, live: Container[WorkerId]) -> int:
         """A bit for each block that one of these workers is known to hold."""
-        held = 0
-        for worker, mask in self.holders:
-            held |= mask if worker in live else 0
-        return held
+        return union(mask for worker, mask in self.holders if worker in live)
 
     def mask_of(self, worker: WorkerId) -> int:
         """A bit for each block that this worker is known to hold."""

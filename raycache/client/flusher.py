@@ -15,7 +15,7 @@ from collections.abc import Callable
 from raycache.client.counters import Counters
 from raycache.client.locator import Locator
 from raycache.client.ports import ActorCalls, WorkerCall
-from raycache.client.reading.leases import LEASE_MARGIN_S, SegmentTable
+from raycache.client.reading.leases import LEASE_MARGIN_S, Leases
 from raycache.clock import Clock
 from raycache.errors import RaycacheError
 from raycache.messages import Counts, Delivery, Hello, TouchRequest, decode, encode
@@ -42,7 +42,7 @@ class Flusher:
         self,
         calls: ActorCalls,
         locator: Locator,
-        table: SegmentTable,
+        leases: Leases,
         counters: Counters,
         clock: Clock,
         node: WorkerId,
@@ -51,7 +51,7 @@ class Flusher:
     ) -> None:
         self._calls = calls
         self._locator = locator
-        self._table = table
+        self._leases = leases
         self._counters = counters
         self._clock = clock
         self._node = node
@@ -123,11 +123,11 @@ class Flusher:
                 return
             if self._wanted.is_set():
                 self.flush(urgent=False)
-            self._table.expire(self._clock.now_s())
+            self._leases.expire(self._clock.now_s())
 
     def _deliver(self, *, urgent: bool) -> None:
-        self._table.expire(self._clock.now_s())
-        used = self._table.take_used()
+        self._leases.expire(self._clock.now_s())
+        used = self._leases.take_used()
         own_actor = self._own_actor()
         delivery = self._next_delivery()
         for_worker = delivery is not None and own_actor is not None and not self._for_master
@@ -148,7 +148,7 @@ class Flusher:
                 self._acknowledged = self._acknowledged or message.delivery is not None
                 # A segment that was freed is not renewed: the worker counts its bytes as gone when the old lease ends.
                 until_s = now_s + self._lease_s() - LEASE_MARGIN_S
-                self._table.renew(actor, decode(reply), until_s, self._clock.now_s())
+                self._leases.renew(actor, decode(reply), until_s, self._clock.now_s())
         if delivery is not None and not self._acknowledged:
             self._look_around(delivery, own_actor)
 

@@ -16,7 +16,7 @@ from raycache.client.counters import Counters, with_local
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
 from raycache.client.ports import WorkerCall
-from raycache.client.reading.leases import SegmentTable
+from raycache.client.reading.leases import Leases
 from raycache.client.reading.reader import Reader, Request
 from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import Counts, Hello, ReadCounters, ResolveReply, sum_counters
@@ -184,7 +184,7 @@ class SimulatedCache(Cache):
         self._node = client.node.name
         self._clock: Any = clock
         self._counters = client.counters
-        self._table = SegmentTable(settings.client_mapped_bytes_max)
+        self._table = Leases(settings.client_mapped_bytes_max)
         self._locator = Locator(
             calls, lambda root_uri, options: client.door, lambda root_uri: {}, clock, settings.client_paths_max
         )
@@ -212,7 +212,7 @@ class SimulatedCache(Cache):
         self._reader = reader
 
     @property
-    def table(self) -> SegmentTable:
+    def table(self) -> Leases:
         """The segments mapped."""
         return self._table
 

@@ -16,7 +16,7 @@ import pytest
 from raycache.client.counters import Counters
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
-from raycache.client.reading.leases import BlockView, SegmentTable
+from raycache.client.reading.leases import BlockView, Leases
 from raycache.client.reading.reader import Reader
 from raycache.errors import UnavailableError
 from raycache.master.loads.pieces import Piece
@@ -110,20 +110,20 @@ def test_a_reader_that_bypasses_without_the_version(monkeypatch: pytest.MonkeyPa
 
 def test_a_segment_table_that_forgets_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks hang on versions: by their number alone they are of any file."""
-    original_add, original_get = SegmentTable.add, SegmentTable.get
+    original_add, original_get = Leases.add, Leases.get
     monkeypatch.setattr(
-        SegmentTable,
+        Leases,
         "add",
         lambda self, grant, *a, **k: original_add(
             self, grant._replace(entry_versions=[b""] * len(grant.entry_versions)), *a, **k
         ),
     )
 
-    def get(self: SegmentTable, version: VersionId, *arguments: Any) -> BlockView | None:
+    def get(self: Leases, version: VersionId, *arguments: Any) -> BlockView | None:
         found = original_get(self, b"", *arguments)
         return found if found is not None and found.offset + BLOCK_BYTES <= found.mapped.buffer.size else None
 
-    monkeypatch.setattr(SegmentTable, "get", get)
+    monkeypatch.setattr(Leases, "get", get)
     assert caught_by() == "ReadsAreOfOneVersion"
 
 

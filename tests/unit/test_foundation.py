@@ -10,7 +10,7 @@ import pytest
 import raycache.errors as errors_module
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
 from raycache.hashing import extent_key, place, place_many
-from raycache.ranges import block_count, block_length, block_ranges, clip
+from raycache.ranges import block_count, block_length, block_ranges, clip, union
 from raycache.settings import GIB, MIB, Settings, parse_size
 from raycache.types import FileVersion, WorkerView
 
@@ -169,3 +169,9 @@ def test_settings_check_their_relations(values) -> None:
     """What cannot work is refused on construction."""
     with pytest.raises(InvalidRequestError):
         Settings(**values)
+
+
+@pytest.mark.parametrize(("masks", "expected"), [([], 0), ([0b101], 0b101), ([0b101, 0b110, 0], 0b111)])
+def test_a_union_of_masks_has_every_block_of_any(masks: list[int], expected: int) -> None:
+    """Of none, no block."""
+    assert expected == union(masks)

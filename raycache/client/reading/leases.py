@@ -61,7 +61,7 @@ class BlockView(NamedTuple):
     length: int
 
 
-class SegmentTable:
+class Leases:
     """Mapped segments by block.
 
     Args:

@@ -17,7 +17,7 @@ from raycache.client.counters import Counters
 from raycache.client.file_meta import FileMeta
 from raycache.client.locator import Locator
 from raycache.client.ports import WorkerCall, WorkerCalls
-from raycache.client.reading.leases import SegmentTable
+from raycache.client.reading.leases import Leases
 from raycache.client.reading.pages import by_pages
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
 from raycache.clock import Clock
@@ -68,7 +68,7 @@ class Reader:
     Args:
         calls: to the workers.
         locator: knows the view, the mounts and the under storages.
-        table: segments mapped here.
+        leases: segments mapped here.
         counters: where reads are counted.
         clock: monotonic time.
         node: this process's node.
@@ -82,7 +82,7 @@ class Reader:
         self,
         calls: WorkerCalls,
         locator: Locator,
-        table: SegmentTable,
+        leases: Leases,
         counters: Counters,
         clock: Clock,
         node: WorkerId,
@@ -96,7 +96,7 @@ class Reader:
     ) -> None:
         self._calls = calls
         self._locator = locator
-        self._table = table
+        self._leases = leases
         self._counters = counters
         self._clock = clock
         self._node = node
@@ -120,9 +120,9 @@ class Reader:
             offset, length: within it; length >= 1.
             now_s: monotonic time.
         """
-        size, table = self._block_size_bytes, self._table
+        size, leases = self._block_size_bytes, self._leases
         first, last = offset // size, (offset + length - 1) // size
-        view = table.get(meta.version, first, now_s) if first == last else table.run(meta.version, first, last, now_s)
+        view = leases.get(meta.version, first, now_s) if first == last else leases.run(meta.version, first, last, now_s)
         if view is None:
             return None
         mapped = view.mapped
@@ -164,7 +164,7 @@ class Reader:
                 continue
             target_index = -1
             for part in block_ranges(request.offset, request.length, self._block_size_bytes):
-                view = self._table.get(meta.version, part.block_index, now_s)
+                view = self._leases.get(meta.version, part.block_index, now_s)
                 if view is not None:
                     self._counters.hit(view.mapped.tier, part.length, meta.dataset)
                     row.append(Span(view.mapped.buffer, view.offset + part.offset, part.length))
@@ -205,7 +205,7 @@ class Reader:
 
     def _pages(self, meta: FileMeta, part: BlockRange, now_s: float) -> Iterator[tuple[BlockRange, Span | None]]:
         for page in self._grid.pages(part):
-            view = self._table.get(meta.version, page.block_index, now_s)
+            view = self._leases.get(meta.version, page.block_index, now_s)
             if view is None:
                 yield page, None
             else:
@@ -218,7 +218,7 @@ class Reader:
         begins = request.offset == block * self._block_size_bytes + part.offset
         # What was read in place was never asked for, and has left no other trace.
         behind = begins and part.offset == 0 and block > 0
-        came_from = behind and self._table.get(meta.version, block - 1, now_s) is not None
+        came_from = behind and self._leases.get(meta.version, block - 1, now_s) is not None
         return by_pages(meta, part, self._grid, goes_on=request.in_order or came_from, begins=begins)
 
     def picks(self, request: Request) -> bool:
@@ -226,7 +226,7 @@ class Reader:
         now_s = self._clock.now_s()
         picked = False
         for part in block_ranges(request.offset, request.length, self._block_size_bytes):
-            mapped = self._table.get(request.meta.version, part.block_index, now_s) is not None
+            mapped = self._leases.get(request.meta.version, part.block_index, now_s) is not None
             picked = not mapped and self._by_pages(request, part, now_s)
         return picked
 
@@ -289,7 +289,7 @@ class Reader:
         if operation.stale:
             stale = sorted({metas[parts[i].target_index].path for i in operation.stale})
             for i in operation.stale:
-                self._table.forget_version(targets[parts[i].target_index].version)
+                self._leases.forget_version(targets[parts[i].target_index].version)
             raise ConflictError(f"{stale[0]} was replaced in the lake while being read; read it again", paths=stale)
         return [span for span in spans if span is not None]
 
@@ -350,7 +350,7 @@ class Reader:
                 buffers[g] = self._map_file(grant.path, grant.length_bytes)
             buffer = buffers[g]
             if buffer is not None:
-                self._table.add(grant, call.worker.actor_name, buffer, local=local, now_s=sent_s)
+                self._leases.add(grant, call.worker.actor_name, buffer, local=local, now_s=sent_s)
         return buffers
 
     def _bypass(

@@ -10,7 +10,7 @@ import numpy as np
 from raycache.hashing import extent_key, place_many
 from raycache.master.loads.files import Page
 from raycache.messages import LoadSurvey
-from raycache.ranges import block_count
+from raycache.ranges import block_count, union
 from raycache.types import VersionId, WorkerId, WorkerView
 
 #: Tells which workers hold which blocks of a version, as (worker, mask of blocks).
@@ -45,9 +45,7 @@ class Survey:
         blocks = files_cached = bytes_cached = 0
         for version, name in zip(page.versions, page.ids, strict=True):
             count = block_count(version.size_bytes, self._block_size_bytes)
-            held = 0
-            for worker, mask in self._holders(name):
-                held |= mask if worker in self._room else 0
+            held = union(mask for worker, mask in self._holders(name) if worker in self._room)
             cached = self._bytes_of(held, count, version.size_bytes)
             blocks += count
             files_cached += cached == version.size_bytes

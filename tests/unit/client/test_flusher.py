@@ -12,7 +12,7 @@ from raycache.client.counters import Counters
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
 from raycache.client.ports import WorkerCall
-from raycache.client.reading.leases import SegmentTable
+from raycache.client.reading.leases import Leases
 from raycache.clock import SystemClock
 from raycache.errors import UnavailableError
 from raycache.messages import Deliveries, Hello, MountTable, ReadCounters, decode, encode
@@ -61,7 +61,7 @@ def flusher_of(worker: Worker, counters: Counters) -> Flusher:
     clock = SystemClock()
     locator = Locator(calls, lambda root, options: None, lambda root: {}, clock, 100)  # type: ignore[arg-type, return-value]
     locator.learn(VIEW, None)
-    return Flusher(calls, locator, SegmentTable(1 << 20), counters, clock, "n", lambda: 0.5)
+    return Flusher(calls, locator, Leases(1 << 20), counters, clock, "n", lambda: 0.5)
 
 
 @pytest.mark.parametrize("loses_every", [0, 3])

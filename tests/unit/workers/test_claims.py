@@ -10,7 +10,7 @@ import pytest
 from raycache.client.counters import Counters
 from raycache.client.file_meta import FileMeta
 from raycache.client.ports import WorkerCall
-from raycache.client.reading.leases import SegmentTable
+from raycache.client.reading.leases import Leases
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
 from raycache.client.reading.reader import Reader, Request
 from raycache.clock import ManualClock
@@ -366,7 +366,7 @@ def test_a_full_node_claims_nothing_for_a_while() -> None:
     around: Any = FullNode()
     clock = ManualClock()
     reader = Reader(
-        around, around, SegmentTable(1000), Counters(), clock, "n0",
+        around, around, Leases(1000), Counters(), clock, "n0",
         grid=GRID, extent_size_bytes=EXTENT, replicas_max=1, on_read=lambda: None, claims=lambda: True,
     )  # fmt: skip
     version = target().file._replace(size_bytes=4)

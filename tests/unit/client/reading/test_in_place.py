@@ -15,7 +15,7 @@ from raycache.client.counters import Counters
 from raycache.client.file_meta import FileMeta
 from raycache.client.ports import WorkerCall
 from raycache.client.reading.file import CacheFile
-from raycache.client.reading.leases import SegmentTable
+from raycache.client.reading.leases import Leases
 from raycache.client.reading.reader import Reader, Request
 from raycache.client.reading.to_bytes import bytes_of
 from raycache.clock import ManualClock
@@ -88,7 +88,7 @@ class Place:
         self.around: Any = Surroundings(self.meta)
         self.clock = ManualClock()
         self.counters = Counters()
-        self.table = SegmentTable(1000)
+        self.table = Leases(1000)
         self.reads = 0
         self.reader = self.reader_of(Grid(BLOCK, BLOCK))
         self.file = CacheFile(self.meta, self.reader, self.clock, Grid(BLOCK, BLOCK))

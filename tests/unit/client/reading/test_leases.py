@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from raycache.client.reading.leases import LEASE_MARGIN_S, SegmentTable
+from raycache.client.reading.leases import LEASE_MARGIN_S, Leases
 from raycache.client.reading.read_operation import Part
 from raycache.client.reading.reader import Span, joined, merged
 from raycache.messages import Grant, GrantKind
@@ -25,7 +25,7 @@ def buffer(size: int = 100) -> pa.Buffer:
 
 def test_every_block_of_a_granted_segment_is_found() -> None:
     """One grant makes all its blocks readable without a call."""
-    table = SegmentTable(1000)
+    table = Leases(1000)
     table.add(grant("s", [(V, 0, 0, 60), (W, 3, 60, 40)]), "a", buffer(), local=True, now_s=0.0)
     view = table.get(W, 3, 1.0)
     assert view is not None
@@ -35,7 +35,7 @@ def test_every_block_of_a_granted_segment_is_found() -> None:
 
 def test_a_lease_is_not_used_past_its_end() -> None:
     """The reader stops a margin before the worker does, and forgets the segment's bytes."""
-    table = SegmentTable(1000)
+    table = Leases(1000)
     table.add(grant("s", [(V, 0, 0, 100)], lease_s=12.0), "a", buffer(), local=True, now_s=0.0)
     assert table.get(V, 0, 12.0 - LEASE_MARGIN_S - 0.1) is not None
     assert table.get(V, 0, 12.0 - LEASE_MARGIN_S) is None
@@ -44,7 +44,7 @@ def test_a_lease_is_not_used_past_its_end() -> None:
 
 def test_a_renewed_lease_lasts_longer() -> None:
     """What the worker prolonged stays readable; an old, shorter renewal takes nothing away."""
-    table = SegmentTable(1000)
+    table = Leases(1000)
     table.add(grant("s", [(V, 0, 0, 100)]), "a", buffer(), local=True, now_s=0.0)
     table.renew("a", ["s", "unknown"], 50.0, 1.0)
     table.renew("a", ["s"], 20.0, 1.0)
@@ -53,7 +53,7 @@ def test_a_renewed_lease_lasts_longer() -> None:
 
 def test_mapped_bytes_are_bounded_and_the_oldest_go() -> None:
     """Above the bound the segment not read for longest is let go; one larger than the bound stays alone."""
-    table = SegmentTable(250)
+    table = Leases(250)
     for position, name in enumerate("abc"):
         table.add(grant(name, [(V, position, 0, 100)]), "w", buffer(), local=True, now_s=0.0)
     assert (table.get(V, 0, 1.0), table.mapped_bytes) == (None, 200)
@@ -65,7 +65,7 @@ def test_mapped_bytes_are_bounded_and_the_oldest_go() -> None:
 
 def test_mapped_segments_are_bounded_too() -> None:
     """The one not read for longest goes, however small it is."""
-    table = SegmentTable(1000, segments_max=2)
+    table = Leases(1000, segments_max=2)
     for position, name in enumerate("abc"):
         if position == 2:
             table.take_used()
@@ -77,7 +77,7 @@ def test_mapped_segments_are_bounded_too() -> None:
 
 def test_a_run_of_blocks_lies_in_one_piece() -> None:
     """Only when all of its blocks are mapped, one after the other, in one segment."""
-    table = SegmentTable(1000)
+    table = Leases(1000)
     table.add(grant("s", [(V, 1, 0, 60), (V, 2, 60, 30), (V, 3, 95, 5)]), "a", buffer(), local=True, now_s=0.0)
     table.add(grant("t", [(V, 4, 100, 9)], length=200), "a", buffer(200), local=True, now_s=0.0)
     run = table.run(V, 1, 2, 1.0)
@@ -94,7 +94,7 @@ def test_an_ended_lease_is_not_revived() -> None:
     Found by the simulation: the segment had been demoted, its lease was prolonged for the copy on disk, and the reader
     went on in the copy in memory, whose bytes the worker had given to others.
     """
-    table = SegmentTable(1000)
+    table = Leases(1000)
     table.add(grant("s", [(V, 0, 0, 100)], lease_s=12.0), "a", buffer(), local=True, now_s=0.0)
     table.renew("a", ["s"], 50.0, 12.0 - LEASE_MARGIN_S)
     assert table.get(V, 0, 12.0 - LEASE_MARGIN_S) is None
@@ -102,7 +102,7 @@ def test_an_ended_lease_is_not_revived() -> None:
 
 def test_a_block_granted_again_elsewhere_is_not_lost_with_the_old_segment() -> None:
     """When an older segment with the same block is let go, the newer view stays."""
-    table = SegmentTable(250)
+    table = Leases(250)
     table.add(grant("old", [(V, 0, 0, 100)]), "w", buffer(), local=True, now_s=0.0)
     table.add(grant("new", [(V, 0, 0, 100)]), "x", buffer(), local=True, now_s=0.0)
     table.add(grant("more", [(W, 0, 0, 100)]), "w", buffer(), local=True, now_s=0.0)
@@ -113,7 +113,7 @@ def test_a_block_granted_again_elsewhere_is_not_lost_with_the_old_segment() -> N
 
 def test_used_segments_are_named_once_for_renewal() -> None:
     """Only leases that were read since the last time are renewed, grouped by worker."""
-    table = SegmentTable(1000)
+    table = Leases(1000)
     table.add(grant("s", [(V, 0, 0, 100)]), "a", buffer(), local=True, now_s=0.0)
     table.add(grant("t", [(W, 0, 0, 100)]), "b", buffer(), local=True, now_s=0.0)
     assert table.take_used() == {"a": ["s"], "b": ["t"]}
@@ -124,7 +124,7 @@ def test_used_segments_are_named_once_for_renewal() -> None:
 
 def test_a_replaced_version_is_not_served_again() -> None:
     """Forgetting a version leaves the other files of the segment readable."""
-    table = SegmentTable(1000)
+    table = Leases(1000)
     table.add(grant("s", [(V, 0, 0, 60), (W, 0, 60, 40)]), "a", buffer(), local=True, now_s=0.0)
     table.forget_version(V)
     assert table.get(V, 0, 1.0) is None
