@@ -25,7 +25,8 @@ from raycache.dashboard.security import Guard
 from raycache.dashboard.server import Dashboard
 from raycache.dashboard.views import Prices
 from raycache.errors import InvalidRequestError
-from raycache.master.service import MasterService, StartWorker
+from raycache.master.membership import StartWorker
+from raycache.master.service import MasterService
 from raycache.messages import BlockReport, Heartbeat, MountInfo, ReadCounters, ReadTag, WorkerStats, decode, encode
 from raycache.results import Entry, Usage
 from raycache.settings import Settings
@@ -49,7 +50,7 @@ class Master:
         self.epochs = {effect.worker: effect.epoch for effect in effects if isinstance(effect, StartWorker)}
         for number in range(mounts):
             mount = MountInfo(f"/mount-{number}", f"s3://bucket-{number}", {}, 60.0, readonly=True)
-            self.service.mount(f"request-{number}", mount, 0.0)
+            self.service.mount(f"request-{number}", mount)
         self.beats = 0
 
     def beat(self, now_s: float) -> None:
@@ -64,7 +65,7 @@ class Master:
             stats = WorkerStats(memory_used_bytes=1 << 30, memory_capacity_bytes=2 << 30)
             heartbeat = Heartbeat(
                 node, self.epochs[node], self.beats, BlockReport(False, [], []), stats, counters,
-                self.service.view().view_id, self.service.mount_table().version,
+                self.service.membership.view().view_id, self.service.mounts.table().version,
                 readers=[(self.beats, [(tag, ReadCounters(hits=40, misses=1))])],
             )  # fmt: skip
             self.service.heartbeat(heartbeat, now_s)

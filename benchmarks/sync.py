@@ -209,11 +209,11 @@ def _million() -> list[Finding]:
     store = _Endless()
     lister = Lister(lambda _: store, 8)  # type: ignore[arg-type,return-value]
     service = MasterService(Settings())
-    service.mount("m", MountInfo("/m", store.root_uri, {}, 60.0, readonly=True), 0.0)
+    service.mount("m", MountInfo("/m", store.root_uri, {}, 60.0, readonly=True))
 
     def sync() -> tuple[SyncReply, float, float]:
         request = SyncRequest([Pattern(store.root_uri)], False, 1000)
-        run = service.begin_sync(request.patterns[0], request, 0.0)
+        run = service.catalog.begin_sync(request.patterns[0], request, 0.0)
         if run.needs_inventory():
             run.cached([])
         before, started, peak = _rss_mb(), time.perf_counter(), 0.0
@@ -226,10 +226,10 @@ def _million() -> list[Finding]:
 
             filled = pool.submit(fill)
             while (part := parts.get()) is not None:
-                service.sync_part(run, part, "")
+                service.invalidate(run.take(part, prefix=""))
                 peak = max(peak, _rss_mb())
             filled.result()
-        service.end_sync(run)
+        service.invalidate(run.end())
         return run.result(), time.perf_counter() - started, max(0.0, peak - before)
 
     first, first_s, first_mb = sync()

@@ -27,9 +27,11 @@ from raycache.master.journal import Journal, open_journal
 from raycache.master.loads.board import JobBoard
 from raycache.master.loads.driver import JobDriver
 from raycache.master.loads.expansion import LoadListing
+from raycache.master.membership import AdoptWorker, ForgetWorker, StartWorker
 from raycache.master.namespace.lister import Lister
+from raycache.master.namespace.lookups import Need
 from raycache.master.namespace.mount_table import RedactedMount
-from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, Need, StartWorker
+from raycache.master.service import MasterService
 from raycache.master.syncing import run_sync
 from raycache.messages import (
     Delivery,
@@ -105,12 +107,11 @@ class MasterActor:
         self._launcher = launcher
         self._clock = SystemClock()
         self._started_s = self._clock.now_s()
-        self._service = MasterService(self._settings)
         self._journal: Journal = open_journal(self._settings.journal, cache_id)
         records = self._journal.replay()
-        self._service.replay(records)
+        self._service = MasterService(self._settings, records)
         self._restore_counts()
-        self._board = JobBoard(self._settings, self._service.holders)
+        self._board = JobBoard(self._settings, self._service.locations.holders)
         self._board.replay(records, self._started_s)
         if len(records) > _JOURNAL_RECORDS_MAX:
             self._journal.compact([*self._service.snapshot(), *self._board.snapshot()])
@@ -147,27 +148,31 @@ class MasterActor:
     async def hello(self) -> Hello:
         """What a client needs to begin."""
         return Hello(
-            self._cache_id, self._settings.as_dict(), self._origins, self._service.view(), self._service.mount_table()
+            self._cache_id,
+            self._settings.as_dict(),
+            self._origins,
+            self._service.membership.view(),
+            self._service.mounts.table(),
         )
 
     @replies
     async def resolve(self, blob: bytes) -> Any:
         """Answer a `ResolveRequest`."""
         request: ResolveRequest = decode(blob)
-        errors = await self._ask(self._service.resolve_needs(request, self._clock.now_s()))
+        errors = await self._ask(self._service.catalog.resolve_needs(request, self._clock.now_s()))
         return self._service.resolve(request, errors, self._clock.now_s())
 
     @replies
     async def list_directory(self, blob: bytes) -> Any:
         """Answer a `ListRequest`."""
         request: ListRequest = decode(blob)
-        errors = await self._ask(self._service.list_needs(request, self._clock.now_s()))
-        return self._service.list(request, self._clock.now_s(), errors)
+        errors = await self._ask(self._service.catalog.list_needs(request, self._clock.now_s()))
+        return self._service.catalog.listing(request, errors, self._clock.now_s())
 
     @replies
     async def holders(self, blob: bytes) -> HoldersReply:
         """Who holds blocks of these versions (`VersionId`)."""
-        return self._service.holders_of(decode(blob))
+        return self._service.locations.holders_of(decode(blob))
 
     @replies
     async def direct(self, blob: bytes) -> None:
@@ -177,7 +182,7 @@ class MasterActor:
     @replies
     async def invalidate(self, paths: list[str]) -> None:
         """Somebody wrote these paths: ask the lake when they are next read, drop older blocks."""
-        self._service.invalidate(paths, self._clock.now_s())
+        self._service.written(paths)
 
     # --- mounts -------------------------------------------------------------------------------------------------------
 
@@ -191,50 +196,52 @@ class MasterActor:
             check_directory(open_storage(root_uri, mount.options), key.rstrip("/"))
 
         # Where something is mounted already, that alone decides.
-        if all(other.path != mount.path for other in self._service.mount_table().mounts):
+        if all(other.path != mount.path for other in self._service.mounts.table().mounts):
             await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
-        await self._record(self._service.mount(request_id, mount, self._clock.now_s()))
-        return self._service.mount_table()
+        await self._record(self._service.mount(request_id, mount))
+        return self._service.mounts.table()
 
     @replies
     async def auto_mount(self, root_uri: str, blob: bytes) -> MountTable:
         """Let a UFS authority mount itself, with a client's environment as its options."""
-        await self._record(self._service.auto_mount(root_uri, decode(blob), self._clock.now_s()))
-        return self._service.mount_table()
+        await self._record(self._service.auto_mount(root_uri, decode(blob)))
+        return self._service.mounts.table()
 
     @replies
     async def unmount(self, request_id: str, path: str, force: bool) -> tuple[str, MountTable]:
         """Take a mount away; refused while a load of it runs, unless forced."""
         if request_id in self._unmounted:
-            return self._unmounted[request_id], self._service.mount_table()
-        uri = self._service.mounted_uri(path)
+            return self._unmounted[request_id], self._service.mounts.table()
+        uri = self._service.mounts.at(path).uri
         for job in self._board.live():
             if job.reads_below(uri.rstrip("/") + "/"):
                 if not force:
                     raise ConflictError(f"{path} is in use by load {job.job_id}; stop it, or unmount with force=True")
                 await self._driver.stop(job.job_id)
-        await self._record(self._service.unmount(request_id, path, self._clock.now_s()))
+        await self._record(self._service.unmount(request_id, path))
         self._unmounted[request_id] = uri
         while len(self._unmounted) > _UNMOUNTS_KEPT_MAX:
             del self._unmounted[next(iter(self._unmounted))]
-        return uri, self._service.mount_table()
+        return uri, self._service.mounts.table()
 
     @replies
     async def mounts(self) -> list[RedactedMount]:
         """All mounts, secrets hidden: (path, uri, readonly, metadata_ttl_s, options)."""
-        return self._service.redacted_mounts()
+        return self._service.mounts.redacted()
 
     @replies
     async def mount_table(self) -> MountTable:
         """All mounts with their options: for workers."""
-        return self._service.mount_table()
+        return self._service.mounts.table()
 
     @replies
     async def sync(self, blob: bytes) -> SyncReply:
         """Carry a `SyncRequest` out."""
         # After a restart nobody knows yet whom to ask what is cached.
-        await _until(lambda: not self._service.missing_workers()[0], _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
-        handles = [handle for worker in self._service.view().workers if (handle := self._workers.get(worker.worker))]
+        await _until(lambda: not self._service.membership.missing()[0], _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
+        handles = [
+            handle for worker in self._service.membership.view().workers if (handle := self._workers.get(worker.worker))
+        ]
         inventories = [handle.inventory.remote for handle in handles]
         return await run_sync(decode(blob), self._service, self._long_lister, inventories, self._clock.now_s)
 
@@ -247,9 +254,11 @@ class MasterActor:
         Of a quota they have heard their shares, too, unless readers of what is too much make that take long.
         """
         said: list[Rule] = decode(blob)
-        await self._record(self._service.add_rules(request_id, said, self._clock.now_s()))
-        news = encode(self._service.rules())
-        handles = [handle for worker in self._service.view().workers if (handle := self._workers.get(worker.worker))]
+        await self._record(self._service.add_rules(request_id, said))
+        news = encode(self._service.rules)
+        handles = [
+            handle for worker in self._service.membership.view().workers if (handle := self._workers.get(worker.worker))
+        ]
         await asyncio.gather(
             *(asyncio.wait_for(handle.heed_rules.remote(news), _BEAT_TIMEOUT_S) for handle in handles),
             return_exceptions=True,  # those hear of it with their next heartbeat
@@ -260,7 +269,7 @@ class MasterActor:
     @replies
     async def rules(self) -> RuleTable:
         """All rules on paths: for workers."""
-        return self._service.rules()
+        return self._service.rules
 
     # --- workers ------------------------------------------------------------------------------------------------------
 
@@ -279,8 +288,8 @@ class MasterActor:
     async def stats(self) -> list[NodeFigures]:
         """Exact figures of all nodes: every live worker is asked first."""
         # Just restarted: what the workers have counted is on its way.
-        await _until(lambda: not self._service.settling, _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
-        await asyncio.gather(*(self._hear(worker) for worker in self._service.view().workers))
+        await _until(lambda: not self._service.membership.settling, _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
+        await asyncio.gather(*(self._hear(worker) for worker in self._service.membership.view().workers))
         return self._service.stats()
 
     @replies
@@ -296,7 +305,7 @@ class MasterActor:
 
     async def ready(self) -> bytes:
         """(live nodes without a worker, live workers): start-up waits on it."""
-        return encode((True, self._service.missing_workers()))
+        return encode((True, self._service.membership.missing()))
 
     # --- loads --------------------------------------------------------------------------------------------------------
 
@@ -356,7 +365,7 @@ class MasterActor:
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._threads, self._lister.fetch, needs)
             for need in needs:
-                self._service.fetched(need, results[need], self._clock.now_s())
+                self._service.fetched(need, results[need])
                 outcomes[need] = results[need].error
         finally:
             # Whatever happened, nobody waits for ever.
@@ -391,7 +400,7 @@ class MasterActor:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._threads, keep)
             except RaycacheError as error:
-                self._service.checkpoint_failed()
+                self._service.keeping.failed()
                 _log.warning("counts are not kept for a restart of the master; trying again: %s", error)
 
     # --- inside: workers ----------------------------------------------------------------------------------------------
@@ -429,7 +438,7 @@ class MasterActor:
             )
             weight_bytes: int = decode(await asyncio.wait_for(handle.start.remote(), _WORKER_START_TIMEOUT_S))
             self._workers[effect.worker] = handle
-            self._service.register(effect.worker, effect.epoch, weight_bytes, self._clock.now_s())
+            self._service.membership.spoke(effect.worker, effect.epoch, weight_bytes, self._clock.now_s())
             await handle.watch.remote()
         except Exception:
             # Its end, or a start that failed: either way it is lost, and the service decides when to try again.

@@ -67,8 +67,7 @@ async def run_sync(
         except DisorderError:
             sync = await _compare(pattern, left, service, lister.whole, inventories, now_s())
         if not request.dry_run:
-            stale = functools.partial(service.sync_stale, sync)
-            await asyncio.gather(*(_page_through(pattern, ask, stale) for ask in inventories))
+            await _drop_stale(pattern, sync, service, inventories)
         total = _plus(total, sync.result())
     return total
 
@@ -81,22 +80,29 @@ async def _compare(
     inventories: Sequence[Inventory],
     now_s: float,
 ) -> Sync:
-    sync = service.begin_sync(pattern, request, now_s)
+    sync = service.catalog.begin_sync(pattern, request, now_s)
     if sync.needs_inventory():
         sync.cached([])
         await asyncio.gather(*(_page_through(pattern, ask, sync.cached) for ask in inventories))
     await _list(sync, sync.prefix, service, pages)
     if sync.found_nothing and sync.key:
         await _list(sync, sync.key, service, pages)
-    service.end_sync(sync)
+    service.invalidate(sync.end())
     return sync
+
+
+async def _drop_stale(pattern: Pattern, sync: Sync, service: MasterService, inventories: Sequence[Inventory]) -> None:
+    def take(files: list[FileVersion]) -> None:
+        service.invalidate(sync.stale(files))
+
+    await asyncio.gather(*(_page_through(pattern, ask, take) for ask in inventories))
 
 
 async def _list(sync: Sync, prefix: str, service: MasterService, pages: Pages) -> None:
     loop = asyncio.get_running_loop()
 
     async def on_loop(part: Part) -> None:
-        service.sync_part(sync, part, prefix)
+        service.invalidate(sync.take(part, prefix=prefix))
 
     def take(part: Part) -> None:
         try:

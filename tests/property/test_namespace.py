@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from raycache.errors import NotADirectoryRequestError, NotFoundError
 from raycache.master.namespace.lister import Lister
-from raycache.master.service import MasterService, Need, NeedResult
+from raycache.master.namespace.lookups import Need, NeedResult
+from raycache.master.service import MasterService
 from raycache.messages import ListRequest, MountInfo, ResolveRequest
 from raycache.settings import Settings
 from raycache.types import FileKind
@@ -64,7 +65,7 @@ class _Lakes(RuleBasedStateMachine):
         self.lake: dict[str, int] = {}
         self.storage = MemoryStorage("memory://x")
         self.service = MasterService(Settings(), start_ns=1)
-        self.service.mount("r", MountInfo("/m", "memory://x", {}, self.metadata_ttl_s, True), 0.0)
+        self.service.mount("r", MountInfo("/m", "memory://x", {}, self.metadata_ttl_s, True))
         self.lister = Lister(lambda _: self.storage, 2)
         self.now_s = 0.0
         self.late: list[tuple[Need, NeedResult]] = []
@@ -97,7 +98,7 @@ class _Lakes(RuleBasedStateMachine):
     @rule(keys=st.lists(_FILES, min_size=1, max_size=12))
     def stat(self, keys: list[str]) -> None:
         request = ResolveRequest([f"/m/{key}" for key in keys], 0, 0)
-        self._ask(lambda: self.service.resolve_needs(request, self.now_s))
+        self._ask(lambda: self.service.catalog.resolve_needs(request, self.now_s))
         reply = self.service.resolve(request, {}, self.now_s)
         assert {} == reply.errors
         expected = [(_kind(self.lake, key), self.lake.get(key, 0)) for key in keys]
@@ -106,12 +107,12 @@ class _Lakes(RuleBasedStateMachine):
     @rule(key=_DIRECTORIES, recursive=st.booleans())
     def list(self, key: str, recursive: bool) -> None:
         request = ListRequest(f"/m/{key}" if key else "/m", recursive)
-        self._ask(lambda: self.service.list_needs(request, self.now_s))
+        self._ask(lambda: self.service.catalog.list_needs(request, self.now_s))
         expected: Any = _tree(self.lake, key) if recursive else _level(self.lake, key)
         if not expected and key and not any(other.startswith(key + "/") for other in self.lake):
             expected = NotADirectoryRequestError if key in self.lake else NotFoundError
         try:
-            reply = self.service.list(request, self.now_s)
+            reply = self.service.catalog.listing(request, {}, self.now_s)
             actual: Any = [
                 (n, FileKind(k), s) for n, k, s in zip(reply.names, reply.kinds, reply.sizes_bytes, strict=True)
             ]
@@ -127,15 +128,15 @@ class _Lakes(RuleBasedStateMachine):
     def ask_and_be_slow(self, keys: list[str], key: str, recursive: bool) -> None:
         """Somebody asks, and the lake's answer arrives later, after further writes and answers."""
         path = f"/m/{key}" if key else "/m"
-        needs = self.service.resolve_needs(ResolveRequest([f"/m/{one}" for one in keys], 0, 0), self.now_s)
-        needs += self.service.list_needs(ListRequest(path, recursive), self.now_s)
+        needs = self.service.catalog.resolve_needs(ResolveRequest([f"/m/{one}" for one in keys], 0, 0), self.now_s)
+        needs += self.service.catalog.list_needs(ListRequest(path, recursive), self.now_s)
         self.late += self.lister.fetch(needs).items()
 
     @rule(data=st.data())
     def arrive(self, data: Any) -> None:
         if self.late:
             need, result = self.late.pop(data.draw(st.integers(0, len(self.late) - 1)))
-            self.service.fetched(need, result, self.now_s)
+            self.service.fetched(need, result)
 
     @invariant()
     def time_passes(self) -> None:
@@ -143,12 +144,12 @@ class _Lakes(RuleBasedStateMachine):
 
     def _tell(self, keys: Any) -> None:
         if self.told:
-            self.service.invalidate([f"/m/{key}" for key in keys], self.now_s)
+            self.service.written([f"/m/{key}" for key in keys])
 
     def _ask(self, needs_of: Callable[[], Any]) -> None:
         for need, result in self.lister.fetch(needs_of()).items():
             assert result.error is None
-            self.service.fetched(need, result, self.now_s)
+            self.service.fetched(need, result)
 
 
 class _NothingIsRemembered(_Lakes):

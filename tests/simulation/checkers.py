@@ -240,15 +240,15 @@ class LateMessagesAreHarmless(Checker):
         """The master's locations, its view and its mounts are true."""
         master = self.cluster.master
         assert master is not None
-        paths = [mount.path for mount in master.service.mount_table().mounts]
+        paths = [mount.path for mount in master.service.mounts.table().mounts]
         self.require("/lake" in paths, f"/lake is no longer mounted: {paths}")
         self.require(mounted is None or mounted == ("/m" in paths), f"/m is mounted: {mounted}, but there are {paths}")
         live = {worker.worker: worker for worker in self.cluster.live_workers()}
-        view = {worker.worker: worker.epoch for worker in master.service.view().workers}
+        view = {worker.worker: worker.epoch for worker in master.service.membership.view().workers}
         running = {name: worker.epoch for name, worker in live.items()}
         self.require(view == running, f"the view is {view}, but {running} run")
         for version, key in versions.items():
-            believed = dict(master.service._locations.holders(version))
+            believed = dict(master.service.locations.holders(version))
             held = {name: worker.held_masks([version])[0] for name, worker in live.items()}
             held = {name: mask for name, mask in held.items() if mask}
             self.require(believed == held, f"the master believes {key} is at {believed}, it is at {held}")
@@ -465,7 +465,7 @@ class Checkers:
         if master is None or any(client.busy for client in self.cluster.clients):
             return False
         jobs: Any = master.jobs.values()
-        view = master.service.view().workers
+        view = master.service.membership.view().workers
         return len(view) == len(self.cluster.live_nodes()) and all(job.finished for job in jobs)
 
     def mounted(self, client: SimulatedClient, meta: FileMeta) -> None:

@@ -53,9 +53,9 @@ class Cluster:
         self.start_master()
         assert self.master is not None
         self.mount = MountInfo("/lake", ROOT_URI, {}, plan.settings.metadata_ttl_s, True)
-        self.journal.extend(self.master.service.mount("mount /lake", self.mount, self.engine.now_s))
+        self.journal.extend(self.master.service.mount("mount /lake", self.mount))
         hello = Hello("sim", plan.settings.as_dict(), {}, MembershipView(0, ()), MountTable(0, ()))
-        hello = hello._replace(mounts=self.master.service.mount_table())
+        hello = hello._replace(mounts=self.master.service.mounts.table())
         homes = list(self.nodes.values())
         self.clients = [
             SimulatedClient(self, f"client-{number}", homes[number % len(homes)], hello)

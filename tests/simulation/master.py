@@ -12,10 +12,11 @@ from raycache.master.loads.board import JobBoard
 from raycache.master.loads.files import Origin, digests
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pieces import Batch
+from raycache.master.membership import AdoptWorker, ForgetWorker, StartWorker
 from raycache.master.namespace.entries import pack
 from raycache.master.namespace.lister import Lister, Part
 from raycache.master.namespace.lookups import Need
-from raycache.master.service import AdoptWorker, ForgetWorker, MasterService, StartWorker
+from raycache.master.service import MasterService
 from raycache.messages import (
     FileColumns,
     Hello,
@@ -70,15 +71,14 @@ class SimulatedMaster:
         self.alive = True
         self.door = LakeDoor(cluster.lake, self.name, cluster.plan.lake_failing)
         start_ns = 1 + int(self.engine.now_s * 1e9)
-        self.service = MasterService(cluster.plan.settings, start_ns=start_ns)
         cluster.journal.append({"op": "start", "start_ns": start_ns, "cache_id": "sim"})
-        self.service.replay(list(cluster.journal))
+        self.service = MasterService(cluster.plan.settings, list(cluster.journal), start_ns=start_ns)
         if cluster.kept:
             self.service.restore(json.loads(cluster.kept), self.engine.now_s, self.engine.now_s)
         self._lister = Lister(lambda mount: self.door, 1)  # there is one lake
         self._lister._pool = _Inline()
         self._asking: dict[Need, list[Then]] = {}
-        self.board = JobBoard(cluster.plan.settings, self.service.holders)
+        self.board = JobBoard(cluster.plan.settings, self.service.locations.holders)
         self.board.replay(cluster.journal, self.engine.now_s)
         self._being_listed: dict[int, LoadJob] = {}
         self._later(0.01, self._keep_workers)
@@ -103,39 +103,39 @@ class SimulatedMaster:
         service = self.service
         match method:
             case "hello":
-                table = service.mount_table()
-                reply(Hello("sim", self.cluster.plan.settings.as_dict(), {}, service.view(), table))
+                table = service.mounts.table()
+                reply(Hello("sim", self.cluster.plan.settings.as_dict(), {}, service.membership.view(), table))
             case "resolve":
                 resolve = decode(arguments[0])
                 self._ask(
-                    service.resolve_needs(resolve, now_s),
+                    service.catalog.resolve_needs(resolve, now_s),
                     lambda errors: reply(service.resolve(resolve, errors, self.engine.now_s)),
                 )
             case "list_directory":
                 listing = decode(arguments[0])
-                self._ask(service.list_needs(listing, now_s), lambda errors: self._list(listing, errors, reply))
+                self._ask(service.catalog.list_needs(listing, now_s), lambda errors: self._list(listing, errors, reply))
             case "heartbeat":
                 reply(self._heartbeat(arguments[0], delivered=True))
             case "mount_table":
-                reply(service.mount_table())
+                reply(service.mounts.table())
             case "mount":
                 mount: MountInfo = decode(arguments[1])
-                self._record(service.mount(arguments[0], mount, now_s))
-                reply(service.mount_table())
+                self._record(service.mount(arguments[0], mount))
+                reply(service.mounts.table())
             case "unmount":
                 uri = self._unmounted_uri(arguments[1])
-                self._record(service.unmount(arguments[0], arguments[1], now_s))
-                reply((uri, service.mount_table()))
+                self._record(service.unmount(arguments[0], arguments[1]))
+                reply((uri, service.mounts.table()))
             case "auto_mount":
-                self._record(service.auto_mount(arguments[0], decode(arguments[1]), now_s))
-                reply(service.mount_table())
+                self._record(service.auto_mount(arguments[0], decode(arguments[1])))
+                reply(service.mounts.table())
             case "add_rules":
-                self._record(service.add_rules(arguments[0], decode(arguments[1]), now_s))
+                self._record(service.add_rules(arguments[0], decode(arguments[1])))
                 self._tell_rules(reply)
             case "sync":
                 self._sync(decode(arguments[0]), reply)
             case "rules":
-                reply(service.rules())
+                reply(service.rules)
             case "count":
                 service.count(arguments[0], decode(arguments[1]), now_s)
                 reply(None)
@@ -150,8 +150,8 @@ class SimulatedMaster:
 
     def _tell_rules(self, reply: Then) -> None:
         """Answer when the workers have heard, or did not answer in time."""
-        blob = encode(self.service.rules())
-        names = [worker.actor_name for worker in self.service.view().workers]
+        blob = encode(self.service.rules)
+        names = [worker.actor_name for worker in self.service.membership.view().workers]
         left = len(names)
 
         def answered(_: Any) -> None:
@@ -169,9 +169,11 @@ class SimulatedMaster:
     def _sync(self, request: SyncRequest, reply: Then) -> None:
         """As `run_sync`, for one pattern: the parts come one by one, in any order, while other things happen."""
         (pattern,) = request.patterns
-        sync = self.service.begin_sync(pattern, request, self.engine.now_s)
+        sync = self.service.catalog.begin_sync(pattern, request, self.engine.now_s)
         workers = [
-            w for w in self.cluster.live_workers() if any(v.worker == w.worker for v in self.service.view().workers)
+            w
+            for w in self.cluster.live_workers()
+            if any(v.worker == w.worker for v in self.service.membership.view().workers)
         ]
         everything = InventoryRequest([pattern], None, 1_000)
 
@@ -194,7 +196,7 @@ class SimulatedMaster:
 
                 def take(part: Part = part) -> None:
                     nonlocal left
-                    self.service.sync_part(sync, part, prefix)
+                    self.service.invalidate(sync.take(part, prefix=prefix))
                     left -= 1
                     if left == 0:
                         then()
@@ -203,12 +205,12 @@ class SimulatedMaster:
 
         def end() -> None:
             try:
-                self.service.end_sync(sync)
+                self.service.invalidate(sync.end())
             except RaycacheError as error:
                 reply(error)
                 return
             if not request.dry_run:
-                self.service.sync_stale(sync, held())
+                self.service.invalidate(sync.stale(held()))
             reply(sync.result())
 
         def key_too() -> None:
@@ -221,13 +223,13 @@ class SimulatedMaster:
 
     def _unmounted_uri(self, path: str) -> str:
         try:
-            return self.service.mounted_uri(path)
+            return self.service.mounts.at(path).uri
         except NotFoundError:
             return ""
 
     def _list(self, request: Any, errors: dict[Need, RaycacheError], reply: Then) -> None:
         try:
-            reply(self.service.list(request, self.engine.now_s, errors))
+            reply(self.service.catalog.listing(request, errors, self.engine.now_s))
         except RaycacheError as error:
             reply(error)
 
@@ -269,7 +271,7 @@ class SimulatedMaster:
         result = self._lister.fetch([need])[need]
 
         def back() -> None:
-            self.service.fetched(need, result, self.engine.now_s)
+            self.service.fetched(need, result)
             for then in self._asking.pop(need):
                 then(result.error)
 
@@ -301,7 +303,7 @@ class SimulatedMaster:
             if isinstance(answer, RaycacheError):
                 self.service.lost(worker, epoch, self.engine.now_s)
             else:
-                self.service.register(worker, epoch, answer, self.engine.now_s)
+                self.service.membership.spoke(worker, epoch, answer, self.engine.now_s)
                 self._watch(worker, epoch, name)
 
         find = self.cluster.workers.get
@@ -352,11 +354,11 @@ class SimulatedMaster:
             elif answer.kinds[0] == FileKind.FILE:
                 then([(path, answer.files.versions()[0])])
             else:
-                self._ask(self.service.list_needs(listing, self.engine.now_s), listed)
+                self._ask(self.service.catalog.list_needs(listing, self.engine.now_s), listed)
 
         def listed(errors: dict[Need, RaycacheError]) -> None:
             try:
-                answer = self.service.list(listing, self.engine.now_s, errors)
+                answer = self.service.catalog.listing(listing, errors, self.engine.now_s)
             except RaycacheError as error:
                 then(error)
                 return
@@ -365,7 +367,7 @@ class SimulatedMaster:
             named = zip(answer.names, answer.kinds, rows, strict=True)
             then([(join(base, name), row) for name, kind, row in named if kind == FileKind.FILE])
 
-        self._ask(self.service.resolve_needs(question, self.engine.now_s), looked_up)
+        self._ask(self.service.catalog.resolve_needs(question, self.engine.now_s), looked_up)
 
     def _drive(self) -> None:
         now_s = self.engine.now_s
@@ -374,7 +376,9 @@ class SimulatedMaster:
             if (not job.listed or job.wants_listing) and id(job) not in self._being_listed:
                 self._being_listed[id(job)] = job
                 self._list_job(job)
-        for job, batch in self.board.next_batches(self.service.view(), self.service.mount_table().version, now_s):
+        for job, batch in self.board.next_batches(
+            self.service.membership.view(), self.service.mounts.table().version, now_s
+        ):
             self._send(job, batch)
         self._later(_JOB_PAUSE_S, self._drive)
 
@@ -393,7 +397,7 @@ class SimulatedMaster:
             for path, version in files:
                 root_uri, key = split_uri(version.uri)
                 info = ObjectInfo(key, version.size_bytes, version.etag, version.mtime_ns)
-                job.add(Origin(root_uri, key, path), [(key, pack(info))], self.service.view())
+                job.add(Origin(root_uri, key, path), [(key, pack(info))], self.service.membership.view())
             job.all_listed(now_s)
 
         self._find(job.request.paths[0], found)

@@ -43,7 +43,7 @@ class RulesAreKept(Checker):
         master = self.cluster.master
         if not acted or master is None or not self.cluster.plan.calm:
             return
-        rules, workers = master.service.rules(), self.cluster.live_workers()
+        rules, workers = master.service.rules, self.cluster.live_workers()
         if any(worker.service.policies.version != rules.version for worker in workers):
             return
         for base, quota in quotas_of(rules).items():
@@ -77,7 +77,7 @@ class RulesAreKept(Checker):
         """Everyone knows the rules, nothing is too old, and no quota is exceeded by what is not pinned."""
         master, now_s = self.cluster.master, self.cluster.engine.now_s
         assert master is not None
-        rules = master.service.rules()
+        rules = master.service.rules
         matcher = Matcher(rules)
         taken = dict.fromkeys(quotas_of(rules), 0)
         for worker in self.cluster.live_workers():

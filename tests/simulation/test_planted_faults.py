@@ -299,11 +299,11 @@ def test_a_repeated_mount_that_is_done_again(monkeypatch: pytest.MonkeyPatch) ->
     """A mutation that arrives twice has one effect: a mount must not come back after its unmount."""
     original = MasterService.mount
 
-    def mount(self: MasterService, request_id: str, mount: Any, now_s: float) -> Any:
+    def mount(self: MasterService, request_id: str, mount: Any) -> Any:
         self._requests.pop(request_id, None)
-        if mount.path in {known.path for known in self._mounts.table().mounts}:
+        if mount.path in {known.path for known in self.mounts.table().mounts}:
             return []
-        return original(self, request_id, mount, now_s)
+        return original(self, request_id, mount)
 
     monkeypatch.setattr(MasterService, "mount", mount)
     # Little else happens than mounts and unmounts, most of them twice.

@@ -92,12 +92,11 @@ def test_rules_survive_the_master_once_each() -> None:
     said = [[pin(LAKE), ttl(LAKE, 60)], [pin(f"{LAKE}/tmp", None)], [quota(LAKE, 1 << 40)]]
     records = [{"op": "start", "start_ns": 1, "cache_id": "c"}]
     for number, rules in enumerate(said):
-        records += master.add_rules(f"request {number}", rules, 0.0)
-        assert master.add_rules(f"request {number}", rules, 1.0) == records[-1:]
-    before = master.rules()
+        records += master.add_rules(f"request {number}", rules)
+        assert master.add_rules(f"request {number}", rules) == records[-1:]
+    before = master.rules
     assert len(before.rules) == 4
     for journal in (records, master.snapshot()):
-        other = MasterService(Settings(), start_ns=2)
-        other.replay(json.loads(json.dumps(journal)))
-        assert other.rules().rules == before.rules
-        assert other.rules().version > before.version
+        other = MasterService(Settings(), json.loads(json.dumps(journal)), start_ns=2)
+        assert other.rules.rules == before.rules
+        assert other.rules.version > before.version

@@ -100,11 +100,11 @@ class JobDriver:
     async def survey(self, request: LoadRequest) -> LoadSurvey:
         """What a load would do, without doing it."""
         sizes = (self._settings.block_size_bytes, self._settings.extent_size_bytes)
-        survey = Survey(*sizes, request.replicas, self._service.holders)
+        survey = Survey(*sizes, request.replicas, self._service.locations.holders)
 
         def take(origin: Origin, rows: list[Row]) -> None:
             page = Page.of(origin, [key for key, _ in rows], [entry for _, entry in rows])
-            survey.add(page, self._service.view().workers)
+            survey.add(page, self._service.membership.view().workers)
 
         await self._listing.stream(request.paths, take)
         return survey.result()
@@ -159,7 +159,7 @@ class JobDriver:
 
     def is_held(self, now_s: float) -> bool:
         """Whether nothing is sent yet, because this master has just been restarted."""
-        if now_s < self._hold_until_s and self._service.missing_workers()[0] == 0:
+        if now_s < self._hold_until_s and self._service.membership.missing()[0] == 0:
             # All are there; what they hold comes with their next words.
             self._hold_until_s = min(self._hold_until_s, now_s + _REPORTS_S)
         return now_s < self._hold_until_s
@@ -173,8 +173,10 @@ class JobDriver:
             self._ended = asyncio.Event()
 
     def _send_all(self) -> None:
-        mounts_version = self._service.mount_table().version
-        for job, batch in self._board.next_batches(self._service.view(), mounts_version, self._clock.now_s()):
+        mounts_version = self._service.mounts.table().version
+        for job, batch in self._board.next_batches(
+            self._service.membership.view(), mounts_version, self._clock.now_s()
+        ):
             self._spawn(self._send(job, batch))
 
     async def _list(self, job: LoadJob) -> None:
@@ -186,7 +188,7 @@ class JobDriver:
                 page = Page.of(origin, [key for key, _ in rows], [entry for _, entry in rows])
                 found.append(digests(page.ids))
             else:
-                job.add(origin, rows, self._service.view())
+                job.add(origin, rows, self._service.membership.view())
 
         try:
             await self._listing.stream(

@@ -97,7 +97,7 @@ class LoadListing:
         targets: list[Target] = []
         for path, (kind, row) in found.items():
             if kind is FileKind.FILE:
-                mount, uri = self._service.place(path)
+                mount, uri = self._service.mounts.resolve(path)
                 origin = _origin(mount.uri, mount.path)
                 files.setdefault(origin, []).append((names.split_uri(uri)[1], row))
             elif kind is FileKind.DIRECTORY:
@@ -151,7 +151,7 @@ class LoadListing:
     ) -> None:
         loop = asyncio.get_running_loop()
         request = ListRequest(target.origin.path, target.recursive, fresh=True)
-        needs = self._service.list_needs(request, self._clock.now_s())
+        needs = self._service.catalog.list_needs(request, self._clock.now_s())
         kept: dict[str, bytes] | None = {}
         path_of = target.origin.path_of
         select = bool(target.glob or earlier or named)
@@ -182,7 +182,7 @@ class LoadListing:
         for need in needs:
             if kept is not None and isinstance(need, ListNeed):
                 result = NeedResult(is_directory=True, found=kept, directories=directories)
-                self._service.fetched(need, result, self._clock.now_s())
+                self._service.fetched(need, result)
 
     @staticmethod
     def _is_meant(path: str, target: Target, earlier: Sequence[Target], named: Mapping[str, None]) -> bool:
@@ -193,7 +193,7 @@ class LoadListing:
         request = ResolveRequest(list(dict.fromkeys(paths)), 0, 0, fresh=True)
         if not request.paths:
             return {}
-        errors = await self._ask(self._service.resolve_needs(request, self._clock.now_s()))
+        errors = await self._ask(self._service.catalog.resolve_needs(request, self._clock.now_s()))
         reply = self._service.resolve(request, errors, self._clock.now_s())
         for error in reply.errors.values():
             raise error
@@ -204,12 +204,12 @@ class LoadListing:
         }
 
     def _target(self, path: str, glob: str, *, recursive: bool) -> Target:
-        nested = self._service.nested_mounts(path)
+        nested = self._service.mounts.nested_in(path)
         if nested and recursive:
             raise InvalidRequestError(
                 f"{path} has other mounts below it ({', '.join(nested[:5])}); load each mount by itself", path=path
             )
-        mount, uri = self._service.place(path)
+        mount, uri = self._service.mounts.resolve(path)
         return Target(mount, _origin(uri, path), recursive, glob)
 
 

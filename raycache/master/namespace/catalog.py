@@ -26,7 +26,15 @@ from raycache.master.namespace.comparison import Sync
 from raycache.master.namespace.keyspace import Coverage, Keyspace, Replaced
 from raycache.master.namespace.lookups import HeadNeed, ListNeed, Need, NeedResult
 from raycache.master.namespace.mount_table import Mounts
-from raycache.messages import FileColumns, ListReply, ListRequest, MountInfo, ResolveReply, ResolveRequest
+from raycache.messages import (
+    FileColumns,
+    ListReply,
+    ListRequest,
+    MountInfo,
+    ResolveReply,
+    ResolveRequest,
+    SyncRequest,
+)
 from raycache.rules import Pattern
 from raycache.types import FileKind, VersionId, WorkerId
 
@@ -209,7 +217,7 @@ class Catalog:
             InvalidRequestError: everything below several mounts at once.
             UnavailableError, DeniedError: the lake cannot be asked.
         """
-        nested = self._mounts.nested_in(request.path) if request.path.startswith("/") else []
+        nested = self._mounts.nested_in(request.path)
         if request.recursive and nested:
             raise InvalidRequestError(
                 f"{request.path} has other mounts below it ({', '.join(nested[:5])}); list each mount by itself",
@@ -317,7 +325,7 @@ class Catalog:
                 versions += self._versions(place.root_uri, store.change(place.key, self._generation))
         return versions
 
-    def begin_sync(self, pattern: Pattern, now_s: float, *, dry_run: bool, files_max: int) -> Sync:
+    def begin_sync(self, pattern: Pattern, request: SyncRequest, now_s: float) -> Sync:
         """Begin to compare what a pattern names with the lake.
 
         Raises:
@@ -326,7 +334,7 @@ class Catalog:
         mount, uri = self._mounts.resolve(pattern.base)
         store = self._store(paths.split_uri(uri)[0])
         asked = Coverage(self._generation_for(fresh=True), now_s)
-        return Sync(pattern, mount, store, asked, dry_run=dry_run, files_max=files_max)
+        return Sync(pattern, mount, store, asked, dry_run=request.dry_run, files_max=request.files_max)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -339,7 +347,7 @@ class Catalog:
 
     def _is_virtual(self, path: str) -> bool:
         """Whether a path is a directory because of mounts below it."""
-        return path == "/" or (path.startswith("/") and bool(self._mounts.nested_in(path)))
+        return path == "/" or bool(self._mounts.nested_in(path))
 
     def _store(self, root_uri: str) -> Keyspace:
         store = self._stores.get(root_uri)

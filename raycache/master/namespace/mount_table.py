@@ -161,7 +161,9 @@ class Mounts:
         return sorted({name.partition("/")[0] for name in below})
 
     def nested_in(self, path: str) -> list[str]:
-        """Sorted paths of the mounts below a namespace path, each relative to it."""
+        """Sorted paths of the mounts below a namespace path, each relative to it; nothing is mounted below a URI."""
+        if not path.startswith("/"):
+            return []
         base = path.rstrip("/") + "/"
         return sorted(mounted[len(base) :] for mounted in self._by_path if mounted.startswith(base) and mounted != base)
 

@@ -16,9 +16,11 @@ from raycache.errors import (
     RaycacheError,
     UnavailableError,
 )
+from raycache.master.membership import StartWorker
 from raycache.master.namespace.catalog import LIST_INSTEAD_OF_HEADS_MIN
 from raycache.master.namespace.lister import Lister
-from raycache.master.service import HeadNeed, ListNeed, MasterService, Need, NeedResult, StartWorker
+from raycache.master.namespace.lookups import HeadNeed, ListNeed, Need, NeedResult
+from raycache.master.service import MasterService
 from raycache.messages import (
     BlockReport,
     Heartbeat,
@@ -44,7 +46,7 @@ class _Master:
     def __init__(self) -> None:
         self.storage = MemoryStorage("memory://x")
         self.service = MasterService(Settings(), start_ns=1_000)
-        self.service.mount("m", MountInfo("/m", "memory://x/p", {}, _TTL_S, readonly=True), 0.0)
+        self.service.mount("m", MountInfo("/m", "memory://x/p", {}, _TTL_S, readonly=True))
         self.now_s = 0.0
         self.asked: list[Need] = []
         self.error: RaycacheError | None = None
@@ -52,13 +54,13 @@ class _Master:
 
     def resolve(self, *paths: str, fresh: bool = False) -> ResolveReply:
         request = ResolveRequest(list(paths), 0, 0, fresh)
-        errors = self._ask(self.service.resolve_needs(request, self.now_s))
+        errors = self._ask(self.service.catalog.resolve_needs(request, self.now_s))
         return self.service.resolve(request, errors, self.now_s)
 
     def list(self, path: str, *, recursive: bool = False, fresh: bool = False) -> ListReply:
         request = ListRequest(path, recursive, fresh)
-        errors = self._ask(self.service.list_needs(request, self.now_s))
-        return self.service.list(request, self.now_s, errors)
+        errors = self._ask(self.service.catalog.list_needs(request, self.now_s))
+        return self.service.catalog.listing(request, errors, self.now_s)
 
     def kinds(self, *paths: str) -> list[FileKind]:
         return [FileKind(kind) for kind in self.resolve(*paths).kinds]
@@ -70,7 +72,7 @@ class _Master:
         lister = Lister(lambda _: self.storage, 2)
         for need, result in lister.fetch(needs).items():
             assert result.error is None
-            self.invalidated += self.service.fetched(need, result, self.now_s)
+            self.invalidated += self.service.fetched(need, result)
         lister.close()
         return {}
 
@@ -89,7 +91,7 @@ class _Workers:
         self.epochs = {effect.worker: effect.epoch for effect in starts}
         self._numbers = {node: itertools.count(1) for node in nodes}
         for node in nodes:
-            service.register(node, self.epochs[node], 10, 0.0)
+            service.membership.spoke(node, self.epochs[node], 10, 0.0)
 
     def beat(
         self,
@@ -106,7 +108,7 @@ class _Workers:
             next(self._numbers[node])
         held = held or {}
         report = BlockReport(full, list(held), list(held.values()))
-        view_id, mounts_version = self.service.view().view_id, self.service.mount_table().version
+        view_id, mounts_version = self.service.membership.view().view_id, self.service.mounts.table().version
         heartbeat = Heartbeat(
             node,
             self.epochs[node],
@@ -186,7 +188,7 @@ def test_listing_what_is_no_directory_fails_with_the_right_class(master: _Master
             master.list("/m/no", recursive=recursive)
         assert ["x"] == master.list("/m/both", recursive=recursive).names
         assert [] == master.list("/m/marker", recursive=recursive).names
-    master.service.mount("e", MountInfo("/empty", "memory://y", {}, _TTL_S, readonly=True), 0.0)
+    master.service.mount("e", MountInfo("/empty", "memory://y", {}, _TTL_S, readonly=True))
     master.storage = MemoryStorage("memory://y")
     assert [] == master.list("/empty").names
     assert [FileKind.DIRECTORY] == master.kinds("/empty")
@@ -194,8 +196,8 @@ def test_listing_what_is_no_directory_fails_with_the_right_class(master: _Master
 
 def test_mounts_and_what_is_above_them_are_directories(master: _Master) -> None:
     """The root shows the mounts; a nested mount stands before what the outer lake has in its place."""
-    master.service.mount("n", MountInfo("/m/sub", "memory://y", {}, _TTL_S, readonly=True), 0.0)
-    master.service.mount("o", MountInfo("/a/b", "memory://z", {}, _TTL_S, readonly=True), 0.0)
+    master.service.mount("n", MountInfo("/m/sub", "memory://y", {}, _TTL_S, readonly=True))
+    master.service.mount("o", MountInfo("/a/b", "memory://z", {}, _TTL_S, readonly=True))
     master.storage.put("p/sub", b"hidden")
     master.storage.put("p/x", b"x")
     assert [FileKind.DIRECTORY] * 4 == master.kinds("/", "/m", "/a", "/m/sub")
@@ -220,7 +222,7 @@ def test_a_uri_is_answered_once_its_store_has_mounted_itself(master: _Master) ->
     master.storage = MemoryStorage("memory://z")
     master.storage.put("k", b"x")
     assert [0] == list(master.resolve("memory://z/k").errors)
-    master.service.auto_mount("memory://z", {}, 0.0)
+    master.service.auto_mount("memory://z", {})
     assert [FileKind.FILE, FileKind.DIRECTORY] == master.kinds("memory://z/k", "memory://z")
 
 
@@ -257,12 +259,12 @@ def test_what_is_known_outlives_its_ttl_while_the_lake_is_away(master: _Master) 
 def test_a_fresh_question_does_not_share_an_older_answer(master: _Master) -> None:
     """Nor does one asked after a write."""
     request = ResolveRequest(["/m/f"], 0, 0)
-    [first] = master.service.resolve_needs(request, 0.0)
-    assert [first] == master.service.resolve_needs(request, 1.0)
-    [fresh] = master.service.resolve_needs(request._replace(fresh=True), 1.0)
+    [first] = master.service.catalog.resolve_needs(request, 0.0)
+    assert [first] == master.service.catalog.resolve_needs(request, 1.0)
+    [fresh] = master.service.catalog.resolve_needs(request._replace(fresh=True), 1.0)
     assert first != fresh
-    master.service.invalidate(["/m/other"], 1.0)
-    [after] = master.service.resolve_needs(request, 1.0)
+    master.service.written(["/m/other"])
+    [after] = master.service.catalog.resolve_needs(request, 1.0)
     assert after not in (first, fresh)
 
 
@@ -273,51 +275,47 @@ def test_a_repeated_mutation_has_one_effect(master: _Master) -> None:
     """Ray may run a call again, also much later: the same records, no second effect, also after a replay."""
     service = master.service
     mount = MountInfo("/a", "s3://b", {"key": "k"}, _TTL_S, readonly=True)
-    records = service.mount("r1", mount, 0.0)
-    assert records == service.mount("r1", mount, 0.0)
-    gone = service.unmount("r2", "/a", 0.0)
-    assert gone == service.unmount("r2", "/a", 0.0)
-    assert records == service.mount("r1", mount, 0.0)
-    assert ["/m"] == [found.path for found in service.mount_table().mounts]
-    later = MasterService(Settings(), start_ns=2_000)
-    later.replay([*records, *gone, *records])
-    assert () == later.mount_table().mounts
+    records = service.mount("r1", mount)
+    assert records == service.mount("r1", mount)
+    gone = service.unmount("r2", "/a")
+    assert gone == service.unmount("r2", "/a")
+    assert records == service.mount("r1", mount)
+    assert ["/m"] == [found.path for found in service.mounts.table().mounts]
+    later = MasterService(Settings(), [*records, *gone, *records], start_ns=2_000)
+    assert () == later.mounts.table().mounts
     assert json.dumps(records)
-    assert records == later.mount("r1", mount, 0.0)
-    assert () == later.mount_table().mounts
+    assert records == later.mount("r1", mount)
+    assert () == later.mounts.table().mounts
 
 
 def test_a_replay_gives_the_state_back() -> None:
     """Mounts with options, of both kinds; from the records and from a snapshot alike; numbers only grow."""
     service = MasterService(Settings(), start_ns=1_000)
-    records = service.mount("1", MountInfo("/a", "s3://b", {"secret": "s"}, 5.0, readonly=False), 0.0)
-    records = records + service.auto_mount("s3://c", {"x": 1}, 0.0)
-    records = records + service.mount("2", MountInfo("/d", "s3://d", {}, 5.0, readonly=True), 0.0)
-    records = records + service.unmount("3", "/d", 0.0)
-    assert [] == service.auto_mount("s3://c", {"x": 2}, 0.0)
+    records = service.mount("1", MountInfo("/a", "s3://b", {"secret": "s"}, 5.0, readonly=False))
+    records = records + service.auto_mount("s3://c", {"x": 1})
+    records = records + service.mount("2", MountInfo("/d", "s3://d", {}, 5.0, readonly=True))
+    records = records + service.unmount("3", "/d")
+    assert [] == service.auto_mount("s3://c", {"x": 2})
     for written in (records, service.snapshot()):
-        later = MasterService(Settings(), start_ns=5)  # a clock that went back
-        later.replay(json.loads(json.dumps(written)))
-        assert service.mount_table().mounts == later.mount_table().mounts
-        assert later.mount_table().version > service.mount_table().version
-        assert later.view().view_id > service.view().view_id
+        later = MasterService(Settings(), json.loads(json.dumps(written)), start_ns=5)  # a clock that went back
+        assert service.mounts.table().mounts == later.mounts.table().mounts
+        assert later.mounts.table().version > service.mounts.table().version
+        assert later.membership.view().view_id > service.membership.view().view_id
 
 
 def test_options_that_cannot_be_written_down_are_refused(master: _Master) -> None:
     """A mount that could not come back is none."""
     with pytest.raises(InvalidRequestError):
-        master.service.mount("x", MountInfo("/x", "s3://b", {"f": object()}, _TTL_S, readonly=True), 0.0)
-    assert ["/m"] == [mount.path for mount in master.service.mount_table().mounts]
+        master.service.mount("x", MountInfo("/x", "s3://b", {"f": object()}, _TTL_S, readonly=True))
+    assert ["/m"] == [mount.path for mount in master.service.mounts.table().mounts]
 
 
 def test_only_a_restart_of_the_same_cache_waits_for_workers() -> None:
     """The first master of a cache starts workers at once, whatever is left of another one."""
     starts = [{"op": "start", "start_ns": number, "cache_id": cache} for number, cache in ((1, "old"), (2, "new"))]
-    first = MasterService(Settings(), start_ns=3)
-    first.replay(starts)
+    first = MasterService(Settings(), starts, start_ns=3)
     assert 1 == len(first.nodes_changed(["a"], 0.0))
-    again = MasterService(Settings(), start_ns=4)
-    again.replay([*starts, {"op": "start", "start_ns": 4, "cache_id": "new"}])
+    again = MasterService(Settings(), [*starts, {"op": "start", "start_ns": 4, "cache_id": "new"}], start_ns=4)
     assert [] == again.nodes_changed(["a"], 0.0)
 
 
@@ -380,7 +378,7 @@ def test_every_worker_hears_of_every_invalidated_version_once(master: _Master) -
     second = master.resolve("/m/f", fresh=True).files.versions()[0].id()
     assert [first] == master.invalidated
     assert [first] == workers.beat("a").invalidated
-    assert [second] == master.service.invalidate(["/m/f"], 0.0)
+    assert [second] == master.service.written(["/m/f"])
     assert [] == workers.beat("b", delivered=False).invalidated
     assert [second] == workers.beat("a").invalidated
     assert [first, second] == workers.beat("b").invalidated
@@ -402,7 +400,7 @@ def test_a_stale_worker_is_told_to_end(master: _Master) -> None:
 def test_views_and_mounts_come_when_they_are_new(master: _Master) -> None:
     """Whoever knows the current ones gets none."""
     workers = _Workers(master.service, "a")
-    view, table = master.service.view(), master.service.mount_table()
+    view, table = master.service.membership.view(), master.service.mounts.table()
     reply = master.resolve("/m/x")
     assert (view, table) == (reply.view, reply.mounts)
     current = ResolveRequest(["/m/x"], view.view_id, table.version)
@@ -420,7 +418,7 @@ def test_status_shows_the_cache(master: _Master) -> None:
     workers.beat("a", full=True, now_s=1.0)
     status = master.service.status(9.0, 3.0)
     assert (9.0, 1, 1, [("a", workers.epochs["a"], "live", 2.0)]) == status
-    assert (0, 1) == master.service.missing_workers()
+    assert (0, 1) == master.service.membership.missing()
 
 
 # --- size -------------------------------------------------------------------------------------------------------------
@@ -431,8 +429,8 @@ def test_a_hundred_thousand_objects_are_listed_exactly(master: _Master, director
     """In one prefix, and in a thousand."""
     count = 100_000
     found = {f"p/{i % directories:04d}/{i:06d}": i.to_bytes(17, "little") for i in range(count)}
-    [need] = master.service.list_needs(ListRequest("/m", recursive=True), 0.0)
-    master.service.fetched(need, NeedResult(is_directory=True, found=found), 0.0)
+    [need] = master.service.catalog.list_needs(ListRequest("/m", recursive=True), 0.0)
+    master.service.fetched(need, NeedResult(is_directory=True, found=found))
     assert sorted(key[2:] for key in found) == master.list("/m", recursive=True).names
     assert [f"{i:04d}" for i in range(directories)] == master.list("/m").names
     assert count // directories == len(master.list("/m/0000").names)

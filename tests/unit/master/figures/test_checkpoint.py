@@ -17,15 +17,12 @@ START = {"op": "start", "start_ns": 1, "cache_id": "c"}
 
 
 def first_master() -> MasterService:
-    master = MasterService(Settings(), start_ns=1)
-    master.replay([START])
-    return master
+    return MasterService(Settings(), [START], start_ns=1)
 
 
 def next_master(record: dict[str, Any] | None, now_s: float, wall_s: float) -> MasterService:
     """As Ray restarts it; the record has been text in between."""
-    master = MasterService(Settings(), start_ns=2)
-    master.replay([START, START])
+    master = MasterService(Settings(), [START, START], start_ns=2)
     if record is not None:
         assert master.restore(json.loads(json.dumps(record)), now_s, wall_s)
     return master
@@ -122,7 +119,7 @@ def test_what_could_not_be_kept_is_kept_later() -> None:
     assert master.checkpoint(0.0) is not None
     master.lost("a", start.epoch, 1.0)
     assert master.checkpoint(1.0) is not None
-    master.checkpoint_failed()
+    master.keeping.failed()
     assert master.checkpoint(PERIOD_S) is None
     assert master.checkpoint(1.0 + PERIOD_S) is not None
     assert master.checkpoint(1.0 + 2 * PERIOD_S) is None

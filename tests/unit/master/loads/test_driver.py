@@ -44,7 +44,7 @@ class Master:
         self.bench = Bench()
         self.clock = ManualClock()
         self.journal = journal
-        self.board = JobBoard(Settings(), self.bench.service.holders)
+        self.board = JobBoard(Settings(), self.bench.service.locations.holders)
         self.board.replay(journal, 0.0)
         self.workers = {"a": Worker(), "b": Worker()}
         self.tasks: list[asyncio.Task[None]] = []
@@ -74,7 +74,7 @@ class Master:
     def register(self, *names: str) -> None:
         """These workers are there."""
         for name in names:
-            self.bench.service.register(name, self.epochs[name], 1 << 40, self.clock.now_s())
+            self.bench.service.membership.spoke(name, self.epochs[name], 1 << 40, self.clock.now_s())
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):

@@ -31,7 +31,7 @@ class Bench:
         for name in ("a/1", "a/2", "a/b/3", "a/b/4.x", "c", "odd*"):
             self.storage.put(f"top/{name}", name.encode())
         self.service = MasterService(Settings(), start_ns=1)
-        self.service.mount("r", MountInfo("/lake", f"{root}/top", {}, 60.0, True), 0.0)
+        self.service.mount("r", MountInfo("/lake", f"{root}/top", {}, 60.0, True))
         self.lister = Lister(lambda _: self.storage, 2)
         self.threads = ThreadPoolExecutor(2)
         self.listing = LoadListing(self.service, self.lister, self.ask, self.threads, ManualClock())
@@ -40,7 +40,7 @@ class Bench:
     async def ask(self, needs: list[Need]) -> Mapping[Need, RaycacheError]:
         results = self.lister.fetch(needs)
         for need in needs:
-            self.service.fetched(need, results[need], 0.0)
+            self.service.fetched(need, results[need])
         return {need: result.error for need, result in results.items() if result.error is not None}
 
     def files(self, *paths: str, **options: bool) -> list[str]:
@@ -55,7 +55,7 @@ class Bench:
 
     def knows(self, path: str) -> bool:
         """Whether a path can be resolved without asking the lake."""
-        return not self.service.resolve_needs(ResolveRequest([path], 0, 0), 0.0)
+        return not self.service.catalog.resolve_needs(ResolveRequest([path], 0, 0), 0.0)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_what_does_not_exist_is_told(bench: Bench) -> None:
 
 def test_nested_mounts_are_loaded_one_by_one(bench: Bench) -> None:
     """A directory with another mount below it is refused: its listing would miss that."""
-    bench.service.mount("r2", MountInfo("/lake/a/deep", f"{bench.lake}/top/a", {}, 60.0, True), 0.0)
+    bench.service.mount("r2", MountInfo("/lake/a/deep", f"{bench.lake}/top/a", {}, 60.0, True))
     with pytest.raises(InvalidRequestError, match="/lake/a has other mounts"):
         bench.files("/lake/a")
 

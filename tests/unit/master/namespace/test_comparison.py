@@ -43,7 +43,7 @@ class Master:
         self.lake = Pages(ROOT, now_ns=lambda: next(ticks))
         self.lister = Lister(lambda _: self.lake, 3)
         self.service = MasterService(Settings(), start_ns=1)
-        self.service.mount("m", MountInfo("/m", ROOT, {}, 60.0, readonly=True), 0.0)
+        self.service.mount("m", MountInfo("/m", ROOT, {}, 60.0, readonly=True))
         self.gone: list[VersionId] = []
         #: What workers hold.
         self.held: list[FileVersion] = []
@@ -57,20 +57,20 @@ class Master:
     def list(self) -> None:
         """A reader lists everything, or a load does."""
         request = ListRequest("/m", recursive=True, fresh=True)
-        for need, result in self.lister.fetch(self.service.list_needs(request, 0.0)).items():
-            self.gone += self.service.fetched(need, result, 0.0)
+        for need, result in self.lister.fetch(self.service.catalog.list_needs(request, 0.0)).items():
+            self.gone += self.service.fetched(need, result)
 
     def look_up(self, key: str) -> None:
         """A reader looks one file up."""
         request = ResolveRequest([f"/m/{key}"], 0, 0, fresh=True)
-        for need, result in self.lister.fetch(self.service.resolve_needs(request, 0.0)).items():
-            self.gone += self.service.fetched(need, result, 0.0)
+        for need, result in self.lister.fetch(self.service.catalog.resolve_needs(request, 0.0)).items():
+            self.gone += self.service.fetched(need, result)
 
     def sync(
         self, base: str = ROOT, glob: str = "", *, dry_run: bool = False, cached: list[FileVersion] | None = None
     ) -> SyncReply:
         request = SyncRequest([Pattern(base, glob)], dry_run, 1000)
-        sync = self.service.begin_sync(request.patterns[0], request, 0.0)
+        sync = self.service.catalog.begin_sync(request.patterns[0], request, 0.0)
         assert sync.needs_inventory() == (cached is not None)
         if cached is not None:
             sync.cached(cached)
@@ -81,10 +81,10 @@ class Master:
                 self.lister.pages(sync.mount, prefix, parts.append, ordered=True)
                 random.Random(1).shuffle(parts)
                 for part in parts:
-                    self.gone += self.service.sync_part(sync, part, prefix)
-        self.gone += self.service.end_sync(sync)
+                    self.gone += self.service.invalidate(sync.take(part, prefix=prefix))
+        self.gone += self.service.invalidate(sync.end())
         if not dry_run:
-            self.gone += self.service.sync_stale(sync, self.held)
+            self.gone += self.service.invalidate(sync.stale(self.held))
         return sync.result()
 
 
@@ -227,13 +227,13 @@ def test_a_store_without_order_is_noticed_and_listed_as_a_whole(master: Master) 
     filer._objects = master.lake._objects
     filer.put("d1-x", b"12")
     request = SyncRequest([Pattern(ROOT)], False, 1000)
-    broken = master.service.begin_sync(request.patterns[0], request, 0.0)
+    broken = master.service.catalog.begin_sync(request.patterns[0], request, 0.0)
     lister = Lister(lambda _: filer, 1)
     with pytest.raises(DisorderError):
-        lister.pages(broken.mount, "", lambda part: master.service.sync_part(broken, part, "") and None, ordered=True)
-    sync = master.service.begin_sync(request.patterns[0], request, 0.0)
-    lister.whole(sync.mount, "", lambda part: master.service.sync_part(sync, part, "") and None)
-    master.service.end_sync(sync)
+        lister.pages(broken.mount, "", lambda part: broken.take(part, prefix="") and None, ordered=True)
+    sync = master.service.catalog.begin_sync(request.patterns[0], request, 0.0)
+    lister.whole(sync.mount, "", lambda part: sync.take(part, prefix="") and None)
+    sync.end()
     reply = sync.result()
     assert sorted(reply.files.uris) == sorted([*differing, f"{ROOT}/d1-x"])
     assert sorted(reply.removed_uris) == removed
@@ -256,7 +256,7 @@ def test_parts_are_a_partition(master: Master, monkeypatch: pytest.MonkeyPatch) 
     """Whatever the borders and pages, every key is in exactly one part, within the part's bounds."""
     monkeypatch.setattr(lister_module, "_RANGES_PER_THREAD", 1)
     parts: list[Part] = []
-    mount = master.service.mount_table().mounts[0]
+    mount = master.service.mounts.table().mounts[0]
     master.lister.pages(mount, "", parts.append, ordered=True)
     assert len(parts) > 10
     keys = [key for part in parts for key in part.found]

@@ -135,6 +135,13 @@ def test_directories_above_mounts_are_known() -> None:
     assert ["b/c", "b/d"] == mounts.nested_in("/a")
 
 
+def test_nothing_is_mounted_below_a_uri() -> None:
+    """A store that has mounted itself is not below itself, also where its root ends in slashes."""
+    mounts = Mounts()
+    assert mounts.auto_mount("file:///", {}, 5.0) is not None
+    assert [] == mounts.nested_in("file://")
+
+
 def test_secrets_are_not_shown() -> None:
     """Only options known to be harmless are shown; anything else may be a secret."""
     mounts = Mounts()
