@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-tensorflow test-browser screenshots browser check format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
+.PHONY: help setup demo test test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,9 @@ check: $(SETUP) ## Check lint, format, types and layers
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+docs: $(SETUP) ## Build the docs site into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(SETUP) ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix-only

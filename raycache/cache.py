@@ -266,7 +266,8 @@ class Cache(Loads, Scheduling, Upkeep):
             A buffer of one version of the file, zero-copy when the range lies in one local segment.
 
         Raises:
-            NotFoundError, IsADirectoryRequestError, InvalidRequestError.
+            NotFoundError, IsADirectoryRequestError: no file stands at the path.
+            InvalidRequestError: a path, an offset or a size that cannot be.
             ConflictError: the file kept changing during several attempts.
         """
         # The hot path: a file that is known, and mapped in one piece.

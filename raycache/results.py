@@ -218,7 +218,7 @@ class MapImport(Result):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeStats(Result):
-    """Counters of one node, or of all; see the API documentation for each definition."""
+    """Counters of one node, or of all; `docs/metrics.md` defines each."""
 
     hits: int = 0
     misses: int = 0
