@@ -208,3 +208,24 @@ class Forget:
 
 
 Effect: TypeAlias = Reply | Load | Demote | Promote | Verify | DropMemory | DropDisk | Compact | Forget
+
+
+class Outbox:
+    """The event that a service is at: its time, and what has been decided in it so far.
+
+    All parts of one service share it, so the time and the effects need not be handed from one to the next.
+    """
+
+    def __init__(self) -> None:
+        #: Set at the start of every event.
+        self.now_s = 0.0
+        self._effects: list[Effect] = []
+
+    def put(self, effect: Effect) -> None:
+        """Have something done when the event is over, after all that was decided before."""
+        self._effects.append(effect)
+
+    def drain(self) -> list[Effect]:
+        """End the event: everything that is to be done, in order."""
+        effects, self._effects = self._effects, []
+        return effects

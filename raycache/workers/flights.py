@@ -105,6 +105,8 @@ class FlightTable:
         self._loads_inflight_max = loads_inflight_max
         self._load_bytes_inflight_max = load_bytes_inflight_max
         self._flights: dict[BlockId, Flight] = {}
+        #: Not in line yet.
+        self._opened: list[Flight] = []
         self._queue: deque[list[Flight]] = deque()
         self._queued_blocks = 0
         self.running: dict[int, Load] = {}
@@ -116,13 +118,19 @@ class FlightTable:
         return self._flights.get(block)
 
     def open(self, flight: Flight) -> bool:
-        """A new flight, which `enqueue` must follow; False when too many wait already."""
+        """A new flight, not in line yet; False when too many wait already."""
         if self._queued_blocks >= QUEUED_BLOCKS_MAX:
             return False
         assert flight.block not in self._flights, f"{flight.block} is on its way already"
         self._flights[flight.block] = flight
+        self._opened.append(flight)
         self._queued_blocks += 1
         return True
+
+    def take_opened(self) -> list[Flight]:
+        """The flights opened since the last call; `enqueue` must follow."""
+        opened, self._opened = self._opened, []
+        return opened
 
     def enqueue(self, batches: Iterable[list[Flight]]) -> None:
         """Put opened flights in line."""

@@ -42,7 +42,7 @@ from raycache.ranges import is_page
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.claims import Claims
-from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome
+from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome, Outbox
 from raycache.workers.figures.heat import extremes
 from raycache.workers.figures.worker_stats import stats_of
 from raycache.workers.flights import Flight, FlightTable, pack, prefix_count, size_of
@@ -86,9 +86,10 @@ class WorkerService:
         self.epoch = epoch
         self.limits = limits
         self._grid = limits.grid
-        self._tiers = Tiers(limits, policy)
+        self._out = Outbox()
+        self._tiers = Tiers(limits, policy, self._out)
         self._table = self._tiers.segments
-        self._upkeep = Upkeep(self._tiers)
+        self._upkeep = Upkeep(self._tiers, self._out)
         self._policies = self._upkeep.policies
         self._claims = Claims(worker, limits.grid, limits.extent_size_bytes)
         self._flights = FlightTable(limits.loads_inflight_max, limits.load_bytes_inflight_max)
@@ -100,7 +101,7 @@ class WorkerService:
         prefix = f"{xxhash.xxh3_64_hexdigest(worker.encode())[:8]}-{epoch:x}"
         numbers = itertools.count()
         self._new_id = new_id or (lambda: f"{prefix}-{next(numbers):x}")
-        self._compaction = Compaction(self._tiers, self._new_id)
+        self._compaction = Compaction(self._tiers, self._new_id, self._out)
         self._refusals = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -110,19 +111,16 @@ class WorkerService:
         assert ticket not in self._tickets, f"ticket {ticket} is open already"
         opened = Ticket.of(ticket, request)
         self._tickets[ticket] = opened
-        effects: list[Effect] = []
+        self._out.now_s = now_s
         self._tiers.filling.asked(request.spares_since_s(now_s), now_s)
         if not opened.blocks:
             self._ready.append(opened)
-        missing: list[Flight] = []
         for position in range(len(opened.blocks)):
-            self._look_up(opened, position, missing, now_s, effects)
-        return self._conclude(missing, now_s, effects)
+            self._look_up(opened, position)
+        return self._conclude()
 
-    def _look_up(
-        self, ticket: Ticket, position: int, missing: list[Flight], now_s: float, effects: list[Effect]
-    ) -> None:
-        """Decide one block, or make it wait for something; a flight that is opened is added to `missing`."""
+    def _look_up(self, ticket: Ticket, position: int) -> None:
+        """Decide one block, or make it wait for something."""
         block = ticket.blocks[position]
         if is_page(block.block_index) and self._table.of_block(block) is None:
             whole = BlockId(block.version, self._grid.block_of(block.block_index))
@@ -142,7 +140,7 @@ class WorkerService:
                 self._settle(ticket, position, BlockState.NO_SPACE)
                 return
             flight, request = self._flights.get(block), ticket.request
-            since_s = request.spares_since_s(now_s)
+            since_s = request.spares_since_s(self._out.now_s)
             if flight is not None:
                 # Somebody needs it now.
                 flight.passive = flight.passive and request.passive
@@ -162,19 +160,18 @@ class WorkerService:
                 if not self._flights.open(flight):
                     self._settle(ticket, position, BlockState.NO_SPACE)
                     return
-                missing.append(flight)
             flight.waiters.append(waiter)
             ticket.reasons[position] = flight.reason
         elif not segment.verified:
             self._verify_waiters.setdefault(segment.id, []).append(waiter)
-            self._tiers.verify(segment, effects)
+            self._tiers.verify(segment)
         else:
             error = ticket.refusal(position, self._grid)
             if error is not None:
                 self._settle(ticket, position, BlockState.FAILED, error=error)
                 return
             if segment.id not in ticket.held:
-                self._tiers.access(segment, now_s, effects)
+                self._tiers.access(segment)
             state = BlockState.HIT_MEMORY if segment.in_memory else BlockState.HIT_DISK
             self._settle(ticket, position, state, segment)
 
@@ -189,18 +186,18 @@ class WorkerService:
         if ticket.settle(position, state, segment, error):
             self._ready.append(ticket)
 
-    def _conclude(self, missing: list[Flight], now_s: float, effects: list[Effect]) -> list[Effect]:
-        """End of every event: start what may start, answer what is decided."""
-        for alike in by_policy(missing, self._policies.of):
+    def _conclude(self) -> list[Effect]:
+        """End an event: start what may start, answer what is decided."""
+        for alike in by_policy(self._flights.take_opened(), self._policies.of):
             self._flights.enqueue(pack(alike, self.limits.block_size_bytes, self.limits.segment_size_bytes))
         while (batch := self._flights.next_batch()) is not None:
-            self._start(batch, now_s, effects)
+            self._start(batch)
         ready, self._ready = self._ready, []
         for ticket in ready:
-            self._answer(ticket, now_s, effects)
-        return effects
+            self._answer(ticket)
+        return self._out.drain()
 
-    def _answer(self, ticket: Ticket, now_s: float, effects: list[Effect]) -> None:
+    def _answer(self, ticket: Ticket) -> None:
         del self._tickets[ticket.number]
         states = final_states(ticket)
         if not (ticket.request.held_only or ticket.request.free_memory_only):
@@ -209,18 +206,18 @@ class WorkerService:
         leases_s = {Tier.MEMORY: memory_s, Tier.DISK: self.limits.lease_s}
         reply = reply_of(ticket, states, local=ticket.request.node == self.worker, leases_s=leases_s)
         for grant in reply.grants:
-            self._tiers.lease(ticket.held[grant.segment], now_s + (grant.lease_s or SHORT_LEASE_S))
-        effects.append(reply)
+            self._tiers.lease(ticket.held[grant.segment], self._out.now_s + (grant.lease_s or SHORT_LEASE_S))
+        self._out.put(reply)
         for segment in ticket.held.values():
-            self._tiers.unhold(segment, now_s, effects)
+            self._tiers.unhold(segment)
 
     # --- loads --------------------------------------------------------------------------------------------------------
 
-    def _start(self, batch: list[Flight], now_s: float, effects: list[Effect]) -> None:
+    def _start(self, batch: list[Flight]) -> None:
         """Start a load of the batch, or of the part of it that there is room for."""
         passive = all(flight.passive for flight in batch)
         only_free = all(flight.free_memory_only for flight in batch)
-        batch = self._within_quotas(batch, now_s, effects, spare=only_free)
+        batch = self._within_quotas(batch, spare=only_free)
         if not batch:
             return
         if only_free and not self._tiers.reserve_spare(size_of(batch)):
@@ -228,13 +225,13 @@ class WorkerService:
                 self._land(flight.block, BlockState.NO_SPACE)
             return
         spare_since_s = max(flight.spare_since_s for flight in batch)
-        tier = Tier.MEMORY if only_free else self._tiers.reserve(size_of(batch), now_s, effects, spare_since_s)
+        tier = Tier.MEMORY if only_free else self._tiers.reserve(size_of(batch), spare_since_s)
         if tier is None:
-            room_bytes = self._tiers.room_bytes(now_s, spare_since_s)
+            room_bytes = self._tiers.room_bytes(spare_since_s)
             batch = self._fitting(batch, room_bytes)
             if not batch:
                 return
-            tier = self._tiers.reserve(size_of(batch), now_s, effects, spare_since_s)
+            tier = self._tiers.reserve(size_of(batch), spare_since_s)
             assert tier is not None, f"no room for {size_of(batch)} bytes, where {room_bytes} were promised"
         items: list[LoadItem] = []
         offset = 0
@@ -259,15 +256,15 @@ class WorkerService:
         load = Load(self._flights.new_load_id(), self._new_id(), tier, offset, tuple(items), passive)
         self._flights.start(load)
         self._policies.expect(load)
-        effects.append(load)
+        self._out.put(load)
 
-    def _within_quotas(self, batch: list[Flight], now_s: float, effects: list[Effect], *, spare: bool) -> list[Flight]:
+    def _within_quotas(self, batch: list[Flight], *, spare: bool) -> list[Flight]:
         """The part of a batch that the quotas of its files allow, with room made for it."""
         quotas = self._policies.quotas_of(flight.version.uri for flight in batch)
         if quotas:
-            room_bytes = self._upkeep.room_bytes(quotas, size_of(batch), now_s, spare=spare)
+            room_bytes = self._upkeep.room_bytes(quotas, size_of(batch), spare=spare)
             batch = self._fitting(batch, room_bytes, MissReason.QUOTA)
-            self._upkeep.make_room(quotas, size_of(batch), now_s, effects)
+            self._upkeep.make_room(quotas, size_of(batch))
         return batch
 
     def _fitting(self, batch: list[Flight], room_bytes: int, reason: MissReason | None = None) -> list[Flight]:
@@ -291,10 +288,10 @@ class WorkerService:
 
     def loaded(self, load_id: int, outcome: LoadOutcome, now_s: float) -> list[Effect]:
         """A load has ended, and what was good is stored in the load's tier. A late or duplicate word is ignored."""
-        effects: list[Effect] = []
+        self._out.now_s = now_s
         load = self._flights.finish(load_id)
         if load is None:
-            return effects
+            return []
         self._policies.landed(load)
         entries = {
             item.block: Entry(item.version, item.block_index, item.offset_in_segment, item.length)
@@ -309,7 +306,7 @@ class WorkerService:
             # What was here of these blocks in pages is here twice now; what a request waits to hand out goes later.
             twice = self._table.pages_in(entries, self._grid)
             idle = [page for page in twice if (found := self._table.of_block(page)) is not None and not found.holds]
-            self._tiers.discard_blocks(idle, now_s, effects, reason=None)
+            self._tiers.discard_blocks(idle, reason=None)
         else:
             self._tiers.cancel(load.size_bytes, load.tier)
         stale: dict[VersionId, None] = {}
@@ -319,60 +316,59 @@ class WorkerService:
             if state in (BlockState.CHANGED, BlockState.GONE):
                 stale[item.block.version] = None
         for version in stale:
-            self._tiers.discard_version(version, now_s, effects)
+            self._tiers.discard_version(version)
         # The memory quota may have been lowered while the load ran.
-        self._tiers.reclaim(now_s, effects)
-        return self._conclude([], now_s, effects)
+        self._tiers.reclaim()
+        return self._conclude()
 
     # --- what became of other effects -----------------------------------------------------------------------------------
 
     def demoted(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
         """A `Demote` has ended."""
-        effects: list[Effect] = []
-        self._tiers.demoted(segment, ok, now_s, effects)
-        self._tiers.reclaim(now_s, effects)
-        return self._conclude([], now_s, effects)
+        self._out.now_s = now_s
+        self._tiers.demoted(segment, ok)
+        self._tiers.reclaim()
+        return self._conclude()
 
     def promoted(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
         """A `Promote` has ended."""
-        effects: list[Effect] = []
-        self._tiers.promoted(segment, ok, now_s, effects)
-        self._tiers.reclaim(now_s, effects)
-        return self._conclude([], now_s, effects)
+        self._out.now_s = now_s
+        self._tiers.promoted(segment, ok)
+        self._tiers.reclaim()
+        return self._conclude()
 
     def verified(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
         """A `Verify` has ended; who waited is served from the segment, or from a load of what it should have held."""
-        effects: list[Effect] = []
-        missing: list[Flight] = []
-        if self._tiers.verified(segment, ok, now_s, effects):
+        self._out.now_s = now_s
+        if self._tiers.verified(segment, ok):
             for number, position in self._verify_waiters.pop(segment, []):
-                self._look_up(self._tickets[number], position, missing, now_s, effects)
-        return self._conclude(missing, now_s, effects)
+                self._look_up(self._tickets[number], position)
+        return self._conclude()
 
     def compacted(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
         """A `Compact` has ended."""
-        effects: list[Effect] = []
-        self._compaction.compacted(segment, ok, now_s, effects)
-        return self._conclude([], now_s, effects)
+        self._out.now_s = now_s
+        self._compaction.compacted(segment, ok)
+        return self._conclude()
 
     def disk_failed(self, now_s: float) -> list[Effect]:
         """A write of a disk load failed (its `loaded` follows): no more writes for a while."""
-        effects: list[Effect] = []
-        self._tiers.disk_failed(now_s)
-        return self._conclude([], now_s, effects)
+        self._out.now_s = now_s
+        self._tiers.disk_failed()
+        return self._conclude()
 
     # --- readers and operators ----------------------------------------------------------------------------------------
 
     def touch(self, segments: list[SegmentId], now_s: float) -> list[Effect]:
         """Readers used these leased segments again: renew the leases. What is gone or drains is ignored."""
-        effects: list[Effect] = []
+        self._out.now_s = now_s
         renewed = [self._table.segments[name] for name in self.renewable(segments)]
         # All leases first: one segment's promotion must not evict another that is renewed here.
         for segment in renewed:
             self._tiers.lease(segment, now_s + self.limits.lease_s)
         for segment in renewed:
-            self._tiers.access(segment, now_s, effects)
-        return self._conclude([], now_s, effects)
+            self._tiers.access(segment)
+        return self._conclude()
 
     def renewable(self, segments: list[SegmentId]) -> list[SegmentId]:
         """Those of the segments that `touch` would renew; readers must let the others go when their leases end.
@@ -388,7 +384,7 @@ class WorkerService:
 
         Blocks on their way are not stopped: somebody waits for them.
         """
-        effects: list[Effect] = []
+        self._out.now_s = now_s
         blocks, pinned = choose(selector, self._table, now_s, force=force)
         pinned_bytes = self._table.bytes_of(pinned)
         # Versions are named when the lake no longer has them.
@@ -396,8 +392,8 @@ class WorkerService:
         if not selector.versions:
             # Who reads it next is the first again.
             self._claims.clear()
-        count, size_bytes = self._tiers.discard_blocks(blocks, now_s, effects, reason)
-        return FreeReply(count, size_bytes, len(pinned), pinned_bytes), self._conclude([], now_s, effects)
+        count, size_bytes = self._tiers.discard_blocks(blocks, reason)
+        return FreeReply(count, size_bytes, len(pinned), pinned_bytes), self._conclude()
 
     def resident(self, versions: list[VersionId]) -> ResidencyReply:
         """Say exactly which blocks are here."""
@@ -420,13 +416,14 @@ class WorkerService:
 
     def adopt(self, segments: list[DiskSegment], now_s: float) -> list[Effect]:
         """Take in what an earlier incarnation left on disk, oldest first. What is double or does not fit is dropped."""
-        effects: list[Effect] = []
+        self._out.now_s = now_s
         room_bytes = self._tiers.ledgers[Tier.DISK].free_bytes
         kept, dropped = adoptable(segments, self._table, self._flights.blocks(), self._grid, room_bytes, now_s)
         for segment in kept:
             self._tiers.adopt(segment)
-        effects.extend(DropDisk(name) for name in dropped)
-        return self._conclude([], now_s, effects)
+        for name in dropped:
+            self._out.put(DropDisk(name))
+        return self._conclude()
 
     @property
     def memory_bytes(self) -> int:
@@ -435,10 +432,10 @@ class WorkerService:
 
     def set_memory_bytes(self, n: int, now_s: float) -> list[Effect]:
         """Set the memory tier's quota; a lower one is kept to as soon as leases and copies allow."""
-        effects: list[Effect] = []
+        self._out.now_s = now_s
         self._tiers.ledgers[Tier.MEMORY].resize(n)
-        self._tiers.reclaim(now_s, effects)
-        return self._conclude([], now_s, effects)
+        self._tiers.reclaim()
+        return self._conclude()
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
@@ -449,21 +446,21 @@ class WorkerService:
 
     def set_rules(self, table: RuleTable | None, shares: Shares | None, now_s: float) -> list[Effect]:
         """Take over newer rules, and this worker's shares of the quotas; None: no news."""
-        effects: list[Effect] = []
+        self._out.now_s = now_s
         if table is not None:
-            self._upkeep.set_rules(table, self._flights.running.values(), now_s, effects)
+            self._upkeep.set_rules(table, self._flights.running.values())
         if shares is not None:
-            self._upkeep.set_shares(shares, now_s, effects)
-        return self._conclude([], now_s, effects)
+            self._upkeep.set_shares(shares)
+        return self._conclude()
 
     def tick(self, now_s: float) -> list[Effect]:
         """To be called every second or so: ends leases, keeps the rules, gives memory back in the background."""
-        effects: list[Effect] = []
-        self._upkeep.tick(now_s, effects)
-        self._compaction.start(now_s, effects)
-        self._tiers.settle(now_s, effects)
-        self._tiers.reclaim(now_s, effects)
-        return self._conclude([], now_s, effects)
+        self._out.now_s = now_s
+        self._upkeep.tick()
+        self._compaction.start()
+        self._tiers.settle()
+        self._tiers.reclaim()
+        return self._conclude()
 
     # --- reports ------------------------------------------------------------------------------------------------------
 

@@ -44,8 +44,12 @@ def test_a_rewritten_segment_with_the_old_offsets(monkeypatch: pytest.MonkeyPatc
 def test_a_rewritten_segment_that_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader has the old copy mapped: it is dropped when the lease ends, not before."""
 
-    def settle_one(self: Tiers, segment: Any, now_s: float, effects: Any) -> None:
-        original(self, segment, float("inf") if segment.draining and not segment.holds else now_s, effects)
+    def settle_one(self: Tiers, segment: Any) -> None:
+        now_s = self._out.now_s
+        if segment.draining and not segment.holds:
+            self._out.now_s = float("inf")
+        original(self, segment)
+        self._out.now_s = now_s
 
     original = Tiers.settle_one
     monkeypatch.setattr(Tiers, "settle_one", settle_one)

@@ -31,8 +31,9 @@ from raycache.types import FileVersion, VersionId
 from raycache.workers.claims import Claims
 from raycache.workers.flights import FlightTable
 from raycache.workers.service import WorkerService
-from raycache.workers.tiers import tiers
 from raycache.workers.tiers.ledger import TierLedger
+from raycache.workers.tiers.segment import Segment
+from raycache.workers.tiers.tiers import Tiers
 
 from .engine import ViolationError
 from .lake import LakeDoor
@@ -157,14 +158,14 @@ def test_a_disk_that_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_adopted_segment_that_counts_as_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier incarnation wrote is checked before its first use."""
-    original = tiers.Tiers.adopt
+    original = Tiers.adopt
 
-    def adopt(self: tiers.Tiers, segment: Any) -> bool:
+    def adopt(self: Tiers, segment: Any) -> bool:
         good = original(self, segment)
         segment.verified = True
         return good
 
-    monkeypatch.setattr(tiers.Tiers, "adopt", adopt)
+    monkeypatch.setattr(Tiers, "adopt", adopt)
     assert caught_by(**CRASHES) == "DiskIsChecksummed"
 
 
@@ -174,6 +175,7 @@ def test_single_flight_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def open_anyway(self: FlightTable, flight: Any) -> bool:
         self._flights[flight.block] = flight
+        self._opened.append(flight)
         self._queued_blocks += 1
         return True
 
@@ -246,7 +248,7 @@ def test_leases_that_readers_keep_too_long(monkeypatch: pytest.MonkeyPatch, leak
 
 def test_a_lease_ignored_when_blocks_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Free takes a leased segment out of sight, not out of its readers' hands."""
-    monkeypatch.setattr(tiers, "is_idle", lambda segment, now_s: segment.holds == 0 and segment.operation is None)
+    monkeypatch.setattr(Segment, "is_idle", lambda self, now_s: self.holds == 0 and self.operation is None)
     assert caught_by(operator_period_s=0.5) in ("LeasesAreKept", "MemoryIsWithinQuota")
 
 
@@ -354,10 +356,10 @@ def test_a_ticket_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request is answered: in the end none is open."""
     original = WorkerService._answer
 
-    def answer(self: WorkerService, ticket: Any, now_s: float, effects: Any) -> None:
+    def answer(self: WorkerService, ticket: Any) -> None:
         if BlockState.LOADED in ticket.states and ticket.number % 3 == 0:
             return
-        original(self, ticket, now_s, effects)
+        original(self, ticket)
 
     monkeypatch.setattr(WorkerService, "_answer", answer)
     monkeypatch.setattr(WorkerService, "validate", lambda self: None)

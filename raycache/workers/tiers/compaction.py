@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from raycache.types import BlockId, SegmentId, Tier
-from raycache.workers.effects import Compact, DropDisk, DropMemory, Effect, Entry, Forget
+from raycache.workers.effects import Compact, DropDisk, DropMemory, Entry, Forget, Outbox
 from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.segment import Operation, Segment
-from raycache.workers.tiers.tiers import Tiers, is_idle
+from raycache.workers.tiers.tiers import Tiers
 
 #: Under way at a time.
 INFLIGHT_MAX = 2
@@ -36,34 +36,35 @@ class _Rewrite(NamedTuple):
 class Compaction:
     """Keeps the waste in a worker's segments bounded."""
 
-    def __init__(self, tiers: Tiers, new_id: Callable[[], SegmentId]) -> None:
+    def __init__(self, tiers: Tiers, new_id: Callable[[], SegmentId], out: Outbox) -> None:
         self._tiers = tiers
+        self._out = out
         self._new_id = new_id
         #: By the segment that is being rewritten.
         self._running: dict[SegmentId, _Rewrite] = {}
 
-    def start(self, now_s: float, effects: list[Effect]) -> None:
+    def start(self) -> None:
         """Begin with what is mostly waste, as far as it is idle and there is room; to be called every second or so."""
         for name in list(self._tiers.wasteful):
             if len(self._running) >= INFLIGHT_MAX:
                 return
             segment = self._tiers.segments.get(name)
             # One before it may have needed its room.
-            if segment is None or not is_idle(segment, now_s):
+            if segment is None or not segment.is_idle(self._out.now_s):
                 continue
             if segment.verified:
-                self._rewrite(segment, now_s, effects)
+                self._rewrite(segment)
             else:
                 # One at a time: a restart may bring many, and a check reads all of a segment.
-                self._tiers.verify(segment, effects)
+                self._tiers.verify(segment)
                 return
 
-    def _rewrite(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+    def _rewrite(self, segment: Segment) -> None:
         tier = Tier.MEMORY if segment.in_memory else Tier.DISK
         size_bytes = segment.entries.live_bytes
         # Before room is made: it must not be made of this segment.
         self._tiers.begin(segment, Operation.COMPACT)
-        if not self._tiers.reserve_beside(tier, size_bytes, now_s, effects):
+        if not self._tiers.reserve_beside(tier, size_bytes):
             self._tiers.end(segment.id, Operation.COMPACT)
             return
         parts: list[tuple[int, int]] = []
@@ -78,9 +79,9 @@ class Compaction:
             entries[block] = entry._replace(offset=offset)
             offset += entry.length
         rewrite = self._running[segment.id] = _Rewrite(self._new_id(), tier, size_bytes, entries)
-        effects.append(Compact(segment.id, rewrite.target, tier, parts, list(entries.values())))
+        self._out.put(Compact(segment.id, rewrite.target, tier, parts, list(entries.values())))
 
-    def compacted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
+    def compacted(self, name: SegmentId, ok: bool) -> None:
         """The copy has ended: it takes the place of the old segment. A late or duplicate word is ignored."""
         rewrite = self._running.pop(name, None)
         segment = self._tiers.end(name, Operation.COMPACT)
@@ -91,19 +92,19 @@ class Compaction:
             # Not again before more of it is freed.
             self._tiers.wasteful.pop(name, None)
             if rewrite.tier is Tier.DISK:
-                self._tiers.disk_failed(now_s)
+                self._tiers.disk_failed()
         if not ok or segment.holds or segment.draining:
             self._tiers.cancel(rewrite.size_bytes, rewrite.tier)
             if ok:
-                effects.append((DropMemory if rewrite.tier is Tier.MEMORY else DropDisk)(rewrite.target))
-            self._tiers.settle_one(segment, now_s, effects)
+                self._out.put((DropMemory if rewrite.tier is Tier.MEMORY else DropDisk)(rewrite.target))
+            self._tiers.settle_one(segment)
             return
         left = EntryTable((block, entry) for block, entry in rewrite.entries.items() if block in segment.entries)
         copy = Segment(rewrite.target, rewrite.size_bytes, left, loaded_at_s=segment.loaded_at_s)
         copy.uses, copy.used_at_s = segment.uses, segment.used_at_s
-        self._tiers.replace(segment, copy, rewrite.tier, now_s, effects)
+        self._tiers.replace(segment, copy, rewrite.tier)
         if lost and rewrite.tier is Tier.DISK:
-            effects.append(Forget(rewrite.target, lost))
+            self._out.put(Forget(rewrite.target, lost))
 
     def reserved_bytes(self, tier: Tier) -> int:
         """What running copies have set aside."""

@@ -57,6 +57,10 @@ class Segment:
         """Whether what the rules pin would be gone with any copy of this segment."""
         return self.pinned and not (self.in_memory and self.on_disk)
 
+    def is_idle(self, now_s: float) -> bool:
+        """Whether nobody reads it, waits for it or copies it."""
+        return self.holds == 0 and self.operation is None and self.leased_until_s <= now_s
+
     def is_spared(self, since_s: float) -> bool:
         """Whether a job that began then would lose what it has just brought, or what readers use."""
         only_copy = not (self.in_memory and self.on_disk)

@@ -1,4 +1,4 @@
-"""The two tiers: room, eviction, demotion, promotion, leases. Pure; decisions are appended to a list of effects.
+"""The two tiers: room, eviction, demotion, promotion, leases. Pure; what is decided goes into the outbox of the event.
 
 Theory of operation. A segment's copy may be dropped only when it is *idle*: no open request holds it, no thread copies
 it, no lease on it lasts. Room in a tier is made of idle copies, coldest first:
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from raycache.messages import MissReason
 from raycache.types import BlockId, SegmentId, Tier, VersionId
-from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Forget, Promote, Verify
+from raycache.workers.effects import Demote, DropDisk, DropMemory, Forget, Outbox, Promote, Verify
 from raycache.workers.limits import WorkerLimits
 from raycache.workers.tiers.absences import Absences
 from raycache.workers.tiers.eviction import EvictionPolicy
@@ -43,9 +43,16 @@ COPIES_INFLIGHT_MAX = 4
 
 
 class Tiers:
-    """All segments of a worker, and the books of both tiers."""
+    """All segments of a worker, and the books of both tiers.
 
-    def __init__(self, limits: WorkerLimits, policy: Callable[[], EvictionPolicy]) -> None:
+    Args:
+        limits: quotas and bounds.
+        policy: makes one eviction policy per tier.
+        out: of the worker's service.
+    """
+
+    def __init__(self, limits: WorkerLimits, policy: Callable[[], EvictionPolicy], out: Outbox) -> None:
+        self._out = out
         self.limits = limits
         self.segments = SegmentTable()
         self.ledgers = {
@@ -78,23 +85,22 @@ class Tiers:
 
     # --- room ---------------------------------------------------------------------------------------------------------
 
-    def disk_usable(self, now_s: float) -> bool:
+    @property
+    def disk_usable(self) -> bool:
         """Whether something may be written to disk."""
-        return self.ledgers[Tier.DISK].capacity_bytes > 0 and now_s >= self._disk_failing_until_s
+        return self.ledgers[Tier.DISK].capacity_bytes > 0 and self._out.now_s >= self._disk_failing_until_s
 
-    def reserve(
-        self, size_bytes: int, now_s: float, effects: list[Effect], spare_since_s: float = float("inf")
-    ) -> Tier | None:
+    def reserve(self, size_bytes: int, spare_since_s: float = float("inf")) -> Tier | None:
         """Set room aside for a new segment, evicting as needed; None when neither tier can, and nothing was evicted.
 
         What was loaded or used since `spare_since_s` stays, unless it has another copy.
         """
-        if self._take(Tier.MEMORY, size_bytes, now_s, effects, spare_since_s):
+        if self._take(Tier.MEMORY, size_bytes, spare_since_s):
             return Tier.MEMORY
-        if self.disk_usable(now_s) and self._take(Tier.DISK, size_bytes, now_s, effects, spare_since_s):
+        if self.disk_usable and self._take(Tier.DISK, size_bytes, spare_since_s):
             # Demote, so that the next one finds room in memory.
             if size_bytes <= self.ledgers[Tier.MEMORY].capacity_bytes:
-                self._demote_some(size_bytes, now_s, effects)
+                self._demote_some(size_bytes)
             return Tier.DISK
         return None
 
@@ -107,41 +113,39 @@ class Tiers:
         ledger.reserve(size_bytes)
         return True
 
-    def room_bytes(self, now_s: float, spare_since_s: float = float("inf")) -> int:
+    def room_bytes(self, spare_since_s: float = float("inf")) -> int:
         """The largest segment that `reserve` would take."""
 
         def of(tier: Tier) -> int:
-            droppable = sum(segment.size_bytes for segment in self._droppable(tier, now_s, spare_since_s))
+            droppable = sum(segment.size_bytes for segment in self._droppable(tier, spare_since_s))
             return self.ledgers[tier].free_bytes + droppable
 
-        return max(of(Tier.MEMORY), of(Tier.DISK) if self.disk_usable(now_s) else 0)
+        return max(of(Tier.MEMORY), of(Tier.DISK) if self.disk_usable else 0)
 
-    def reserve_beside(self, tier: Tier, size_bytes: int, now_s: float, effects: list[Effect]) -> bool:
+    def reserve_beside(self, tier: Tier, size_bytes: int) -> bool:
         """Set room aside for a copy of what is here, evicting as a demotion may; False when there is none."""
-        if tier is Tier.DISK and not self.disk_usable(now_s):
+        if tier is Tier.DISK and not self.disk_usable:
             return False
-        return self._take(tier, size_bytes, now_s, effects, self.filling.spared_since_s(now_s))
+        return self._take(tier, size_bytes, self.filling.spared_since_s(self._out.now_s))
 
-    def _take(
-        self, tier: Tier, size_bytes: int, now_s: float, effects: list[Effect], spare_since_s: float = float("inf")
-    ) -> bool:
+    def _take(self, tier: Tier, size_bytes: int, spare_since_s: float = float("inf")) -> bool:
         ledger = self.ledgers[tier]
         if size_bytes > ledger.capacity_bytes:
             return False
-        victims = _enough(self._droppable(tier, now_s, spare_since_s), size_bytes - ledger.free_bytes)
+        victims = _enough(self._droppable(tier, spare_since_s), size_bytes - ledger.free_bytes)
         if victims is None:
             return False
         for victim in victims:
-            self._drop_copy(victim, tier, effects)
+            self._drop_copy(victim, tier)
         ledger.reserve(size_bytes)
         return True
 
-    def _droppable(self, tier: Tier, now_s: float, spare_since_s: float = float("inf")) -> Iterator[Segment]:
+    def _droppable(self, tier: Tier, spare_since_s: float = float("inf")) -> Iterator[Segment]:
         """Copies that can go at once, coldest first."""
-        usable = self.disk_usable(now_s)
+        usable, now_s = self.disk_usable, self._out.now_s
         for name in self.victims(tier):
             segment = self.segments.segments[name]
-            if not is_idle(segment, now_s) or segment.is_last_pinned or segment.is_spared(spare_since_s):
+            if not segment.is_idle(now_s) or segment.is_last_pinned or segment.is_spared(spare_since_s):
                 continue
             at_once = segment.passive or segment.on_disk or not usable or self._too_large_for_disk(segment)
             if tier is Tier.DISK or at_once:
@@ -159,30 +163,30 @@ class Tiers:
     def _too_large_for_disk(self, segment: Segment) -> bool:
         return segment.size_bytes > self.ledgers[Tier.DISK].capacity_bytes
 
-    def _drop_copy(self, segment: Segment, tier: Tier, effects: list[Effect]) -> None:
+    def _drop_copy(self, segment: Segment, tier: Tier) -> None:
         """Evict one copy."""
         if tier is Tier.MEMORY and segment.on_disk:
             self.demotions += 1
         elif not (segment.in_memory and segment.on_disk):
             self.evictions += 1
             self.evictions_disk += tier is Tier.DISK
-        self._remove_copy(segment, tier, effects)
+        self._remove_copy(segment, tier)
         if not segment.in_memory and not segment.on_disk:
             for block in segment.entries:
                 self.absences.went(block, MissReason.EVICTED)
             self.wasteful.pop(segment.id, None)
             self.segments.forget(segment)
 
-    def _remove_copy(self, segment: Segment, tier: Tier, effects: list[Effect]) -> None:
+    def _remove_copy(self, segment: Segment, tier: Tier) -> None:
         self._policy(segment, tier).record_remove(segment.id)
         self.ledgers[tier].release(segment.size_bytes)
         segment.hits = 0
         if tier is Tier.MEMORY:
             segment.in_memory = False
-            effects.append(DropMemory(segment.id))
+            self._out.put(DropMemory(segment.id))
         else:
             segment.on_disk = False
-            effects.append(DropDisk(segment.id))
+            self._out.put(DropDisk(segment.id))
 
     # --- arrivals -----------------------------------------------------------------------------------------------------
 
@@ -220,16 +224,16 @@ class Tiers:
 
     # --- use ----------------------------------------------------------------------------------------------------------
 
-    def access(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+    def access(self, segment: Segment) -> None:
         """A reader uses the segment: it becomes the warmest, and may be worth promoting."""
         segment.hits += 1
         segment.uses += 1
-        segment.used_at_s = now_s
+        segment.used_at_s = self._out.now_s
         self._policy(segment, Tier.MEMORY).record_access(segment.id)
         self.policies[Tier.DISK].record_access(segment.id)
         # Not at every further hit: the search for colder segments costs.
         if not segment.in_memory and segment.hits % self.limits.promote_after_hits == 0:
-            self._promote(segment, now_s, effects)
+            self._promote(segment)
 
     def lease(self, segment: Segment, until_s: float) -> None:
         """Promise a reader that the bytes stay."""
@@ -241,14 +245,14 @@ class Tiers:
         ledger = self.ledgers[Tier.MEMORY]
         return ledger.used_bytes + ledger.reserved_bytes > ledger.capacity_bytes
 
-    def unhold(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+    def unhold(self, segment: Segment) -> None:
         """An open request that was to be answered from the segment has been."""
         segment.holds -= 1
-        self.settle_one(segment, now_s, effects)
+        self.settle_one(segment)
 
     # --- copies between the tiers -------------------------------------------------------------------------------------
 
-    def _promote(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+    def _promote(self, segment: Segment) -> None:
         """Copy to memory when that costs nothing hotter: room below the high watermark, or copies with fewer hits."""
         copying = self.copying[Operation.PROMOTE]
         if len(copying) >= COPIES_INFLIGHT_MAX or segment.operation or segment.draining or not segment.verified:
@@ -257,18 +261,18 @@ class Tiers:
         limit_bytes = int(ledger.capacity_bytes * self.limits.memory_high_watermark)
         if segment.size_bytes > limit_bytes:
             return
-        colder = (victim for victim in self._droppable(Tier.MEMORY, now_s) if victim.hits < segment.hits)
+        colder = (victim for victim in self._droppable(Tier.MEMORY) if victim.hits < segment.hits)
         excess_bytes = ledger.used_bytes + ledger.reserved_bytes + segment.size_bytes - limit_bytes
         victims = _enough(colder, excess_bytes)
         if victims is None:
             return
         for victim in victims:
-            self._drop_copy(victim, Tier.MEMORY, effects)
+            self._drop_copy(victim, Tier.MEMORY)
         ledger.reserve(segment.size_bytes)
         self.begin(segment, Operation.PROMOTE)
-        effects.append(Promote(segment.id))
+        self._out.put(Promote(segment.id))
 
-    def promoted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
+    def promoted(self, name: SegmentId, ok: bool) -> None:
         """The copy to memory has ended. When it failed the segment stays where it is."""
         segment = self.end(name, Operation.PROMOTE)
         if segment is None:
@@ -281,27 +285,27 @@ class Tiers:
             self.promotions += 1
         else:
             self.ledgers[Tier.MEMORY].cancel(segment.size_bytes)
-        self.settle_one(segment, now_s, effects)
+        self.settle_one(segment)
 
-    def _demote_some(self, wanted_bytes: int, now_s: float, effects: list[Effect]) -> None:
+    def _demote_some(self, wanted_bytes: int) -> None:
         """Start copying the coldest idle memory segments to disk until `wanted_bytes` are on the way."""
         coming_bytes = self.demoting_bytes
         for name in self.policies[Tier.MEMORY].victims():
             if coming_bytes >= wanted_bytes:
                 return
             segment = self.segments.segments[name]
-            if is_idle(segment, now_s) and not segment.on_disk and not self._too_large_for_disk(segment):
-                if not self._demote(segment, now_s, effects):
+            if segment.is_idle(self._out.now_s) and not segment.on_disk and not self._too_large_for_disk(segment):
+                if not self._demote(segment):
                     return
                 coming_bytes += segment.size_bytes
 
-    def _demote(self, segment: Segment, now_s: float, effects: list[Effect]) -> bool:
+    def _demote(self, segment: Segment) -> bool:
         if len(self.copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
             return False
-        if not self._take(Tier.DISK, segment.size_bytes, now_s, effects, self.filling.spared_since_s(now_s)):
+        if not self._take(Tier.DISK, segment.size_bytes, self.filling.spared_since_s(self._out.now_s)):
             return False
         self.begin(segment, Operation.DEMOTE)
-        effects.append(Demote(segment.id))
+        self._out.put(Demote(segment.id))
         return True
 
     @property
@@ -309,7 +313,7 @@ class Tiers:
         """Bytes of memory that running demotions will give back."""
         return sum(segment.size_bytes for segment in self.copying[Operation.DEMOTE].values())
 
-    def demoted(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> None:
+    def demoted(self, name: SegmentId, ok: bool) -> None:
         """The copy to disk has ended. Memory gives its copy up, unless a reader has come meanwhile."""
         segment = self.end(name, Operation.DEMOTE)
         if segment is None:
@@ -318,14 +322,14 @@ class Tiers:
         if ok:
             self.ledgers[Tier.DISK].commit(segment.size_bytes)
             self._set_copy(segment, Tier.DISK)
-            if not segment.draining and is_idle(segment, now_s):
-                self._drop_copy(segment, Tier.MEMORY, effects)
+            if not segment.draining and segment.is_idle(self._out.now_s):
+                self._drop_copy(segment, Tier.MEMORY)
         else:
             self.ledgers[Tier.DISK].cancel(segment.size_bytes)
-            self.disk_failed(now_s)
-        self.settle_one(segment, now_s, effects)
+            self.disk_failed()
+        self.settle_one(segment)
         if lost and segment.on_disk:
-            effects.append(Forget(name, lost))
+            self._out.put(Forget(name, lost))
 
     def begin(self, segment: Segment, operation: Operation) -> None:
         """A thread copies the segment from now on."""
@@ -341,13 +345,13 @@ class Tiers:
 
     # --- checks -------------------------------------------------------------------------------------------------------
 
-    def verify(self, segment: Segment, effects: list[Effect]) -> None:
+    def verify(self, segment: Segment) -> None:
         """Start checking an adopted segment, unless that runs already."""
         if segment.operation is None:
             segment.operation = Operation.VERIFY
-            effects.append(Verify(segment.id))
+            self._out.put(Verify(segment.id))
 
-    def verified(self, name: SegmentId, ok: bool, now_s: float, effects: list[Effect]) -> bool:
+    def verified(self, name: SegmentId, ok: bool) -> bool:
         """The check has ended; a bad segment is gone. False for a late or duplicate word."""
         segment = self.segments.get(name)
         if segment is None or segment.operation is not Operation.VERIFY:
@@ -360,21 +364,19 @@ class Tiers:
                 for block in segment.entries:
                     self.absences.went(block, MissReason.FAILED)
                 self._discard(segment)
-        self.settle_one(segment, now_s, effects)
+        self.settle_one(segment)
         return True
 
-    def disk_failed(self, now_s: float) -> None:
+    def disk_failed(self) -> None:
         """A write to disk failed: leave it alone for a while."""
         self.disk_errors += 1
-        self._disk_failing_until_s = now_s + DISK_COOLDOWN_S
+        self._disk_failing_until_s = self._out.now_s + DISK_COOLDOWN_S
 
     # --- giving up ----------------------------------------------------------------------------------------------------
 
     def discard_blocks(
         self,
         blocks: Iterable[BlockId],
-        now_s: float,
-        effects: list[Effect],
         reason: MissReason | None = MissReason.FREED,
     ) -> tuple[int, int]:
         """Take blocks out of the index; segments left without any are dropped, or drained. Returns (blocks, bytes).
@@ -398,9 +400,9 @@ class Tiers:
                 self._weigh(segment)
             else:
                 self._discard(segment)
-                self.settle_one(segment, now_s, effects)
+                self.settle_one(segment)
             if segment.on_disk:
-                effects.append(Forget(name, chosen))
+                self._out.put(Forget(name, chosen))
         return sum(len(chosen) for chosen in by_segment.values()), size_bytes
 
     def _weigh(self, segment: Segment) -> None:
@@ -412,18 +414,18 @@ class Tiers:
         """The blocks taken out of a segment while it was copied."""
         return self._lost.pop(name, [])
 
-    def replace(self, segment: Segment, copy: Segment, tier: Tier, now_s: float, effects: list[Effect]) -> None:
+    def replace(self, segment: Segment, copy: Segment, tier: Tier) -> None:
         """A reserved copy of all that a segment lists has arrived, and takes its place."""
         blocks = list(segment.entries)
         self._discard(segment)
         self.store(copy, tier)
-        self.settle_one(segment, now_s, effects)
+        self.settle_one(segment)
         if segment.on_disk:
-            effects.append(Forget(segment.id, blocks))
+            self._out.put(Forget(segment.id, blocks))
 
-    def discard_version(self, version: VersionId, now_s: float, effects: list[Effect]) -> None:
+    def discard_version(self, version: VersionId) -> None:
         """The version no longer exists in the lake."""
-        self.discard_blocks(self.segments.blocks_of(version), now_s, effects, MissReason.CHANGED)
+        self.discard_blocks(self.segments.blocks_of(version), MissReason.CHANGED)
 
     def _discard(self, segment: Segment) -> None:
         self.segments.unlist(segment, segment.entries)
@@ -433,28 +435,28 @@ class Tiers:
         self.draining[segment.id] = segment
         self.wasteful.pop(segment.id, None)
 
-    def settle_one(self, segment: Segment, now_s: float, effects: list[Effect]) -> None:
+    def settle_one(self, segment: Segment) -> None:
         """Drop a draining segment once nothing needs it."""
-        if segment.draining and is_idle(segment, now_s):
+        if segment.draining and segment.is_idle(self._out.now_s):
             if segment.in_memory:
-                self._remove_copy(segment, Tier.MEMORY, effects)
+                self._remove_copy(segment, Tier.MEMORY)
             if segment.on_disk:
-                self._remove_copy(segment, Tier.DISK, effects)
+                self._remove_copy(segment, Tier.DISK)
             del self.draining[segment.id]
             self.segments.forget(segment)
 
-    def settle(self, now_s: float, effects: list[Effect]) -> None:
+    def settle(self) -> None:
         """Drop what has drained by now."""
         for segment in list(self.draining.values()):
-            self.settle_one(segment, now_s, effects)
+            self.settle_one(segment)
 
-    def reclaim(self, now_s: float, effects: list[Effect]) -> None:
+    def reclaim(self) -> None:
         """Give memory back: what is over a lowered quota at once, and in the background down to the low watermark."""
         ledger = self.ledgers[Tier.MEMORY]
         charged_bytes = ledger.used_bytes + ledger.reserved_bytes
         over_bytes = charged_bytes - ledger.capacity_bytes - self.demoting_bytes
         if over_bytes <= 0 and (
-            charged_bytes <= ledger.capacity_bytes * self.limits.memory_high_watermark or not self.disk_usable(now_s)
+            charged_bytes <= ledger.capacity_bytes * self.limits.memory_high_watermark or not self.disk_usable
         ):
             return
         low_bytes = int(ledger.capacity_bytes * self.limits.memory_low_watermark)
@@ -463,29 +465,24 @@ class Tiers:
             if wanted_bytes <= 0:
                 return
             segment = self.segments.segments[name]
-            if not is_idle(segment, now_s):
+            if not segment.is_idle(self._out.now_s):
                 continue
             on_its_way = False
             demotable = not segment.on_disk and not segment.passive and not self._too_large_for_disk(segment)
-            if demotable and self.disk_usable(now_s):
+            if demotable and self.disk_usable:
                 if len(self.copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
                     # Goes on when one of them has ended.
                     return
-                on_its_way = self._demote(segment, now_s, effects)
+                on_its_way = self._demote(segment)
             if not on_its_way and segment.is_last_pinned:
                 continue
             if not on_its_way:
                 if not segment.on_disk and not segment.passive and over_bytes <= 0:
                     # Disk has no room: nothing is urgent, later then.
                     return
-                self._drop_copy(segment, Tier.MEMORY, effects)
+                self._drop_copy(segment, Tier.MEMORY)
             wanted_bytes -= segment.size_bytes
             over_bytes -= segment.size_bytes
-
-
-def is_idle(segment: Segment, now_s: float) -> bool:
-    """Whether nobody reads it, waits for it or copies it."""
-    return segment.holds == 0 and segment.operation is None and segment.leased_until_s <= now_s
 
 
 def _enough(candidates: Iterator[Segment], wanted_bytes: int) -> list[Segment] | None:
