@@ -25,6 +25,7 @@ from raycache.client.reading.pages import is_small
 from raycache.client.reading.prefetch import Gathering, prefetch_calls
 from raycache.client.reading.reader import Reader, Request
 from raycache.client.reading.small_files import Following
+from raycache.client.topology import Topology
 from raycache.client.writes import Writes
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
@@ -91,10 +92,7 @@ class Cache(Loads, Scheduling, Upkeep):
             self._table,
             self._counters,
             self._clock,
-            node,
-            grid=self._settings.grid,
-            extent_size_bytes=self._settings.extent_size_bytes,
-            replicas_max=self._settings.replicas_max,
+            self.topology,
             on_read=self._flusher.wake,
             claims=in_worker,
         )
@@ -320,31 +318,14 @@ class Cache(Loads, Scheduling, Upkeep):
         self._announce([(meta, range(block_count(meta.file.size_bytes, size))) for meta in metas], bytes_max)
 
     def _announce(self, wanted: Iterable[tuple[FileMeta, Iterable[int]]], bytes_max: int) -> None:
-        calls = prefetch_calls(
-            wanted,
-            bytes_max,
-            self._locator.view,
-            self._node,
-            self._locator.mounts.version,
-            block_size_bytes=self._settings.block_size_bytes,
-            extent_size_bytes=self._settings.extent_size_bytes,
-        )
-        self._calls.tell_workers(calls)
+        self._calls.tell_workers(prefetch_calls(wanted, bytes_max, self.topology()))
 
     def _gather(self, metas: Sequence[FileMeta]) -> None:
         """Have small files that will be opened soon brought together, in the background."""
         now_s = self._clock.now_s()
         metas = [meta for meta in metas if self._table.get(meta.version, 0, now_s) is None]
         if len(metas) > 1:
-            gathering = Gathering(
-                metas,
-                self._locator.view,
-                self._node,
-                self._locator.mounts.version,
-                grid=self._settings.grid,
-                extent_size_bytes=self._settings.extent_size_bytes,
-                replicas_max=self._settings.replicas_max,
-            )
+            gathering = Gathering(metas, self.topology())
             if in_worker():
                 gathering.claim(self._calls.workers)
             self._calls.tell_workers(gathering.calls())
@@ -378,6 +359,12 @@ class Cache(Loads, Scheduling, Upkeep):
         return [Setting(name, value, self._origins[name]) for name, value in self._settings.as_dict().items()]
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def topology(self) -> Topology:
+        """Where blocks go, as this process knows it now."""
+        locator, settings = self._locator, self._settings
+        sizes = (settings.grid, settings.extent_size_bytes, settings.replicas_max)
+        return Topology(locator.view, self._node, locator.mounts.version, *sizes)
 
     @property
     def calls(self) -> ActorCalls:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from raycache.admin import maps
-from raycache.admin.warming import NO_ROOM, Cluster, Wanted, Warmed
+from raycache.admin.warming import NO_ROOM, Wanted, Warmed
 from raycache.client.file_meta import require_file
 from raycache.client.locator import Locator
 from raycache.client.ports import ActorCalls, WorkerCall
+from raycache.client.topology import Topology
 from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import InventoryReply, InventoryRequest, Tally, decode, encode
 from raycache.results import Amount, Failure, MapExport, MapImport, Stats
@@ -90,7 +91,7 @@ def import_map(
     locator: Locator,
     settings: Settings,
     stats: Stats,
-    cluster: Callable[[], Cluster],
+    cluster: Callable[[], Topology],
     warm: Callable[[Iterable[Wanted]], Iterable[Warmed]],
 ) -> MapImport:
     """Load what a map says, the hottest first, as far as it is unchanged and fits."""

@@ -26,7 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raycache.admin.residency import bytes_of
-from raycache.admin.warming import Cluster, Wanted
+from raycache.admin.warming import Wanted
+from raycache.client.topology import Topology
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.hashing import extent_key, place_many
 from raycache.messages import InventoryReply, Tally
@@ -193,12 +194,12 @@ class Room:
     def __init__(self, free_bytes: dict[WorkerId, int]) -> None:
         self._free_bytes = dict(free_bytes)
 
-    def fitting(self, rows: Sequence[Row], cluster: Cluster) -> Iterator[tuple[Row, int]]:
+    def fitting(self, rows: Sequence[Row], cluster: Topology) -> Iterator[tuple[Row, int]]:
         """Each row with the blocks of it that fit, as a mask; room is taken for them."""
         workers = cluster.view.workers
         if not workers:
             raise UnavailableError("no worker is alive; wait for one, then import the map again")
-        per_extent = cluster.extent_size_bytes // cluster.block_size_bytes
+        per_extent = cluster.blocks_per_extent
         extents = [range(-(-row.mask.bit_length() // per_extent)) for row in rows]
         ids = [row.file.id() for row in rows]
         keys = [extent_key(version, extent) for version, found in zip(ids, extents, strict=True) for extent in found]
@@ -235,7 +236,7 @@ class Plan:
     """
 
     def __init__(
-        self, look_up: Callable[[list[str]], list[Now]], room: Room, cluster: Callable[[], Cluster], shown_max: int
+        self, look_up: Callable[[list[str]], list[Now]], room: Room, cluster: Callable[[], Topology], shown_max: int
     ) -> None:
         self._look_up = look_up
         self._room = room

@@ -9,10 +9,11 @@ from typing import overload
 
 from raycache import paths as names
 from raycache.admin import map_transfer, mounts, patterns, sync
-from raycache.admin.warming import Cluster, Wanted, Warmed, warm
+from raycache.admin.warming import Wanted, Warmed, warm
 from raycache.client.locator import Locator
 from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.client.reading.leases import Leases
+from raycache.client.topology import Topology
 from raycache.errors import RaycacheError
 from raycache.messages import FreeReply, Hello, Selector, SyncReply, SyncRequest, decode, encode
 from raycache.results import Amount, FreeResult, MapExport, MapImport, PathRule, SyncResult
@@ -195,12 +196,16 @@ class Upkeep:
                 loaded = sync.load_difference(reply, self._warm, self._path_of)
         return sync.result_of(reply, loaded, self._path_of, dry_run=dry_run, elapsed_s=time.monotonic() - started_s)
 
-    def _cluster(self) -> Cluster:
-        view, settings = self.refresh_view(), self._settings
-        return Cluster(view, self._locator.mounts.version, settings.block_size_bytes, settings.extent_size_bytes)
+    def _cluster(self) -> Topology:
+        self.refresh_view()
+        return self.topology()
 
     def _warm(self, wanted: Iterable[Wanted]) -> Iterator[Warmed]:
         return warm(self._calls, self._cluster, wanted)
+
+    def topology(self) -> Topology:
+        """Where blocks go."""
+        raise NotImplementedError
 
     def _path_of(self, uri: str) -> str:
         return patterns.path_of(self._locator.mounts, uri)

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.client.reading.prefetch import load_rounds
+from raycache.client.topology import Topology
 from raycache.errors import RaycacheError
 from raycache.messages import BlockReply, BlockState, decode, encode
 from raycache.ranges import block_count, block_length
-from raycache.types import FileVersion, MembershipView, WorkerId
+from raycache.types import FileVersion, WorkerId
 
 GROUP_BYTES_MAX = 128 << 20
 GROUP_BLOCKS_MAX = 2_000
@@ -53,16 +54,7 @@ class Warmed(NamedTuple):
     reason: str
 
 
-class Cluster(NamedTuple):
-    """Where blocks go."""
-
-    view: MembershipView
-    mounts_version: int
-    block_size_bytes: int
-    extent_size_bytes: int
-
-
-def warm(calls: ActorCalls, cluster: Callable[[], Cluster], wanted: Iterable[Wanted]) -> Iterator[Warmed]:
+def warm(calls: ActorCalls, cluster: Callable[[], Topology], wanted: Iterable[Wanted]) -> Iterator[Warmed]:
     """Make blocks resident.
 
     Args:
@@ -108,7 +100,7 @@ def _groups(wanted: Iterable[Wanted], block_size_bytes: int) -> Iterator[Group]:
         yield group
 
 
-def _load(calls: ActorCalls, cluster: Cluster, group: Group) -> list[Warmed]:
+def _load(calls: ActorCalls, cluster: Topology, group: Group) -> list[Warmed]:
     """Ask for a group; what a worker that does not answer was asked for goes where it goes without that worker.
 
     What readers have claimed is asked of the claimants; the last attempt takes it where the hash puts it.
@@ -120,9 +112,8 @@ def _load(calls: ActorCalls, cluster: Cluster, group: Group) -> list[Warmed]:
         claimed = claimants if attempt < ATTEMPTS_MAX else None
         silent = _ask(calls, cluster, [file for file, _ in group], left, states, claimed)
         left = [block for block in left if block not in states]
-        workers = tuple(worker for worker in cluster.view.workers if worker.worker not in silent)
-        cluster = cluster._replace(view=cluster.view._replace(workers=workers))
-        if not left or not workers:
+        cluster = cluster.without(silent)
+        if not left or not cluster.view.workers:
             break
     loaded = [0] * len(group)
     reasons = [""] * len(group)
@@ -139,23 +130,14 @@ def _load(calls: ActorCalls, cluster: Cluster, group: Group) -> list[Warmed]:
 
 def _ask(
     calls: ActorCalls,
-    cluster: Cluster,
+    cluster: Topology,
     files: list[FileVersion],
     blocks: list[tuple[int, int]],
     states: dict[tuple[int, int], tuple[BlockState, str]],
     claimants: list[dict[int, WorkerId]] | None,
 ) -> list[WorkerId]:
     """Ask for (file, block) once, and note what became of each, or who has claimed it; returns who did not answer."""
-    rounds = load_rounds(
-        files,
-        blocks,
-        cluster.view,
-        "",
-        cluster.mounts_version,
-        block_size_bytes=cluster.block_size_bytes,
-        extent_size_bytes=cluster.extent_size_bytes,
-        claimants=claimants,
-    )
+    rounds = load_rounds(files, blocks, cluster, claimants=claimants)
     requests = [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]
     silent: list[WorkerId] = []
     for round_, answer in zip(rounds, calls.workers(requests), strict=True):
@@ -167,9 +149,7 @@ def _ask(
             state, error = BlockState(reply.states[position]), reply.errors.get(position)
             target, index = blocks[part_index]
             if claimants is not None and state is BlockState.ELSEWHERE:
-                claimants[target][index * cluster.block_size_bytes // cluster.extent_size_bytes] = reply.claimants[
-                    position
-                ]
+                claimants[target][index // cluster.blocks_per_extent] = reply.claimants[position]
             elif state.served or not round_.request.free_memory_only:
                 states[target, index] = state, "" if error is None else str(error)
     return silent

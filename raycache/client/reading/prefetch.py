@@ -8,21 +8,18 @@ from typing import Any
 from raycache.client.file_meta import FileMeta
 from raycache.client.ports import WorkerCall
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
+from raycache.client.topology import Topology
 from raycache.errors import RaycacheError
 from raycache.messages import BlockReply, BlockState, decode, encode
-from raycache.ranges import Grid, block_length
-from raycache.types import FileKind, FileVersion, MembershipView, WorkerId
+from raycache.ranges import block_length
+from raycache.types import FileKind, FileVersion, WorkerId
 
 
 def load_rounds(
     files: Sequence[FileVersion],
     blocks: Sequence[tuple[int, int]],
-    view: MembershipView,
-    node: WorkerId,
-    mounts_version: int,
+    topology: Topology,
     *,
-    block_size_bytes: int,
-    extent_size_bytes: int,
     claimants: Sequence[Mapping[int, WorkerId]] | None = None,
 ) -> list[Round]:
     """The requests that load whole blocks where the hash places them, or where they are claimed; nothing is handed out.
@@ -30,45 +27,34 @@ def load_rounds(
     Args:
         files: shape (F,).
         blocks: shape (B,): (index into files, block index).
-        view, node, mounts_version, block_size_bytes, extent_size_bytes: as `ReadOperation` takes them.
+        topology: where blocks go.
         claimants: shape (F,): what another worker has claimed is left to it; None: claims do not count.
     """
     claimed = claimants or [{}] * len(files)
     operation = ReadOperation(
         [FileTarget(file, file.id(), (), claims) for file, claims in zip(files, claimed, strict=True)],
-        [Part(i, index, 0, block_length(index, files[i].size_bytes, block_size_bytes)) for i, index in blocks],
-        view,
-        node,
-        mounts_version,
-        grid=Grid(block_size_bytes, block_size_bytes),
-        extent_size_bytes=extent_size_bytes,
+        [Part(i, index, 0, block_length(index, files[i].size_bytes, topology.block_size_bytes)) for i, index in blocks],
+        topology,
         follows_claims=claimants is not None,
     )
     return [found._replace(request=found.request._replace(hand_out=False)) for found in operation.next_calls()]
 
 
 def prefetch_calls(
-    wanted: Iterable[tuple[FileMeta, Iterable[int]]],
-    bytes_max: int,
-    view: MembershipView,
-    node: WorkerId,
-    mounts_version: int,
-    *,
-    block_size_bytes: int,
-    extent_size_bytes: int,
+    wanted: Iterable[tuple[FileMeta, Iterable[int]]], bytes_max: int, topology: Topology
 ) -> list[WorkerCall]:
     """The calls that make blocks resident where they belong: one per worker, for what no worker is hinted to hold.
 
     Args:
         wanted: files and which of their blocks, in the order they will be read; what is not a file is left out.
         bytes_max: blocks after the one that reaches it are left out.
-        view, node, mounts_version, block_size_bytes, extent_size_bytes: as `ReadOperation` takes them.
+        topology: where blocks go.
     """
     files: list[FileVersion] = []
     claimants: list[Mapping[int, WorkerId]] = []
     chosen: list[tuple[int, int]] = []
     size_bytes = 0
-    live = {worker.worker for worker in view.workers}
+    live = {worker.worker for worker in topology.view.workers}
     for meta, blocks in wanted:
         if meta.kind is not FileKind.FILE:
             continue
@@ -77,22 +63,13 @@ def prefetch_calls(
         for index in missing:
             if size_bytes < bytes_max:
                 chosen.append((len(files), index))
-                size_bytes += block_length(index, meta.file.size_bytes, block_size_bytes)
+                size_bytes += block_length(index, meta.file.size_bytes, topology.block_size_bytes)
         if missing:
             files.append(meta.file)
             claimants.append(meta.places.claimants)
     if not chosen:
         return []
-    rounds = load_rounds(
-        files,
-        chosen,
-        view,
-        node,
-        mounts_version,
-        block_size_bytes=block_size_bytes,
-        extent_size_bytes=extent_size_bytes,
-        claimants=claimants,
-    )
+    rounds = load_rounds(files, chosen, topology, claimants=claimants)
     return [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]
 
 
@@ -101,30 +78,15 @@ class Gathering:
 
     Args:
         metas: files of one block, in the order they will be read, the first at once; hints in them are learnt from.
-        view, node, mounts_version, grid, extent_size_bytes, replicas_max: as `ReadOperation` takes them.
+        topology: where blocks go.
     """
 
-    def __init__(
-        self,
-        metas: Sequence[FileMeta],
-        view: MembershipView,
-        node: WorkerId,
-        mounts_version: int,
-        *,
-        grid: Grid,
-        extent_size_bytes: int,
-        replicas_max: int,
-    ) -> None:
-        self._node = node
+    def __init__(self, metas: Sequence[FileMeta], topology: Topology) -> None:
+        self._node = topology.node
         self._operation: Callable[[Sequence[FileMeta], bool], ReadOperation] = lambda some, claims: ReadOperation(
             [FileTarget(meta.file, meta.version, meta.places.holders, meta.places.claimants) for meta in some],
             [Part(index, 0, 0, meta.file.size_bytes) for index, meta in enumerate(some)],
-            view,
-            node,
-            mounts_version,
-            grid=grid,
-            extent_size_bytes=extent_size_bytes,
-            replicas_max=replicas_max,
+            topology,
             claims=claims,
         )
         self._metas = metas

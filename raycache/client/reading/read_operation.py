@@ -31,10 +31,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from raycache.client.topology import Topology
 from raycache.hashing import extent_key, place_many
 from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, GrantKind
-from raycache.ranges import Grid, is_page
-from raycache.types import FileVersion, MembershipView, VersionId, WorkerId, WorkerView
+from raycache.ranges import is_page
+from raycache.types import FileVersion, VersionId, WorkerId, WorkerView
 
 #: After so many workers a part goes to the under storage.
 WORKER_ATTEMPTS_MAX = 2
@@ -88,11 +89,7 @@ class ReadOperation:
     Args:
         targets: shape (F,).
         parts: shape (P,).
-        view: who is alive.
-        node: the reader's node.
-        mounts_version: what the reader knows.
-        grid, extent_size_bytes: of the cache.
-        replicas_max: workers that may hold a block before no more passive copies are asked for.
+        topology: where blocks go.
         claims: what nobody has is to be loaded by the reader's own worker.
         follows_claims: what another worker has claimed is asked of that one; False: it is loaded where the hash puts it.
     """
@@ -101,26 +98,19 @@ class ReadOperation:
         self,
         targets: Sequence[FileTarget],
         parts: Sequence[Part],
-        view: MembershipView,
-        node: WorkerId,
-        mounts_version: int,
+        topology: Topology,
         *,
-        grid: Grid,
-        extent_size_bytes: int,
-        replicas_max: int = 1,
         claims: bool = False,
         follows_claims: bool = True,
     ) -> None:
         self.targets = targets
         self.parts = parts
-        self._view = view
-        self._node = node
-        self._mounts_version = mounts_version
-        self._grid = grid
-        self._by_id = {worker.worker: worker for worker in view.workers}
+        self._topology = topology
+        self._node = topology.node
+        self._grid = topology.grid
+        self._by_id = {worker.worker: worker for worker in topology.view.workers}
         self._waiting: list[int] = list(range(len(parts)))
         self._tried: dict[int, list[WorkerId]] = {}
-        self._replicas_max = replicas_max
         #: Parts that the worker of the hash has sent on to another, or that were asked of a claimant at once.
         self._sent_on: set[int] = set()
         #: Parts that were asked for as passive copies.
@@ -130,9 +120,9 @@ class ReadOperation:
         self._filled: set[int] = set()
         #: Parts that a holder has loaded so: they are no hits.
         self.loaded: set[int] = set()
-        self._blocks_per_extent = extent_size_bytes // grid.block_size_bytes
+        self._blocks_per_extent = topology.blocks_per_extent
         self._owners = self._place()
-        self._claims = claims and node in self._by_id
+        self._claims = claims and topology.node in self._by_id
         self._follows_claims = follows_claims
         #: By (index of the target, extent), who has claimed it, as far as this operation knows; None: nobody that helps.
         self.claimants: dict[tuple[int, int], WorkerId | None] = {
@@ -234,7 +224,7 @@ class ReadOperation:
             return False
         holders = self._holders(part_index)
         length = self._grid.length(part.block_index, self.targets[part.target_index].file.size_bytes)
-        return worker in holders and len(holders) < self._replicas_max and 2 * part.length >= length
+        return worker in holders and len(holders) < self._topology.replicas_max and 2 * part.length >= length
 
     def _route(self, part_index: int) -> _Route | None:
         """Whom to ask next."""
@@ -282,7 +272,7 @@ class ReadOperation:
         return part.target_index, self._grid.block_of(part.block_index) // self._blocks_per_extent
 
     def _place(self) -> list[WorkerId | None]:
-        workers = self._view.workers
+        workers = self._topology.view.workers
         if not workers or not self.parts:
             return [None] * len(self.parts)
         extents: dict[tuple[int, int], int] = {}
@@ -301,8 +291,8 @@ class ReadOperation:
         file_index = [files.setdefault(self.parts[i].target_index, len(files)) for i in part_indices]
         return BlockRequest(
             node=self._node,
-            view_id=self._view.view_id,
-            mounts_version=self._mounts_version,
+            view_id=self._topology.view.view_id,
+            mounts_version=self._topology.mounts_version,
             files=FileColumns.of(self.targets[t].file for t in files),
             file_index=file_index,
             block_index=[self.parts[i].block_index for i in part_indices],

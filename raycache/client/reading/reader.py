@@ -20,6 +20,7 @@ from raycache.client.ports import WorkerCall, WorkerCalls
 from raycache.client.reading.leases import Leases
 from raycache.client.reading.pages import by_pages
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
+from raycache.client.topology import Topology
 from raycache.clock import Clock
 from raycache.errors import ConflictError, NotFoundError, RaycacheError
 from raycache.messages import (
@@ -34,7 +35,7 @@ from raycache.messages import (
     encode,
 )
 from raycache.ranges import BlockRange, Grid, block_ranges, is_page
-from raycache.types import Tier, WorkerId
+from raycache.types import Tier
 
 #: Adjacent parts of one file that go past the cache are fetched together up to this.
 BYPASS_REQUEST_BYTES_MAX = 16 << 20
@@ -67,12 +68,11 @@ class Reader:
 
     Args:
         calls: to the workers.
-        locator: knows the view, the mounts and the under storages.
+        locator: knows the under storages.
         leases: segments mapped here.
         counters: where reads are counted.
         clock: monotonic time.
-        node: this process's node.
-        grid, extent_size_bytes, replicas_max: of the cache.
+        topology: tells where blocks go, as it is known now.
         on_read: called after every read; it makes counters and lease renewals go out soon.
         claims: whether the reading is done where the work is, so that this node should have what is read.
         map_file: (path, length in bytes) -> the disk segment there, None when it is gone; see `mapped_file`.
@@ -85,11 +85,8 @@ class Reader:
         leases: Leases,
         counters: Counters,
         clock: Clock,
-        node: WorkerId,
+        topology: Callable[[], Topology],
         *,
-        grid: Grid,
-        extent_size_bytes: int,
-        replicas_max: int,
         on_read: Callable[[], None],
         map_file: Callable[[str, int], pa.Buffer | None] | None = None,
         claims: Callable[[], bool] = lambda: False,
@@ -99,11 +96,11 @@ class Reader:
         self._leases = leases
         self._counters = counters
         self._clock = clock
-        self._node = node
-        self._grid = grid
-        self._block_size_bytes = grid.block_size_bytes
-        self._extent_size_bytes = extent_size_bytes
-        self._replicas_max = replicas_max
+        self._topology = topology
+        # These two never change.
+        self._node = topology().node
+        self._grid = topology().grid
+        self._block_size_bytes = self._grid.block_size_bytes
         self._on_read = on_read
         self._map_file = map_file or mapped_file
         self._claims = claims
@@ -232,13 +229,14 @@ class Reader:
 
     def map_held(self, meta: FileMeta) -> None:
         """Map the segment that this node's worker holds the file's first block in, if it does; nothing is loaded."""
-        worker = next((w for w in self._locator.view.workers if w.worker == self._node), None)
+        topology = self._topology()
+        worker = next((w for w in topology.view.workers if w.worker == self._node), None)
         if worker is None:
             return
         request = BlockRequest(
             node=self._node,
-            view_id=self._locator.view.view_id,
-            mounts_version=self._locator.mounts.version,
+            view_id=topology.view.view_id,
+            mounts_version=topology.mounts_version,
             files=FileColumns.of([meta.file]),
             file_index=[0],
             block_index=[0],
@@ -254,16 +252,10 @@ class Reader:
             self._map(reply.grants, answer[1], Round(worker, request, [0]), sent_s)
 
     def _fetch(self, targets: list[FileTarget], parts: list[Part], metas: list[FileMeta]) -> list[Span]:
-        locator = self._locator
         operation = ReadOperation(
             targets,
             parts,
-            locator.view,
-            self._node,
-            locator.mounts.version,
-            grid=self._grid,
-            extent_size_bytes=self._extent_size_bytes,
-            replicas_max=self._replicas_max,
+            self._topology(),
             claims=self._claims() and self._clock.now_s() >= self._claims_again_s,
         )
         spans: list[Span | None] = [None] * len(parts)

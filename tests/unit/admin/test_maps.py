@@ -11,10 +11,11 @@ import pytest
 from raycache.admin import maps
 from raycache.admin.maps import CacheMap, Now, Plan, Room, Row
 from raycache.admin.residency import bytes_of
-from raycache.admin.warming import Cluster
+from raycache.client.topology import Topology
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.hashing import extent_key, place_many
 from raycache.messages import FileColumns, InventoryReply
+from raycache.ranges import Grid
 from raycache.rules import Pattern, Rule, RuleKind, RuleTable
 from raycache.types import FileVersion, MembershipView, WorkerView
 
@@ -37,9 +38,9 @@ def written(rows: Sequence[Row], block_size_bytes: int = BLOCK) -> CacheMap:
     return CacheMap(sink.getvalue(), "the map")
 
 
-def cluster(*weights: int) -> Cluster:
+def cluster(*weights: int) -> Topology:
     workers = tuple(WorkerView(f"w{number}", 1, weight, f"w{number}") for number, weight in enumerate(weights))
-    return Cluster(MembershipView(1, workers), 0, BLOCK, 2 * BLOCK)
+    return Topology(MembershipView(1, workers), "", 0, Grid(BLOCK, BLOCK), 2 * BLOCK, 1)
 
 
 def test_a_map_says_what_was_written_hottest_first(monkeypatch: pytest.MonkeyPatch) -> None:

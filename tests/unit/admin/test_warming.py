@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from raycache.admin import warming
-from raycache.admin.warming import NO_ROOM, Cluster, Wanted, Warmed, warm
+from raycache.admin.warming import NO_ROOM, Wanted, Warmed, warm
 from raycache.client.ports import WorkerCall
+from raycache.client.topology import Topology
 from raycache.errors import UnavailableError
 from raycache.hashing import place
 from raycache.messages import BlockReply, BlockRequest, BlockState, decode, encode
+from raycache.ranges import Grid
 from raycache.types import FileVersion, MembershipView, WorkerView
 
 BLOCK = 8
 WORKERS = tuple(WorkerView(name, 1, 1, name) for name in ("a", "b", "c"))
-CLUSTER = Cluster(MembershipView(1, WORKERS), 7, BLOCK, 2 * BLOCK)
+CLUSTER = Topology(MembershipView(1, WORKERS), "", 7, Grid(BLOCK, BLOCK), 2 * BLOCK, 1)
 
 
 class Workers:

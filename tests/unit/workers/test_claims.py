@@ -13,6 +13,7 @@ from raycache.client.ports import WorkerCall
 from raycache.client.reading.leases import Leases
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
 from raycache.client.reading.reader import Reader, Request
+from raycache.client.topology import Topology
 from raycache.clock import ManualClock
 from raycache.hashing import place
 from raycache.master.loads.pieces import Aim, Batch, Piece, by_holder
@@ -22,7 +23,6 @@ from raycache.messages import (
     BlockState,
     Grant,
     GrantKind,
-    MountTable,
     Selector,
     Shares,
     decode,
@@ -175,7 +175,7 @@ def target(**claimants: int) -> FileTarget:
 
 
 def read_of(found: FileTarget, node: str = "n0", **options: bool) -> ReadOperation:
-    return ReadOperation([found], [Part(0, 0, 0, 4)], VIEW, node, 5, grid=GRID, extent_size_bytes=EXTENT, **options)
+    return ReadOperation([found], [Part(0, 0, 0, 4)], Topology(VIEW, node, 5, GRID, EXTENT, 1), **options)
 
 
 def said(call: Round, state: BlockState, claimant: str = "") -> BlockReply:
@@ -333,10 +333,7 @@ def test_a_load_comes_back_when_the_claimant_is_gone() -> None:
 
 
 class FullNode:
-    """Workers of which the hash's one has all it is told to load, and the reader's own has no room; and their locator."""
-
-    view = VIEW
-    mounts = MountTable(0, ())
+    """Workers of which the hash's one has all it is told to load, and the reader's own has no room."""
 
     def __init__(self) -> None:
         self.requests: list[BlockRequest] = []
@@ -366,8 +363,8 @@ def test_a_full_node_claims_nothing_for_a_while() -> None:
     around: Any = FullNode()
     clock = ManualClock()
     reader = Reader(
-        around, around, Leases(1000), Counters(), clock, "n0",
-        grid=GRID, extent_size_bytes=EXTENT, replicas_max=1, on_read=lambda: None, claims=lambda: True,
+        around, around, Leases(1000), Counters(), clock, lambda: Topology(VIEW, "n0", 0, GRID, EXTENT, 1),
+        on_read=lambda: None, claims=lambda: True,
     )  # fmt: skip
     version = target().file._replace(size_bytes=4)
 

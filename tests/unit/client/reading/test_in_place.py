@@ -18,6 +18,7 @@ from raycache.client.reading.file import CacheFile
 from raycache.client.reading.leases import Leases
 from raycache.client.reading.reader import Reader, Request
 from raycache.client.reading.to_bytes import bytes_of
+from raycache.client.topology import Topology
 from raycache.clock import ManualClock
 from raycache.errors import InvalidRequestError
 from raycache.filesystems.pyarrow import CacheHandler
@@ -96,8 +97,8 @@ class Place:
     def reader_of(self, grid: Grid) -> Reader:
         """A reader of all this, of files cut in some way."""
         return Reader(
-            self.around, self.around, self.table, self.counters, self.clock, "n",
-            grid=grid, extent_size_bytes=64, replicas_max=1, on_read=self._read,
+            self.around, self.around, self.table, self.counters, self.clock,
+            lambda: Topology(self.around.view, "n", self.around.mounts.version, grid, 64, 1), on_read=self._read,
         )  # fmt: skip
 
     def _read(self) -> None:

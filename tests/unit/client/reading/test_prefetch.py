@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from raycache.client.file_meta import FileMeta
 from raycache.client.reading.prefetch import prefetch_calls
+from raycache.client.topology import Topology
 from raycache.messages import BlockRequest, decode
+from raycache.ranges import Grid
 from raycache.types import FileKind, FileVersion, MembershipView, WorkerView
 
 BLOCK_BYTES = 8
@@ -19,15 +21,8 @@ def meta(name: str, held: dict[str, int]) -> FileMeta:
 
 def announced(*metas: FileMeta, bytes_max: int = 1000) -> list[BlockRequest]:
     """What workers are asked for, all blocks being wanted."""
-    calls = prefetch_calls(
-        [(found, range(2)) for found in metas],
-        bytes_max,
-        VIEW,
-        "n",
-        1,
-        block_size_bytes=BLOCK_BYTES,
-        extent_size_bytes=BLOCK_BYTES,
-    )
+    topology = Topology(VIEW, "n", 1, Grid(BLOCK_BYTES, BLOCK_BYTES), BLOCK_BYTES, 1)
+    calls = prefetch_calls([(found, range(2)) for found in metas], bytes_max, topology)
     return [decode(call.arguments[0]) for call in calls]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raycache.client.reading.read_operation import WORKER_ATTEMPTS_MAX, FileTarget, Part, ReadOperation, Round
+from raycache.client.topology import Topology
 from raycache.hashing import place
 from raycache.messages import BlockReply, BlockState, Grant, GrantKind
 from raycache.ranges import Grid
@@ -22,9 +23,7 @@ def target(name: str, *holders: tuple[str, int]) -> FileTarget:
 def operation(
     targets: list[FileTarget], parts: list[Part], view: MembershipView = VIEW, replicas_max: int = 1
 ) -> ReadOperation:
-    return ReadOperation(
-        targets, parts, view, "n0", 5, grid=Grid(BLOCK, PAGE), extent_size_bytes=EXTENT, replicas_max=replicas_max
-    )
+    return ReadOperation(targets, parts, Topology(view, "n0", 5, Grid(BLOCK, PAGE), EXTENT, replicas_max))
 
 
 def reply(call: Round, *states: BlockState, kind: GrantKind = GrantKind.PLASMA) -> BlockReply:

@@ -11,6 +11,7 @@ from raycache.client.file_meta import FileMeta
 from raycache.client.ports import WorkerCall
 from raycache.client.reading.prefetch import Gathering
 from raycache.client.reading.small_files import BYTES_MAX, FILES_MAX, Following
+from raycache.client.topology import Topology
 from raycache.errors import UnavailableError
 from raycache.hashing import place
 from raycache.messages import BlockReply, BlockRequest, BlockState, decode, encode
@@ -77,7 +78,7 @@ def test_an_announcement_is_bounded_and_of_small_files(size_bytes: int, count: i
 
 
 def gathering(metas: list[FileMeta]) -> Gathering:
-    return Gathering(metas, VIEW, "n1", 0, grid=GRID, extent_size_bytes=512 << 20, replicas_max=2)
+    return Gathering(metas, Topology(VIEW, "n1", 0, GRID, 512 << 20, 2))
 
 
 def told(metas: list[FileMeta]) -> list[tuple[str, int, str]]:
