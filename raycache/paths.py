@@ -14,6 +14,7 @@ Inside pyarrow filesystems, whose paths may hold no scheme, `s3://bucket/key` is
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from raycache.errors import InvalidRequestError
@@ -82,6 +83,17 @@ def join(base: str, name: str) -> str:
     if not name:
         return base
     return f"/{name}" if base == "/" else f"{base}/{name}"
+
+
+def implied_directories(names: Iterable[str]) -> list[str]:
+    """The directories that relative names lie in, each once: `a` and `a/b` of `a/b/c`."""
+    found: dict[str, None] = {}
+    for name in names:
+        above = name[: max(0, name.rfind("/"))]
+        while above and above not in found:
+            found[above] = None
+            above = above[: max(0, above.rfind("/"))]
+    return list(found)
 
 
 def dataset_of(path: str, deep_mounts: AbstractSet[str] = frozenset()) -> str:

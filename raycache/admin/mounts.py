@@ -79,17 +79,15 @@ def entries_of(path: str, reply: ListReply) -> list[Entry]:
     base_path = path.rstrip("/")
     return [
         Entry(
-            f"{base_path}/{name}",
-            name.rpartition("/")[2],
-            "file" if kind == FileKind.FILE else "directory",
-            size,
-            _time(mtime_ns) if kind == FileKind.FILE else None,
-            etag,
-            names.join(reply.base_uri, name),
+            f"{base_path}/{row.name}",
+            row.name.rpartition("/")[2],
+            "file" if row.kind == FileKind.FILE else "directory",
+            row.size_bytes,
+            _time(row.mtime_ns) if row.kind == FileKind.FILE else None,
+            row.etag,
+            reply.uri(row.name),
         )
-        for name, kind, size, etag, mtime_ns in zip(
-            reply.names, reply.kinds, reply.sizes_bytes, reply.etags, reply.mtimes_ns, strict=True
-        )
+        for row in reply.rows()
     ]
 
 

@@ -11,7 +11,7 @@ from raycache import paths as names
 from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.locator import Locator
 from raycache.errors import InvalidRequestError
-from raycache.messages import FileColumns, ListReply
+from raycache.messages import ListReply
 from raycache.types import FileKind, FileVersion
 
 
@@ -33,13 +33,7 @@ def as_list(paths: str | Sequence[str]) -> list[str]:
 def listed_files(path: str, reply: ListReply) -> list[tuple[str, FileVersion]]:
     """(path, version) of the files in a listing of `path`, in its order."""
     base_path = path.rstrip("/")
-    uris = [names.join(reply.base_uri, name) for name in reply.names]
-    versions = FileColumns(uris, reply.sizes_bytes, reply.etags, reply.mtimes_ns).versions()
-    return [
-        (f"{base_path}/{name}", version)
-        for name, kind, version in zip(reply.names, reply.kinds, versions, strict=True)
-        if kind == FileKind.FILE
-    ]
+    return [(f"{base_path}/{row.name}", reply.version(row)) for row in reply.rows() if row.kind == FileKind.FILE]
 
 
 def expand(locator: Locator, paths: str | Sequence[str], *, fresh: bool = False) -> list[tuple[str, FileVersion]]:

@@ -303,16 +303,14 @@ class Locator:
         base_path = path.rstrip("/")
         found: list[FileMeta] = []
         unknown: list[FileMeta] = []
-        rows = zip(reply.names, reply.kinds, reply.sizes_bytes, reply.etags, reply.mtimes_ns, strict=True)
-        for name, kind, size_bytes, etag, mtime_ns in rows:
-            if kind != FileKind.FILE:
+        for row in reply.rows():
+            if row.kind != FileKind.FILE:
                 continue
-            name_path, uri = f"{base_path}/{name}", names.join(reply.base_uri, name)
+            name_path, file = f"{base_path}/{row.name}", reply.version(row)
             meta = self._metas.get(name_path)
-            if meta is not None and meta.file == (uri, size_bytes, etag, mtime_ns):
+            if meta is not None and meta.file == file:
                 meta.expires_at_s = expires_at_s
             else:
-                file = FileVersion(uri, size_bytes, etag, mtime_ns)
                 meta = FileMeta(name_path, FileKind.FILE, file, (), expires_at_s, deep_mounts=self._deep)
                 unknown.append(meta)
             found.append(meta)

@@ -393,7 +393,7 @@ def _delete_keys(storage: UnderStorage, prefix: str, *, contents_only: bool) -> 
     batch: list[str] = []
     directories: dict[str, None] = {} if contents_only or not prefix else {"": None}
     for keys in _keys(storage, prefix):
-        _add_above(directories, (key.removeprefix(prefix) for key in keys))
+        directories.update(dict.fromkeys(names.implied_directories(key.removeprefix(prefix) for key in keys)))
         batch.extend(key for key in keys if not key.endswith("/"))
         if len(batch) >= _DELETE_BATCH_KEYS:
             storage.delete(batch)
@@ -405,21 +405,11 @@ def _delete_tree(storage: UnderStorage, prefix: str, *, contents_only: bool) -> 
     """Delete a directory's files, then its directories from the deepest up."""
     files, empty = _tree(storage, prefix)
     storage.delete([prefix + name for name in files])
-    directories = dict.fromkeys(empty)
-    _add_above(directories, [*files, *empty])
+    directories = dict.fromkeys([*empty, *names.implied_directories([*files, *empty])])
     for name in _deepest_first(directories):
         storage.remove_directory(prefix + name)
     if not contents_only and prefix:
         storage.remove_directory(prefix.rstrip("/"))
-
-
-def _add_above(directories: dict[str, None], below: Iterable[str]) -> None:
-    """Add all directories that relative names lie in."""
-    for name in below:
-        above = name.rpartition("/")[0]
-        while above and above not in directories:
-            directories[above] = None
-            above = above.rpartition("/")[0]
 
 
 def _deepest_first(directories: Iterable[str]) -> list[str]:

@@ -358,15 +358,8 @@ class RaycacheFileSystem(WritingFileSystem):
         """A listing as fsspec has it; `withdirs` adds the directories that names only imply."""
         base = self._name(names.normalise(full)).rstrip("/")
         found: dict[str, dict[str, Any]] = {}
-        for name, kind, size, mtime_ns, etag in zip(
-            reply.names, reply.kinds, reply.sizes_bytes, reply.mtimes_ns, reply.etags, strict=True
-        ):
+        for name, kind, size, etag, mtime_ns in reply.rows(implied=withdirs):
             path = f"{base}/{name}"
-            above = name.rpartition("/")[0] if withdirs else ""
-            while above and f"{base}/{above}" not in found:
-                if maxdepth is None or above.count("/") < maxdepth:
-                    found[f"{base}/{above}"] = _directory(f"{base}/{above}")
-                above = above.rpartition("/")[0]
             if maxdepth is not None and name.count("/") >= maxdepth:
                 continue
             if kind == FileKind.FILE:

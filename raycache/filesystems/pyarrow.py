@@ -137,14 +137,7 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
             raise
         base = base.rstrip("/")
         found: dict[str, pafs.FileInfo] = {}
-        for name, kind, size, mtime_ns in zip(
-            reply.names, reply.kinds, reply.sizes_bytes, reply.mtimes_ns, strict=True
-        ):
-            if "/" in name:
-                above = name.rpartition("/")[0]
-                while above and above not in found:
-                    found[above] = pafs.FileInfo(f"{base}/{above}", pafs.FileType.Directory)
-                    above = above.rpartition("/")[0]
+        for name, kind, size, _, mtime_ns in reply.rows(implied=True):
             if kind == FileKind.FILE:
                 found[name] = pafs.FileInfo(f"{base}/{name}", pafs.FileType.File, size=size, mtime_ns=mtime_ns or None)
             else:

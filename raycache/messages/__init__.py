@@ -55,6 +55,7 @@ from raycache.messages.jobs import LoadRequest as LoadRequest
 from raycache.messages.jobs import LoadSurvey as LoadSurvey
 from raycache.messages.namespace import DirectRequest as DirectRequest
 from raycache.messages.namespace import HoldersReply as HoldersReply
+from raycache.messages.namespace import ListedRow as ListedRow
 from raycache.messages.namespace import ListReply as ListReply
 from raycache.messages.namespace import ListRequest as ListRequest
 from raycache.messages.namespace import ResolveReply as ResolveReply

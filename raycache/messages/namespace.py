@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from raycache import paths
 from raycache.errors import RaycacheError
 from raycache.messages.encoding import FileColumns, MountTable
-from raycache.types import MembershipView, WorkerId
+from raycache.types import FileKind, FileVersion, MembershipView, WorkerId
 
 
 class ResolveRequest(NamedTuple):
@@ -68,6 +71,16 @@ class ListRequest(NamedTuple):
     fresh: bool = False
 
 
+class ListedRow(NamedTuple):
+    """One entry of a listing."""
+
+    name: str
+    kind: int
+    size_bytes: int
+    etag: str
+    mtime_ns: int
+
+
 class ListReply(NamedTuple):
     """Entries sorted by name; shape (E,) each."""
 
@@ -81,3 +94,24 @@ class ListReply(NamedTuple):
     #: The URI the names are relative to, no trailing slash.
     base_uri: str
     expires_in_s: float
+
+    def rows(self, *, implied: bool = False) -> Iterator[ListedRow]:
+        """The entries one by one.
+
+        Args:
+            implied: begin with the directories that names only imply, which a recursive listing does not have.
+        """
+        rows = map(ListedRow, self.names, self.kinds, self.sizes_bytes, self.etags, self.mtimes_ns)
+        if not implied:
+            return rows
+        named = frozenset(self.names)
+        above = [name for name in paths.implied_directories(self.names) if name not in named]
+        return itertools.chain((ListedRow(name, FileKind.DIRECTORY, 0, "", 0) for name in above), rows)
+
+    def uri(self, name: str) -> str:
+        """The URI of an entry."""
+        return paths.join(self.base_uri, name)
+
+    def version(self, row: ListedRow) -> FileVersion:
+        """The file version that an entry stands for."""
+        return FileVersion(self.uri(row.name), row.size_bytes, row.etag, row.mtime_ns)

@@ -68,7 +68,7 @@ def files_of(locator: Locator, paths: Sequence[str], *, ignore_missing: bool = F
 
 def _below(base: str, listing: ListReply) -> list[tuple[str, int]]:
     return sorted(
-        (f"{base}/{name}", size)
-        for name, kind, size in zip(listing.names, listing.kinds, listing.sizes_bytes, strict=True)
-        if kind == FileKind.FILE and not name.startswith(_HIDDEN)
+        (f"{base}/{row.name}", row.size_bytes)
+        for row in listing.rows()
+        if row.kind == FileKind.FILE and not row.name.startswith(_HIDDEN)
     )

@@ -18,7 +18,6 @@ from raycache.master.namespace.lister import Lister, Part
 from raycache.master.namespace.lookups import Need
 from raycache.master.service import MasterService
 from raycache.messages import (
-    FileColumns,
     Hello,
     InventoryRequest,
     ListRequest,
@@ -362,10 +361,8 @@ class SimulatedMaster:
             except RaycacheError as error:
                 then(error)
                 return
-            uris = [join(answer.base_uri, name) for name in answer.names]
-            rows = FileColumns(uris, answer.sizes_bytes, answer.etags, answer.mtimes_ns).versions()
-            named = zip(answer.names, answer.kinds, rows, strict=True)
-            then([(join(base, name), row) for name, kind, row in named if kind == FileKind.FILE])
+            files = [row for row in answer.rows() if row.kind == FileKind.FILE]
+            then([(join(base, row.name), answer.version(row)) for row in files])
 
         self._ask(self.service.catalog.resolve_needs(question, self.engine.now_s), looked_up)
 

@@ -90,3 +90,9 @@ def test_joining_to_the_root_has_one_slash() -> None:
 def test_wildcards_are_seen() -> None:
     """A glob is told from a plain path."""
     assert [path for path in ("/a/*", "/a/?", "/a/[0]", "/a/b") if paths.is_glob(path)] == ["/a/*", "/a/?", "/a/[0]"]
+
+
+def test_directories_are_implied_by_names() -> None:
+    """All that a relative name lies in, each once; keys may have empty parts."""
+    names = ["a/b/c", "a/b/d", "e", "x//y"]
+    assert ["a/b", "a", "x/", "x"] == paths.implied_directories(names)
