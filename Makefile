@@ -108,9 +108,8 @@ bench: $(BENCH) ## Run the benchmark of reading, side by side with its rivals, i
 bench-full: $(BENCH) ## Run the same on more data, in more rounds, and epochs of parquet on three nodes
 	$(BIN)/python -m benchmarks reading epochs --full --rounds 5 $(ARGS)
 
-bench-docs: ## Put what the last `make bench` or `bench-full` measured into docs
-	sed 's|(reading.svg)|(images/reading.svg)|' benchmarks/results/reading.md > docs/measured.md
-	cp benchmarks/results/reading.svg docs/images/reading.svg
+bench-docs: $(SETUP) ## Put what the benchmarks measured last into docs/measured.md, and four figures of it into README.md
+	$(BIN)/python -m benchmarks.measured
 
 bench-load: $(SETUP) ## Run the benchmark of warm-ups: bytes and requests, rate, memory, kills, faults
 	$(BIN)/python -m benchmarks load $(ARGS)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks import dashboard, epochs, load, locality, overhead, sync
-from benchmarks.measure import findings, machine, ratio_rows, save, save_findings, table
+from benchmarks.measure import Finding, findings, head, machine, ratio_rows, ratios_as_findings, save, table
 from benchmarks.reading import report, runner
 from raycache.testing.stop_signals import StopSignals
 
@@ -37,13 +41,24 @@ def main() -> int:
     return 0 if all(met) else 1
 
 
+def _command() -> str:
+    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+
+
 def _epochs(arguments: argparse.Namespace) -> bool:
     found = epochs.measure(int(arguments.bytes), arguments.rounds)
     ratios = ratio_rows(found, epochs.BARS)
-    print(table(f"Parquet epochs, {arguments.bytes / 1e9:g} GB, {epochs.NODES} nodes", "MB", found, 1e6, "local files"))
-    for row in ratios:
-        print(f"{row['what']}: {row['ratio']} (bar {row['bound']}: {'met' if row['met'] else 'NOT met'})")
-    save(RESULTS, "epochs", found, ratios)
+    title = f"Parquet epochs, {arguments.bytes / 1e9:g} GB, {epochs.NODES} nodes"
+    notes = [
+        f"{epochs.FILES} files, uncompressed, all columns; medians of {arguments.rounds} interleaved runs.",
+        "All but stock V2 go through the same reader path of Ray Data (V1).",
+        "The first epoch after a load, and stock V2, are single runs.",
+    ]
+    speeds = table("Speeds", "MB", found, 1e6, "local files")
+    tables = f"{speeds}\n### What must be shown\n\n{findings(ratios_as_findings(ratios))}"
+    print(tables)
+    targets = [{"name": target.name, "runs": target.runs} for target in found]
+    save(RESULTS, "epochs", {"targets": targets, "ratios": ratios}, head(title, _command(), notes) + tables)
     return all(row["met"] for row in ratios)
 
 
@@ -52,50 +67,40 @@ def _reading(arguments: argparse.Namespace) -> bool:
     try:
         runner.measure(runner.FULL if arguments.full else runner.SHORT, found, arguments.only or runner.PARTS)
     finally:
-        print(report.markdown(found))
-        report.save(RESULTS, found)
+        section = report.markdown(found, _command())
+        print(section)
+        save(RESULTS, "reading", report.content(found), section)
+        (RESULTS / "reading.svg").write_text(report.picture(found.sections))
     return found.met()
 
 
-def _locality(_: argparse.Namespace) -> bool:
-    found = locality.measure()
-    print(findings("Locality", found))
-    save_findings(RESULTS, "locality", found)
-    return all(finding.met is not False for finding in found)
+class _Figures(NamedTuple):
+    """A workload whose results are figures, not times of targets."""
+
+    title: str
+    measure: Callable[[argparse.Namespace], list[Finding]]
+
+    def run(self, name: str, arguments: argparse.Namespace) -> bool:
+        found = self.measure(arguments)
+        print(findings(found))
+        section = head(self.title, _command()) + findings(found)
+        save(RESULTS, name, {"findings": [finding._asdict() for finding in found]}, section)
+        return all(finding.met is not False for finding in found)
 
 
-def _load(arguments: argparse.Namespace) -> bool:
-    found = load.measure(arguments.only)
-    print(findings("Loads", found))
-    save_findings(RESULTS, "load", found)
-    return all(finding.met is not False for finding in found)
+_FIGURES = {
+    "dashboard": _Figures("The dashboard", lambda _: dashboard.measure()),
+    "load": _Figures("Warm-ups", lambda arguments: load.measure(arguments.only)),
+    "locality": _Figures("Where tasks run", lambda _: locality.measure()),
+    "overhead": _Figures("What counting, tagging and exporting cost", lambda _: overhead.measure()),
+    "sync": _Figures("Sync and the cache map", lambda _: sync.measure()),
+}
 
-
-def _dashboard(_: argparse.Namespace) -> bool:
-    found = dashboard.measure()
-    print(findings("Dashboard", found))
-    save_findings(RESULTS, "dashboard", found)
-    return all(finding.met is not False for finding in found)
-
-
-def _sync(_: argparse.Namespace) -> bool:
-    found = sync.measure()
-    print(findings("Sync and cache map", found))
-    save_findings(RESULTS, "sync", found)
-    return all(finding.met is not False for finding in found)
-
-
-def _overhead(_: argparse.Namespace) -> bool:
-    found = overhead.measure()
-    print(findings("Overhead of counting, tagging and exporting", found))
-    save_findings(RESULTS, "overhead", found)
-    return all(finding.met is not False for finding in found)
-
-
-WORKLOADS = {
-    "dashboard": _dashboard, "epochs": _epochs, "load": _load, "locality": _locality, "overhead": _overhead,
-    "reading": _reading, "sync": _sync,
-}  # fmt: skip
+WORKLOADS: dict[str, Callable[[argparse.Namespace], bool]] = {
+    "epochs": _epochs,
+    "reading": _reading,
+    **{name: functools.partial(figures.run, name) for name, figures in _FIGURES.items()},
+}
 
 
 if __name__ == "__main__":

@@ -162,28 +162,29 @@ def table(title: str, unit: str, targets: Sequence[Target], scale: float = 1.0, 
     return "\n".join(lines) + "\n"
 
 
-def save(path: Path, name: str, targets: Sequence[Target], ratios: list[dict[str, Any]]) -> None:
-    """Write one workload's results as JSON."""
-    path.mkdir(parents=True, exist_ok=True)
-    content = {
-        "workload": name,
-        "machine": machine(),
-        "targets": [{"name": target.name, "runs": target.runs} for target in targets],
-        "ratios": ratios,
-    }
-    (path / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+def head(title: str, command: str, notes: Sequence[str] = ()) -> str:
+    """How the section of a workload begins in Markdown: what was measured, by which command, on which machine."""
+    described = ", ".join(f"{key} {value}" for key, value in machine().items())
+    lines = [f"## {title}", "", f"`{command}`", "", f"Machine: {described}.", ""]
+    return "\n".join([*lines, *(f"* {note}" for note in notes), *([""] if notes else [])]) + "\n"
 
 
-def findings(title: str, found: Sequence[Finding]) -> str:
+def findings(found: Sequence[Finding]) -> str:
     """A Markdown table of figures, with what was promised."""
-    lines = [f"### {title}", "", "| what | measured | bound | |", "|---|---:|---:|---|"]
+    lines = ["| what | measured | bound | |", "|---|---:|---:|---|"]
     marks = {True: "met", False: "NOT met", None: ""}
     lines += [f"| {f.what} | {f.figure} | {f.bound} | {marks[f.met]} |" for f in found]
     return "\n".join(lines) + "\n"
 
 
-def save_findings(path: Path, name: str, found: Sequence[Finding]) -> None:
-    """Write one workload's figures as JSON."""
+def ratios_as_findings(rows: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Verdicts of bars as figures."""
+    return [Finding(f"{row['what']}, time", f"{row['ratio']:.2f}x", row["bound"], row["met"]) for row in rows]
+
+
+def save(path: Path, name: str, content: dict[str, Any], section: str) -> None:
+    """Write one workload's results as JSON, and as its section of `docs/measured.md`."""
     path.mkdir(parents=True, exist_ok=True)
-    content = {"workload": name, "machine": machine(), "findings": [finding._asdict() for finding in found]}
+    content = {"workload": name, "machine": machine(), **content}
     (path / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    (path / f"{name}.md").write_text(section)

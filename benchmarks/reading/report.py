@@ -1,16 +1,14 @@
-"""How results are shown: JSON, one Markdown page, and a picture of relative bars."""
+"""How results are shown: JSON, a section of Markdown, and a picture of relative bars."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.measure import Bar, Finding, Target, findings, machine, ratio_rows, table
+from benchmarks.measure import Bar, Finding, Target, findings, head, ratio_rows, table
 
 _LEFT, _BARS, _ROW, _WIDTH = 230, 420, 18, 760
 _STARTED_S = time.monotonic()
@@ -45,12 +43,10 @@ class Results(NamedTuple):
         return all(row["met"] for row in rows) and all(finding.met is not False for finding in self.found)
 
 
-def markdown(results: Results) -> str:
-    """The page: machine, verdicts, and a table of each workload."""
-    described = ", ".join(f"{key} {value}" for key, value in machine().items())
-    lines = ["# Reading, side by side", "", f"Machine: {described}.", ""]
-    lines += [f"* {note}" for note in results.notes]
-    lines += [
+def markdown(results: Results, command: str) -> str:
+    """The section of `docs/measured.md`: machine, verdicts, a table of each workload, and the picture."""
+    lines = [
+        head("Reading, side by side", command, results.notes).rstrip("\n"),
         "",
         "### What must be shown",
         "",
@@ -63,11 +59,10 @@ def markdown(results: Results) -> str:
             measured = f"{row['ratio']:,.2f}x" if " / " in row["what"] else f"{row['ratio']:,.0f}/s"
             lines.append(f"| {section.title} | {row['what']} | {measured} | {row['bound']} | {verdict} |")
     lines.append("")
-    for section in results.sections:
-        lines.append(table(section.title, section.unit, section.targets, base=section.base))
+    lines += [table(section.title, section.unit, section.targets, base=section.base) for section in results.sections]
     if results.found:
-        lines.append(findings("Figures", results.found))
-    return "\n".join(lines)
+        lines += ["### Figures", "", findings(results.found)]
+    return "\n".join([*lines, "![relative speeds](images/reading.svg)", ""])
 
 
 def picture(sections: Sequence[Section]) -> str:
@@ -95,11 +90,9 @@ def picture(sections: Sequence[Section]) -> str:
     return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *shapes, "</svg>"]) + "\n"
 
 
-def save(path: Path, results: Results) -> None:
-    """Write reading.json, reading.md and reading.svg."""
-    path.mkdir(parents=True, exist_ok=True)
-    content = {
-        "machine": machine(),
+def content(results: Results) -> dict[str, Any]:
+    """Everything, with every single run, for JSON."""
+    return {
         "notes": results.notes,
         "sections": [
             {
@@ -113,9 +106,6 @@ def save(path: Path, results: Results) -> None:
         ],
         "findings": [finding._asdict() for finding in results.found],
     }
-    (path / "reading.json").write_text(json.dumps(content, indent=1) + "\n")
-    (path / "reading.md").write_text(markdown(results) + "\n![relative speeds](reading.svg)\n")
-    (path / "reading.svg").write_text(picture(results.sections))
 
 
 def say(text: str) -> None:
