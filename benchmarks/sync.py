@@ -18,7 +18,7 @@ import numpy as np
 
 import raycache
 from benchmarks.measure import Finding
-from raycache.master.namespace.lister import Lister, Part
+from raycache.master.namespace.lister import KeyRange, Lister
 from raycache.master.service import MasterService
 from raycache.messages import MountInfo, SyncReply, SyncRequest
 from raycache.rules import Pattern
@@ -217,7 +217,7 @@ def _million() -> list[Finding]:
         if run.needs_inventory():
             run.cached([])
         before, started, peak = _rss_mb(), time.perf_counter(), 0.0
-        parts: Queue[Part | None] = Queue(8)
+        parts: Queue[KeyRange | None] = Queue(8)
         with ThreadPoolExecutor(1) as pool:
 
             def fill() -> None:

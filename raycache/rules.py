@@ -16,8 +16,8 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fsspec.utils import glob_translate
 
@@ -122,6 +122,17 @@ def add_rules(rules: Sequence[Rule], new: Sequence[Rule]) -> tuple[Rule, ...]:
 def quotas_of(table: RuleTable) -> dict[str, int]:
     """All quotas: bytes by their path's URI."""
     return {rule.pattern.base: int(rule.value or 0) for rule in table.rules if rule.kind is RuleKind.QUOTA}
+
+
+def record_of(rules: Sequence[Rule]) -> dict[str, Any]:
+    """Rules that were said at once, as one journal record of JSON values; see `rules_of`."""
+    rows = [[rule.kind.value, rule.pattern.base, rule.pattern.glob, rule.value] for rule in rules]
+    return {"op": "rule", "rules": rows}
+
+
+def rules_of(record: Mapping[str, Any]) -> list[Rule]:
+    """The rules of a journal record."""
+    return [Rule(RuleKind(kind), Pattern(base, glob), value) for kind, base, glob, value in record["rules"]]
 
 
 def _bounded(rules: Sequence[Rule]) -> tuple[Rule, ...]:

@@ -12,8 +12,7 @@ from typing import Any
 
 from raycache.admin.jobs import progress_of
 from raycache.admin.mounts import stats_of
-from raycache.messages import MissReason, ReadCounters, WorkerStats, sum_counters
-from raycache.messages import Overview as OverviewReply
+from raycache.messages import MissReason, OverviewReply, ReadCounters, WorkerStats, sum_counters
 from raycache.results import NodeStats, Progress, Result, Stats
 
 #: Of `Reads.missed`: the reasons, in the order in which they are shown.

@@ -43,7 +43,7 @@ from raycache.messages import (
     MountInfo,
     MountTable,
     NodeFigures,
-    Overview,
+    OverviewReply,
     ResolveRequest,
     StatusReply,
     SyncReply,
@@ -298,7 +298,7 @@ class MasterActor:
         return self._service.status(self._clock.now_s() - self._started_s, self._clock.now_s())
 
     @replies
-    async def overview(self) -> Overview:
+    async def overview(self) -> OverviewReply:
         """Everything there is to show, from the last heartbeats: cheap, at most half a second old."""
         now_s = self._clock.now_s()
         return self._service.overview(now_s - self._started_s, now_s, self._hosts, self._board.all(now_s))

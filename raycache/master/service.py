@@ -30,7 +30,6 @@ from raycache.master.namespace.catalog import Catalog
 from raycache.master.namespace.lookups import Need, NeedResult
 from raycache.master.namespace.mount_table import Mounts
 from raycache.master.quotas import QuotaShares
-from raycache.master.records import rule_record, rules_of
 from raycache.messages import (
     Delivery,
     DirectRequest,
@@ -40,14 +39,14 @@ from raycache.messages import (
     MountInfo,
     MountTable,
     NodeFigures,
-    Overview,
+    OverviewReply,
     ResolveReply,
     ResolveRequest,
     Shares,
     StatusReply,
 )
 from raycache.ranges import block_count
-from raycache.rules import Rule, RuleTable, add_rules
+from raycache.rules import Rule, RuleTable, add_rules, record_of, rules_of
 from raycache.settings import Settings
 from raycache.types import VersionId, WorkerId
 
@@ -134,7 +133,7 @@ class MasterService:
         """Records that replay to the present state: for compaction."""
         start = {"op": "start", "start_ns": self._first_number, "cache_id": self._cache_id}
         mounts = [self._mount_record(mount) for mount in self.mounts.table().mounts]
-        return [start, *mounts, *(rule_record([rule]) for rule in self.rules.rules)]
+        return [start, *mounts, *(record_of([rule]) for rule in self.rules.rules)]
 
     def checkpoint(self, now_s: float) -> Checkpoint | None:
         """What has been counted, when it is time to keep it: see `checkpoint`."""
@@ -200,7 +199,7 @@ class MasterService:
         if request_id in self._requests:
             return self._requests[request_id]
         self._add_rules(rules)
-        record = rule_record(rules) | {"version": self.rules.version, "request_id": request_id}
+        record = record_of(rules) | {"version": self.rules.version, "request_id": request_id}
         return self._remember(request_id, [record])
 
     def quotas_settled(self) -> bool:
@@ -306,10 +305,10 @@ class MasterService:
 
     def overview(
         self, uptime_s: float, now_s: float, hosts: Mapping[WorkerId, str], jobs: list[tuple[str, JobProgress]]
-    ) -> Overview:
+    ) -> OverviewReply:
         """Everything there is to show, from what the workers said last."""
         workers = {node: (epoch, state, age_s) for node, epoch, state, age_s in self.membership.states(now_s)}
-        return Overview(
+        return OverviewReply(
             self._cache_id,
             uptime_s,
             self.catalog.entries_count,

@@ -12,7 +12,7 @@ from typing import Any
 
 from raycache.errors import UnavailableError
 from raycache.master.namespace.comparison import Sync
-from raycache.master.namespace.lister import DisorderError, Lister, Part
+from raycache.master.namespace.lister import DisorderError, KeyRange, Lister
 from raycache.master.service import MasterService
 from raycache.messages import (
     FileColumns,
@@ -34,7 +34,7 @@ _INVENTORY_TIMEOUT_S = 30.0
 _TAKE_TIMEOUT_S = 60.0
 
 Inventory = Callable[[bytes], Coroutine[Any, Any, bytes]]
-Pages = Callable[[MountInfo, str, Callable[[Part], None]], None]
+Pages = Callable[[MountInfo, str, Callable[[KeyRange], None]], None]
 
 
 async def run_sync(
@@ -101,10 +101,10 @@ async def _drop_stale(pattern: Pattern, sync: Sync, service: MasterService, inve
 async def _list(sync: Sync, prefix: str, service: MasterService, pages: Pages) -> None:
     loop = asyncio.get_running_loop()
 
-    async def on_loop(part: Part) -> None:
+    async def on_loop(part: KeyRange) -> None:
         service.invalidate(sync.take(part, prefix=prefix))
 
-    def take(part: Part) -> None:
+    def take(part: KeyRange) -> None:
         try:
             asyncio.run_coroutine_threadsafe(on_loop(part), loop).result(_TAKE_TIMEOUT_S)
         except TimeoutError:

@@ -62,4 +62,4 @@ from raycache.messages.namespace import ResolveReply as ResolveReply
 from raycache.messages.namespace import ResolveRequest as ResolveRequest
 from raycache.messages.watching import FileHeat as FileHeat
 from raycache.messages.watching import NodeOverview as NodeOverview
-from raycache.messages.watching import Overview as Overview
+from raycache.messages.watching import OverviewReply as OverviewReply

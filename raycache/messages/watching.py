@@ -33,7 +33,7 @@ class NodeOverview(NamedTuple):
     host: str
 
 
-class Overview(NamedTuple):
+class OverviewReply(NamedTuple):
     """The cache at one moment, from the workers' last heartbeats."""
 
     cache_id: str

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from raycache.master.namespace.lister import DisorderError, Lister, Part
+from raycache.master.namespace.lister import DisorderError, KeyRange, Lister
 from raycache.master.namespace.lookups import ListNeed
 from raycache.messages import MountInfo
 from raycache.testing.seaweed import SeaweedServer
@@ -38,14 +38,14 @@ def test_a_listing_of_several_pages_is_complete(mount: MountInfo, lister: Lister
     """Nothing is missing at the borders of its ranges."""
     need = ListNeed(mount, mount.path, mount.uri, "", True, 1, 0.0)
     assert sorted(lister.fetch([need])[need].found) == sorted([*ORDERED, *SIBLINGS])
-    parts: list[Part] = []
+    parts: list[KeyRange] = []
     lister.pages(mount, "", parts.append)
     assert {key for part in parts for key in part.found} == {*ORDERED, *SIBLINGS}
 
 
 def test_parts_of_an_ordered_prefix_are_a_partition(mount: MountInfo, lister: Lister) -> None:
     """Each key comes in one part, within its bounds."""
-    parts: list[Part] = []
+    parts: list[KeyRange] = []
     lister.pages(mount, "d1/", parts.append, ordered=True)
     keys = [key for part in parts for key in part.found]
     assert sorted(keys) == sorted(key for key in ORDERED if key.startswith("d1/"))
@@ -53,7 +53,7 @@ def test_parts_of_an_ordered_prefix_are_a_partition(mount: MountInfo, lister: Li
 
 def test_disorder_is_noticed_and_a_whole_listing_is_right(mount: MountInfo, lister: Lister) -> None:
     """Either the parts of the whole bucket are a partition, or the lister says that they are not; one part always is."""
-    parts: list[Part] = []
+    parts: list[KeyRange] = []
     try:
         lister.pages(mount, "", parts.append, ordered=True)
     except DisorderError:

@@ -14,7 +14,7 @@ from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pieces import Batch
 from raycache.master.membership import AdoptWorker, ForgetWorker, StartWorker
 from raycache.master.namespace.entries import pack
-from raycache.master.namespace.lister import Lister, Part
+from raycache.master.namespace.lister import KeyRange, Lister
 from raycache.master.namespace.lookups import Need
 from raycache.master.service import MasterService
 from raycache.messages import (
@@ -184,7 +184,7 @@ class SimulatedMaster:
             sync.cached(held())
 
         def list_all(prefix: str, then: Callable[[], None]) -> None:
-            parts: list[Part] = []
+            parts: list[KeyRange] = []
             try:
                 self._lister.pages(sync.mount, prefix, parts.append, ordered=True)
             except RaycacheError as error:
@@ -193,7 +193,7 @@ class SimulatedMaster:
             left = len(parts)
             for part in parts:
 
-                def take(part: Part = part) -> None:
+                def take(part: KeyRange = part) -> None:
                     nonlocal left
                     self.service.invalidate(sync.take(part, prefix=prefix))
                     left -= 1

@@ -17,12 +17,12 @@ from raycache.messages import (
     MissReason,
     NodeFigures,
     NodeOverview,
+    OverviewReply,
     ReadCounters,
     ReadTag,
     WorkerStats,
     sum_counters,
 )
-from raycache.messages import Overview as OverviewReply
 from raycache.results import Entry, Usage
 
 GIB, MIB = 1 << 30, 1 << 20

@@ -82,7 +82,7 @@ class Watch:
         ]
 
     def series(self) -> tuple[list[tuple[int, int, int, int]], float]:
-        """Bytes read by source per step (see `Overview.series`), and the step in seconds."""
+        """Bytes read by source per step (see `OverviewReply.series`), and the step in seconds."""
         return self._series, STEP_S
 
     def readers(self, now_s: float) -> list[tuple[ReadTag, ReadCounters, float]]:

@@ -46,8 +46,8 @@ REMEMBERED_MAX = 5_000_000
 _STALE_EXPIRES_IN_S = 1.0
 
 
-class _Place(NamedTuple):
-    """Where a path leads."""
+class _MountedKey(NamedTuple):
+    """The key of a mounted store that a path leads to."""
 
     mount: MountInfo
     uri: str
@@ -87,7 +87,7 @@ class Catalog:
     def resolve_needs(self, request: ResolveRequest, now_s: float) -> list[Need]:
         """What to ask before `resolve`."""
         generation = self._generation_for(fresh=request.fresh)
-        unknown: dict[tuple[str, str, str], dict[str, _Place]] = {}
+        unknown: dict[tuple[str, str, str], dict[str, _MountedKey]] = {}
         for path in request.paths:
             place = self._place(path)
             if place is None or place.is_mount_point:
@@ -174,7 +174,7 @@ class Catalog:
         return found
 
     def _look(
-        self, place: _Place, failed: Mapping[tuple[str, str, str], RaycacheError], *, fresh: bool, now_s: float
+        self, place: _MountedKey, failed: Mapping[tuple[str, str, str], RaycacheError], *, fresh: bool, now_s: float
     ) -> tuple[FileKind, bytes, float]:
         """What stands at a place, and for how long that may be used."""
         store = self._store(place.root_uri)
@@ -249,7 +249,7 @@ class Catalog:
 
     def _rows(
         self,
-        place: _Place,
+        place: _MountedKey,
         request: ListRequest,
         errors: Mapping[Need, RaycacheError],
         now_s: float,
@@ -338,12 +338,14 @@ class Catalog:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _place(self, path: str) -> _Place | None:
+    def _place(self, path: str) -> _MountedKey | None:
         try:
             mount, uri = self._mounts.resolve(path)
         except NotFoundError:
             return None
-        return _Place(mount, uri, *paths.split_uri(uri), is_mount_point=path == mount.path and path.startswith("/"))
+        return _MountedKey(
+            mount, uri, *paths.split_uri(uri), is_mount_point=path == mount.path and path.startswith("/")
+        )
 
     def _is_virtual(self, path: str) -> bool:
         """Whether a path is a directory because of mounts below it."""

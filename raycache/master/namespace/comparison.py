@@ -21,7 +21,7 @@ from raycache import paths
 from raycache.errors import NotFoundError
 from raycache.master.namespace import entries
 from raycache.master.namespace.keyspace import Coverage, Keyspace, between
-from raycache.master.namespace.lister import Part
+from raycache.master.namespace.lister import KeyRange
 from raycache.messages import FileColumns, MountInfo, SyncReply, Tally
 from raycache.rules import Pattern
 from raycache.types import FileVersion, VersionId
@@ -86,7 +86,7 @@ class Sync:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    def take(self, part: Part, *, prefix: str) -> list[VersionId]:
+    def take(self, part: KeyRange, *, prefix: str) -> list[VersionId]:
         """Compare a part of the listing of a prefix (or of one key), and take it in.
 
         Returns:
@@ -122,7 +122,7 @@ class Sync:
         self._told += [key for key in changed if self._pattern.names(f"{self._root_uri}/{key}")]
         return gone + [entries.version(self._root_uri, key, entry).id() for key, entry in replaced]
 
-    def _pairs(self, part: Part, prefix: str) -> Iterator[tuple[str, bytes, bytes]]:
+    def _pairs(self, part: KeyRange, prefix: str) -> Iterator[tuple[str, bytes, bytes]]:
         """(key, base entry, entry in the lake) of every file of a part; empty entries where there is none."""
         since: SortedDict[str, bytes] = SortedDict() if self._base is not None else self._store.since
         known = self._store.entries if self._base is None else self._base

@@ -35,12 +35,12 @@ class DisorderError(Exception):
     """A store lists keys in another order than S3 promises; SeaweedFS has "d/x" before "d-x"."""
 
 
-class Part(NamedTuple):
-    """A part of a listing: the keys after one, up to and with another."""
+class KeyRange(NamedTuple):
+    """A part of a listing: a range of keys, and what is there."""
 
-    #: "": from the beginning.
+    #: The range begins behind this key; "": at the beginning.
     after: str
-    #: None: to the end.
+    #: It ends with this key; None: at the end.
     until: str | None
     #: Key -> entry, directory markers included.
     found: dict[str, bytes]
@@ -82,7 +82,7 @@ class Lister:
         }
         return results | {need: future.result() for need, future in simple.items()}
 
-    def pages(self, mount: MountInfo, prefix: str, take: Callable[[Part], None], *, ordered: bool = False) -> None:
+    def pages(self, mount: MountInfo, prefix: str, take: Callable[[KeyRange], None], *, ordered: bool = False) -> None:
         """List everything below a prefix, several parts of it at a time, without ever holding all of it.
 
         Args:
@@ -99,9 +99,9 @@ class Lister:
         storage = self._storage_of(mount)
         if prefix and not prefix.endswith("/"):
             try:
-                take(Part("", None, {prefix: pack(storage.head(prefix))}))
+                take(KeyRange("", None, {prefix: pack(storage.head(prefix))}))
             except NotFoundError:
-                take(Part("", None, {}))
+                take(KeyRange("", None, {}))
             return
         page = self._pool.submit(storage.list, prefix).result()
         borders: list[str] = []
@@ -139,13 +139,13 @@ class Lister:
             if token is None:
                 return directories
 
-    def whole(self, mount: MountInfo, prefix: str, take: Callable[[Part], None]) -> None:
+    def whole(self, mount: MountInfo, prefix: str, take: Callable[[KeyRange], None]) -> None:
         """As `pages`, in one part: for a store that does not list in key order."""
         if prefix and not prefix.endswith("/"):
             self.pages(mount, prefix, take)
             return
         need = ListNeed(mount, mount.path, self._storage_of(mount).root_uri, prefix, True, 0, 0.0)
-        take(Part("", None, self._list_tree(need).found))
+        take(KeyRange("", None, self._list_tree(need).found))
 
     def close(self) -> None:
         """Start nothing new; what is on the way ends by itself."""
@@ -275,7 +275,7 @@ def _take_range(
     after: str,
     end: str | None,
     page: ListPage | None,
-    take: Callable[[Part], None],
+    take: Callable[[KeyRange], None],
     ordered: bool,
 ) -> None:
     """Hand the keys after one, up to and with `end`, over page by page; `page` is the first, when it is there already."""
@@ -291,10 +291,10 @@ def _take_range(
         _collect(page, found, end)
         beyond = end is not None and bool(page.objects) and page.objects[-1].key > end
         if page.next_token is None or beyond:
-            take(Part(after, end, found))
+            take(KeyRange(after, end, found))
             return
         if page.objects:
-            take(Part(after, page.objects[-1].key, found))
+            take(KeyRange(after, page.objects[-1].key, found))
             after = page.objects[-1].key
         page = storage.list(prefix, start_after=start_after, token=page.next_token)
 

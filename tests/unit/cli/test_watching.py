@@ -26,10 +26,10 @@ from raycache.messages import (
     MountInfo,
     NodeFigures,
     NodeOverview,
+    OverviewReply,
     ReadCounters,
     WorkerStats,
 )
-from raycache.messages import Overview as OverviewReply
 from raycache.results import NodeStats, Setting, Stats
 from raycache.workers.figures import self_check as health_module
 from raycache.workers.figures.self_check import examine, leftovers

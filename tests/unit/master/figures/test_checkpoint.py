@@ -9,7 +9,16 @@ from raycache.master.figures.checkpoint import PERIOD_S, Checkpoint, read_checkp
 from raycache.master.figures.history import STEP_S, History
 from raycache.master.membership import StartWorker
 from raycache.master.service import MasterService
-from raycache.messages import BlockReport, Counts, Delivery, Heartbeat, Overview, ReadCounters, ReadTag, WorkerStats
+from raycache.messages import (
+    BlockReport,
+    Counts,
+    Delivery,
+    Heartbeat,
+    OverviewReply,
+    ReadCounters,
+    ReadTag,
+    WorkerStats,
+)
 from raycache.settings import Settings
 
 TAG = ReadTag("01", "train", "/lake/x")
@@ -43,7 +52,7 @@ def hits(master: MasterService) -> dict[str, int]:
     return {figures.node: figures.counters.hits for figures in master.stats()}
 
 
-def overview(master: MasterService, now_s: float) -> Overview:
+def overview(master: MasterService, now_s: float) -> OverviewReply:
     return master.overview(0.0, now_s, {}, [])
 
 

@@ -10,7 +10,7 @@ import pytest
 from raycache.errors import NotFoundError, UnavailableError
 from raycache.master.namespace import lister as lister_module
 from raycache.master.namespace.keyspace import Coverage, Keyspace
-from raycache.master.namespace.lister import DisorderError, Lister, Part
+from raycache.master.namespace.lister import DisorderError, KeyRange, Lister
 from raycache.master.service import MasterService
 from raycache.messages import ListRequest, MountInfo, ResolveRequest, SyncReply, SyncRequest, Tally
 from raycache.rules import Pattern
@@ -77,7 +77,7 @@ class Master:
             self.held = cached
         for number, prefix in enumerate((sync.prefix, sync.key)):
             if number == 0 or (sync.found_nothing and sync.key):
-                parts: list[Part] = []
+                parts: list[KeyRange] = []
                 self.lister.pages(sync.mount, prefix, parts.append, ordered=True)
                 random.Random(1).shuffle(parts)
                 for part in parts:
@@ -255,7 +255,7 @@ def test_too_many_changes_are_forgotten_with_the_listing(monkeypatch: pytest.Mon
 def test_parts_are_a_partition(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the borders and pages, every key is in exactly one part, within the part's bounds."""
     monkeypatch.setattr(lister_module, "_RANGES_PER_THREAD", 1)
-    parts: list[Part] = []
+    parts: list[KeyRange] = []
     mount = master.service.mounts.table().mounts[0]
     master.lister.pages(mount, "", parts.append, ordered=True)
     assert len(parts) > 10
