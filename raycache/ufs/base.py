@@ -34,7 +34,7 @@ class ListPage(NamedTuple):
     objects: list[ObjectInfo]
     #: Common prefixes, each ending in "/"; only with a delimiter.
     prefixes: list[str]
-    #: Pass it back for the next page; None at the end.
+    #: Pass it back for the next page; None at the end. A page with one holds something.
     next_token: str | None
 
 

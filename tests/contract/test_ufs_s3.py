@@ -6,11 +6,9 @@ import pickle
 import random
 import socket
 import traceback
-from collections.abc import Iterator
 
 import pytest
 
-from raycache.clock import ManualClock
 from raycache.errors import (
     ConflictError,
     DeniedError,
@@ -26,45 +24,10 @@ from raycache.ufs.s3.clients import bucket_region, make_clients
 from raycache.ufs.s3.multipart import S3Sizes
 from raycache.ufs.s3.options import S3Options
 from raycache.ufs.s3.storage import S3Storage
-from tests.support.exact_s3 import ACCESS_KEY, SECRET_KEY, ExactS3, exact_s3
+from tests.support.exact_s3 import ACCESS_KEY, SECRET_KEY
+from tests.support.s3_wire import ODD, PLAIN, Wire
 
 MIB = 1 << 20
-ODD, PLAIN = "a//odd", "plain"  # the first goes through boto3, the second through obstore
-
-
-class Wire:
-    """A storage before a server that fails on order; waits cost no time."""
-
-    def __init__(self, server: ExactS3, **options: object) -> None:
-        self.server = server
-        self.clock = ManualClock()
-        self.waits_s: list[float] = []
-        retrier = Retrier(
-            RetryPolicy(attempts_max=4, total_s=60), clock=self.clock, sleep=self._sleep, random_source=random.Random(1)
-        )
-        self.storage = S3Storage("s3://exact", server.options(**options), retrier=retrier)
-
-    def _sleep(self, seconds: float) -> None:
-        self.waits_s.append(seconds)
-        self.clock.advance(seconds)
-
-
-@pytest.fixture(scope="module")
-def wire_for_all() -> Iterator[Wire]:
-    with exact_s3() as server:
-        yield Wire(server, request_timeout_s=2)
-
-
-@pytest.fixture
-def wire(wire_for_all: Wire) -> Wire:
-    wire_for_all.server.failures.clear()
-    wire_for_all.server.lake.delete([info.key for info in wire_for_all.server.lake.list("").objects])
-    for key in (ODD, PLAIN):
-        wire_for_all.server.lake.put(key, b"0123456789")
-    wire_for_all.server.seen.clear()
-    wire_for_all.waits_s.clear()
-    wire_for_all.server.ignores_conditions, wire_for_all.server.encodes_keys = False, True
-    return wire_for_all
 
 
 class TestFailures:
@@ -230,7 +193,7 @@ class TestVersions:
     @pytest.mark.parametrize("ignores_conditions", [False, True])
     def test_conflict_even_if_conditions_are_ignored(self, wire: Wire, key: str, ignores_conditions: bool) -> None:
         """A read of another version conflicts also where the store ignores If-Match."""
-        wire.server.ignores_conditions = ignores_conditions
+        wire.server.manners.ignores_conditions = ignores_conditions
         info = wire.server.lake.head(key)
         version = FileVersion(f"s3://exact/{key}", info.size_bytes, info.etag, info.mtime_ns)
         assert bytes(wire.storage.read(key, 0, 1, version)) == b"0"
@@ -241,7 +204,7 @@ class TestVersions:
     @pytest.mark.parametrize("key", [ODD, PLAIN])
     def test_shrunk_even_if_conditions_are_ignored(self, wire: Wire, key: str) -> None:
         """A range that is gone with the version is a conflict, not a bad request."""
-        wire.server.ignores_conditions = True
+        wire.server.manners.ignores_conditions = True
         info = wire.server.lake.put(key, b"0123456789")
         version = FileVersion(f"s3://exact/{key}", info.size_bytes, info.etag, info.mtime_ns)
         wire.server.lake.put(key, b"01")
@@ -253,12 +216,6 @@ class TestVersions:
         wire.server.failures.extend(["serve", lambda: wire.server.lake.put(PLAIN, b"other")])
         with pytest.raises(ConflictError):
             wire.storage.copy(PLAIN, "copy")
-
-    def test_unencoded_listing(self, wire: Wire) -> None:
-        """A store that does not encode keys in listings has them taken as they are."""
-        wire.server.encodes_keys = False
-        wire.server.lake.put("100%25 a+b", b"x")
-        assert [info.key for info in wire.storage.list("1").objects] == ["100%25 a+b"]
 
 
 class TestSecrets:

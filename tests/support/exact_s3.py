@@ -6,11 +6,12 @@ are not checked.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,24 @@ from raycache.ufs.memory import MemoryStorage
 
 ACCESS_KEY = "AKIAEXACTEXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI-exact"
+
+_EMPTY_PAGE = "empty-page:"
+
+
+@dataclasses.dataclass
+class Manners:
+    """What the server does unlike AWS, at every request. Real stores have all of these."""
+
+    ignores_conditions: bool = False
+    #: In listings: how keys are spelled, and whether the answer says that they are spelled so.
+    spells_keys: Callable[[str], str] = quote_plus
+    says_encoded: bool = True
+    #: Token of a page but the last -> what is given instead; None: no token.
+    gives_token: Callable[[str], str | None] = str
+    #: The token asked with -> the one that is heard.
+    hears_token: Callable[[str], str | None] = str
+    #: So many empty pages before each that is not.
+    empty_pages: int = 0
 
 
 class ExactS3:
@@ -39,8 +58,7 @@ class ExactS3:
         #: By upload: its parts by number.
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.delay_s = 0.0
-        self.ignores_conditions = False
-        self.encodes_keys = True
+        self.manners = Manners()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -164,7 +182,7 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
 
         def _get(self, info: ObjectInfo, *, cut: str) -> None:
             wanted = self.headers.get("If-Match")
-            if wanted and wanted != info.etag and not server.ignores_conditions:
+            if wanted and wanted != info.etag and not server.manners.ignores_conditions:
                 self._fail(412, "PreconditionFailed")
                 return
             first, last = 0, info.size_bytes - 1
@@ -217,28 +235,49 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
 
 
 def _listing(server: ExactS3, query: dict[str, str]) -> str:
+    manners = server.manners
+    token = unquote_plus(query["continuation-token"]) if "continuation-token" in query else None
+    if token is not None and token.startswith(_EMPTY_PAGE):
+        number, token = token.removeprefix(_EMPTY_PAGE).split(":", 1)
+        empty_pages_left, token = int(number) - 1, token or None
+    else:
+        empty_pages_left = manners.empty_pages
+        token = None if token is None else manners.hears_token(token)
+    if empty_pages_left > 0:
+        return _page_of([], [], f"{_EMPTY_PAGE}{empty_pages_left}:{token or query.get('start-after', '')}", manners)
     page = server.lake.list(
         query.get("prefix", ""),
         delimiter="delimiter" in query,
         start_after=query.get("start-after", ""),
-        token=unquote_plus(query["continuation-token"]) if "continuation-token" in query else None,
+        token=token,
         limit=int(query.get("max-keys", 1000)),
     )
+    following = None if page.next_token is None else manners.gives_token(page.next_token)
+    return _page_of(page.objects, page.prefixes, following, manners, truncated=page.next_token is not None)
 
+
+def _page_of(
+    objects: Sequence[ObjectInfo],
+    prefixes: Sequence[str],
+    token: str | None,
+    manners: Manners,
+    *,
+    truncated: bool = True,
+) -> str:
     def said(text: str) -> str:
-        return quote_plus(text) if server.encodes_keys else escape(text)
+        return escape(manners.spells_keys(text))
 
     parts = ['<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">']
-    if server.encodes_keys:
+    if manners.says_encoded:
         parts.append("<EncodingType>url</EncodingType>")
-    for info in page.objects:
+    for info in objects:
         when = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(info.mtime_ns // 10**9))
         parts.append(
             f"<Contents><Key>{said(info.key)}</Key><LastModified>{when}</LastModified>"
             f"<ETag>{escape(info.etag, {chr(34): '&quot;'})}</ETag><Size>{info.size_bytes}</Size></Contents>"
         )
-    parts += [f"<CommonPrefixes><Prefix>{said(prefix)}</Prefix></CommonPrefixes>" for prefix in page.prefixes]
-    parts.append(f"<IsTruncated>{str(page.next_token is not None).lower()}</IsTruncated>")
-    if page.next_token is not None:
-        parts.append(f"<NextContinuationToken>{quote_plus(page.next_token)}</NextContinuationToken>")
+    parts += [f"<CommonPrefixes><Prefix>{said(prefix)}</Prefix></CommonPrefixes>" for prefix in prefixes]
+    parts.append(f"<IsTruncated>{str(truncated).lower()}</IsTruncated>")
+    if token is not None:
+        parts.append(f"<NextContinuationToken>{quote_plus(token)}</NextContinuationToken>")
     return "".join([*parts, "</ListBucketResult>"])

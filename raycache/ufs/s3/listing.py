@@ -1,39 +1,148 @@
 """Fast exact listings over boto3.
 
 botocore signs, sends and checks the request as always, but its generic response parser costs 50 us a key, five times
-what the work needs. So a handler of botocore's own `before-parse` event takes the body away from it, and `parse_page`
-reads it: 10 us a key with everything. Keys come percent-encoded (`encoding-type=url`) from stores that can, so that any
-key survives XML; a store that ignores the wish does not echo it, and its keys are taken as they are.
+what the work needs. So a handler of botocore's own `before-parse` event takes the body away from it, and `_parse`
+reads it: 10 us a key with everything. How the keys are spelled is `spelling`'s business.
+
+A listing is complete or an error. Stores have been seen that say "truncated" and give no token, that give the token again
+which they were asked with, and that give the same keys for another token: all of that is UnavailableError, since what
+is behind is not known. A page without a key and with a token is asked on, so that nobody takes it for an empty directory.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
-from urllib.parse import unquote_plus
+from typing import Any, NamedTuple
 
+from raycache.errors import UnavailableError
 from raycache.ufs.base import ListPage, ObjectInfo
+from raycache.ufs.errors import shown
+from raycache.ufs.s3.spelling import KeySpelling
 
 #: Where the page's bytes stand in boto3's answer.
-BODY_FIELD = "RaycacheBody"
+_BODY_FIELD = "RaycacheBody"
 
 _NS_PER_S = 1_000_000_000
+#: So many pages in a row without a key are too many.
+_EMPTY_PAGES_MAX = 10_000
+#: Between a store's own token and the last key before it, in the tokens given out here. No XML holds it.
+_LAST_KEY_MARK = "\0"
 
 
-def keep_bodies(client: Any) -> None:
-    """Make `list_objects_v2` of this boto3 client return the raw page under `BODY_FIELD`."""
-    client.meta.events.register("before-parse.s3.ListObjectsV2", _take_body)
+class _Answer(NamedTuple):
+    """One ListObjectsV2 answer, keys as they are spelled."""
+
+    #: (key, size in bytes, etag, last modified)
+    rows: list[tuple[str, int, str, str]]
+    prefixes: list[str]
+    says_encoded: bool
+    truncated: bool
+    token: str | None
+
+
+class Listing:
+    """Lists one bucket, a page at a time. Thread-safe.
+
+    Args:
+        boto: a boto3 client of S3; from here on its `list_objects_v2` returns the raw page.
+        bucket: its name.
+        endpoint_url: for messages.
+        run: run(action, key, function): calls with retries, errors mapped.
+        trusted: the store is known to spell keys as it says.
+    """
+
+    def __init__(
+        self,
+        boto: Any,
+        bucket: str,
+        endpoint_url: str,
+        run: Callable[[str, str, Callable[[], _Answer]], _Answer],
+        *,
+        trusted: bool = False,
+    ) -> None:
+        self._boto = boto
+        self._bucket = bucket
+        self._endpoint_url = endpoint_url
+        self._run = run
+        self._spelling = KeySpelling(self._holds, trusted=trusted)
+        boto.meta.events.register("before-parse.s3.ListObjectsV2", _take_body)
+
+    def page(self, prefix: str, *, delimiter: bool, start_after: str, token: str | None, limit: int) -> ListPage:
+        """See `UnderStorage.list`."""
+        arguments: dict[str, Any] = {"Prefix": prefix, "MaxKeys": limit}
+        if delimiter:
+            arguments["Delimiter"] = "/"
+        last_key = ""
+        if token is not None:
+            arguments["ContinuationToken"], _, last_key = token.partition(_LAST_KEY_MARK)
+        elif start_after:
+            arguments["StartAfter"] = start_after
+        for _ in range(_EMPTY_PAGES_MAX):
+            answer = self._ask(arguments)
+            page = self._read(answer, prefix, last_key)
+            if page.objects or page.prefixes or not answer.truncated:
+                return page
+            arguments.pop("StartAfter", None)
+            arguments["ContinuationToken"] = answer.token
+        raise self._broken(prefix, f"gives {_EMPTY_PAGES_MAX} pages in a row without a key")
+
+    def _ask(self, arguments: dict[str, Any]) -> _Answer:
+        prefix = arguments["Prefix"]
+
+        def ask_once() -> _Answer:
+            found: Any = self._boto.list_objects_v2(Bucket=self._bucket, EncodingType="url", **arguments)
+            body = found.get(_BODY_FIELD)
+            if body is None:
+                raise UnavailableError(f"{self._endpoint_url} answered with no listing; check endpoint_url")
+            answer = _parse(body)
+            if answer.truncated and not answer.token:
+                raise self._broken(prefix, "says that there is more, and does not say how to ask for it")
+            if answer.truncated and answer.token == arguments.get("ContinuationToken"):
+                raise self._broken(prefix, "gives the same continuation token again")
+            return answer
+
+        return self._run("list", prefix, ask_once)
+
+    def _read(self, answer: _Answer, prefix: str, last_key: str) -> ListPage:
+        """Make a page of it, given the last key of the page before."""
+        raw_keys = [*(row[0] for row in answer.rows), *answer.prefixes]
+        rule = self._spelling.rule(prefix, raw_keys, says_encoded=answer.says_encoded)
+        objects = []
+        for raw, size_bytes, etag, modified in answer.rows:
+            key = rule(raw)
+            if etag == '""' and key.endswith("/"):
+                continue  # SeaweedFS: a directory that has become empty; no such object exists
+            objects.append(ObjectInfo(key, size_bytes, etag, _time_ns(modified)))
+        if objects and objects[-1].key == last_key:
+            raise self._broken(prefix, "gives the same keys again for another continuation token")
+        token = (
+            f"{answer.token}{_LAST_KEY_MARK}{objects[-1].key if objects else last_key}" if answer.truncated else None
+        )
+        return ListPage(objects, [rule(raw) for raw in answer.prefixes], token)
+
+    def _holds(self, raw: str, key: str) -> bool:
+        answer = self._ask({"Prefix": key, "MaxKeys": 1})
+        found = answer.rows[0][0] if answer.rows else ""
+        return found == raw or (key.endswith("/") and found.startswith(raw))
+
+    def _broken(self, prefix: str, what: str) -> UnavailableError:
+        uri = f"s3://{self._bucket}/{prefix}"
+        return UnavailableError(
+            f"{self._endpoint_url} {what}, listing {shown(uri)}; its listings cannot be used before that is put right",
+            uri=uri,
+        )
 
 
 def _take_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
     body = response_dict["body"]
     if response_dict["status_code"] == 200 and b"<ListBucketResult" in body[:512]:
-        customized_response_dict[BODY_FIELD] = body
+        customized_response_dict[_BODY_FIELD] = body
         response_dict["body"] = b"<ListBucketResult/>"
 
 
-def parse_page(body: bytes) -> ListPage:
+def _parse(body: bytes) -> _Answer:
     """Read one ListObjectsV2 answer.
 
     Raises:
@@ -42,30 +151,25 @@ def parse_page(body: bytes) -> ListPage:
     try:
         root = ET.fromstring(body)  # noqa: S314  # expat has limits against entity bombs since 2.4.1
         namespace = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
-        encoded = root.findtext(f"{namespace}EncodingType") == "url"
-        objects: list[ObjectInfo] = []
+        rows: list[tuple[str, int, str, str]] = []
         prefixes: list[str] = []
         for element in root:
             if element.tag == f"{namespace}Contents":
                 values = {child.tag: child.text for child in element}
-                key = values[f"{namespace}Key"] or ""
-                if key.endswith("/") and values.get(f"{namespace}ETag") == '""':
-                    continue  # SeaweedFS: a directory that has become empty; no such object exists
-                objects.append(
-                    ObjectInfo(
-                        unquote_plus(key) if encoded else key,
-                        int(values[f"{namespace}Size"] or 0),
-                        values.get(f"{namespace}ETag") or "",
-                        _time_ns(values[f"{namespace}LastModified"] or ""),
-                    )
-                )
+                rows.append((
+                    values[f"{namespace}Key"] or "",
+                    int(values[f"{namespace}Size"] or 0),
+                    values.get(f"{namespace}ETag") or "",
+                    values[f"{namespace}LastModified"] or "",
+                ))  # fmt: skip
             elif element.tag == f"{namespace}CommonPrefixes":
-                prefix = element.findtext(f"{namespace}Prefix") or ""
-                prefixes.append(unquote_plus(prefix) if encoded else prefix)
-        more = root.findtext(f"{namespace}IsTruncated") == "true"
-        return ListPage(objects, prefixes, root.findtext(f"{namespace}NextContinuationToken") if more else None)
+                prefixes.append(element.findtext(f"{namespace}Prefix") or "")
     except (ET.ParseError, KeyError) as error:
         raise ValueError(f"not a listing: {error}") from error
+    token = root.findtext(f"{namespace}NextContinuationToken")
+    truncated = root.findtext(f"{namespace}IsTruncated")
+    more = bool(token) if truncated is None else truncated.strip().lower() == "true"
+    return _Answer(rows, prefixes, root.findtext(f"{namespace}EncodingType") == "url", more, token)
 
 
 def _time_ns(text: str) -> int:

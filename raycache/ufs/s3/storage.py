@@ -31,8 +31,8 @@ from raycache.ufs.checks import (
 )
 from raycache.ufs.errors import S3Errors
 from raycache.ufs.retry import Retrier, RetryPolicy
-from raycache.ufs.s3.clients import is_plain_key, make_clients
-from raycache.ufs.s3.listing import BODY_FIELD, keep_bodies, parse_page, seconds_ns
+from raycache.ufs.s3.clients import is_aws, is_plain_key, make_clients
+from raycache.ufs.s3.listing import Listing, seconds_ns
 from raycache.ufs.s3.multipart import S3Requests, S3Sizes, S3Writer, copy_in_parts, with_mtime
 from raycache.ufs.s3.options import S3Options, canonical_names, options_from_environment
 
@@ -78,11 +78,11 @@ class S3Storage:
         self.root_uri = root_uri
         self._bucket = bucket
         self._boto, self._store, self._endpoint_url = make_clients(bucket, parsed)
-        keep_bodies(self._boto)
         self._errors = S3Errors(root_uri, self._endpoint_url, parsed.secrets)
         policy = RetryPolicy(attempts_max=parsed.retries_max + 1, total_s=2 * parsed.request_timeout_s)
         self._retrier = retrier or Retrier(policy)
         self._bucket_seen = False
+        self._listing = Listing(self._boto, bucket, self._endpoint_url, self._run, trusted=is_aws(self._endpoint_url))
         self._requests = S3Requests(self._boto, bucket, self._run, self._put_small, self.head, sizes or S3Sizes())
 
     def __repr__(self) -> str:
@@ -104,22 +104,7 @@ class S3Storage:
     ) -> ListPage:
         """See `UnderStorage.list`."""
         check_limit(limit)
-        arguments: dict[str, Any] = {"Prefix": prefix, "MaxKeys": limit, "EncodingType": "url"}
-        if delimiter:
-            arguments["Delimiter"] = "/"
-        if token is not None:
-            arguments["ContinuationToken"] = token
-        elif start_after:
-            arguments["StartAfter"] = start_after
-
-        def list_once() -> ListPage:
-            answer: Any = self._boto.list_objects_v2(Bucket=self._bucket, **arguments)
-            body = answer.get(BODY_FIELD)
-            if body is None:
-                raise UnavailableError(f"{self._endpoint_url} answered with no listing; check endpoint_url")
-            return parse_page(body)
-
-        page = self._run("list", prefix, list_once)
+        page = self._listing.page(prefix, delimiter=delimiter, start_after=start_after, token=token, limit=limit)
         self._bucket_seen = True
         return page
 
