@@ -6,6 +6,8 @@ PYTHON ?= python3.11
 SEEDS ?= 1000
 # Further arguments of the programs behind `make demo`, `make bench` and `make sim`.
 ARGS ?=
+# Where `make dist` puts what it builds.
+DIST ?= dist
 # What takes about half the time of the tests without a cluster: most of the waiting, for an S3 server, is in it.
 FAST_FIRST := tests/contract $(addprefix tests/,property/test_worker_service.py simulation/test_planted_compaction.py simulation/test_planted_faults.py)
 # What takes about half the time of the tests with clusters. Each half wants 4 to 5 GB: where less than 10 GB are free,
@@ -28,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
+.PHONY: help setup demo dist test test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -53,7 +55,7 @@ $(BENCH): $(SETUP)
 demo: $(SETUP) ## Run the main job: Ray Data over S3 through the cache, cold and warm
 	$(BIN)/python -m raycache.demo $(ARGS)
 
-test: test-fast test-ray ## Run all tests
+test: test-fast test-ray test-dist ## Run all tests
 
 test-fast: $(SETUP) ## Run the tests that need no Ray cluster, in two processes
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-fast-first test-fast-others
@@ -62,7 +64,7 @@ test-fast-first: $(SETUP)
 	$(BIN)/python -m pytest $(FAST_FIRST)
 
 test-fast-others: $(SETUP)
-	$(BIN)/python -m pytest tests $(addprefix --ignore=,tests/ray tests/browser $(FAST_FIRST))
+	$(BIN)/python -m pytest tests $(addprefix --ignore=,tests/ray tests/browser tests/dist $(FAST_FIRST))
 
 test-ray: $(SETUP) ## Run the tests on real Ray clusters and real S3 servers, in two processes if there is memory
 	@$(MAKE) --no-print-directory -j$(RAY_JOBS) --output-sync=target test-ray-first test-ray-others
@@ -72,6 +74,12 @@ test-ray-first: $(SETUP)
 
 test-ray-others: $(SETUP)
 	$(BIN)/python -m pytest tests/ray $(addprefix --ignore=,$(RAY_FIRST))
+
+dist: $(SETUP) ## Build the wheel and the sdist, into dist
+	$(UV) build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir $(DIST)
+
+test-dist: $(SETUP) ## Build the wheel, install it alone, and run a user's program on it; collect all tests
+	$(BIN)/python -m pytest tests/dist
 
 test-tensorflow: $(SETUP) ## Run the test of TFRecord files with TensorFlow itself, in an environment of its own (1.4 GB more)
 	UV_PROJECT_ENVIRONMENT=build/tensorflow $(UV) sync --quiet --frozen --python $(PYTHON) --group tensorflow

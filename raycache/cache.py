@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
 
@@ -26,7 +26,7 @@ from raycache.client.reading.prefetch import Gathering, prefetch_calls
 from raycache.client.reading.reader import Reader, Request
 from raycache.client.reading.small_files import Following
 from raycache.client.topology import Topology
-from raycache.client.writes import Writes
+from raycache.client.writes import CacheWriter, Writes
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
 from raycache.messages import Hello, Selector
@@ -153,7 +153,16 @@ class Cache(Loads, Scheduling, Upkeep):
 
     # --- metadata -----------------------------------------------------------------------------------------------------
 
-    def ls(self, path: str, detail: bool = False, recursive: bool = False) -> list[Any]:
+    @overload
+    def ls(self, path: str, detail: Literal[False] = False, recursive: bool = False) -> list[str]: ...
+
+    @overload
+    def ls(self, path: str, detail: Literal[True], recursive: bool = False) -> list[Entry]: ...
+
+    @overload
+    def ls(self, path: str, detail: bool, recursive: bool = False) -> list[str] | list[Entry]: ...
+
+    def ls(self, path: str, detail: bool = False, recursive: bool = False) -> list[str] | list[Entry]:
         """List a directory, or name a file.
 
         Returns:
@@ -210,7 +219,16 @@ class Cache(Loads, Scheduling, Upkeep):
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def open(self, path: str, mode: str = "rb") -> Any:
+    @overload
+    def open(self, path: str, mode: Literal["r", "rb"] = "rb") -> CacheFile: ...
+
+    @overload
+    def open(self, path: str, mode: Literal["w", "wb"]) -> CacheWriter: ...
+
+    @overload
+    def open(self, path: str, mode: str) -> CacheFile | CacheWriter: ...
+
+    def open(self, path: str, mode: str = "rb") -> CacheFile | CacheWriter:
         """Open a file.
 
         Args:
