@@ -28,6 +28,7 @@ RAY_FILES = (
     "raycache/testing/*.py",
     "raycache/demo.py",
     "tests/ray/*.py",
+    "tests/dist/user_program.py",
     "tests/support/*.py",
     "examples/*.py",
     "benchmarks/*.py",
