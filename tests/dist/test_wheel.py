@@ -162,7 +162,7 @@ def test_a_user_program_runs(installed: Path, elsewhere: dict[str, str], tmp_pat
     try:
         assert program.stdout is not None and program.stdin is not None and program.stderr is not None
         line = program.stdout.readline()
-        assert line, program.stderr.read()
+        assert line, (program.wait(60), program.stderr.read())
         found = json.loads(line)
         url = found.pop("dashboard")
         assert "/lake/missing does not exist" in found.pop("missing")
