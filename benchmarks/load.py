@@ -181,7 +181,7 @@ def _memory(bench: Bench) -> Iterator[Finding]:
         assert bench.cache.load("/many/first").wait(60).state == "SUCCEEDED"
         time.sleep(_SETTLE_S)
         master = _pid(MASTER_NAME)
-        workers = [_pid(worker.actor_name) for worker in bench.cache.refresh_view().workers]
+        workers = [_pid(worker.actor_name) for worker in bench.cache.client.refresh_view().workers]
         before, workers_before = _anonymous_bytes(master), sum(map(_anonymous_bytes, workers))
         most = before
         job = bench.cache.load("/many/many")
@@ -213,11 +213,11 @@ def _kills(bench: Bench) -> Iterator[Finding]:
     for victim in ("worker", "master", "raylet"):
         bench.free(data)
         node = bench.cluster.add_node() if victim == "raylet" else bench.cluster.node_ids()[1]
-        _until(lambda node=node: any(w.worker == node for w in bench.cache.refresh_view().workers))  # type: ignore[misc]
+        _until(lambda node=node: any(w.worker == node for w in bench.cache.client.refresh_view().workers))  # type: ignore[misc]
         job = bench.cache.load(data.path, bandwidth="60MB/s")
         _until(lambda job=job: job.progress().bytes_done >= 0.4 * data.bytes)  # type: ignore[misc]
         held = sum(p.nodes[node].bytes for p in bench.cache.locate(data.path) if node in p.nodes)
-        worker = next(w for w in bench.cache.refresh_view().workers if w.worker == node)
+        worker = next(w for w in bench.cache.client.refresh_view().workers if w.worker == node)
         if victim == "raylet":
             bench.cluster.remove_node(node)
         else:

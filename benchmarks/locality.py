@@ -28,6 +28,7 @@ from benchmarks.clusters import touched_cluster
 from benchmarks.epochs import quiet
 from benchmarks.measure import Finding
 from examples import rolling_windows
+from raycache.placement.whereabouts import Whereabouts
 from raycache.raydata.datasource import LocatedDatasource
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.data import write_parquet_dataset
@@ -131,7 +132,7 @@ def _shares(cache: raycache.Cache, nodes: int) -> list[Finding]:
         before = settled(cache)
         files = [file.path for file in cache.expand(path)]
         # Copies that the reading itself makes are not counted as where the file was.
-        homes = dict(zip(files, cache.place(files), strict=True))
+        homes = dict(zip(files, Whereabouts(cache.client).place(files), strict=True))
         ran = {
             row["path"]: row["node"]
             for row in dataset(path).map_batches(_with_node, batch_format="pyarrow", batch_size=None).take_all()
@@ -216,14 +217,14 @@ def _adverse(cache: raycache.Cache) -> list[Finding]:
         ratio = statistics.median(placed) / statistics.median(spread)
         return Finding(f"{what}: placed / SPREAD, time", f"{ratio:.2f}x", "<= 1.25x", ratio <= 1.25)
 
-    node = cache.nodes[-1]
+    node = Whereabouts(cache.client).nodes[-1]
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
     occupant = _Occupant.options(scheduling_strategy=strategy).remote()
     ray.get(occupant.here.remote(), timeout=60)
     rows.append(compare("one node's CPUs busy", "/lake/warm3"))
     ray.kill(occupant)
     files = cache.ls("/lake/skewed")
-    cache.direct(dict.fromkeys(files, cache.nodes[-1]))
+    cache.direct(dict.fromkeys(files, Whereabouts(cache.client).nodes[-1]))
     cache.prefetch(files, 1 << 40)
     cache.load(files).wait(120)
     rows.append(compare("all data on one node", "/lake/skewed"))

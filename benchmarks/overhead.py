@@ -131,7 +131,7 @@ _UNCOUNTED = _without_notes(Reader.in_place)
 
 
 def _workers(cache: Cache) -> list[Any]:
-    return [ray.get_actor(w.actor_name, namespace=RAY_NAMESPACE) for w in cache.refresh_view().workers]
+    return [ray.get_actor(w.actor_name, namespace=RAY_NAMESPACE) for w in cache.client.refresh_view().workers]
 
 
 def _export_s(worker: Any) -> float:

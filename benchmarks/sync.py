@@ -77,7 +77,7 @@ def _clusters() -> list[Finding]:
                 share = result.loaded.files / result.total.files
                 moved = sum(size for key, (_, size) in proxy.counters().by_key.items() if key.startswith(f"{bucket}/"))
                 rate = _hit_rate(cache, hot)
-                workers = len(cache.refresh_view().workers)
+                workers = len(cache.client.refresh_view().workers)
                 what = f"import into a cluster of {workers} nodes"
                 what += f" with {memory} each, a third of the data" if room < 1 else ""
                 found += [

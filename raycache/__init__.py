@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raycache.admin.jobs import Job
-    from raycache.cache import Cache
-    from raycache.client.connection import connect
+    from raycache.admin.loads import Job
+    from raycache.cache import Cache, connect
     from raycache.cluster import session, start, stop
     from raycache.dashboard.launch import start_dashboard
     from raycache.errors import (
@@ -49,9 +48,9 @@ _HOMES = {
     "start": "raycache.cluster",
     "stop": "raycache.cluster",
     "start_dashboard": "raycache.dashboard.launch",
-    "connect": "raycache.client.connection",
+    "connect": "raycache.cache",
     "Cache": "raycache.cache",
-    "Job": "raycache.admin.jobs",
+    "Job": "raycache.admin.loads",
     "Settings": "raycache.settings",
     **dict.fromkeys(
         (

@@ -1,111 +1,62 @@
-"""`Cache`: the public face. Each method says what it asks; the work is done by the modules beside this one."""
+"""`Cache`: the public face. Each method says what it asks; the work is done by functions of a `Client`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
 
-from raycache import paths as names
-from raycache.admin import mounts, residency
-from raycache.admin.loads import Loads
-from raycache.admin.overview import Overview, overview_of
-from raycache.admin.upkeep import Upkeep
-from raycache.client.calls import in_worker, task_identity
-from raycache.client.counters import Counters
-from raycache.client.expanding import as_list, expand
-from raycache.client.file_meta import FileMeta, require_file
-from raycache.client.flusher import Flusher
-from raycache.client.locator import Locator
-from raycache.client.ports import ActorCalls
+from raycache.admin import browsing, loads, map_transfer, mounts, residency, stats, sync, upkeep
+from raycache.admin.loads import Job
+from raycache.admin.overview import Overview, overview_now
+from raycache.client import connection
+from raycache.client.client import Client
 from raycache.client.reading.file import CacheFile
-from raycache.client.reading.leases import Leases
-from raycache.client.reading.pages import is_small
-from raycache.client.reading.prefetch import Gathering, prefetch_calls
-from raycache.client.reading.reader import Reader, Request
-from raycache.client.reading.small_files import Following
-from raycache.client.topology import Topology
-from raycache.client.writes import CacheWriter, Writes
-from raycache.clock import SystemClock
-from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
-from raycache.messages import Hello, Selector
-from raycache.placement.whereabouts import Scheduling
-from raycache.ranges import block_count, clip
+from raycache.client.writes import CacheWriter
+from raycache.placement import near
+from raycache.placement.whereabouts import Whereabouts
 from raycache.results import (
     CheckResult,
     Entry,
     FileLocation,
+    FreeResult,
+    LoadPlan,
+    MapExport,
+    MapImport,
     MountEntry,
+    PathInfo,
+    PathRule,
+    Progress,
     Setting,
     Stats,
     Status,
+    SyncResult,
     Usage,
 )
-from raycache.rules import Pattern
-from raycache.settings import Settings
-from raycache.types import FileKind, FileVersion
-from raycache.ufs.open import open_storage
+from raycache.rules import RuleKind
+from raycache.settings import parse_size
 
 if TYPE_CHECKING:
     import pyarrow.fs
 
-#: How often a read starts again on a newer version of its file before it gives up.
-READ_ATTEMPTS_MAX = 4
-#: What an open file that is read in order announces at a time.
-_READ_AHEAD_BYTES_MAX = 64 << 20
 
-
-class Cache(Loads, Scheduling, Upkeep):
+class Cache:
     """A connection of this process to the cache of its Ray cluster. Safe to use from several threads.
 
     Not made by hand: `raycache.start()` and `raycache.connect()` return it. It pickles as "connect again".
     """
 
-    def __init__(self, calls: ActorCalls, hello: Hello, node: str) -> None:
-        self.id = hello.cache_id
-        self._calls = calls
-        self._settings = Settings(**hello.settings)
-        self._origins = hello.origins
-        self._node = node
-        self._clock = SystemClock()
-        self._counters = Counters()
-        self._table = Leases(self._settings.client_mapped_bytes_max)
-        self._locator = Locator(
-            calls, open_storage, mounts.environment_options, self._clock, self._settings.client_paths_max
-        )
-        self._locator.learn(hello.view, hello.mounts)
-        self._following = Following(lambda path: self._locator.cached(path, self._clock.now_s()), self._settings.grid)
-        self._flusher = Flusher(
-            calls,
-            self._locator,
-            self._table,
-            self._counters,
-            self._clock,
-            node,
-            lambda: self._settings.lease_s,
-            on_wake=lambda: self.count_for(*task_identity()),
-        )
-        self._reader = Reader(
-            calls,
-            self._locator,
-            self._table,
-            self._counters,
-            self._clock,
-            self.topology,
-            on_read=self._flusher.wake,
-            claims=in_worker,
-        )
-        #: Writing through to the lake, on mounts with `readonly=False`.
-        self.writes = Writes(self._locator, calls)
+    def __init__(self, client: Client) -> None:
+        #: What is below this face, for filesystems and readers.
+        self.client = client
+        self.id = client.id
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from raycache.client.connection import connect
-
         return (connect, ())
 
     def __repr__(self) -> str:
-        return f"Cache({self.id!r}, workers={len(self._locator.view.workers)})"
+        return f"Cache({self.id!r}, workers={len(self.client.locator.view.workers)})"
 
     # --- mounts -------------------------------------------------------------------------------------------------------
 
@@ -131,10 +82,7 @@ class Cache(Loads, Scheduling, Upkeep):
             NotFoundError, DeniedError, UnavailableError: the store does not answer as it should.
             InvalidRequestError: a path, URI or option that cannot be.
         """
-        ttl_s = self._settings.metadata_ttl_s if metadata_ttl_s is None else float(metadata_ttl_s)
-        table = mounts.mount(self._calls, path, uri, options or {}, ttl_s, readonly=readonly)
-        self._locator.learn(None, table)
-        self._locator.forget_all()
+        mounts.mount(self.client, path, uri, options or {}, metadata_ttl_s, readonly=readonly)
 
     def unmount(self, path: str, force: bool = False) -> None:
         """Take a mount away; its blocks are freed.
@@ -143,15 +91,13 @@ class Cache(Loads, Scheduling, Upkeep):
             NotFoundError: nothing is mounted there.
             ConflictError: a load of it is running and `force` is not given.
         """
-        uri, table = mounts.unmount(self._calls, path, force=force)
-        self._locator.learn(None, table)
-        self._drop(Selector([Pattern(uri.rstrip("/"))]), force=True)
+        mounts.unmount(self.client, path, force=force)
 
     def mounts(self) -> list[MountEntry]:
         """All mounts, by path; secrets are not shown."""
-        return [MountEntry(*row) for row in self._calls.master("mounts")]
+        return mounts.mounts(self.client)
 
-    # --- metadata -----------------------------------------------------------------------------------------------------
+    # --- looking ------------------------------------------------------------------------------------------------------
 
     @overload
     def ls(self, path: str, detail: Literal[False] = False, recursive: bool = False) -> list[str]: ...
@@ -171,14 +117,7 @@ class Cache(Loads, Scheduling, Upkeep):
         Raises:
             NotFoundError: nothing is there.
         """
-        meta = self._locator.resolve([path])[0]
-        if meta.kind is FileKind.FILE:
-            return [mounts.entry_of(meta)] if detail else [meta.path]
-        if meta.kind is FileKind.MISSING:
-            require_file(meta, path)
-        reply = self._locator.listing(path, recursive=recursive)
-        entries = mounts.entries_of(meta.path, reply)
-        return entries if detail else [entry.path for entry in entries]
+        return browsing.ls(self.client, path, detail=detail, recursive=recursive)
 
     def stat(self, path: str) -> Entry:
         """Describe a file or a directory.
@@ -186,10 +125,7 @@ class Cache(Loads, Scheduling, Upkeep):
         Raises:
             NotFoundError: nothing is there.
         """
-        meta = self._locator.resolve([path])[0]
-        if meta.kind is FileKind.DIRECTORY:
-            return mounts.entry_of(meta)
-        return mounts.entry_of(require_file(meta, path))
+        return browsing.stat(self.client, path)
 
     def exists(self, path: str) -> bool:
         """Whether a file or a directory stands at a path.
@@ -197,25 +133,23 @@ class Cache(Loads, Scheduling, Upkeep):
         Raises:
             UnavailableError, DeniedError: it cannot be told.
         """
-        meta = self._locator.resolve([path])[0]
-        if meta.error is not None and not isinstance(meta.error, NotFoundError):
-            raise meta.error
-        return meta.kind is not FileKind.MISSING
+        return browsing.exists(self.client, path)
+
+    def expand(self, paths: str | Sequence[str]) -> list[PathInfo]:
+        """The files that `paths` mean (files, directories, globs), with their sizes, from the cached listing."""
+        return Whereabouts(self.client).expand(paths)
 
     def du(self, path: str) -> Usage:
         """Size of everything below a path, and how much of it is cached."""
-        result = self.check(path)
-        return Usage(names.normalise(path), result.files, result.bytes_total, result.bytes_cached)
+        return residency.du(self.client, path)
 
     def locate(self, paths: str | Sequence[str]) -> list[FileLocation]:
         """Which node holds what of each file, as the workers say now."""
-        files, held = self._resident(paths)
-        return residency.locations(files, held, self._settings.block_size_bytes)
+        return residency.locate(self.client, paths)
 
     def check(self, paths: str | Sequence[str]) -> CheckResult:
         """Exact residency of files, directories and globs at this moment."""
-        files, held = self._resident(paths)
-        return residency.check(files, held, self._settings.block_size_bytes)
+        return residency.check(self.client, paths)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -238,37 +172,7 @@ class Cache(Loads, Scheduling, Upkeep):
         Returns:
             A file object; its `read_at` and `read_buffer` give buffers without a copy.
         """
-        if mode in ("r", "rb"):
-            return self.open_meta(self._locator.file(path), read_ahead=True)
-        if mode in ("w", "wb"):
-            return self.writes.open(path)
-        raise InvalidRequestError(f"mode {mode!r} is not supported; use 'rb' or 'wb'")
-
-    def open_meta(self, meta: FileMeta, *, read_ahead: bool = False) -> CacheFile:
-        """Open a resolved file."""
-        announce = (lambda blocks: self._announce([(meta, blocks)], _READ_AHEAD_BYTES_MAX)) if read_ahead else None
-        return CacheFile(meta, self._reader, self._clock, self._settings.grid, announce)
-
-    def whole(self, meta: FileMeta) -> pa.Buffer | None:
-        """A resolved file as memory of this node, counted as read; None when it has to be read in pieces.
-
-        It costs a call where the node's worker should hold all of the file, and nothing of it is mapped yet; what is not
-        there after all is not loaded for it.
-        """
-        size = meta.file.size_bytes
-        if not size:
-            return None
-        now_s = self._clock.now_s()
-        buffer = self._reader.in_place(meta, 0, size, now_s)
-        if buffer is None and size <= self._settings.segment_size_bytes:
-            mask = (1 << block_count(size, self._settings.block_size_bytes)) - 1
-            held = meta.places.mask_of(self._node)
-            if held & mask == mask and self._table.get(meta.version, 0, now_s) is None:
-                self._reader.map_held(meta)
-                buffer = self._reader.in_place(meta, 0, size, now_s)
-        if buffer is None and is_small(size, self._settings.grid):
-            self._gather(self._following.after(meta))
-        return buffer
+        return self.client.open(path, mode)
 
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
         """Read a file or a range of it.
@@ -282,47 +186,23 @@ class Cache(Loads, Scheduling, Upkeep):
             A buffer of one version of the file, zero-copy when the range lies in one local segment.
 
         Raises:
-            NotFoundError, IsADirectoryRequestError: no file stands at the path.
-            InvalidRequestError: a path, an offset or a size that cannot be.
+            NotFoundError, IsADirectoryRequestError, InvalidRequestError.
             ConflictError: the file kept changing during several attempts.
         """
-        # The hot path: a file that is known, and mapped in one piece.
-        now_s = self._clock.now_s()
-        meta = self._locator.cached(path, now_s)
-        if meta is not None:
-            whole = size is None and not offset
-            start, length = (0, meta.file.size_bytes) if whole else clip(offset, size, meta.file.size_bytes)
-            buffer = self._reader.in_place(meta, start, length, now_s) if length else None
-            if buffer is not None:
-                return buffer
-        return self.read_ranges([path], [(offset, size)])[0]
+        return self.client.read(path, offset, size)
 
     def read_many(self, paths: Sequence[str]) -> list[pa.Buffer]:
         """Read whole files: one round trip per worker, not per file. In the order of `paths`."""
-        paths = as_list(paths)
-        return self.read_ranges(paths, [(0, None)] * len(paths))
+        return self.client.read_many(paths)
 
     def read_ranges(self, paths: Sequence[str], ranges: Sequence[tuple[int, int | None]]) -> list[pa.Buffer]:
         """Read one range (offset, size) of each path, all in one round trip per worker; see `read`."""
-        metas = self._locator.resolve(paths)
-        for attempt in range(1, READ_ATTEMPTS_MAX + 1):
-            requests = [
-                Request(require_file(meta, path), *clip(offset, size, meta.file.size_bytes))
-                for meta, path, (offset, size) in zip(metas, paths, ranges, strict=True)
-            ]
-            try:
-                return self._reader.read(requests)
-            except ConflictError:
-                if attempt == READ_ATTEMPTS_MAX:
-                    raise
-                self._locator.forget([meta.path for meta in metas])
-                metas = self._locator.resolve(paths, fresh=True)
-        raise AssertionError("unreachable")
+        return self.client.read_ranges(paths, ranges)
 
     def prefetch(self, paths: str | Sequence[str], bytes_max: int = 256 << 20) -> None:
         """Say which files will be read soon: what is missing of them is loaded in the background.
 
-        A hint: nobody waits for it, and nothing says whether it was followed. For certainty, `load`.
+        A hint, for which nobody waits. For certainty, `load`.
 
         Args:
             paths: of files; others are left out.
@@ -331,84 +211,235 @@ class Cache(Loads, Scheduling, Upkeep):
         Raises:
             InvalidRequestError: a path is not one.
         """
-        size = self._settings.block_size_bytes
-        metas = self._locator.resolve(as_list(paths))
-        self._announce([(meta, range(block_count(meta.file.size_bytes, size))) for meta in metas], bytes_max)
-
-    def _announce(self, wanted: Iterable[tuple[FileMeta, Iterable[int]]], bytes_max: int) -> None:
-        self._calls.tell_workers(prefetch_calls(wanted, bytes_max, self.topology()))
-
-    def _gather(self, metas: Sequence[FileMeta]) -> None:
-        """Have small files that will be opened soon brought together, in the background."""
-        now_s = self._clock.now_s()
-        metas = [meta for meta in metas if self._table.get(meta.version, 0, now_s) is None]
-        if len(metas) > 1:
-            gathering = Gathering(metas, self.topology())
-            if in_worker():
-                gathering.claim(self._calls.workers)
-            self._calls.tell_workers(gathering.calls())
+        self.client.prefetch(paths, bytes_max)
 
     def filesystem(self) -> pyarrow.fs.FileSystem:
         """The cache as a pyarrow filesystem; pickles, so Ray Data and dask take it."""
         from raycache.filesystems.pyarrow import filesystem
+        from raycache.raydata.modes import place_plain_reads
 
-        return filesystem()
+        return filesystem(place_plain_reads)
 
-    # --- filling and emptying -----------------------------------------------------------------------------------------
+    # --- placing tasks ------------------------------------------------------------------------------------------------
+
+    def near(self, paths: str | Sequence[str]) -> dict[str, Any]:
+        """Ray options for a task or actor near these bytes, softly: `task.options(**cache.near(paths)).remote(...)`."""
+        return near.near(Whereabouts(self.client), paths)
+
+    def near_many(self, path_lists: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
+        """Ray options for many tasks at once: balanced, and tasks that share files share a node."""
+        return near.near_many(Whereabouts(self.client), path_lists)
+
+    def direct(self, nodes: Mapping[str, str]) -> None:
+        """Say where files should be loaded that nobody holds yet, instead of where the hash would put them.
+
+        Args:
+            nodes: Ray node id by path. A node without a worker is ignored.
+
+        Raises:
+            UnavailableError: the master does not answer.
+        """
+        Whereabouts(self.client).direct(nodes)
+
+    # --- warm-up ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def load(
+        self, paths: str | Sequence[str], replicas: int = ..., *, metadata_only: bool = ...,
+        bandwidth: str | int | None = ..., verify: bool = ..., priority: int = ..., dry_run: Literal[False] = ...,
+    ) -> Job: ...  # fmt: skip
+
+    @overload
+    def load(
+        self, paths: str | Sequence[str], replicas: int = ..., *, metadata_only: bool = ...,
+        bandwidth: str | int | None = ..., verify: bool = ..., priority: int = ..., dry_run: Literal[True],
+    ) -> LoadPlan: ...  # fmt: skip
+
+    def load(
+        self, paths: str | Sequence[str], replicas: int = 1, *, metadata_only: bool = False,
+        bandwidth: str | int | None = None, verify: bool = False, priority: int = 0, dry_run: bool = False,
+    ) -> Job | LoadPlan:  # fmt: skip
+        """Start a warm-up; returns at once. It runs in the master, and goes on when this process ends.
+
+        Args:
+            paths: files, directories, globs. The master lists them, freshly.
+            replicas: copies of each block on different nodes, as far as there are nodes.
+            metadata_only: only list the files, so that looking them up later asks nobody.
+            bandwidth: bytes per second that leave the lake, all workers together: "500MiB/s", or a number. None: no limit.
+            verify: afterwards compare the etags with the lake's, and check the checksums of what is on disk.
+            priority: of several jobs the one with the larger number goes first.
+            dry_run: move nothing, say what would be.
+
+        Returns:
+            The job; with `dry_run` what it would do.
+
+        Raises:
+            NotFoundError: a path does not exist.
+            InvalidRequestError: replicas < 1, or no bandwidth.
+            UnavailableError: too many loads run already.
+        """
+        request = loads.request_of(
+            paths, replicas=replicas, metadata_only=metadata_only, bandwidth=bandwidth, verify=verify, priority=priority
+        )
+        return loads.survey(self.client, request) if dry_run else loads.load(self.client, request)
+
+    def jobs(self) -> list[tuple[str, Progress]]:
+        """The load jobs known, newest first: (id, progress)."""
+        return loads.jobs(self.client)
+
+    def job(self, job_id: str) -> Job:
+        """A handle on a job by its id; NotFoundError when it is unknown."""
+        return loads.job(self.client, job_id)
+
+    # --- upkeep -------------------------------------------------------------------------------------------------------
+
+    def free(self, paths: str | Sequence[str], force: bool = False, older_than_s: float = 0.0) -> FreeResult:
+        """Drop blocks from the cache, never from the lake. Readers that hold them finish undisturbed.
+
+        Args:
+            paths: files, directories (a mount's path is one) and globs; versions that the lake no longer has are meant, too.
+            force: also what is pinned.
+            older_than_s: only blocks loaded at least this many seconds ago.
+        """
+        return upkeep.free(self.client, paths, force=force, older_than_s=older_than_s)
+
+    def pin(self, paths: str | Sequence[str]) -> None:
+        """Never evict files, directories or globs from now on, nor let them expire; also what is loaded later.
+
+        Where pinned files take all the room, loads of others end without space, and reads of others go through.
+        """
+        upkeep.say(self.client, RuleKind.PIN, paths, 1)
+
+    def unpin(self, paths: str | Sequence[str]) -> None:
+        """Take pins away, also of a part of what was pinned."""
+        upkeep.say(self.client, RuleKind.PIN, paths, None)
+
+    def set_ttl(self, paths: str | Sequence[str], ttl_s: float | None) -> None:
+        """Free blocks this many seconds after they were loaded; the lake is never touched.
+
+        Args:
+            paths: files, directories, globs; the later word holds for what both name.
+            ttl_s: 0 or more; None: no end.
+        """
+        upkeep.say(self.client, RuleKind.TTL, paths, ttl_s)
+
+    def set_quota(self, path: str, bytes: str | int | None) -> None:  # noqa: A002
+        """Let the blocks cached below a path, every copy counted, never take more; its own oldest ones go first.
+
+        Each worker may use the share of the quota that its capacity has of the cluster's.
+
+        Args:
+            path: a directory or a file.
+            bytes: "200GiB", or bytes; None: no quota.
+        """
+        upkeep.say(self.client, RuleKind.QUOTA, path, None if bytes is None else parse_size(bytes))
+
+    def rules(self) -> list[PathRule]:
+        """All pins, TTLs and quotas, the oldest first."""
+        return upkeep.rules(self.client)
+
+    @overload
+    def sync(
+        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, watch: None = None
+    ) -> SyncResult: ...
+
+    @overload
+    def sync(
+        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, *, watch: float
+    ) -> Iterator[SyncResult]: ...
+
+    def sync(
+        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, watch: float | None = None
+    ) -> SyncResult | Iterator[SyncResult]:
+        """Compare files, directories or globs with the lake, listing it once: what was added, changed, removed?
+
+        Versions that the lake no longer has are dropped, when their readers are done. A file counts as changed when its
+        size or etag is another one (its mtime, where the store has no etags) than when the cache last listed or compared
+        the path. Of a path that it never listed, it knows what it holds.
+
+        Args:
+            paths: what to compare.
+            dry_run: only tell.
+            load: bring in what was added or changed, and nothing else.
+            watch: repeat this, so many seconds after each end.
+
+        Returns:
+            The differences; with `watch` an iterator that yields those of each round, for as long as it is asked.
+
+        Raises:
+            NotFoundError: a path is under no mount, or nothing is there, nor was.
+            UnavailableError, DeniedError: the lake cannot be listed.
+        """
+        if watch is None:
+            return sync.sync(self.client, paths, dry_run=dry_run, load=load)
+        return sync.watch(self.client, paths, watch, dry_run=dry_run, load=load)
+
+    def export_map(self, uri: str) -> MapExport:
+        """Write what is cached, with versions, heat and pins, to a parquet file, for `import_map` of another cluster.
+
+        Args:
+            uri: of the file, such as "s3://bucket/maps/x.parquet", or a path of the namespace. The credentials are those
+                of the mount that covers it (which may be read-only), or else of this process's environment.
+
+        Raises:
+            UnavailableError: a worker does not answer.
+            DeniedError, NoSpaceError, InvalidRequestError: it cannot be written there.
+        """
+        return map_transfer.export_map(self.client, uri)
+
+    def import_map(self, uri: str, pins: bool = True) -> MapImport:
+        """Load what another cluster had cached, pinned files first, then the hottest, and wait for it.
+
+        Files that have changed since, or are gone, are left out; what no longer fits is the coldest.
+
+        Args:
+            uri: as given to `export_map`.
+            pins: pin what the other cluster had pinned.
+
+        Raises:
+            NotFoundError, DeniedError, UnavailableError: the map or the lake cannot be read.
+            InvalidRequestError: it is no map.
+        """
+        return map_transfer.import_map(self.client, uri, pins=pins)
 
     # --- watching -----------------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """Counters and sizes per node and in total; this process's own reads are included."""
-        self._flusher.flush()
-        return mounts.stats_of(self._calls.master("stats"))
+        return stats.stats(self.client)
 
     def overview(self) -> Overview:
         """What is shown of the cache, with windows of time, readers and jobs: cheap, and about a second old."""
-        self._flusher.flush()
-        return overview_of(self._calls.master("overview"))
+        return overview_now(self.client)
 
     def status(self) -> Status:
         """The master and the workers, as the master sees them."""
-        return mounts.status_of(self._calls.master("status"), self._calls.master("stats"))
+        return stats.status(self.client)
 
     def settings(self) -> list[Setting]:
         """Every setting, its value and where that came from."""
-        return [Setting(name, value, self._origins[name]) for name, value in self._settings.as_dict().items()]
+        return stats.settings(self.client)
 
-    # --- inside -------------------------------------------------------------------------------------------------------
 
-    def topology(self) -> Topology:
-        """Where blocks go, as this process knows it now."""
-        locator, settings = self._locator, self._settings
-        sizes = (settings.grid, settings.extent_size_bytes, settings.replicas_max)
-        return Topology(locator.view, self._node, locator.mounts.version, *sizes)
+#: The face of this process's connection; there is one of both.
+_face: Cache | None = None
 
-    @property
-    def calls(self) -> ActorCalls:
-        """To the actors, for what is beside this class."""
-        return self._calls
 
-    @property
-    def block_size_bytes(self) -> int:
-        """Of this cache."""
-        return self._settings.block_size_bytes
+def connect(address: str | None = None) -> Cache:
+    """Connect to the cache that runs in this Ray cluster; from a driver, a task, an actor, or a plain process.
 
-    def count_for(self, job: str, task: str) -> None:
-        """From now on this process reads for this Ray job and task."""
-        self._counters.run_for(job, task)
+    Args:
+        address: of the Ray cluster, when this process has not called `ray.init` yet; None finds a running one.
 
-    @property
-    def locator(self) -> Locator:
-        """Path resolution, for the filesystems."""
-        return self._locator
+    Returns:
+        The one connection of this process.
 
-    def close(self) -> None:
-        """Deliver the last counters and let go of all mapped segments."""
-        self._flusher.close()
-        self._table.clear()
-
-    def _resident(self, paths: str | Sequence[str]) -> tuple[list[tuple[str, FileVersion]], residency.Residency]:
-        files = expand(self._locator, paths)
-        self.refresh_view()
-        return files, residency.ask(self._calls, self._locator.view, [file for _, file in files])
+    Raises:
+        UnavailableError: no Ray cluster, or the master does not answer.
+        NotFoundError: no cache runs there; call `raycache.start()`.
+    """
+    global _face  # noqa: PLW0603  # one connection a process is the point
+    client = connection.connect(address)
+    if _face is None or _face.client is not client:
+        _face = Cache(client)
+    return _face

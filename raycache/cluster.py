@@ -14,9 +14,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raycache.cache import Cache
+from raycache.cache import Cache, connect
 from raycache.client.calls import unwrap
-from raycache.client.connection import connect, disconnect, ensure_ray, head_actor_options
+from raycache.client.connection import disconnect, ensure_ray, head_actor_options
 from raycache.dashboard.launch import start_dashboard, stop_dashboard
 from raycache.errors import AlreadyExistsError, NotFoundError, UnavailableError
 from raycache.master.actor import MasterActor

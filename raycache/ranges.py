@@ -120,3 +120,13 @@ class Grid(NamedTuple):
         start = self.offset(part.block_index) + part.offset
         for page in block_ranges(start, part.length, self.page_size_bytes):
             yield page._replace(block_index=FIRST_PAGE + page.block_index)
+
+
+def mask_bytes(mask: int, size_bytes: int, block_size_bytes: int) -> int:
+    """Bytes in the blocks of a bit mask, of a file of this size."""
+    last = block_count(size_bytes, block_size_bytes) - 1
+    if last < 0:
+        return 0
+    has_last = mask >> last & 1
+    full = (mask & ((1 << last) - 1)).bit_count()
+    return full * block_size_bytes + (has_last and block_length(last, size_bytes, block_size_bytes))

@@ -1,18 +1,19 @@
-"""Looking around in the namespace: what stands in a directory, how much of it is cached, where, and how hot it is."""
+"""Looking around in the namespace: what stands at a path, how much of it is cached, where, and how hot it is."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Sequence
 
 from raycache.admin import residency
-from raycache.admin.mounts import entries_of
 from raycache.admin.patterns import path_of
-from raycache.cache import Cache
+from raycache.client.client import Client
+from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.ports import WorkerCall
 from raycache.errors import RaycacheError
-from raycache.messages import FileHeat, decode
-from raycache.ranges import union
+from raycache.messages import FileHeat, ListReply, decode
+from raycache.ranges import mask_bytes, union
 from raycache.results import Entry, Result
 from raycache.rules import Matcher
 from raycache.types import FileKind, FileVersion
@@ -22,7 +23,7 @@ _HEAT_TIMEOUT_S = 10.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CachedEntry(Result):
-    """What stands at a path, and what of it is cached now, exactly. Of a directory nothing is said of the cache."""
+    """What stands at a path, and what of it is cached now, exactly. Of a directory nothing is said of the client."""
 
     entry: Entry
     #: Bytes that some node holds, and of these in memory and on disk (a block may be in both); None for a directory.
@@ -47,25 +48,47 @@ class HeatRow(Result):
     bytes_disk: int
 
 
-def list_directory(cache: Cache, path: str) -> list[Entry]:
+def ls(client: Client, path: str, *, detail: bool, recursive: bool) -> list[str] | list[Entry]:
+    """List a directory, or name a file; see `Cache.ls`."""
+    meta = client.locator.resolve([path])[0]
+    if meta.kind is FileKind.FILE:
+        return [entry_of(meta)] if detail else [meta.path]
+    if meta.kind is FileKind.MISSING:
+        require_file(meta, path)
+    entries = entries_of(meta.path, client.locator.listing(path, recursive=recursive))
+    return entries if detail else [entry.path for entry in entries]
+
+
+def stat(client: Client, path: str) -> Entry:
+    """Describe a file or a directory; see `Cache.stat`."""
+    meta = client.locator.resolve([path])[0]
+    return entry_of(meta if meta.kind is FileKind.DIRECTORY else require_file(meta, path))
+
+
+def exists(client: Client, path: str) -> bool:
+    """Whether a file or a directory stands at a path; see `Cache.exists`."""
+    return client.locator.kind(path) is not FileKind.MISSING
+
+
+def list_directory(client: Client, path: str) -> list[Entry]:
     """What stands in a directory, sorted by path.
 
     Raises:
         NotFoundError, NotADirectoryRequestError, InvalidRequestError: see `Cache.ls`.
     """
-    meta = cache.locator.resolve([path])[0]
-    reply = cache.locator.listing(meta.path, recursive=False)
+    meta = client.locator.resolve([path])[0]
+    reply = client.locator.listing(meta.path, recursive=False)
     return entries_of(meta.path, reply)
 
 
-def with_residency(cache: Cache, entries: Sequence[Entry]) -> list[CachedEntry]:
+def with_residency(client: Client, entries: Sequence[Entry]) -> list[CachedEntry]:
     """Ask the workers what they hold of these entries; one call per worker."""
-    size = cache.block_size_bytes
-    metas = cache.locator.resolve([entry.path for entry in entries])
+    size = client.settings.block_size_bytes
+    metas = client.locator.resolve([entry.path for entry in entries])
     files: dict[str, FileVersion] = {m.path: m.file for m in metas if m.kind is FileKind.FILE}
-    held = residency.ask(cache.calls, cache.locator.view, list(files.values()))
+    held = residency.ask(client.calls, client.locator.view, list(files.values()))
     rows = {path: position for position, path in enumerate(files)}
-    pins = Matcher(cache.calls.master("rules"))
+    pins = Matcher(client.calls.master("rules"))
     found: list[CachedEntry] = []
     for entry, meta in zip(entries, metas, strict=True):
         position = rows.get(meta.path)
@@ -73,22 +96,22 @@ def with_residency(cache: Cache, entries: Sequence[Entry]) -> list[CachedEntry]:
             found.append(CachedEntry(entry, None, None, None, {}, pins.of(entry.uri).pinned))
             continue
         cached, memory, disk = (
-            residency.bytes_of(union(masks[position].values()), meta.file, size)
+            mask_bytes(union(masks[position].values()), meta.file.size_bytes, size)
             for masks in (held.masks, held.memory, held.disk)
         )
-        nodes = {worker: residency.bytes_of(mask, meta.file, size) for worker, mask in held.masks[position].items()}
+        nodes = {worker: mask_bytes(mask, meta.file.size_bytes, size) for worker, mask in held.masks[position].items()}
         found.append(CachedEntry(entry, cached, memory, disk, nodes, pins.of(entry.uri).pinned, held.uses[position]))
     return found
 
 
-def heat(cache: Cache, limit: int) -> tuple[list[HeatRow], list[HeatRow]]:
+def heat(client: Client, limit: int) -> tuple[list[HeatRow], list[HeatRow]]:
     """The hottest and the coldest files of those held.
 
     Returns:
         (hottest first, coldest first), at most `limit` each, no file in both.
     """
-    workers = cache.refresh_view().workers
-    replies = cache.calls.workers([WorkerCall(w.actor_name, "heat", (limit,)) for w in workers], _HEAT_TIMEOUT_S)
+    workers = client.refresh_view().workers
+    replies = client.calls.workers([WorkerCall(w.actor_name, "heat", (limit,)) for w in workers], _HEAT_TIMEOUT_S)
     sums: dict[str, HeatRow] = {}
     for reply in replies:
         if isinstance(reply, RaycacheError):
@@ -97,7 +120,7 @@ def heat(cache: Cache, limit: int) -> tuple[list[HeatRow], list[HeatRow]]:
         for row in rows:
             known = sums.get(row.uri, HeatRow("", 0, 0, 0))
             sums[row.uri] = HeatRow(
-                path_of(cache.locator.mounts, row.uri),
+                path_of(client.locator.mounts, row.uri),
                 known.uses + row.uses,
                 known.bytes_memory + row.memory_bytes,
                 known.bytes_disk + row.disk_bytes,
@@ -105,3 +128,34 @@ def heat(cache: Cache, limit: int) -> tuple[list[HeatRow], list[HeatRow]]:
     ordered = sorted(sums.values(), key=lambda row: (-row.uses, row.path))
     hottest = ordered[:limit]
     return hottest, ordered[len(hottest) :][::-1][:limit]
+
+
+def entry_of(meta: FileMeta) -> Entry:
+    """The public form of a resolved path."""
+    name = meta.path.rstrip("/").rpartition("/")[2] or "/"
+    if meta.kind is FileKind.DIRECTORY:
+        return Entry(meta.path, name, "directory", 0, None, "", meta.file.uri)
+    return Entry(
+        meta.path, name, "file", meta.file.size_bytes, _time(meta.file.mtime_ns), meta.file.etag, meta.file.uri
+    )
+
+
+def entries_of(path: str, reply: ListReply) -> list[Entry]:
+    """The public form of a listing of `path`."""
+    base_path = path.rstrip("/")
+    return [
+        Entry(
+            f"{base_path}/{row.name}",
+            row.name.rpartition("/")[2],
+            "file" if row.kind == FileKind.FILE else "directory",
+            row.size_bytes,
+            _time(row.mtime_ns) if row.kind == FileKind.FILE else None,
+            row.etag,
+            reply.uri(row.name),
+        )
+        for row in reply.rows()
+    ]
+
+
+def _time(mtime_ns: int) -> dt.datetime | None:
+    return dt.datetime.fromtimestamp(mtime_ns / 1e9, tz=dt.UTC) if mtime_ns else None

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from raycache.admin.overview import NodeView, Overview
-from raycache.cache import Cache
+from raycache.admin.overview import NodeView, Overview, overview_now
+from raycache.client.client import Client
 from raycache.client.ports import WorkerCall
 from raycache.errors import RaycacheError
 from raycache.messages import Health, decode
@@ -48,18 +48,18 @@ class Checkup(NamedTuple):
     margin_s: float
 
 
-def examine(cache: Cache, mode: str, reason: str) -> list[Finding]:
+def examine(client: Client, mode: str, reason: str) -> list[Finding]:
     """Look at everything; takes as long as the slowest store, at most half a minute.
 
     Args:
-        cache: the running one.
+        client: of the running cache.
         mode: of placement, in force here ("hook", "labels", "plain").
         reason: why.
     """
-    overview = cache.overview()
-    workers = cache.refresh_view().workers
+    overview = overview_now(client)
+    workers = client.refresh_view().workers
     asked_s = time.time()
-    replies = cache.calls.workers([WorkerCall(w.actor_name, "examine", ()) for w in workers], _TIMEOUT_S)
+    replies = client.calls.workers([WorkerCall(w.actor_name, "examine", ()) for w in workers], _TIMEOUT_S)
     answered_s = time.time()
     checkups: list[Checkup] = []
     silent: list[str] = []

@@ -1,106 +1,146 @@
-"""Filling the cache: the part of `Cache` that starts load jobs and finds them again."""
+"""Load jobs as their caller sees them. A job runs in the master, and goes on when the process that started it ends."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
-from typing import Literal, overload
 
-from raycache.admin.jobs import Job, plan_of, progress_of, request_of
-from raycache.client.locator import Locator
-from raycache.client.ports import ActorCalls
-from raycache.messages import encode
-from raycache.results import LoadPlan, Progress
+from raycache import paths as names
+from raycache.client.client import Client
+from raycache.client.expanding import as_list
+from raycache.client.ports import MasterCalls
+from raycache.errors import InvalidRequestError, UnavailableError
+from raycache.messages import JobProgress, LoadRequest, LoadSurvey, encode
+from raycache.results import Failure, LoadPlan, Progress
+from raycache.settings import parse_size
 
-#: The master lists the lake for it.
+#: The master lists the lake for a survey.
 _SURVEY_TIMEOUT_S = 600.0
+#: The master answers when the job has ended, or after so long.
+_WAIT_S = 2.0
 
 
-class Loads:
-    """Mixed into `Cache`."""
+class Job:
+    """A handle on one load job."""
 
-    _calls: ActorCalls
-    _locator: Locator
+    def __init__(self, calls: MasterCalls, job_id: str) -> None:
+        self._calls = calls
+        self.id = job_id
 
-    @overload
-    def load(
-        self,
-        paths: str | Sequence[str],
-        replicas: int = ...,
-        *,
-        metadata_only: bool = ...,
-        bandwidth: str | int | None = ...,
-        verify: bool = ...,
-        priority: int = ...,
-        dry_run: Literal[False] = ...,
-    ) -> Job: ...
+    def progress(self) -> Progress:
+        """How far it is, now.
 
-    @overload
-    def load(
-        self,
-        paths: str | Sequence[str],
-        replicas: int = ...,
-        *,
-        metadata_only: bool = ...,
-        bandwidth: str | int | None = ...,
-        verify: bool = ...,
-        priority: int = ...,
-        dry_run: Literal[True],
-    ) -> LoadPlan: ...
+        Raises:
+            NotFoundError: the job is unknown (long ended, or from another cache).
+        """
+        return progress_of(self._calls.master("job_progress", self.id))
 
-    def load(
-        self,
-        paths: str | Sequence[str],
-        replicas: int = 1,
-        *,
-        metadata_only: bool = False,
-        bandwidth: str | int | None = None,
-        verify: bool = False,
-        priority: int = 0,
-        dry_run: bool = False,
-    ) -> Job | LoadPlan:
-        """Start a warm-up; returns at once. It runs in the master, and goes on when this process ends.
+    def wait(self, timeout_s: float | None = None) -> Progress:
+        """Wait for the end.
 
         Args:
-            paths: files, directories, globs. The master lists them, freshly.
-            replicas: copies of each block on different nodes, as far as there are nodes.
-            metadata_only: only list the files, so that looking them up later asks nobody.
-            bandwidth: bytes per second that leave the lake, all workers together: "500MiB/s", or a number. None: no limit.
-            verify: afterwards compare the etags with the lake's, and check the checksums of what is on disk.
-            priority: of several jobs the one with the larger number goes first.
-            dry_run: move nothing, say what would be.
+            timeout_s: None waits as long as the job makes itself heard.
 
         Returns:
-            The job; with `dry_run` what it would do.
+            The last progress; look at `state` and `failures`.
 
         Raises:
-            NotFoundError: a path does not exist.
-            InvalidRequestError: replicas < 1, or no bandwidth.
-            UnavailableError: too many loads run already.
+            UnavailableError: not finished in time; the job goes on.
         """
-        request = request_of(
-            paths,
-            replicas=replicas,
-            metadata_only=metadata_only,
-            bandwidth=bandwidth,
-            verify=verify,
-            priority=priority,
-        )
-        self._locator.announce_paths(request.paths)
-        if dry_run:
-            return plan_of(self._calls.master("survey", encode(request), timeout_s=_SURVEY_TIMEOUT_S))
-        return Job(self._calls, self._calls.master("load", uuid.uuid4().hex, encode(request)))
+        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            wait_s = max(0.0, min(_WAIT_S, deadline - time.monotonic()))
+            progress = progress_of(self._calls.master("job_ended", self.id, wait_s))
+            if progress.finished:
+                return progress
+            if time.monotonic() >= deadline:
+                raise UnavailableError(
+                    f"load {self.id} has not finished within {timeout_s:g} s; it goes on, wait again"
+                )
 
-    def jobs(self) -> list[tuple[str, Progress]]:
-        """The load jobs known, newest first: (id, progress)."""
-        return [(job_id, progress_of(reply)) for job_id, reply in self._calls.master("jobs")]
+    def stop(self) -> None:
+        """Stop it; what is loaded stays, and `resume` goes on from there. Nothing to do when it has ended."""
+        self._calls.master("job_stop", self.id)
 
-    def job(self, job_id: str) -> Job:
-        """A handle on a job by its id.
+    def resume(self) -> None:
+        """Let it go on after `stop`, or after it failed; what is cached is not moved again. Nothing to do when it runs."""
+        self._calls.master("job_resume", self.id)
 
-        Raises:
-            NotFoundError: unknown.
-        """
-        job = Job(self._calls, job_id)
-        job.progress()
-        return job
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+
+def load(client: Client, request: LoadRequest) -> Job:
+    """Start a load; returns at once. See `Cache.load`."""
+    client.locator.announce_paths(request.paths)
+    return Job(client.calls, client.calls.master("load", uuid.uuid4().hex, encode(request)))
+
+
+def survey(client: Client, request: LoadRequest) -> LoadPlan:
+    """What a load would do."""
+    client.locator.announce_paths(request.paths)
+    return plan_of(client.calls.master("survey", encode(request), timeout_s=_SURVEY_TIMEOUT_S))
+
+
+def jobs(client: Client) -> list[tuple[str, Progress]]:
+    """The load jobs known, newest first: (id, progress)."""
+    return [(job_id, progress_of(reply)) for job_id, reply in client.calls.master("jobs")]
+
+
+def job(client: Client, job_id: str) -> Job:
+    """A handle on a job by its id; NotFoundError when it is unknown."""
+    found = Job(client.calls, job_id)
+    found.progress()
+    return found
+
+
+def request_of(
+    paths: str | Sequence[str],
+    *,
+    replicas: int,
+    metadata_only: bool,
+    bandwidth: str | int | None,
+    verify: bool,
+    priority: int,
+) -> LoadRequest:
+    """A load as a message.
+
+    Raises:
+        InvalidRequestError: an argument that cannot be.
+    """
+    if replicas < 1:
+        raise InvalidRequestError(f"replicas {replicas} is too few; give 1 or more")
+    rate = 0
+    if bandwidth is not None:
+        rate = parse_size(bandwidth.removesuffix("/s") if isinstance(bandwidth, str) else bandwidth)
+        if rate < 1:
+            raise InvalidRequestError(f'bandwidth {bandwidth!r} moves nothing; give something like "500MiB/s"')
+    normal = [names.normalise(path) for path in as_list(paths)]
+    return LoadRequest(list(dict.fromkeys(normal)), replicas, metadata_only, rate, verify, priority)
+
+
+def plan_of(reply: LoadSurvey) -> LoadPlan:
+    """The public form of a survey."""
+    missing = reply.bytes - reply.bytes_cached
+    return LoadPlan(
+        files=reply.files,
+        blocks=reply.blocks,
+        bytes=reply.bytes,
+        files_cached=reply.files_cached,
+        bytes_cached=reply.bytes_cached,
+        bytes_to_move=missing,
+        capacity_bytes=reply.capacity_bytes,
+        fits=reply.bytes_over == 0,
+        bytes_over=reply.bytes_over,
+        files_over=reply.files_over,
+        over=tuple(reply.over),
+    )
+
+
+def progress_of(reply: JobProgress) -> Progress:
+    """The public form of a progress message."""
+    values = reply._asdict()
+    values["failures"] = tuple(Failure(path, reason) for path, reason in reply.failures)
+    values["paths"] = tuple(reply.paths)
+    return Progress(**values)

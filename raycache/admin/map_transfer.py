@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from raycache.admin import maps
-from raycache.admin.warming import NO_ROOM, Wanted, Warmed
+from raycache.admin import maps, stats, upkeep
+from raycache.admin.warming import NO_ROOM, warmed_by
+from raycache.client.client import Client
 from raycache.client.file_meta import require_file
 from raycache.client.locator import Locator
 from raycache.client.ports import ActorCalls, WorkerCall
-from raycache.client.topology import Topology
 from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import InventoryReply, InventoryRequest, Tally, decode, encode
 from raycache.results import Amount, Failure, MapExport, MapImport, Stats
-from raycache.rules import Pattern, RuleTable
+from raycache.rules import Pattern
 from raycache.settings import Settings
-from raycache.types import FileKind, MembershipView
+from raycache.types import FileKind
 
 _PAGE_FILES = 20_000
 _TIMEOUT_S = 60.0
@@ -32,9 +32,7 @@ _LOOK_UP_MAX = 5_000
 _DISK_SHARE = 0.98
 
 
-def export_map(
-    calls: ActorCalls, locator: Locator, view: MembershipView, settings: Settings, rules: RuleTable, uri: str
-) -> MapExport:
+def export_map(client: Client, uri: str) -> MapExport:
     """Write what all workers hold to a parquet file.
 
     Raises:
@@ -42,11 +40,12 @@ def export_map(
         DeniedError, NoSpaceError, InvalidRequestError: the file cannot be written there.
     """
     started_s = time.monotonic()
-    target = locator.uri_of(uri)
-    storage, key = locator.storage(target)
-    rows = maps.merge([maps.rows_of(_pages(calls, worker.actor_name)) for worker in view.workers])
+    view, rules = client.refresh_view(), client.calls.master("rules")
+    target = client.locator.uri_of(uri)
+    storage, key = client.locator.storage(target)
+    rows = maps.merge([maps.rows_of(_pages(client.calls, worker.actor_name)) for worker in view.workers])
     with tempfile.TemporaryFile(prefix="raycache-map-") as file:
-        files, size_bytes = maps.write(file, rows, settings.block_size_bytes, rules)
+        files, size_bytes = maps.write(file, rows, client.settings.block_size_bytes, rules)
         file.seek(0)
         writer = storage.open_writer(key)
         try:
@@ -85,22 +84,29 @@ def read_map(locator: Locator, uri: str) -> maps.CacheMap:
     return maps.CacheMap(storage.read(key, 0, found.size_bytes) if found.size_bytes else b"", target)
 
 
-def import_map(
-    source: maps.CacheMap,
-    uri: str,
-    locator: Locator,
-    settings: Settings,
-    stats: Stats,
-    cluster: Callable[[], Topology],
-    warm: Callable[[Iterable[Wanted]], Iterable[Warmed]],
-) -> MapImport:
-    """Load what a map says, the hottest first, as far as it is unchanged and fits."""
+def import_map(client: Client, uri: str, *, pins: bool) -> MapImport:
+    """Load what a map says, the hottest first, as far as it is unchanged and fits; see `Cache.import_map`."""
+    client.refresh_view()
+    source = read_map(client.locator, uri)
+    if pins and source.pins:
+        upkeep.add_rules(client, source.pins)
+    result = _import(client, source, uri)
+    client.locator.forget_all()
+    return result
+
+
+def _import(client: Client, source: maps.CacheMap, uri: str) -> MapImport:
     started_s = time.monotonic()
-    plan = maps.Plan(lambda uris: _look_up(locator, uris), _room(settings, stats), cluster, _SHOWN_MAX)
+    plan = maps.ImportPlan(
+        lambda uris: _look_up(client.locator, uris),
+        _room(client.settings, stats.stats_of(client.calls.master("stats"))),
+        client.fresh_topology,
+        _SHOWN_MAX,
+    )
     loaded = refused = Tally()
     failures: dict[str, str] = {}
     last = ""
-    for done in warm(plan.wanted(source.hottest_first(settings.block_size_bytes))):
+    for done in warmed_by(client, plan.wanted(source.hottest_first(client.settings.block_size_bytes))):
         # A large file comes in several pieces, one after the other.
         loaded = loaded.plus(Tally(done.file.uri != last and not done.reason, done.bytes))
         refused = refused.plus(Tally(done.reason == NO_ROOM, 0))
@@ -121,24 +127,24 @@ def import_map(
     )
 
 
-def _look_up(locator: Locator, uris: Sequence[str]) -> list[maps.Now]:
-    found: list[maps.Now] = []
+def _look_up(locator: Locator, uris: Sequence[str]) -> list[maps.Standing]:
+    found: list[maps.Standing] = []
     live = {worker.worker for worker in locator.view.workers}
     for start in range(0, len(uris), _LOOK_UP_MAX):
         for meta in locator.resolve(uris[start : start + _LOOK_UP_MAX]):
             if meta.kind is not FileKind.FILE:
                 if meta.error is not None:
                     require_file(meta, meta.path)  # raises what the look-up failed with
-                found.append(maps.Now(None, 0))
+                found.append(maps.Standing(None, 0))
                 continue
-            found.append(maps.Now(meta.file, meta.places.held_mask(live)))
+            found.append(maps.Standing(meta.file, meta.places.held_mask(live)))
     return found
 
 
-def _room(settings: Settings, stats: Stats) -> maps.Room:
+def _room(settings: Settings, figures: Stats) -> maps.FreeSpace:
     free: dict[str, int] = {}
-    for node, sizes in stats.nodes.items():
+    for node, sizes in figures.nodes.items():
         memory = int(sizes.memory_capacity_bytes * settings.memory_high_watermark) - sizes.memory_used_bytes
         disk = int(sizes.disk_capacity_bytes * _DISK_SHARE) - sizes.disk_used_bytes
         free[node] = max(0, memory) + max(0, disk)
-    return maps.Room(free)
+    return maps.FreeSpace(free)

@@ -25,13 +25,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raycache.admin.residency import bytes_of
 from raycache.admin.warming import Wanted
 from raycache.client.topology import Topology
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.hashing import extent_key, place_many
 from raycache.messages import InventoryReply, Tally
-from raycache.ranges import block_count, union
+from raycache.ranges import block_count, mask_bytes, union
 from raycache.rules import Pattern, Rule, RuleKind, RuleTable
 from raycache.types import FileVersion, VersionId, WorkerId
 
@@ -99,7 +98,7 @@ def write(file: IO[bytes], rows: Iterable[Row], block_size_bytes: int, rules: Ru
     with pq.ParquetWriter(file, _SCHEMA.with_metadata(metadata), compression="zstd") as writer:
         while chunk := list(itertools.islice(rows, ROWS_PER_GROUP)):
             files += len(chunk)
-            size_bytes += sum(bytes_of(row.mask, row.file, block_size_bytes) for row in chunk)
+            size_bytes += sum(mask_bytes(row.mask, row.file.size_bytes, block_size_bytes) for row in chunk)
             columns = [list(column) for column in zip(*(_cells(row) for row in chunk), strict=True)]
             arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata(metadata)))
@@ -182,7 +181,7 @@ class CacheMap:
         return found
 
 
-class Room:
+class FreeSpace:
     """What still fits where: blocks have their places by the hash, so each worker is filled for itself.
 
     Loading more than fits would evict what was loaded first, the hottest.
@@ -208,7 +207,7 @@ class Room:
             fits = 0
             for extent in found:
                 part = row.mask & (((1 << per_extent) - 1) << extent * per_extent)
-                size_bytes = bytes_of(part, row.file, cluster.block_size_bytes)
+                size_bytes = mask_bytes(part, row.file.size_bytes, cluster.block_size_bytes)
                 owner = workers[next(owners)].worker
                 if size_bytes <= self._free_bytes.get(owner, 0):
                     self._free_bytes[owner] -= size_bytes
@@ -216,7 +215,7 @@ class Room:
             yield row, fits
 
 
-class Now(NamedTuple):
+class Standing(NamedTuple):
     """What stands at a URI of the map now."""
 
     #: None: nothing.
@@ -225,7 +224,7 @@ class Now(NamedTuple):
     held_mask: int
 
 
-class Plan:
+class ImportPlan:
     """What to load of a map, and what was found out on the way.
 
     Args:
@@ -236,7 +235,11 @@ class Plan:
     """
 
     def __init__(
-        self, look_up: Callable[[list[str]], list[Now]], room: Room, cluster: Callable[[], Topology], shown_max: int
+        self,
+        look_up: Callable[[list[str]], list[Standing]],
+        room: FreeSpace,
+        cluster: Callable[[], Topology],
+        shown_max: int,
     ) -> None:
         self._look_up = look_up
         self._room = room
@@ -254,7 +257,7 @@ class Plan:
             size = cluster.block_size_bytes
             same: list[Row] = []
             for row, now in zip(chunk, self._look_up([row.file.uri for row in chunk]), strict=True):
-                tally = Tally(1, bytes_of(row.mask, row.file, size))
+                tally = Tally(1, mask_bytes(row.mask, row.file.size_bytes, size))
                 self.total = self.total.plus(tally)
                 if now.file is None:
                     self.removed = self.removed.plus(tally)
@@ -264,11 +267,13 @@ class Plan:
                         self.changed_uris.append(row.file.uri)
                 else:
                     missing = row.mask & ~now.held_mask
-                    self.already = self.already.plus(Tally(not missing, bytes_of(row.mask & ~missing, row.file, size)))
+                    self.already = self.already.plus(
+                        Tally(not missing, mask_bytes(row.mask & ~missing, row.file.size_bytes, size))
+                    )
                     if missing:
                         same.append(row._replace(mask=missing))
             for row, fits in self._room.fitting(same, cluster):
                 if fits != row.mask:
-                    self.no_room = self.no_room.plus(Tally(1, bytes_of(row.mask & ~fits, row.file, size)))
+                    self.no_room = self.no_room.plus(Tally(1, mask_bytes(row.mask & ~fits, row.file.size_bytes, size)))
                 if fits:
                     yield Wanted(row.file, fits)

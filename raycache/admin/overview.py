@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from raycache.admin.jobs import progress_of
-from raycache.admin.mounts import stats_of
+from raycache.admin.loads import progress_of
+from raycache.admin.stats import stats_of
+from raycache.client.client import Client
 from raycache.messages import MissReason, OverviewReply, ReadCounters, WorkerStats, sum_counters
 from raycache.results import NodeStats, Progress, Result, Stats
 
@@ -125,6 +126,12 @@ class Overview(Result):
     def workers_alive(self) -> int:
         """Live workers."""
         return sum(node.stats.alive for node in self.nodes)
+
+
+def overview_now(client: Client) -> Overview:
+    """What is shown of the cache; this process's own reads are included."""
+    client.flusher.flush()
+    return overview_of(client.calls.master("overview"))
 
 
 def overview_of(reply: OverviewReply) -> Overview:

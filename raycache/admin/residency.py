@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from raycache import paths as names
+from raycache.client.client import Client
+from raycache.client.expanding import expand
 from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.errors import RaycacheError
 from raycache.messages import ResidencyReply, decode, encode
-from raycache.ranges import block_count, block_length, union
-from raycache.results import CheckResult, FileLocation, Held, Missing
+from raycache.ranges import block_count, mask_bytes, union
+from raycache.results import CheckResult, FileLocation, Held, Missing, Usage
 from raycache.types import FileVersion, MembershipView, WorkerId
 
 _TIMEOUT_S = 30.0
@@ -26,6 +29,29 @@ class Residency(NamedTuple):
     disk: list[dict[WorkerId, int]]
     #: Uses, all workers together; see `FileHeat.uses`.
     uses: list[int]
+
+
+def check(client: Client, paths: str | Sequence[str]) -> CheckResult:
+    """Exact residency of files, directories and globs at this moment."""
+    files, held = _resident(client, paths)
+    return summed_up(files, held, client.settings.block_size_bytes)
+
+
+def locate(client: Client, paths: str | Sequence[str]) -> list[FileLocation]:
+    """Which node holds what of each file, as the workers say now."""
+    files, held = _resident(client, paths)
+    return locations(files, held, client.settings.block_size_bytes)
+
+
+def du(client: Client, path: str) -> Usage:
+    """Size of everything below a path, and how much of it is cached."""
+    result = check(client, path)
+    return Usage(names.normalise(path), result.files, result.bytes_total, result.bytes_cached)
+
+
+def _resident(client: Client, paths: str | Sequence[str]) -> tuple[list[tuple[str, FileVersion]], Residency]:
+    files = expand(client.locator, paths)
+    return files, ask(client.calls, client.refresh_view(), [file for _, file in files])
 
 
 def ask(calls: ActorCalls, view: MembershipView, versions: Sequence[FileVersion]) -> Residency:
@@ -56,24 +82,14 @@ def ask(calls: ActorCalls, view: MembershipView, versions: Sequence[FileVersion]
     return Residency(masks, in_memory, on_disk, uses)
 
 
-def bytes_of(mask: int, file: FileVersion, block_size_bytes: int) -> int:
-    """Bytes in the blocks of a mask."""
-    last = block_count(file.size_bytes, block_size_bytes) - 1
-    if last < 0:
-        return 0
-    has_last = mask >> last & 1
-    full = (mask & ((1 << last) - 1)).bit_count()
-    return full * block_size_bytes + (has_last and block_length(last, file.size_bytes, block_size_bytes))
-
-
-def check(files: Sequence[tuple[str, FileVersion]], residency: Residency, block_size_bytes: int) -> CheckResult:
+def summed_up(files: Sequence[tuple[str, FileVersion]], residency: Residency, block_size_bytes: int) -> CheckResult:
     """Sum residency up over files; a block counts once however many replicas it has."""
     blocks = cached = bytes_total = bytes_cached = complete = 0
     missing: list[Missing] = []
     for (path, file), by_worker in zip(files, residency.masks, strict=True):
         held = union(by_worker.values())
         count = block_count(file.size_bytes, block_size_bytes)
-        held_bytes = bytes_of(held, file, block_size_bytes)
+        held_bytes = mask_bytes(held, file.size_bytes, block_size_bytes)
         blocks += count
         cached += held.bit_count()
         bytes_total += file.size_bytes
@@ -96,7 +112,7 @@ def locations(
             file.size_bytes,
             block_count(file.size_bytes, block_size_bytes),
             {
-                worker: Held(mask.bit_count(), bytes_of(mask, file, block_size_bytes))
+                worker: Held(mask.bit_count(), mask_bytes(mask, file.size_bytes, block_size_bytes))
                 for worker, mask in sorted(by_worker.items())
             },
         )

@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from raycache.admin.warming import Wanted, Warmed
-from raycache.messages import SyncReply, Tally
+from raycache import paths as names
+from raycache.admin.patterns import path_of
+from raycache.admin.upkeep import patterns_of
+from raycache.admin.warming import Wanted, Warmed, warmed_by
+from raycache.client.client import Client
+from raycache.client.mount_options import environment_options
+from raycache.messages import SyncReply, SyncRequest, Tally, encode
 from raycache.results import Amount, Failure, SyncResult
 
 #: Files that were added or changed: so many are loaded by a sync; there being more, the rest is for a load.
 FILES_MAX = 1_000_000
 SHOWN_MAX = 1_000
 MORE = "more files differ than one sync loads; load the path for the rest"
+#: Listing a million objects takes minutes.
+_TIMEOUT_S = 3600.0
+
+
+def sync(client: Client, paths: str | Sequence[str], *, dry_run: bool, load: bool) -> SyncResult:
+    """Compare paths with the lake; see `Cache.sync`."""
+    started_s = time.monotonic()
+    patterns = patterns_of(client, paths)
+    for root_uri in dict.fromkeys(names.split_uri(pattern.base)[0] for pattern in patterns):
+        client.locator.announce(root_uri, environment_options(root_uri))
+    request = SyncRequest(patterns, dry_run, FILES_MAX if load and not dry_run else SHOWN_MAX)
+    reply: SyncReply = client.calls.master("sync", encode(request), timeout_s=_TIMEOUT_S)
+    loaded = Loaded(Amount(), ())
+
+    def shown(uri: str) -> str:
+        return path_of(client.locator.mounts, uri)
+
+    if not dry_run:
+        client.locator.forget_all()
+        if load:
+            loaded = load_difference(reply, lambda wanted: warmed_by(client, wanted), shown)
+    return result_of(reply, loaded, shown, dry_run=dry_run, elapsed_s=time.monotonic() - started_s)
+
+
+def watch(
+    client: Client, paths: str | Sequence[str], period_s: float, *, dry_run: bool, load: bool
+) -> Iterator[SyncResult]:
+    """Compare again and again, so many seconds after each end."""
+    while True:
+        yield sync(client, paths, dry_run=dry_run, load=load)
+        time.sleep(period_s)
 
 
 class Loaded(NamedTuple):

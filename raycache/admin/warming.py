@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+from raycache.client.client import Client
 from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.client.reading.prefetch import load_rounds
 from raycache.client.topology import Topology
@@ -52,6 +53,11 @@ class Warmed(NamedTuple):
     bytes: int
     #: Why the others are not; empty when all are.
     reason: str
+
+
+def warmed_by(client: Client, wanted: Iterable[Wanted]) -> Iterator[Warmed]:
+    """Make blocks resident, as `warm` does, through a client."""
+    return warm(client.calls, client.fresh_topology, wanted)
 
 
 def warm(calls: ActorCalls, cluster: Callable[[], Topology], wanted: Iterable[Wanted]) -> Iterator[Warmed]:

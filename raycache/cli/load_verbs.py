@@ -13,7 +13,7 @@ from raycache.cli.session import Session
 from raycache.results import LoadPlan, Progress
 
 if TYPE_CHECKING:
-    from raycache.admin.jobs import Job
+    from raycache.admin.loads import Job
 
 #: How many files a person is shown that failed, do not fit or are missing.
 SHOWN_MAX = 20

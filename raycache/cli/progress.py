@@ -13,7 +13,7 @@ from raycache.cli.output import human_bytes, human_seconds
 from raycache.results import Progress
 
 if TYPE_CHECKING:
-    from raycache.admin.jobs import Job
+    from raycache.admin.loads import Job
     from raycache.cli.session import Session
 
 _LOOK_PERIOD_S = 0.25

@@ -33,7 +33,7 @@ def doctor(session: Session) -> int:
     from raycache.admin.doctor import BAD, examine
 
     mode, reason, _ = session.backend.placement()
-    findings = examine(session.cache(), mode, reason)
+    findings = examine(session.cache().client, mode, reason)
     if session.json:
         session.output.json(findings)
     else:
@@ -56,7 +56,7 @@ def report(session: Session) -> None:
     cache = session.cache()
     mode, reason, ray_version = session.backend.placement()
     overview = cache.overview()
-    findings = examine(cache, mode, reason)
+    findings = examine(cache.client, mode, reason)
     settings = [setting for setting in cache.settings() if setting.origin != "default"]
     if session.json:
         session.output.json(

@@ -58,7 +58,7 @@ class RayBackend:
 
     def connect(self, address: str | None) -> Cache:
         """Connect, without the logs of Ray."""
-        from raycache.client.connection import connect
+        from raycache.cache import connect
 
         self._join(address)
         return connect()

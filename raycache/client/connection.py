@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import ray
 from ray._private.worker import global_worker
 
-from raycache.cache import Cache
-from raycache.client.calls import Calls, own_node_id, task_identity, task_name
+from raycache.client.calls import Calls, in_worker, own_node_id, task_identity, task_name
+from raycache.client.client import Client, Parts
 from raycache.client.ray_address import find_cluster
 from raycache.errors import UnavailableError
 from raycache.messages import RAY_NAMESPACE, Hello
@@ -32,14 +32,14 @@ class _Connection(NamedTuple):
     #: Ray's job; a process works for one only.
     job: str
     good_at_s: float
-    cache: Cache
+    client: Client
 
 
 _lock = threading.Lock()
 _current: _Connection | None = None
 
 
-def connect(address: str | None = None) -> Cache:
+def connect(address: str | None = None) -> Client:
     """Connect to the cache that runs in this Ray cluster; from a driver, a task, an actor, or a plain process.
 
     Args:
@@ -58,25 +58,27 @@ def connect(address: str | None = None) -> Cache:
     with _lock:
         now_s = time.monotonic()
         if _current is not None and _current.session == session and now_s - _current.good_at_s < _TRUST_S:
-            _current.cache.count_for(*task_identity())
-            return _current.cache
+            _current.client.count_for(*task_identity())
+            return _current.client
         defaults = Settings()
         calls = Calls(defaults.master_timeout_s, defaults.worker_timeout_s)
         hello: Hello = calls.master("hello")
-        if _current is not None and _current.session == session and _current.cache.id == hello.cache_id:
-            cache = _current.cache
-            cache.locator.learn(hello.view, hello.mounts)
+        if _current is not None and _current.session == session and _current.client.id == hello.cache_id:
+            client = _current.client
+            client.locator.learn(hello.view, hello.mounts)
         else:
             settings = Settings(**hello.settings)
             calls = Calls(settings.master_timeout_s, settings.worker_timeout_s)
-            cache = Cache(calls, hello, own_node_id())
+            node = own_node_id()
+            parts = Parts.of(calls, hello, node, task_identity, in_worker)
+            client = Client(hello.cache_id, settings, hello.origins, node, parts)
         job, task = task_identity()
-        cache.count_for(job, task)
-        _current = _Connection(session, global_worker.gcs_client, job, now_s, cache)
-        return cache
+        client.count_for(job, task)
+        _current = _Connection(session, global_worker.gcs_client, job, now_s, client)
+        return client
 
 
-def current() -> Cache | None:
+def current() -> Client | None:
     """The connection this process has in its present Ray session, if it was good within the last seconds.
 
     Asks nobody. On the way of every read through fsspec, so it looks at Ray's own fields: about 0.7 us, where the public
@@ -90,8 +92,8 @@ def current() -> Cache | None:
         or global_worker.gcs_client is not known.gcs_client
     ):
         return None
-    known.cache.count_for(known.job, task_name())
-    return known.cache
+    known.client.count_for(known.job, task_name())
+    return known.client
 
 
 def disconnect() -> None:
@@ -100,7 +102,7 @@ def disconnect() -> None:
     with _lock:
         known, _current = _current, None
     if known is not None:
-        known.cache.close()
+        known.client.close()
 
 
 def ensure_ray(address: str | None = None) -> None:

@@ -118,6 +118,17 @@ class Locator:
         """
         return require_file(self.resolve([path], fresh=fresh)[0], path)
 
+    def kind(self, path: str) -> FileKind:
+        """What stands at a path; MISSING when nothing does.
+
+        Raises:
+            UnavailableError, DeniedError: it cannot be told.
+        """
+        meta = self.resolve([path])[0]
+        if meta.error is not None and not isinstance(meta.error, NotFoundError):
+            raise meta.error
+        return meta.kind
+
     def listing(self, path: str, *, recursive: bool, fresh: bool = False) -> ListReply:
         """List a directory through the master; files found are remembered.
 

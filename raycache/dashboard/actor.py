@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from aiohttp import web
 
-from raycache.client.connection import connect
+from raycache.cache import connect
 from raycache.dashboard.security import Guard
 from raycache.dashboard.server import Dashboard
 from raycache.dashboard.source import CacheSource

@@ -86,7 +86,7 @@ class CacheSource:
         if path == "/" and all(mount.path != "/" for mount in mounts):
             found = mount_entries(mounts)
         else:
-            found = browsing.list_directory(self._cache, path)
+            found = browsing.list_directory(self._cache.client, path)
         with self._lock:
             self._listings[path] = (now_s, found)
             self._listings.move_to_end(path)
@@ -98,7 +98,7 @@ class CacheSource:
         """See `Source`."""
         if entries and entries[0].kind == "mount":
             return [CachedEntry(entry, None, None, None, {}) for entry in entries]
-        return browsing.with_residency(self._cache, entries)
+        return browsing.with_residency(self._cache.client, entries)
 
     def usage(self, path: str) -> Usage:
         """See `Source`."""
@@ -108,7 +108,7 @@ class CacheSource:
         """See `Source`; at most every few seconds the workers are asked."""
         now_s = self._clock.now_s()
         if now_s - self._heat[0] >= _HEAT_S:
-            self._heat = (now_s, browsing.heat(self._cache, _HEAT_ROWS))
+            self._heat = (now_s, browsing.heat(self._cache.client, _HEAT_ROWS))
         return self._heat[1]
 
     def act(self, action: str, argument: str) -> dict[str, Any]:

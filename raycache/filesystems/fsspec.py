@@ -1,6 +1,7 @@
-"""The writing half of the fsspec filesystem: what changes the lake, and what moves between it and local disks.
+"""The cache as an fsspec filesystem: `raycache:///lake/x`, and chained, `raycache::s3://bucket/key`.
 
-Mixed into `fsspec.RaycacheFileSystem`, which knows how paths are spelled and how they are looked up.
+Here is what changes the lake, and what moves between it and local disks; `fsspec_reads` looks and reads. How paths are
+spelled: `fsspec_paths`. Which file goes where in `copy`, `get` and `put`: fsspec's rules, `fsspec_transfers`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.implementations.chained import ChainedFileSystem
 from fsspec.utils import isfilelike
 
 from raycache import paths as names
@@ -23,6 +23,8 @@ from raycache.errors import (
     IsADirectoryRequestError,
     NotFoundError,
 )
+from raycache.filesystems.fsspec_files import TextWriteFile, WriteFile
+from raycache.filesystems.fsspec_reads import ReadingFileSystem
 from raycache.filesystems.fsspec_transfers import planned
 from raycache.types import FileKind
 
@@ -33,14 +35,37 @@ _TRANSFERS_INFLIGHT = 16
 _TRANSFER_BYTES = 16 << 20
 
 
-class WritingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """See the module's text."""
+class RaycacheFileSystem(ReadingFileSystem):
+    """See the module's text; arguments as `ReadingFileSystem` takes them."""
+
+    def open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Open a file; modes r, w, x, with or without b. What is written appears whole at `close`, or not at all."""
+        if "b" not in mode and mode[:1] in ("w", "x") and compression is None:
+            text = {key: options.pop(key) for key in ("encoding", "errors", "newline") if key in options}
+            return TextWriteFile(
+                self.open(path, mode.replace("t", "") + "b", block_size, cache_options, **options), **text
+            )
+        return super().open(path, mode, block_size, cache_options, compression, **options)
+
+    def _open(self, path: str, mode: str = "rb", autocommit: bool = True, **options: Any) -> Any:
+        if mode in ("wb", "xb"):
+            writer = self.client.writes.open(self._full(path), exclusive=mode == "xb")
+            return WriteFile(self, path, writer, autocommit=autocommit)
+        return super()._open(path, mode, **options)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_options: Any) -> None:
         """Write a whole file; mode "create" refuses one that exists."""
-        self.cache.writes.put(self._full(path), value, exclusive=mode == "create")
+        self.client.writes.put(self._full(path), value, exclusive=mode == "create")
 
     def pipe(self, path: str | dict[str, bytes], value: bytes | None = None, **options: Any) -> None:
         """Write one file, or {path: bytes}, many at once."""
@@ -55,13 +80,13 @@ class WritingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
 
     def mkdir(self, path: str, create_parents: bool = True, **_options: Any) -> None:
         """Make a directory, where the store has them; one that exists is an error there."""
-        self.cache.writes.make_directory(self._full(path), parents=create_parents, exist_ok=False)
+        self.client.writes.make_directory(self._full(path), parents=create_parents, exist_ok=False)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        self.cache.writes.make_directory(self._full(path), exist_ok=exist_ok)
+        self.client.writes.make_directory(self._full(path), exist_ok=exist_ok)
 
     def rmdir(self, path: str) -> None:
-        self.cache.writes.remove_directory(self._full(path))
+        self.client.writes.remove_directory(self._full(path))
 
     def rm_file(self, path: str) -> None:
         self.rm(path)
@@ -72,7 +97,7 @@ class WritingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete files, and with `recursive` directories, in batches. One missing path, and nothing is deleted."""
         expanded = self.expand_path(path, recursive=recursive and maxdepth is not None, maxdepth=maxdepth)
-        writes = self.cache.writes
+        writes = self.client.writes
         files: list[str] = []
         directories: list[str] = []
         for name, meta in zip(expanded, self._resolve(expanded), strict=True):
@@ -115,7 +140,7 @@ class WritingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         """Move files: copied first, deleted when every copy stands. Onto itself: nothing happens."""
         pairs = planned(self, "copy", path1, path2, recursive=recursive, maxdepth=maxdepth)
         files, directories = self._sorted_out(pairs, "raise")
-        locator, writes = self.cache.locator, self.cache.writes
+        locator, writes = self.client.locator, self.client.writes
         targets = [locator.uri_of(target) for _, target in files + directories]
         for source, _ in directories:
             inside = locator.uri_of(source).rstrip("/") + "/"
@@ -138,7 +163,7 @@ class WritingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         if meta.kind is FileKind.DIRECTORY and outfile is None:
             Path(lpath).mkdir(parents=True, exist_ok=True)
             return
-        file = self.cache.open_meta(require_file(meta, rpath))
+        file = self.client.open_meta(require_file(meta, rpath))
         callback.set_size(file.size)
         if outfile is not None:
             _drain(file, outfile, callback)
@@ -181,7 +206,7 @@ class WritingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
                 self.pipe_file(rpath, stream.read(), mode=mode)
                 callback.relative_update(size)
                 return
-            with self.cache.writes.open(self._full(rpath), exclusive=mode == "create") as writer:
+            with self.client.writes.open(self._full(rpath), exclusive=mode == "create") as writer:
                 while data := stream.read(_TRANSFER_BYTES):
                     writer.write(data)
                     callback.relative_update(len(data))
@@ -205,7 +230,7 @@ class WritingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         """(files, directories) of a plan as the cache's paths; what stays where it is is left out."""
         files: list[tuple[str, str]] = []
         directories: list[tuple[str, str]] = []
-        uri_of = self.cache.locator.uri_of
+        uri_of = self.client.locator.uri_of
         for (source, target), meta in zip(pairs, self._resolve([source for source, _ in pairs]), strict=True):
             if meta.kind is FileKind.MISSING and on_error == "ignore" and meta.error is None:
                 continue
@@ -218,7 +243,7 @@ class WritingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
 
     def _copy(self, pairs: Sequence[tuple[str, str]], on_error: str) -> None:
         files, directories = self._sorted_out(pairs, on_error)
-        writes = self.cache.writes
+        writes = self.client.writes
         for _, target in directories:
             writes.make_directory(target)
         try:

@@ -14,6 +14,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from fsspec.spec import AbstractFileSystem
 from typing_extensions import Buffer
 
 from raycache.client.reading.to_bytes import bytes_of
@@ -22,7 +23,6 @@ from raycache.errors import InvalidRequestError
 if TYPE_CHECKING:
     from raycache.client.reading.file import CacheFile
     from raycache.client.writes import CacheWriter
-    from raycache.filesystems.fsspec_reads import RaycacheFileSystem
 
 #: Read ahead of a line: a read of mapped memory costs some microseconds, a short line less.
 _LINE_CHUNK_BYTES = 64 << 10
@@ -37,7 +37,7 @@ class ReadFile(io.BufferedIOBase):
         file: one version of the file.
     """
 
-    def __init__(self, fs: RaycacheFileSystem, path: str, file: CacheFile) -> None:
+    def __init__(self, fs: AbstractFileSystem, path: str, file: CacheFile) -> None:
         super().__init__()
         self.fs = fs
         self.path = path
@@ -57,7 +57,8 @@ class ReadFile(io.BufferedIOBase):
     @property
     def details(self) -> dict[str, Any]:
         """As `fs.info` gives it."""
-        return self.fs.info(self.path)
+        described: dict[str, Any] = self.fs.info(self.path)
+        return described
 
     def info(self) -> dict[str, Any]:
         """As `fs.info` gives it."""
@@ -177,7 +178,7 @@ class ReadFile(io.BufferedIOBase):
             raise InvalidRequestError(f"{self.path} is closed; open it again")
 
 
-def _reopen(fs: RaycacheFileSystem, path: str, position: int) -> ReadFile:
+def _reopen(fs: AbstractFileSystem, path: str, position: int) -> ReadFile:
     file: ReadFile = fs.open(path, "rb")
     file.seek(position)
     return file
@@ -193,7 +194,7 @@ class WriteFile(io.BufferedIOBase):
         autocommit: False inside a transaction: `close` leaves the file invisible until `commit`.
     """
 
-    def __init__(self, fs: RaycacheFileSystem, path: str, writer: CacheWriter, *, autocommit: bool) -> None:
+    def __init__(self, fs: AbstractFileSystem, path: str, writer: CacheWriter, *, autocommit: bool) -> None:
         super().__init__()
         self.fs = fs
         self.path = path

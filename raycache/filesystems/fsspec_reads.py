@@ -1,4 +1,4 @@
-"""The cache as an fsspec filesystem: `raycache:///lake/x`, and chained, `raycache::s3://bucket/key`.
+"""The reading half of the fsspec filesystem, and how its paths are spelled.
 
 Calls are batched as fsspec allows: `cat` of many, `cat_ranges`, `find`, `glob` and `rm` cost one call to the master and
 one per worker. There is no listing cache here; the locator's and the master's are one for the whole process and cluster.
@@ -13,12 +13,16 @@ import contextlib
 import datetime as dt
 from collections.abc import Callable, Sequence
 from glob import has_magic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fsspec.implementations.chained import ChainedFileSystem
 from fsspec.utils import stringify_path
 
 from raycache import paths as names
+from raycache.client import connection
+from raycache.client.client import Client
 from raycache.client.file_meta import FileMeta, require_file
+from raycache.client.mount_options import with_environment
 from raycache.client.reading.to_bytes import bytes_of
 from raycache.errors import (
     InvalidRequestError,
@@ -27,17 +31,13 @@ from raycache.errors import (
     RaycacheError,
 )
 from raycache.filesystems import fsspec_paths as spelling
-from raycache.filesystems.fsspec import WritingFileSystem
-from raycache.filesystems.fsspec_files import ReadFile, TextWriteFile, WriteFile
+from raycache.filesystems.fsspec_files import ReadFile
 from raycache.messages import ListReply
 from raycache.types import FileKind
 
-if TYPE_CHECKING:
-    from raycache.cache import Cache
 
-
-class RaycacheFileSystem(WritingFileSystem):
-    """See the module's text.
+class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """What looks and reads; `fsspec.RaycacheFileSystem` adds what writes.
 
     Args:
         target_protocol, target_options, fo: of the chain's next link, as fsspec hands them over; the options become
@@ -73,7 +73,7 @@ class RaycacheFileSystem(WritingFileSystem):
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, RaycacheFileSystem)
+            isinstance(other, ReadingFileSystem)
             and type(other) is type(self)
             and (other.storage_args, other.storage_options) == (self.storage_args, self.storage_options)
         )
@@ -101,10 +101,8 @@ class RaycacheFileSystem(WritingFileSystem):
         return f"raycache://{full}" if full.startswith("/") else f"raycache::{full}"
 
     @property
-    def cache(self) -> Cache:
+    def client(self) -> Client:
         """The connection of this process."""
-        from raycache.client import connection
-
         return connection.current() or connection.connect(self._address)
 
     def _full(self, path: Any) -> str:
@@ -115,13 +113,11 @@ class RaycacheFileSystem(WritingFileSystem):
         full = self._chain.full(name)
         if self._target_options:
             root_uri, _ = names.split_uri(names.normalise(full))
-            cache = self.cache
-            if (cache.id, root_uri) not in self._announced:
-                from raycache.admin.mounts import with_environment
-
+            client = self.client
+            if (client.id, root_uri) not in self._announced:
                 options = spelling.mount_options(root_uri, self._target_options)
-                cache.locator.announce(root_uri, with_environment(root_uri, options))
-                self._announced.add((cache.id, root_uri))
+                client.locator.announce(root_uri, with_environment(root_uri, options))
+                self._announced.add((client.id, root_uri))
         return full
 
     def _name(self, full: str) -> str:
@@ -157,7 +153,7 @@ class RaycacheFileSystem(WritingFileSystem):
         """
         full = self._full(path)
         try:
-            reply = self.cache.locator.listing(full, recursive=False, fresh=refresh)
+            reply = self.client.locator.listing(full, recursive=False, fresh=refresh)
         except NotADirectoryRequestError:
             found = {(info := self._info(self._meta(path)))["name"]: info}
         else:
@@ -179,7 +175,7 @@ class RaycacheFileSystem(WritingFileSystem):
         full = self._full(path)
         found: dict[str, dict[str, Any]]
         try:
-            reply = self.cache.locator.listing(full, recursive=maxdepth != 1, fresh=refresh)
+            reply = self.client.locator.listing(full, recursive=maxdepth != 1, fresh=refresh)
         except NotADirectoryRequestError:
             info = self._info(self._meta(path))
             found = {info["name"]: info}
@@ -222,7 +218,7 @@ class RaycacheFileSystem(WritingFileSystem):
     def invalidate_cache(self, path: str | None = None) -> None:
         """Ask the lake when next asked: for one path at once; else this process forgets what it knows of all paths."""
         super().invalidate_cache(path)
-        locator = self.cache.locator
+        locator = self.client.locator
         if path is None:
             locator.forget_all()
             return
@@ -237,13 +233,13 @@ class RaycacheFileSystem(WritingFileSystem):
         """The bytes of a file, or `[start:end]` of them; negative counts from the end, as in Python."""
         full = self._full(path)
         if start is None and end is None:
-            return bytes_of(self.cache.read(full))
+            return bytes_of(self.client.read(full))
         if (start or 0) >= 0 and (end is None or end >= 0):
             offset = start or 0
             size = None if end is None else max(0, end - offset)
-            return bytes_of(self.cache.read(full, offset, size))
-        cache = self.cache
-        file = cache.open_meta(cache.locator.file(full))
+            return bytes_of(self.client.read(full, offset, size))
+        client = self.client
+        file = client.open_meta(client.locator.file(full))
         return bytes_of(file.read_at(*_span(start, end, file.size)))
 
     def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **_options: Any) -> Any:
@@ -304,46 +300,29 @@ class RaycacheFileSystem(WritingFileSystem):
         compression: str | None = None,
         **options: Any,
     ) -> Any:
-        """Open a file; modes r, w, x, with or without b. What is written appears whole at `close`, or not at all."""
+        """Open a file."""
         if mode == "rb" and compression is None:
             return self._open(self._strip_protocol(path))
-        if "b" not in mode and mode[:1] in ("w", "x") and compression is None:
-            text = {key: options.pop(key) for key in ("encoding", "errors", "newline") if key in options}
-            return TextWriteFile(
-                self.open(path, mode.replace("t", "") + "b", block_size, cache_options, **options), **text
-            )
         return super().open(path, mode, block_size, cache_options, compression, **options)
 
-    def _open(
-        self,
-        path: str,
-        mode: str = "rb",
-        block_size: int | None = None,  # noqa: ARG002  # fsspec's signature
-        autocommit: bool = True,
-        cache_options: dict[str, Any] | None = None,  # noqa: ARG002  # fsspec's signature
-        **_options: Any,
-    ) -> Any:
-        full = self._full(path)
-        cache = self.cache
-        if mode == "rb":
-            return ReadFile(self, path, cache.open_meta(cache.locator.file(full), read_ahead=True))
-        if mode in ("wb", "xb"):
-            return WriteFile(self, path, cache.writes.open(full, exclusive=mode == "xb"), autocommit=autocommit)
-        raise InvalidRequestError(f"mode {mode!r} is not supported: files are written whole; use 'rb', 'wb' or 'xb'")
+    def _open(self, path: str, mode: str = "rb", **_options: Any) -> Any:
+        if mode != "rb":
+            raise InvalidRequestError(
+                f"mode {mode!r} is not supported: files are written whole; use 'rb', 'wb' or 'xb'"
+            )
+        client = self.client
+        return ReadFile(self, path, client.open_meta(client.locator.file(self._full(path)), read_ahead=True))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _meta(self, path: str, *, fresh: bool = False) -> FileMeta:
-        return self.cache.locator.resolve([self._full(path)], fresh=fresh)[0]
+        return self.client.locator.resolve([self._full(path)], fresh=fresh)[0]
 
     def _resolve(self, paths: Sequence[str]) -> list[FileMeta]:
-        return self.cache.locator.resolve([self._full(path) for path in paths])
+        return self.client.locator.resolve([self._full(path) for path in paths])
 
     def _kind(self, path: str) -> FileKind:
-        meta = self._meta(path)
-        if meta.error is not None and not isinstance(meta.error, NotFoundError):
-            raise meta.error
-        return meta.kind
+        return self.client.locator.kind(self._full(path))
 
     def _info(self, meta: FileMeta) -> dict[str, Any]:
         name = self._name(meta.path)
@@ -383,7 +362,7 @@ class RaycacheFileSystem(WritingFileSystem):
         ]
         if len(wanted) == len(metas) or on_error != "raise":
             with contextlib.suppress(RaycacheError):
-                buffers = iter(self.cache.read_ranges([path for path, _ in wanted], [span for _, span in wanted]))
+                buffers = iter(self.client.read_ranges([path for path, _ in wanted], [span for _, span in wanted]))
                 return [
                     bytes_of(next(buffers)) if meta.kind is FileKind.FILE else _error_of(meta, path)
                     for meta, path in zip(metas, paths, strict=True)

@@ -6,18 +6,15 @@ The rules are kept, so that the cache behaves as any fsspec filesystem; the work
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsspec.spec import AbstractFileSystem
 
-if TYPE_CHECKING:
-    from raycache.filesystems.fsspec_reads import RaycacheFileSystem
 
-
-class Plan:
+class Transfers:
     """Stands in for a filesystem while fsspec decides; `pairs` is what it would have done: (source, target)."""
 
-    def __init__(self, fs: RaycacheFileSystem) -> None:
+    def __init__(self, fs: AbstractFileSystem) -> None:
         self._fs = fs
         self.pairs: list[tuple[Any, Any]] = []
 
@@ -34,7 +31,7 @@ class Plan:
         self.pairs.append((lpath, rpath))
 
 
-def planned(fs: RaycacheFileSystem, operation: str, source: Any, target: Any, **options: Any) -> list[tuple[Any, Any]]:
+def planned(fs: AbstractFileSystem, operation: str, source: Any, target: Any, **options: Any) -> list[tuple[Any, Any]]:
     """What `AbstractFileSystem.copy`, `get` or `put` would do.
 
     Args:
@@ -49,6 +46,6 @@ def planned(fs: RaycacheFileSystem, operation: str, source: Any, target: Any, **
     Raises:
         FileNotFoundError: no source.
     """
-    plan = Plan(fs)
-    getattr(AbstractFileSystem, operation)(plan, source, target, **options)
-    return plan.pairs
+    transfers = Transfers(fs)
+    getattr(AbstractFileSystem, operation)(transfers, source, target, **options)
+    return transfers.pairs

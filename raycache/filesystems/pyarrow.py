@@ -14,6 +14,7 @@ cache's buffers in place, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,8 +24,7 @@ from fsspec.spec import AbstractFileSystem
 from raycache import paths as names
 from raycache.client.file_meta import FileMeta, require_file
 from raycache.errors import InvalidRequestError, NotFoundError
-from raycache.filesystems.fsspec_reads import RaycacheFileSystem
-from raycache.raydata.modes import place_plain_reads
+from raycache.filesystems.fsspec import RaycacheFileSystem
 from raycache.types import FileKind
 
 if TYPE_CHECKING:
@@ -103,34 +103,44 @@ class ArrowSource:
 
 
 class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
-    """The Python side of `pa.fs.PyFileSystem`. Pickles, and is equal to every other one of the same options."""
+    """The Python side of `pa.fs.PyFileSystem`. Pickles, and is equal to every other one of the same options.
+
+    Args:
+        fs: the cache, as fsspec sees it.
+        on_path: called whenever somebody asks what a path means; pickles. Ray Data asks this before it makes a dataset, and
+            calls nothing of ours earlier.
+    """
 
     fs: RaycacheFileSystem
 
-    def __init__(self, fs: AbstractFileSystem | None = None) -> None:
+    def __init__(self, fs: AbstractFileSystem | None = None, on_path: Callable[[], None] | None = None) -> None:
         super().__init__(AnySchemeFileSystem() if fs is None else fs)
+        self._on_path = on_path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CacheHandler, (self.fs, self._on_path)
 
     def get_type_name(self) -> str:
         return "raycache"
 
     def normalize_path(self, path: str) -> str:
         """The one spelling inside pyarrow: `/lake/x` or `/@s3/bucket/key`; again gives the same."""
-        # Nobody else tells that a read of Ray Data is being made.
-        place_plain_reads()
+        if self._on_path is not None:
+            self._on_path()
         return names.filesystem_path(names.normalise(path))
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def get_file_info(self, paths: list[str]) -> list[pafs.FileInfo]:
         """Describe files, in one call for all that are not known."""
-        metas = self.fs.cache.locator.resolve(paths)
+        metas = self.fs.client.locator.resolve(paths)
         return [_info(path, meta) for path, meta in zip(paths, metas, strict=True)]
 
     def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
         """List a directory, by one listing."""
         base = selector.base_dir
         try:
-            reply = self.fs.cache.locator.listing(base, recursive=selector.recursive)
+            reply = self.fs.client.locator.listing(base, recursive=selector.recursive)
         except NotFoundError:
             if selector.allow_not_found:
                 return []
@@ -148,10 +158,10 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         """Open a file for reading in any order."""
-        cache = self.fs.cache
-        meta = cache.locator.file(path)
-        whole = cache.whole(meta)
-        return pa.PythonFile(ArrowSource(cache.open_meta(meta)), mode="r") if whole is None else pa.BufferReader(whole)
+        client = self.fs.client
+        meta = client.locator.file(path)
+        whole = client.whole(meta)
+        return pa.PythonFile(ArrowSource(client.open_meta(meta)), mode="r") if whole is None else pa.BufferReader(whole)
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """Open a file for reading."""
@@ -161,23 +171,23 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
 
     def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:  # noqa: ARG002  # pyarrow's signature
         """Open a file for writing: it appears whole at `close`; dropped unclosed, or aborted, it does not."""
-        return pa.PythonFile(self.fs.cache.writes.open(path), mode="w")
+        return pa.PythonFile(self.fs.client.writes.open(path), mode="w")
 
     def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:  # noqa: ARG002  # pyarrow's signature
         raise InvalidRequestError(f"{path} cannot be appended to: files are written whole; write another, or all of it")
 
     def create_dir(self, path: str, recursive: bool) -> None:
         """Make a directory where the store has them; one that exists is no error."""
-        self.fs.cache.writes.make_directory(path, parents=recursive)
+        self.fs.client.writes.make_directory(path, parents=recursive)
 
     def delete_dir(self, path: str) -> None:
         """Delete a directory with all it holds."""
-        self.fs.cache.writes.delete_directory(path)
+        self.fs.client.writes.delete_directory(path)
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool) -> None:
         """Delete what a directory holds."""
         try:
-            self.fs.cache.writes.delete_directory(path, contents_only=True)
+            self.fs.client.writes.delete_directory(path, contents_only=True)
         except NotFoundError:
             if not missing_dir_ok:
                 raise
@@ -191,12 +201,12 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
         Raises:
             NotFoundError, IsADirectoryRequestError.
         """
-        cache = self.fs.cache
-        cache.writes.delete([cache.locator.file(path, fresh=True).path])
+        client = self.fs.client
+        client.writes.delete([client.locator.file(path, fresh=True).path])
 
     def move(self, src: str, dest: str) -> None:
         """Move a file or a directory; copied first, deleted when every copy stands."""
-        writes = self.fs.cache.writes
+        writes = self.fs.client.writes
         if self._is_directory(src):
             writes.move_directory(src, dest)
         else:
@@ -204,16 +214,16 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
 
     def copy_file(self, src: str, dest: str) -> None:
         """Copy a file, server-side inside one store."""
-        self.fs.cache.writes.copy([(src, dest)])
+        self.fs.client.writes.copy([(src, dest)])
 
     def _is_directory(self, path: str) -> bool:
-        meta = self.fs.cache.locator.resolve([path], fresh=True)[0]
+        meta = self.fs.client.locator.resolve([path], fresh=True)[0]
         return meta.kind is FileKind.DIRECTORY or require_file(meta, path).kind is FileKind.DIRECTORY
 
 
-def filesystem() -> pafs.PyFileSystem:
+def filesystem(on_path: Callable[[], None] | None = None) -> pafs.PyFileSystem:
     """The cache of this process's Ray cluster as a pyarrow filesystem; pickles as "connect again"."""
-    return pafs.PyFileSystem(CacheHandler())
+    return pafs.PyFileSystem(CacheHandler(on_path=on_path))
 
 
 def cache_handler(filesystem: Any) -> CacheHandler | None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from raycache.errors import UnavailableError
-from raycache.raydata import grouping
+from raycache.placement import assignment
 
 #: A node without a free CPU for so long counts as busy, and how often it is looked at.
 _BUSY_S = 1.5
@@ -35,8 +35,8 @@ class Located(Protocol):
     def size_bytes(self) -> int: ...
 
 
-class Whereabouts(Protocol):
-    """What this module needs of `cache.Cache`."""
+class FilePlaces(Protocol):
+    """What this module needs of `whereabouts.Whereabouts`."""
 
     def expand(self, paths: str | Sequence[str]) -> Sequence[Located]:
         """The files that paths mean, with their sizes."""
@@ -60,11 +60,11 @@ class Whereabouts(Protocol):
         ...
 
 
-def near(cache: Whereabouts, paths: str | Sequence[str]) -> dict[str, Any]:
-    """Ray options for a task or an actor that reads these paths: `task.options(**near(cache, paths)).remote(...)`.
+def near(places: FilePlaces, paths: str | Sequence[str]) -> dict[str, Any]:
+    """Ray options for a task or an actor that reads these paths: `task.options(**near(places, paths)).remote(...)`.
 
     Args:
-        cache: a `Cache`.
+        places: where files are.
         paths: files, directories, globs.
 
     Returns:
@@ -74,14 +74,14 @@ def near(cache: Whereabouts, paths: str | Sequence[str]) -> dict[str, Any]:
     Raises:
         NotFoundError: a path does not exist.
     """
-    return _options(near_node(cache, paths, _busy_shares))
+    return _options(near_node(places, paths, _busy_shares))
 
 
-def near_many(cache: Whereabouts, path_lists: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
+def near_many(places: FilePlaces, path_lists: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
     """Ray options for many tasks at once: balanced, and tasks that share files share a node.
 
     Args:
-        cache: a `Cache`.
+        places: where files are.
         path_lists: shape (T,): what each task reads; files, directories, globs.
 
     Returns:
@@ -90,16 +90,16 @@ def near_many(cache: Whereabouts, path_lists: Sequence[str | Sequence[str]]) -> 
     Raises:
         NotFoundError: a path does not exist.
     """
-    nodes = near_nodes(cache, path_lists, _usable_cpus)
+    nodes = near_nodes(places, path_lists, _usable_cpus)
     return [{} if node is None else {"scheduling_strategy": _affinity(node, spill=False)} for node in nodes]
 
 
 def near_node(
-    cache: Whereabouts, paths: str | Sequence[str], busy_shares: Callable[[], Mapping[str, float]]
+    places: FilePlaces, paths: str | Sequence[str], busy_shares: Callable[[], Mapping[str, float]]
 ) -> str | None:
     """The decision behind `near`. `busy_shares` (0..1 per node) is asked only when nodes hold the same."""
     try:
-        sizes_bytes, held_bytes = _whereabouts(cache, cache.expand(paths))
+        sizes_bytes, held_bytes = _whereabouts(places, places.expand(paths))
     except UnavailableError:
         return None
     total: dict[str, int] = {}
@@ -108,11 +108,11 @@ def near_node(
             total[node] = total.get(node, 0) + held
     most = max(total.values(), default=0)
     tied = sum(held == most for held in total.values()) > 1
-    return grouping.best_node(total, busy_shares() if tied else None)
+    return assignment.best_node(total, busy_shares() if tied else None)
 
 
 def near_nodes(
-    cache: Whereabouts, path_lists: Sequence[str | Sequence[str]], usable_cpus: Callable[[], Mapping[str, float]]
+    places: FilePlaces, path_lists: Sequence[str | Sequence[str]], usable_cpus: Callable[[], Mapping[str, float]]
 ) -> list[str | None]:
     """The decision behind `near_many`. `usable_cpus` tells them per node; empty when Ray does not say."""
     lists = [[paths] if isinstance(paths, str) else list(paths) for paths in path_lists]
@@ -120,35 +120,35 @@ def near_nodes(
     if not distinct:
         return [None] * len(lists)
     try:
-        infos = list(cache.expand(distinct))
+        infos = list(places.expand(distinct))
         known = {info.path for info in infos}
-        below = {path: [i.path for i in cache.expand(path)] for path in distinct if path not in known}
+        below = {path: [i.path for i in places.expand(path)] for path in distinct if path not in known}
         sizes_bytes = {info.path: info.size_bytes for info in infos}
         paths = list(sizes_bytes)
-        held_bytes = dict(zip(paths, cache.locate_bytes(paths), strict=True))
+        held_bytes = dict(zip(paths, places.locate_bytes(paths), strict=True))
     except UnavailableError:
         return [None] * len(lists)
     tasks = [[file for path in paths for file in below.get(path, (path,))] for paths in lists]
     usable = usable_cpus()
-    nodes = {node: usable.get(node, 0.0) for node in sorted(cache.nodes)}
+    nodes = {node: usable.get(node, 0.0) for node in sorted(places.nodes)}
     if not any(nodes.values()):
         nodes = dict.fromkeys(nodes, 1.0)
-    chosen = grouping.assign_tasks(tasks, sizes_bytes, held_bytes, nodes)
+    chosen = assignment.assign_tasks(tasks, sizes_bytes, held_bytes, nodes)
     cold = {path for path in paths if not any(held_bytes[path].values())}
     with contextlib.suppress(UnavailableError):  # then they are loaded where the hash says, and read from there
-        cache.direct(grouping.homes(tasks, chosen, cold))
+        places.direct(assignment.homes(tasks, chosen, cold))
     return chosen
 
 
 def _whereabouts(
-    cache: Whereabouts, infos: Sequence[Located]
+    places: FilePlaces, infos: Sequence[Located]
 ) -> tuple[dict[str, int], Mapping[str, Mapping[str, int]]]:
     """Sizes, and per path and node the bytes held; what nobody holds counts where it will be loaded."""
     sizes_bytes = {info.path: info.size_bytes for info in infos}
     paths = list(sizes_bytes)
-    held = dict(zip(paths, cache.locate_bytes(paths), strict=True))
+    held = dict(zip(paths, places.locate_bytes(paths), strict=True))
     cold = [path for path in paths if not any(held[path].values())]
-    for path, nodes in zip(cold, cache.place(cold), strict=True):
+    for path, nodes in zip(cold, places.place(cold), strict=True):
         held[path] = {nodes[0]: sizes_bytes[path]} if nodes else {}
     return sizes_bytes, held
 
@@ -158,14 +158,9 @@ def _options(node: str | None) -> dict[str, Any]:
 
 
 def _affinity(node: str, *, spill: bool) -> Any:
-    from raycache.raydata.modes import soft_affinity
+    from raycache.placement.strategies import soft_affinity
 
     return soft_affinity(node, spill=spill)
-
-
-def label_wish(node: str) -> dict[str, Any]:
-    """Ray options for a node, by labels: public API."""
-    return {"label_selector": {"ray.io/node-id": node}, "fallback_strategy": [{"label_selector": {}}]}
 
 
 def _busy_shares() -> dict[str, float]:

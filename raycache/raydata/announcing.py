@@ -15,6 +15,7 @@ from typing import Any
 
 from ray.data.datasource.datasource import ReadTask
 
+from raycache.client import connection
 from raycache.errors import RaycacheError
 
 logger = logging.getLogger("raycache")
@@ -84,12 +85,10 @@ class _Announcing:
         return str(getattr(self._read, "__name__", "read"))
 
     def __call__(self) -> Iterable[Any]:
-        from raycache.client.connection import connect
-
         try:
-            cache = connect()
+            client = connection.connect()
             for paths in (self._own, self._following):
-                cache.prefetch(paths, ANNOUNCED_BYTES_MAX)
+                client.prefetch(paths, ANNOUNCED_BYTES_MAX)
         except RaycacheError as error:
             # Reading goes on, and says what is wrong if it concerns it.
             logger.debug("files could not be announced: %s", error)

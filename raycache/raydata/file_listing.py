@@ -34,7 +34,7 @@ def install() -> None:
         handler = cache_handler(filesystem)
         if handler is None:
             return stock(paths, filesystem, partitioning, ignore_missing_paths)  # type: ignore[no-any-return]
-        return files_of(handler.fs.cache.locator, paths, ignore_missing=ignore_missing_paths)
+        return files_of(handler.fs.client.locator, paths, ignore_missing=ignore_missing_paths)
 
     file_meta_provider._expand_paths = expand_paths  # noqa: SLF001
 

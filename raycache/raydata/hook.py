@@ -1,13 +1,13 @@
-"""Placement of single read tasks inside Ray Data: all that touches its internals is here and in `placement_inputs.py`.
+"""Placement of single read tasks inside Ray Data: all that touches its internals is here and in `inputs`.
 
 Theory of operation. `LocatedRead` is Ray's logical `Read` over a `LocatedDatasource`. The planner knows it by an entry
 before `Read`'s own (the first class that matches wins) and plans it as a `Read`, except that the input of each read task
-is marked with a node (`placement_inputs.py`). The operator that runs the tasks asks for that node, softly. Every task-pool
+is marked with a node (`inputs`). The operator that runs the tasks asks for that node, softly. Every task-pool
 operator of a process is made through one factory, which `install` extends, so the placement survives the fusion of the
 read with the operators that follow. Operators without marked input behave exactly as before.
 
 Ray Data hands the operator one input for each task it may start, in a fixed order. Unless rows must come in order, the
-operator exchanges it for the one that fits the nodes' load now (`dispatch.py`): as many inputs, each used once.
+operator exchanges it for the one that fits the nodes' load now (`dispatch`): as many inputs, each used once.
 
 All readers of V1 datasources, Ray's own and so `raycache.read_*`, end with `ray.data.read_datasource`; once `install` has run,
 that one makes datasets located whose filesystem is the cache. `raycache.read_datasource` calls `locate` for any other.
@@ -15,7 +15,7 @@ that one makes datasets located whose filesystem is the cache. `raycache.read_da
 A dataset may be executed in another process than it was made in (`streaming_split` does so): unpickling a `LocatedRead`
 installs the hook there.
 
-Do not import this module on a Ray release that `placement.placement_mode` has not approved.
+Do not import this module on a Ray release that `modes.placement_mode` has not approved.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ from ray.data.datasource.datasource import Datasource
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raycache.filesystems.pyarrow import cache_handler
+from raycache.placement.strategies import soft_affinity
+from raycache.placement.whereabouts import Whereabouts
 from raycache.raydata import announcing, file_listing, inputs, sampling
 from raycache.raydata.datasource import LocatedDatasource, Placer
 from raycache.raydata.dispatch import DispatchQueue
-from raycache.raydata.modes import plain_reads_are_placed, soft_affinity
+from raycache.raydata.preference import hook_is_allowed
 
 #: Scheduling strategies that are Ray Data's own default rather than somebody's wish.
 _UNDECIDED = (None, "DEFAULT", "SPREAD")
@@ -109,8 +111,8 @@ def _locating(read_datasource: Callable[..., Any]) -> Callable[..., Any]:
     def read(datasource: Any, *arguments: Any, **named: Any) -> Any:
         dataset = read_datasource(datasource, *arguments, **named)
         handler = cache_handler(getattr(datasource, "_filesystem", None))
-        if handler is not None and plain_reads_are_placed():
-            locate(dataset, handler.fs.cache)
+        if handler is not None and hook_is_allowed():
+            locate(dataset, Whereabouts(handler.fs.client))
         return dataset
 
     return read

@@ -1,6 +1,6 @@
 """How a Ray Data read task is sent to the node of its blocks: the choice between three ways.
 
-- HOOK: an operator of our own asks for the node, per task (`placement_hook.py`). It survives operator fusion and puts
+- HOOK: an operator of our own asks for the node, per task (`hook`). It survives operator fusion and puts
   practically every task where it should be, but it uses internals of Ray Data. So it is taken only on releases it was
   tested with, and only after a self-test that runs Ray's real planner and operator code on a made-up read.
 - LABELS: one read per node, joined by `union`, each with a label selector and a fallback: public API only.
@@ -11,31 +11,19 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 import logging
-import os
 import sys
 from typing import NamedTuple
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raycache.errors import InvalidRequestError
+from raycache.raydata.preference import PlacementMode, hook_is_allowed, preferred_mode
 
 logger = logging.getLogger("raycache")
 
 #: Ray releases (major, minor) the hook has been run on.
 TESTED_RAY = ((2, 60),)
-_VARIABLE = "RAYCACHE_PLACEMENT"
-
-
-class PlacementMode(enum.Enum):
-    """How read tasks are placed; see the module's text."""
-
-    HOOK = "hook"
-    LABELS = "labels"
-    PLAIN = "plain"
 
 
 class Placement(NamedTuple):
@@ -53,7 +41,7 @@ def placement_mode() -> Placement:
     Raises:
         InvalidRequestError: `RAYCACHE_PLACEMENT` names no mode.
     """
-    return _decide(os.environ.get(_VARIABLE, "").strip().lower(), ray.__version__)
+    return _decide(preferred_mode(), ray.__version__)
 
 
 def place_plain_reads() -> None:
@@ -61,18 +49,10 @@ def place_plain_reads() -> None:
 
     Called where Ray Data asks for the first time what a path means, before it makes the dataset.
     """
-    if "ray.data" in sys.modules and plain_reads_are_placed():
+    if "ray.data" in sys.modules and hook_is_allowed() and placement_mode().mode is PlacementMode.HOOK:
         from raycache.raydata import hook
 
         hook.install()
-
-
-def plain_reads_are_placed() -> bool:
-    """Whether the mode in force is HOOK. One that does not exist is told by `raycache.read_*`: others do not fail for it."""
-    try:
-        return placement_mode().mode is PlacementMode.HOOK
-    except InvalidRequestError:
-        return False
 
 
 def ray_version() -> str:
@@ -80,15 +60,10 @@ def ray_version() -> str:
     return str(ray.__version__)
 
 
-def soft_affinity(node: str, *, spill: bool = True) -> NodeAffinitySchedulingStrategy:
-    """Run on this node; elsewhere when it is busy or gone. Without `spill` it waits behind a busy node."""
-    return NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=spill)
-
-
 @functools.lru_cache(maxsize=16)
-def _decide(forced: str, version: str) -> Placement:
-    placement = _choose(forced, version)
-    expected = placement.mode is PlacementMode.HOOK or bool(forced)
+def _decide(preferred: PlacementMode | None, version: str) -> Placement:
+    placement = _choose(preferred, version)
+    expected = placement.mode is PlacementMode.HOOK or preferred is not None
     logger.log(
         logging.INFO if expected else logging.WARNING,
         "read tasks are placed by %s: %s",
@@ -98,12 +73,10 @@ def _decide(forced: str, version: str) -> Placement:
     return placement
 
 
-def _choose(forced: str, version: str) -> Placement:
-    if forced and forced not in {mode.value for mode in PlacementMode}:
-        raise InvalidRequestError(f"{_VARIABLE}={forced!r} is unknown; use hook, labels or plain")
-    if forced in ("labels", "plain"):
-        return Placement(PlacementMode(forced), f"forced by {_VARIABLE}")
-    if not forced and not is_tested(version):
+def _choose(preferred: PlacementMode | None, version: str) -> Placement:
+    if preferred in (PlacementMode.LABELS, PlacementMode.PLAIN):
+        return Placement(preferred, "forced by RAYCACHE_PLACEMENT")
+    if preferred is None and not is_tested(version):
         tested = ", ".join(f"{major}.{minor}" for major, minor in TESTED_RAY)
         return Placement(PlacementMode.LABELS, f"Ray {version} is outside the tested range ({tested})")
     failure = _self_test_failure()

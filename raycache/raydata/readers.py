@@ -1,16 +1,16 @@
 """`raycache.read_*`: Ray Data's readers, through the cache, with read tasks on the nodes that hold their files.
 
 Theory of operation. Each reader is its namesake in `ray.data`, called with the cache as its filesystem; so arguments,
-checks and results are Ray's own and cannot drift. Then, by the mode in force (`placement.py`):
+checks and results are Ray's own and cannot drift. Then, by the mode in force (`modes`):
 
-- HOOK: the dataset's read is wrapped, so that its tasks are placed (`located.py`), as that of any reader which is given the
-  cache as its filesystem (`placement_hook.py`).
+- HOOK: the dataset's read is wrapped, so that its tasks are placed (`datasource`), as that of any reader which is given the
+  cache as its filesystem (`hook`).
 - LABELS: the files are split by node first, the namesake is called once per node with a label selector, and the datasets
   are joined with `union`.
 - PLAIN: nothing more.
 
 Paths may also be globs. Listings and footers come through the cache, in this process; no task or actor is started to
-find files, nor with HOOK to look into small ones (`data_sampling.py`). That is why `read_parquet` uses Ray's V1 datasource:
+find files, nor with HOOK to look into small ones (`sampling`). That is why `read_parquet` uses Ray's V1 datasource:
 V2 lists with a pool of actors per read.
 """
 
@@ -21,18 +21,21 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import ray.data
 
 from raycache import paths as names
+from raycache.client import connection
+from raycache.client.client import Client
 from raycache.errors import InvalidRequestError, NotFoundError
-from raycache.placement.near import label_wish
+from raycache.filesystems.pyarrow import filesystem as cache_filesystem
+from raycache.placement.strategies import label_wish
+from raycache.placement.whereabouts import Whereabouts
 from raycache.raydata import grouping
-from raycache.raydata.modes import PlacementMode, placement_mode
-
-if TYPE_CHECKING:
-    from raycache.cache import Cache
+from raycache.raydata.modes import place_plain_reads, placement_mode
+from raycache.raydata.preference import PlacementMode
+from raycache.types import FileKind
 
 logger = logging.getLogger("raycache")
 
@@ -43,7 +46,16 @@ Paths: TypeAlias = str | PurePath | Sequence[str | PurePath]
 _BRANCHES_MAX = 12
 
 
-def read_parquet(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+class Connected(Protocol):
+    """A `raycache.Cache`."""
+
+    @property
+    def client(self) -> Client:
+        """Its connection."""
+        ...
+
+
+def read_parquet(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_parquet`, through the cache; column and filter pushdown included.
 
     Args:
@@ -58,62 +70,62 @@ def read_parquet(paths: Paths, *, cache: Cache | None = None, **arguments: Any) 
     return _read("read_parquet", paths, cache, arguments)
 
 
-def read_csv(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_csv(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_csv`, through the cache; see `read_parquet`."""
     return _read("read_csv", paths, cache, arguments)
 
 
-def read_json(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_json(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_json`, through the cache, `lines=True` included; see `read_parquet`."""
     return _read("read_json", paths, cache, arguments)
 
 
-def read_text(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_text(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_text`, through the cache; see `read_parquet`."""
     return _read("read_text", paths, cache, arguments)
 
 
-def read_images(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_images(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_images`, through the cache; see `read_parquet`."""
     return _read("read_images", paths, cache, arguments)
 
 
-def read_binary_files(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_binary_files(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_binary_files`, through the cache; see `read_parquet`."""
     return _read("read_binary_files", paths, cache, arguments)
 
 
-def read_numpy(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_numpy(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_numpy`, through the cache; see `read_parquet`."""
     return _read("read_numpy", paths, cache, arguments)
 
 
-def read_webdataset(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_webdataset(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_webdataset`, through the cache; see `read_parquet`."""
     return _read("read_webdataset", paths, cache, arguments)
 
 
-def read_tfrecords(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_tfrecords(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_tfrecords`, through the cache; see `read_parquet`."""
     return _read("read_tfrecords", paths, cache, arguments)
 
 
-def read_avro(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_avro(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_avro`, through the cache; see `read_parquet`."""
     return _read("read_avro", paths, cache, arguments)
 
 
-def read_audio(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_audio(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_audio`, through the cache; see `read_parquet`."""
     return _read("read_audio", paths, cache, arguments)
 
 
-def read_videos(paths: Paths, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_videos(paths: Paths, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_videos`, through the cache; see `read_parquet`."""
     return _read("read_videos", paths, cache, arguments)
 
 
-def read_datasource(datasource: Any, *, cache: Cache | None = None, **arguments: Any) -> ray.data.Dataset:
+def read_datasource(datasource: Any, *, cache: Connected | None = None, **arguments: Any) -> ray.data.Dataset:
     """As `ray.data.read_datasource`, with its tasks placed.
 
     Args:
@@ -121,35 +133,34 @@ def read_datasource(datasource: Any, *, cache: Cache | None = None, **arguments:
         cache: None: the cache of this Ray cluster.
         arguments: of the namesake.
     """
-    cache = cache or _connect()
+    client = _client_of(cache)
     dataset = ray.data.read_datasource(datasource, **arguments)
     if placement_mode().mode is PlacementMode.HOOK:
         from raycache.raydata import hook
 
-        hook.locate(dataset, cache)
+        hook.locate(dataset, Whereabouts(client))
     return dataset
 
 
-def _connect() -> Cache:
-    from raycache.client.connection import connect
-
-    return connect()
+def _client_of(cache: Connected | None) -> Client:
+    return connection.connect() if cache is None else cache.client
 
 
-def _read(name: str, paths: Paths, cache: Cache | None, arguments: dict[str, Any]) -> ray.data.Dataset:
+def _read(name: str, paths: Paths, cache: Connected | None, arguments: dict[str, Any]) -> ray.data.Dataset:
     for unwanted in ("filesystem", "catalog"):
         if arguments.get(unwanted) is not None:
             raise InvalidRequestError(f"{name} reads through the cache: leave {unwanted}= away and give paths")
-    cache = cache or _connect()
+    client = _client_of(cache)
+    whereabouts = Whereabouts(client)
     wanted = [names.normalise(path) for path in _as_list(paths)]
     reader = _json_lines if name == "read_json" and arguments.get("lines") else getattr(ray.data, name)
-    filesystem = cache.filesystem()
+    filesystem = cache_filesystem(place_plain_reads)
     partitioning = arguments.get("partitioning")
     if partitioning is not None and "://" in (partitioning.base_dir or ""):
         base_dir = names.filesystem_path(names.normalise(partitioning.base_dir))
         arguments["partitioning"] = dataclasses.replace(partitioning, base_dir=base_dir, filesystem=filesystem)
     if name == "read_parquet":
-        wanted = _without_skipped(cache, wanted, arguments)
+        wanted = _without_skipped(client, wanted, arguments)
 
     def call(some: Sequence[str], extra: dict[str, Any]) -> Any:
         spelled = [names.filesystem_path(path) for path in some]
@@ -157,14 +168,14 @@ def _read(name: str, paths: Paths, cache: Cache | None, arguments: dict[str, Any
 
     mode = placement_mode().mode
     if mode is PlacementMode.LABELS:
-        parts = _parts(cache, wanted, reader, arguments)
+        parts = _parts(whereabouts, wanted, reader, arguments)
         if len(parts) > 1:
             first, *others = [call(*part) for part in parts]
             return first.union(*others)
     elif mode is PlacementMode.PLAIN and len(wanted) > 1:
         # One call resolves them all, instead of one each.
-        cache.locator.resolve([path for path in wanted if not names.is_glob(path)])
-    return call(_globs_expanded(cache, wanted), {})
+        client.locator.resolve([path for path in wanted if not names.is_glob(path)])
+    return call(_globs_expanded(whereabouts, wanted), {})
 
 
 def _first_generation(reader: Callable[..., Any], paths: list[str], arguments: dict[str, Any]) -> Any:
@@ -211,12 +222,12 @@ def _as_list(paths: Paths) -> list[str]:
     return [str(path) for path in ([paths] if isinstance(paths, (str, PurePath)) else paths)]
 
 
-def _globs_expanded(cache: Cache, paths: list[str]) -> list[str]:
+def _globs_expanded(whereabouts: Whereabouts, paths: list[str]) -> list[str]:
     """Globs as the files they match; everything else as it is, for Ray lists directories its own way."""
     result: list[str] = []
     for path in paths:
         if names.is_glob(path):
-            found = [info.path for info in cache.expand(path)]
+            found = [info.path for info in whereabouts.expand(path)]
             if not found:
                 raise NotFoundError(f"no file matches {path}; check the pattern", path=path)
             result.extend(found)
@@ -225,30 +236,30 @@ def _globs_expanded(cache: Cache, paths: list[str]) -> list[str]:
     return result
 
 
-def _without_skipped(cache: Cache, paths: list[str], arguments: dict[str, Any]) -> list[str]:
+def _without_skipped(client: Client, paths: list[str], arguments: dict[str, Any]) -> list[str]:
     """Do what Ray's V1 parquet datasource does not: `ignore_missing_paths` and `skip_paths`."""
     ignore_missing = arguments.pop("ignore_missing_paths", False)
     skip = arguments.pop("skip_paths", None) or []
     if ignore_missing:
-        paths = [path for path in paths if names.is_glob(path) or cache.exists(path)]
+        paths = [path for path in paths if names.is_glob(path) or client.locator.kind(path) is not FileKind.MISSING]
         if not paths:
             raise NotFoundError("none of the paths exists; check them")
     if skip:
         skipped = [names.normalise(path) for path in _as_list(skip)]
         below = tuple(f"{path}/" for path in skipped)
-        files = _visible_files(cache, paths)
+        files = _visible_files(Whereabouts(client), paths)
         paths = [path for path, _ in files if path not in skipped and not path.startswith(below)]
         if not paths:
             raise NotFoundError("skip_paths leaves no file to read; check it")
     return paths
 
 
-def _visible_files(cache: Cache, paths: Sequence[str]) -> list[tuple[str, int]]:
+def _visible_files(whereabouts: Whereabouts, paths: Sequence[str]) -> list[tuple[str, int]]:
     """(path, size) of all files, without those Ray passes over: names below a directory that start with `.` or `_`."""
     result: list[tuple[str, int]] = []
     for path in paths:
         hidden = (names.join(path, "."), names.join(path, "_"))
-        result.extend((f.path, f.size_bytes) for f in cache.expand(path) if not f.path.startswith(hidden))
+        result.extend((f.path, f.size_bytes) for f in whereabouts.expand(path) if not f.path.startswith(hidden))
     return result
 
 
@@ -256,7 +267,7 @@ def _visible_files(cache: Cache, paths: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _parts(
-    cache: Cache, paths: list[str], reader: Callable[..., Any], arguments: dict[str, Any]
+    whereabouts: Whereabouts, paths: list[str], reader: Callable[..., Any], arguments: dict[str, Any]
 ) -> list[tuple[list[str], dict[str, Any]]]:
     """Split a read by node: (files, arguments) of each part. Empty when it should not be split.
 
@@ -272,9 +283,9 @@ def _parts(
     if extensions is None and "file_extensions" in parameters and "file_extensions" not in arguments:
         extensions = parameters["file_extensions"].default
     suffixes = tuple(f".{extension.lstrip('.').lower()}" for extension in extensions or ())
-    files = [file for file in _visible_files(cache, paths) if not suffixes or file[0].lower().endswith(suffixes)]
+    files = [file for file in _visible_files(whereabouts, paths) if not suffixes or file[0].lower().endswith(suffixes)]
     sizes_bytes = [size for _, size in files]
-    nodes = grouping.choose_nodes(sizes_bytes, cache.place([path for path, _ in files]))
+    nodes = grouping.choose_nodes(sizes_bytes, whereabouts.place([path for path, _ in files]))
     by_node: dict[str | None, list[int]] = {}
     for index, node in enumerate(nodes):
         by_node.setdefault(node, []).append(index)

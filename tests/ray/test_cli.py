@@ -117,7 +117,7 @@ def test_as_a_program_it_is_quiet_and_ends(address: str, cluster: LocalCluster) 
 def test_ctrl_c_ends_a_real_wait(address: str, cluster: LocalCluster, lake: Path) -> None:
     """An interrupt while the program waits for the cluster ends it with 130, in one line."""
     code = (
-        "import os, signal; from raycache.admin.jobs import Job; from raycache.cli.main import main\n"
+        "import os, signal; from raycache.admin.loads import Job; from raycache.cli.main import main\n"
         "Job.wait = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "main()"
     )

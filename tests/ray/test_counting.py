@@ -85,7 +85,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
 
 
 def _replaced(cache: Cache, actor_name: str) -> bool:
-    names = [worker.actor_name for worker in cache.refresh_view().workers]
+    names = [worker.actor_name for worker in cache.client.refresh_view().workers]
     return len(names) == 3 and actor_name not in names
 
 
@@ -95,7 +95,7 @@ def test_counters_add_up_whatever_happens(cache: Cache, lake: Lake) -> None:
     per_epoch = readers * FILES
     for epoch in range(epochs):
         if epoch == 1:
-            victim = cache.refresh_view().workers[1]
+            victim = cache.client.refresh_view().workers[1]
             before = cache.stats()
         running = [read_all.options(name=f"epoch-{epoch}").remote(seed) for seed in range(readers)]
         if epoch == 1:
@@ -139,7 +139,7 @@ def by_reader(cache: Cache) -> dict[tuple[str, str], int]:
 def test_counts_survive_a_killed_master(cache: Cache, lake: Lake) -> None:
     """Those of a worker that has died before, too, which nobody says again; what is read meanwhile is counted once."""
     del lake
-    victim = cache.refresh_view().workers[0]
+    victim = cache.client.refresh_view().workers[0]
     assert FILES * SIZE == ray.get(read_all.options(name="before").remote(1), timeout=120)
     os.kill(pid_of(victim.actor_name), signal.SIGKILL)
     wait_until(functools.partial(_replaced, cache, victim.actor_name))

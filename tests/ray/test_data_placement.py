@@ -26,6 +26,7 @@ from raycache.cache import Cache
 from raycache.client.connection import HEAD_RESOURCE
 from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.placement import near
+from raycache.placement.whereabouts import Whereabouts
 from raycache.raydata import modes, readers
 from raycache.raydata.datasource import LocatedDatasource
 from raycache.testing.cluster import LocalCluster
@@ -134,7 +135,7 @@ def balanced_files(cache: Cache, per_node: int, directory: str = "/lake/many") -
     """Path -> node of files in a directory, equally many for each node."""
     chosen: dict[str, list[str]] = {}
     paths = [info.path for info in cache.expand(directory)]
-    for path, nodes in zip(paths, cache.place(paths), strict=True):
+    for path, nodes in zip(paths, Whereabouts(cache.client).place(paths), strict=True):
         chosen.setdefault(nodes[0], []).append(path)
     counts = {node: len(found) for node, found in chosen.items()}
     assert min(counts.values()) >= per_node, f"no balanced choice among the files: {counts}"
@@ -299,7 +300,9 @@ def test_any_datasource_is_placed_by_its_input_files(cache: Cache) -> None:
     source = JsonLines(cache, "/lake/json")
     located = LocatedDatasource(source, cache).located_tasks(99, None, ray.data.DataContext.get_current())
     found = {task.metadata.input_files[0]: node for task, node in located}
-    assert found == {path: nodes[0] for path, nodes in zip(source.files, cache.place(source.files), strict=True)}
+    assert found == {
+        path: nodes[0] for path, nodes in zip(source.files, Whereabouts(cache.client).place(source.files), strict=True)
+    }
     assert readers.read_datasource(JsonLines(cache, "/lake/json"), cache=cache).count() == FILES * ROWS
 
 
@@ -349,8 +352,8 @@ def test_what_was_loaded_elsewhere_is_read_there(cache: Cache) -> None:
 
     loads = [read.options(scheduling_strategy=there(node)).remote(path) for path, node in wanted.items()]
     assert all(ray.get(loads, timeout=120))
-    wait_until(lambda: cache.place(list(wanted)) == [(node,) for node in wanted.values()])
-    cache.locator.forget_all()
+    wait_until(lambda: Whereabouts(cache.client).place(list(wanted)) == [(node,) for node in wanted.values()])
+    cache.client.locator.forget_all()
     cache.expand("/lake/claimed")  # a listing says nothing of holders
     dataset = readers.read_parquet(list(wanted), cache=cache, override_num_blocks=24)
     assert local_share(dataset, {file_index(path): node for path, node in wanted.items()}) >= 0.95

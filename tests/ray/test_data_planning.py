@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import raycache
 from raycache.cache import Cache
 from raycache.errors import NotFoundError
+from raycache.placement.whereabouts import Whereabouts
 from raycache.raydata import announcing, file_listing, inputs, readers, sampling
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
@@ -84,17 +85,17 @@ def test_files_are_found_as_ray_finds_them(cache: Cache, s3_server: SeaweedServe
         for size, key in enumerate(keys):
             client.put_object(Bucket=bucket, Key=key, Body=b"x" * (0 if key.endswith("/") else size))
     through = raycache.connect().filesystem()
-    raycache.connect().locator.announce(f"s3://{bucket}", s3_server.options())
+    raycache.connect().client.locator.announce(f"s3://{bucket}", s3_server.options())
     if base == "/trees":
         raycache.connect().mount(base, f"s3://{bucket}", options=s3_server.options())
     paths = [f"{base}/{name}" for name in ("single", "a", "a/b", "a.b/", "a/b/1", "a")]
     stock = list(file_meta_provider._get_file_infos_serial(paths, through))  # type: ignore[attr-defined]
-    assert stock == list(file_listing.files_of(raycache.connect().locator, paths))
+    assert stock == list(file_listing.files_of(raycache.connect().client.locator, paths))
     assert len(stock) > len(paths)
     missing = [paths[0], f"{base}/nowhere"]
-    assert list(file_listing.files_of(raycache.connect().locator, missing, ignore_missing=True)) == stock[:1]
+    assert list(file_listing.files_of(raycache.connect().client.locator, missing, ignore_missing=True)) == stock[:1]
     with pytest.raises(NotFoundError, match="nowhere does not exist"):
-        list(file_listing.files_of(raycache.connect().locator, missing))
+        list(file_listing.files_of(raycache.connect().client.locator, missing))
 
 
 def test_finding_files_takes_two_calls_of_the_master_and_one_per_directory(
@@ -102,20 +103,20 @@ def test_finding_files_takes_two_calls_of_the_master_and_one_per_directory(
 ) -> None:
     """However many files there are, and although Ray Data looks at paths one by one; no task, no listing of a parent."""
     asked: list[str] = []
-    master = cache._calls.master
+    master = cache.client.calls.master
 
     def recorded(method: str, *arguments: Any, **named: Any) -> Any:
         asked.append(method)
         return master(method, *arguments, **named)
 
-    monkeypatch.setattr(cache._calls, "master", recorded)
+    monkeypatch.setattr(cache.client.calls, "master", recorded)
     paths = [info.path for info in cache.expand("/plans")]
-    cache.locator.forget_all()
+    cache.client.locator.forget_all()
     asked.clear()
     assert readers.read_parquet([*paths, "/plans"], cache=cache)._logical_plan.dag is not None
     assert sorted(asked) == ["list_directory", "resolve"]
     asked.clear()
-    assert cache.place(paths) and cache.missing(paths) == set()
+    assert Whereabouts(cache.client).place(paths) and Whereabouts(cache.client).missing(paths) == set()
     assert asked == ["holders"]
 
 
@@ -193,7 +194,7 @@ def test_read_is_planned_while_all_cpus_are_busy(cache: Cache) -> None:
     """Sizes are estimated without a task, which would have to wait."""
     blockers = [
         Occupant.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
-        for node in cache.nodes
+        for node in Whereabouts(cache.client).nodes
     ]
     try:
         assert all(ray.get([blocker.is_here.remote() for blocker in blockers], timeout=60))

@@ -41,11 +41,11 @@ def lake(s3_server: SeaweedServer, proxy: S3Proxy, cache: Cache) -> Iterator[Lak
 def guest(cluster: LocalCluster, cache: Cache) -> Iterator[str]:
     """A fourth node, with its worker, that a test may kill."""
     node = cluster.add_node()
-    wait_until(lambda: node in {worker.worker for worker in cache.refresh_view().workers})
+    wait_until(lambda: node in {worker.worker for worker in cache.client.refresh_view().workers})
     yield node
     if node in cluster.node_ids():
         cluster.remove_node(node)
-        wait_until(lambda: node not in {worker.worker for worker in cache.refresh_view().workers})
+        wait_until(lambda: node not in {worker.worker for worker in cache.client.refresh_view().workers})
 
 
 def pid_of(name: str) -> int:
@@ -78,7 +78,7 @@ def read_and_kill(cache: Cache, lake: Lake, kill: Callable[[], None]) -> None:
 @pytest.mark.parametrize("victim", ["worker", "master"])
 def test_a_pipeline_survives_a_killed_actor(cache: Cache, lake: Lake, victim: str) -> None:
     """A worker or the master is killed while tasks read: all rows, no failed job; then there are three workers again."""
-    name = MASTER_NAME if victim == "master" else cache.refresh_view().workers[1].actor_name
+    name = MASTER_NAME if victim == "master" else cache.client.refresh_view().workers[1].actor_name
     read_and_kill(cache, lake, lambda: os.kill(pid_of(name), signal.SIGKILL))
     assert 3 == _workers_after(cache, name)
 
@@ -93,12 +93,12 @@ def _workers_after(cache: Cache, killed: str) -> int:
     """Live workers once the dead one has been noticed and, where its node lives, replaced."""
 
     def healed() -> bool:
-        view = cache.refresh_view().workers
+        view = cache.client.refresh_view().workers
         live_nodes = sum(node["Alive"] for node in ray.nodes())
         return len(view) == live_nodes and all(killed not in (w.actor_name, w.worker) for w in view)
 
     wait_until(healed)
-    return len(cache.locator.view.workers)
+    return len(cache.client.locator.view.workers)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
@@ -120,7 +120,7 @@ def test_a_restarted_worker_takes_its_disk_over(cache: Cache, lake: Lake) -> Non
     on_disk = {node: stats.disk_used_bytes for node, stats in cache.stats().nodes.items()}
     victim = max(on_disk, key=lambda node: on_disk[node])
     assert on_disk[victim] > 0
-    (name,) = [worker.actor_name for worker in cache.locator.view.workers if worker.worker == victim]
+    (name,) = [worker.actor_name for worker in cache.client.locator.view.workers if worker.worker == victim]
     os.kill(pid_of(name), signal.SIGKILL)
     assert 3 == _workers_after(cache, name)
     back = sum(place.nodes[victim].bytes for place in cache.locate("/lake/big") if victim in place.nodes)

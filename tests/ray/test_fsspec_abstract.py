@@ -10,7 +10,7 @@ import pytest
 
 import raycache
 from raycache.cache import Cache
-from raycache.filesystems.fsspec_reads import RaycacheFileSystem
+from raycache.filesystems.fsspec import RaycacheFileSystem
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 

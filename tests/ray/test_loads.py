@@ -14,7 +14,7 @@ import pytest
 import ray
 
 import raycache
-from raycache.admin.jobs import Job
+from raycache.admin.loads import Job
 from raycache.cache import Cache
 from raycache.errors import NotFoundError
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE
@@ -147,7 +147,7 @@ def test_a_kill_in_the_middle_costs_only_what_was_lost(cache: Cache, lake: Lake,
     """A worker or the master dies while a load runs: the same job ends well, and little is moved twice."""
     sizes = [MIB] * 60
     fill(lake, sizes)
-    worker = cache.refresh_view().workers[0]
+    worker = cache.client.refresh_view().workers[0]
     job = cache.load("/lake/d", bandwidth="20MiB/s")
     under_way(job, 0.3)
     held = [nodes[worker.worker].bytes for place in cache.locate("/lake/d") if worker.worker in (nodes := place.nodes)]

@@ -97,15 +97,15 @@ def test_metrics_arrive_at_rays_endpoint(make_cluster: Callable[..., LocalCluste
                 )
                 assert all(set(labels) == labels_of[metric] | {"le"} & set(labels) for labels, _ in series), name
 
-            (worker,) = cache.refresh_view().workers
+            (worker,) = cache.client.refresh_view().workers
             pid = ray.get(
                 ray.get_actor(worker.actor_name, namespace=RAY_NAMESPACE).__ray_call__.remote(lambda _: os.getpid())
             )
             os.kill(pid, signal.SIGKILL)
             wait_until(
                 lambda: (
-                    worker.epoch not in {w.epoch for w in cache.refresh_view().workers}
-                    and bool(cache.locator.view.workers)
+                    worker.epoch not in {w.epoch for w in cache.client.refresh_view().workers}
+                    and bool(cache.client.locator.view.workers)
                 )
             )
             cache.read_many(paths)

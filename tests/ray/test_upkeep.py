@@ -119,6 +119,6 @@ def test_when_a_free_returns_nobody_is_sent_to_what_it_dropped(cache: Cache, lak
     paths = [f"/lake/a/{number}" for number in range(6)]
     for _ in range(3):
         assert cache.load("/lake/a").wait(60).state == "SUCCEEDED"
-        wait_until(lambda: all(meta.places.holders for meta in cache._locator.resolve(paths, fresh=True)))
+        wait_until(lambda: all(meta.places.holders for meta in cache.client.locator.resolve(paths, fresh=True)))
         cache.free("/lake/a")
-        assert [()] * 6 == [meta.places.holders for meta in cache._locator.resolve(paths)]
+        assert [()] * 6 == [meta.places.holders for meta in cache.client.locator.resolve(paths)]

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from raycache.cache import READ_ATTEMPTS_MAX
+from raycache.client.client import READ_ATTEMPTS_MAX
 from raycache.client.file_meta import FileMeta
 from raycache.client.reading.reader import Request
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
@@ -339,7 +339,7 @@ class EverythingIsBounded(Checker):
                 table.mapped_bytes <= max(limit, cluster.plan.settings.segment_size_bytes),
                 f"{client.name} maps {table.mapped_bytes} bytes",
             )
-            known = len(client.cache._locator._metas)
+            known = len(client.cache.client.locator._metas)
             self.require(known <= cluster.plan.settings.client_paths_max, f"{client.name} remembers {known} paths")
 
 

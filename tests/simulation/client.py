@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from raycache.cache import Cache
+from raycache.client.client import Client, Parts, topology_of
 from raycache.client.counters import Counters, with_local
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
@@ -170,35 +171,26 @@ class QuietFlusher(Flusher):
 
 
 class SimulatedCache(Cache):
-    """The real `Cache`; only its parts are put together differently."""
+    """The real `Cache` over the real `Client`; only its parts are put together differently."""
 
     def __init__(self, client: SimulatedClient, hello: Hello) -> None:
-        cluster = client.cluster
+        cluster, node = client.cluster, client.node.name
         settings = cluster.plan.settings
         calls: Any = SimulatedCalls(client)
-        clock = cluster.engine.clock
-        self.id = hello.cache_id
-        self._calls = calls
-        self._settings = settings
-        self._origins = {}
-        self._node = client.node.name
-        self._clock: Any = clock
-        self._counters = client.counters
-        self._table = Leases(settings.client_mapped_bytes_max)
-        self._locator = Locator(
+        clock: Any = cluster.engine.clock
+        leases = Leases(settings.client_mapped_bytes_max)
+        locator = Locator(
             calls, lambda root_uri, options: client.door, lambda root_uri: {}, clock, settings.client_paths_max
         )
-        self._locator.learn(hello.view, hello.mounts)
-        self._flusher = QuietFlusher(
-            calls, self._locator, self._table, self._counters, clock, self._node, lambda: settings.lease_s
-        )
+        locator.learn(hello.view, hello.mounts)
+        flusher = QuietFlusher(calls, locator, leases, client.counters, clock, node, lambda: settings.lease_s)
         reader = CheckedReader(
             calls,
-            self._locator,
-            self._table,
-            self._counters,
+            locator,
+            leases,
+            client.counters,
             clock,
-            self.topology,
+            lambda: topology_of(locator, settings, node),
             on_read=lambda: None,
             map_file=client.node.map_file,
             claims=lambda: cluster.plan.claims,
@@ -206,17 +198,21 @@ class SimulatedCache(Cache):
         reader.client = client
         inline: Any = _Inline()
         reader._pool = inline
-        self._reader = reader
+        parts = Parts(
+            calls, clock, client.counters, leases, locator, flusher, reader, in_worker=lambda: cluster.plan.claims
+        )
+        self._clock = clock
+        super().__init__(Client(hello.cache_id, settings, {}, node, parts))
 
     @property
     def table(self) -> Leases:
         """The segments mapped."""
-        return self._table
+        return self.client.leases
 
     def flush(self) -> None:
         """What the flusher's thread does now and then."""
-        self._flusher.flush()
-        self._table.expire(self._clock.now_s())
+        self.client.flusher.flush()
+        self.client.leases.expire(self._clock.now_s())
 
 
 class SimulatedClient:

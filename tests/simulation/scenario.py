@@ -219,7 +219,7 @@ class Scenario:
                 client.cache.unmount("/m")
             self.mounted = wanted
             if wanted:
-                meta = client.cache.locator.resolve(["/m/f0"])[0]
+                meta = client.cache.client.locator.resolve(["/m/f0"])[0]
                 self.cluster.checkers.mounted(client, meta)
         finally:
             self.changing_mount = False

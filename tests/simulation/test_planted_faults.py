@@ -136,7 +136,7 @@ def test_a_reader_that_keeps_metadata_for_ever(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_reader_that_gives_up_on_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was replaced is resolved again, and read."""
-    monkeypatch.setattr("raycache.cache.READ_ATTEMPTS_MAX", 1)
+    monkeypatch.setattr("raycache.client.client.READ_ATTEMPTS_MAX", 1)
     assert caught_by() == "ReadsNeverFailBecauseOfTheCache"
 
 

@@ -101,6 +101,8 @@ class FakeCache:
     """What the verbs call of `raycache.cache.Cache`, over a dict of sizes."""
 
     def __init__(self, files: Mapping[str, int] | None = None) -> None:
+        #: What functions of a client get; those are replaced in the tests.
+        self.client = self
         self.files: dict[str, int] = dict(files or {"/lake/a": 10, "/lake/b/c": 2048})
         self.cached: set[str] = set()
         #: Of all that is cached, since it was loaded.

@@ -24,6 +24,7 @@ RAY_FILES = (
     "raycache/client/connection.py",
     "raycache/client/ray_address.py",
     "raycache/placement/near.py",
+    "raycache/placement/strategies.py",
     "raycache/raydata/*.py",
     "raycache/testing/*.py",
     "raycache/demo.py",

@@ -17,7 +17,7 @@ from raycache.cache import Cache
 from raycache.errors import (
     IsADirectoryRequestError,
 )
-from raycache.filesystems.fsspec_reads import RaycacheFileSystem
+from raycache.filesystems.fsspec import RaycacheFileSystem
 from tests.support.lake import Lake
 
 MIB = 1 << 20

@@ -20,7 +20,7 @@ from raycache.errors import (
     InvalidRequestError,
     NotFoundError,
 )
-from raycache.filesystems.fsspec_reads import RaycacheFileSystem
+from raycache.filesystems.fsspec import RaycacheFileSystem
 from raycache.testing.seaweed import SeaweedServer
 from tests.support.lake import Lake, content
 
@@ -369,7 +369,7 @@ def test_moving_onto_itself_loses_nothing(fs: RaycacheFileSystem, lake: Lake, s3
     fs.copy(f"{s3}/d/x", f"{s3}/d/x")
     with pytest.raises(InvalidRequestError, match="outside"):
         fs.mv(f"{s3}/d", f"{s3}/d/e/", recursive=True)
-    arrow = fs.cache.filesystem()
+    arrow = raycache.connect().filesystem()
     arrow.move(f"{s3}/d", f"/@s3/{lake.bucket}/{lake.name}/{key}/d")
     arrow.move(f"{s3}/d/x", f"/@s3/{lake.bucket}/{lake.name}/{key}/d/x")
     arrow.copy_file(f"{s3}/d/x", f"/@s3/{lake.bucket}/{lake.name}/{key}/d/x")

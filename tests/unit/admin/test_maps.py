@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from raycache.admin import maps
-from raycache.admin.maps import CacheMap, Now, Plan, Room, Row
-from raycache.admin.residency import bytes_of
+from raycache.admin.maps import CacheMap, FreeSpace, ImportPlan, Row, Standing
 from raycache.client.topology import Topology
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.hashing import extent_key, place_many
 from raycache.messages import FileColumns, InventoryReply
-from raycache.ranges import Grid
+from raycache.ranges import Grid, mask_bytes
 from raycache.rules import Pattern, Rule, RuleKind, RuleTable
 from raycache.types import FileVersion, MembershipView, WorkerView
 
@@ -66,7 +65,7 @@ def test_a_long_file_keeps_its_mask() -> None:
     """Masks are as long as files need: ten thousand blocks are not too many."""
     long = Row(file("long", 80_000), (1 << 10_000) - 1, 1, 0.0, False)
     assert next(written([long]).hottest_first(BLOCK)) == [long]
-    assert bytes_of(long.mask, long.file, BLOCK) == 80_000
+    assert mask_bytes(long.mask, long.file.size_bytes, BLOCK) == 80_000
 
 
 @pytest.mark.parametrize(
@@ -107,35 +106,38 @@ def test_each_worker_is_filled_for_itself() -> None:
     rows = [row(f"f{number}") for number in range(30)]
     free = {"w0": 100, "w1": 40}
     taken = {"w0": 0, "w1": 0}
-    for one, fits in Room(free).fitting(rows, where):
+    for one, fits in FreeSpace(free).fitting(rows, where):
         for extent in (0, 1):
             key = extent_key(one.file.id(), extent)
             owner = where.view.workers[place_many(np.array([key], np.uint64), where.view.workers)[0, 0]].worker
             part = fits & (0b11 << 2 * extent)
             assert part in (0, one.mask & (0b11 << 2 * extent))
-            taken[owner] += bytes_of(part, one.file, BLOCK)
+            taken[owner] += mask_bytes(part, one.file.size_bytes, BLOCK)
     assert all(free[name] - 16 < taken[name] <= free[name] for name in free)
 
 
 def test_no_worker_is_an_error() -> None:
     """A cluster without workers cannot say where blocks go."""
     with pytest.raises(UnavailableError):
-        list(Room({}).fitting([row("a")], cluster()))
+        list(FreeSpace({}).fitting([row("a")], cluster()))
 
 
 def test_only_what_is_unchanged_missing_and_fits_is_wanted() -> None:
     """Every file of the map is counted as exactly one of: wanted, changed, removed, here already, no room."""
     now = {
-        file("same").uri: Now(file("same"), 0),
-        file("partly").uri: Now(file("partly"), 0b001),
-        file("here").uri: Now(file("here"), 0b111),
-        file("changed").uri: Now(file("changed", etag='"2"'), 0),
-        file("coldest").uri: Now(file("coldest"), 0),
+        file("same").uri: Standing(file("same"), 0),
+        file("partly").uri: Standing(file("partly"), 0b001),
+        file("here").uri: Standing(file("here"), 0b111),
+        file("changed").uri: Standing(file("changed", etag='"2"'), 0),
+        file("coldest").uri: Standing(file("coldest"), 0),
     }
     names = ["same", "partly", "here", "changed", "gone", "coldest"]
     source = written([row(name, uses=10 - number) for number, name in enumerate(names)])
-    plan = Plan(
-        lambda uris: [now.get(uri, Now(None, 0)) for uri in uris], Room({"w0": 40}), lambda: cluster(1), shown_max=10
+    plan = ImportPlan(
+        lambda uris: [now.get(uri, Standing(None, 0)) for uri in uris],
+        FreeSpace({"w0": 40}),
+        lambda: cluster(1),
+        shown_max=10,
     )
     wanted = list(plan.wanted(source.hottest_first(BLOCK)))
     assert [(one.file.uri[7:], one.mask) for one in wanted] == [("same", 0b111), ("partly", 0b110), ("coldest", 0b100)]

@@ -114,7 +114,7 @@ def test_mount_options_of_other_stores_lose_the_authority() -> None:
 
 def test_filesystems_pickle_and_compare_by_their_options() -> None:
     """Making and pickling a filesystem asks nobody; equal options make equal filesystems."""
-    from raycache.filesystems.fsspec_reads import RaycacheFileSystem
+    from raycache.filesystems.fsspec import RaycacheFileSystem
 
     plain = RaycacheFileSystem()
     chained = RaycacheFileSystem(target_protocol="s3", skip_instance_cache=True)
@@ -126,7 +126,7 @@ def test_filesystems_pickle_and_compare_by_their_options() -> None:
 
 def test_chained_filesystem_has_names_of_its_store() -> None:
     """An instance made for one store spells names as that store's own filesystem does."""
-    from raycache.filesystems.fsspec_reads import RaycacheFileSystem
+    from raycache.filesystems.fsspec import RaycacheFileSystem
 
     fs = RaycacheFileSystem(target_protocol="s3")
     assert fs._strip_protocol("s3://bucket/key") == "bucket/key"

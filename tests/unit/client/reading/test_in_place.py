@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raycache.cache import Cache
+from raycache.client.client import Client, Parts
 from raycache.client.counters import Counters
 from raycache.client.file_meta import FileMeta
 from raycache.client.ports import WorkerCall
@@ -212,22 +212,20 @@ def test_large_copies_are_exact() -> None:
         assert hash(data[offset : offset + size]) == hash(copy)
 
 
-class PlacedCache(Cache):
-    """The real `Cache`, put together of the parts of a `Place`."""
-
-    def __init__(self, place: Place) -> None:
-        self._settings = Settings(block_size_bytes=BLOCK, segment_size_bytes=3 * BLOCK, extent_size_bytes=3 * BLOCK)
-        self._node = "n"
-        self._clock: Any = place.clock
-        self._counters = place.counters
-        self._table = place.table
-        self._locator = place.around
-        self._reader = place.reader
+def _client(place: Place) -> Client:
+    """The real client, put together of the parts of a `Place`."""
+    settings = Settings(block_size_bytes=BLOCK, segment_size_bytes=3 * BLOCK, extent_size_bytes=3 * BLOCK)
+    around: Any = place.around
+    nobody: Any = None
+    parts = Parts(
+        around, place.clock, place.counters, place.table, around, nobody, place.reader, in_worker=lambda: False
+    )
+    return Client("c", settings, {}, "n", parts)
 
 
 def _handler(place: Place) -> CacheHandler:
     """The pyarrow side of a cache."""
-    return CacheHandler(SimpleNamespace(cache=PlacedCache(place), protocol="raycache"))  # type: ignore[arg-type]
+    return CacheHandler(SimpleNamespace(client=_client(place), protocol="raycache"))  # type: ignore[arg-type]
 
 
 def test_a_file_in_one_piece_is_a_native_file(place: Place) -> None:

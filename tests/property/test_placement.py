@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raycache.placement import assignment
 from raycache.raydata import grouping
 
 _FILES = st.lists(st.tuples(st.integers(0, 1000), st.sampled_from(["a", "b", "c", None])), min_size=1, max_size=40)
@@ -57,7 +58,7 @@ def test_no_node_gets_more_than_its_share_and_one_task(tasks: list[list[str]], s
     """Whole tasks are balanced: no node is above the fair share by more than the largest task."""
     nodes = ["a", "b", "c"]
     held = {path: {"a": size} for path, size in sizes.items()}
-    chosen = grouping.assign_tasks(tasks, sizes, held, dict.fromkeys(nodes, 1))
+    chosen = assignment.assign_tasks(tasks, sizes, held, dict.fromkeys(nodes, 1))
     work = [sum(sizes.get(path, 0) for path in set(paths)) for paths in tasks]
     for node in nodes:
         load = sum(amount for amount, where in zip(work, chosen, strict=True) if where == node)
