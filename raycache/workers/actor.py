@@ -41,7 +41,7 @@ from raycache.messages import (
 from raycache.settings import Settings
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
 from raycache.ufs.open import open_storage, slow_downs
-from raycache.workers.capacity import capacity_of
+from raycache.workers.capacity import WorkerLimits, capacity_of
 from raycache.workers.effects import (
     Compact,
     Demote,
@@ -58,7 +58,7 @@ from raycache.workers.effects import (
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
 from raycache.workers.figures.self_check import examine
-from raycache.workers.service import WorkerLimits, WorkerService
+from raycache.workers.service import WorkerService
 from raycache.workers.stores.allocator import give_back, keep_buffers
 from raycache.workers.stores.disk import DiskStore, open_slot
 from raycache.workers.stores.loader import BlockSource, Loader
@@ -103,20 +103,7 @@ class WorkerActor:
         self._service = WorkerService(
             node,
             epoch,
-            WorkerLimits(
-                block_size_bytes=self._settings.block_size_bytes,
-                page_size_bytes=self._settings.grid.page_size_bytes,
-                segment_size_bytes=self._settings.segment_size_bytes,
-                extent_size_bytes=self._settings.extent_size_bytes,
-                memory_bytes=self._capacity.memory_bytes,
-                disk_bytes=self._capacity.disk_bytes,
-                lease_s=self._settings.lease_s,
-                loads_inflight_max=self._settings.loads_inflight_max,
-                load_bytes_inflight_max=self._settings.load_bytes_inflight_max,
-                memory_high_watermark=self._settings.memory_high_watermark,
-                memory_low_watermark=self._settings.memory_low_watermark,
-                promote_after_hits=self._settings.promote_after_hits,
-            ),
+            WorkerLimits.of(self._settings, self._capacity.memory_bytes, self._capacity.disk_bytes),
         )
         self._mounts = MountTable(0, ())
         self._view = MembershipView(0, ())

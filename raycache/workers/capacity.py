@@ -1,12 +1,14 @@
-"""How much memory and disk a worker may use, from the settings and the node it stands on."""
+"""What a worker may use and hold, from the settings and the node it stands on."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from raycache.errors import InvalidRequestError
+from raycache.ranges import Grid
 from raycache.settings import Settings, parse_size
 
 #: Without a size, the disk tier takes this share of what is free.
@@ -24,6 +26,50 @@ class Capacity(NamedTuple):
     def weight_bytes(self) -> int:
         """What placement weighs a worker by."""
         return max(1, self.memory_bytes + self.disk_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """The numbers a worker lives by; see `Settings` for most of them."""
+
+    block_size_bytes: int
+    segment_size_bytes: int
+    memory_bytes: int
+    #: 0 = no disk tier.
+    disk_bytes: int
+    lease_s: float
+    loads_inflight_max: int
+    load_bytes_inflight_max: int
+    memory_high_watermark: float
+    memory_low_watermark: float
+    promote_after_hits: int
+    #: The block size: no pages.
+    page_size_bytes: int
+    #: What is placed, and claimed, together.
+    extent_size_bytes: int
+
+    @classmethod
+    def of(cls, settings: Settings, memory_bytes: int, disk_bytes: int) -> WorkerLimits:
+        """Those of a worker with tiers of these sizes."""
+        return cls(
+            block_size_bytes=settings.block_size_bytes,
+            segment_size_bytes=settings.segment_size_bytes,
+            memory_bytes=memory_bytes,
+            disk_bytes=disk_bytes,
+            lease_s=settings.lease_s,
+            loads_inflight_max=settings.loads_inflight_max,
+            load_bytes_inflight_max=settings.load_bytes_inflight_max,
+            memory_high_watermark=settings.memory_high_watermark,
+            memory_low_watermark=settings.memory_low_watermark,
+            promote_after_hits=settings.promote_after_hits,
+            page_size_bytes=settings.grid.page_size_bytes,
+            extent_size_bytes=settings.extent_size_bytes,
+        )
+
+    @property
+    def grid(self) -> Grid:
+        """How files are cut."""
+        return Grid(self.block_size_bytes, self.page_size_bytes)
 
 
 def capacity_of(settings: Settings, object_store_bytes: int, default_directory: Path) -> Capacity:

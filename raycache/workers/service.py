@@ -41,12 +41,12 @@ from raycache.messages import (
 from raycache.ranges import is_page
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
+from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome, Outbox
 from raycache.workers.figures.heat import extremes
 from raycache.workers.figures.worker_stats import stats_of
 from raycache.workers.flights import Flight, FlightTable, pack, prefix_count, size_of
-from raycache.workers.limits import WorkerLimits
 from raycache.workers.pages_here import held_parts
 from raycache.workers.selection import by_policy, choose, inventory, residency
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, final_states, reply_of, validate_tickets
@@ -59,8 +59,6 @@ from raycache.workers.tiers.rule_books import Policies
 from raycache.workers.tiers.rule_keeping import Upkeep
 from raycache.workers.tiers.segment import Segment
 from raycache.workers.tiers.tiers import Tiers
-
-__all__ = ["WorkerLimits", "WorkerService"]
 
 
 class WorkerService:

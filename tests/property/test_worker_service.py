@@ -11,6 +11,7 @@ from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, 
 from raycache.ranges import BlockRange, block_count, block_length
 from raycache.rules import Matcher, Pattern, Policy, Rule, RuleKind, RuleTable, add_rule, quotas_of
 from raycache.types import BlockId, FileVersion, Tier
+from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import (
     Compact,
     Demote,
@@ -26,7 +27,7 @@ from raycache.workers.effects import (
     Reply,
     Verify,
 )
-from raycache.workers.service import WorkerLimits, WorkerService
+from raycache.workers.service import WorkerService
 from tests.support.worker_world import BLOCK, GRID, LEASE_S, PAGE, SIZES, World, content
 
 #: What rules and frees are about.

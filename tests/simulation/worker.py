@@ -28,6 +28,7 @@ from raycache.messages import (
     encode,
 )
 from raycache.types import MembershipView, SegmentId, Tier, WorkerId
+from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import (
     Compact,
     Demote,
@@ -44,7 +45,7 @@ from raycache.workers.effects import (
 )
 from raycache.workers.figures.lake_meter import LakeMeter
 from raycache.workers.figures.readings import Readings
-from raycache.workers.service import WorkerLimits, WorkerService
+from raycache.workers.service import WorkerService
 from raycache.workers.stores.loader import BlockSource, Fetched, Loader, _outcome, _runs
 
 from .fetching import ObjectRef, fetch
@@ -69,20 +70,7 @@ class SimulatedWorker:
         self.name = name
         self.alive = True
         plan = cluster.plan
-        self.limits = WorkerLimits(
-            block_size_bytes=plan.settings.block_size_bytes,
-            page_size_bytes=plan.settings.grid.page_size_bytes,
-            segment_size_bytes=plan.settings.segment_size_bytes,
-            extent_size_bytes=plan.settings.extent_size_bytes,
-            memory_bytes=node.memory_bytes,
-            disk_bytes=node.disk_bytes,
-            lease_s=plan.settings.lease_s,
-            loads_inflight_max=plan.settings.loads_inflight_max,
-            load_bytes_inflight_max=plan.settings.load_bytes_inflight_max,
-            memory_high_watermark=plan.settings.memory_high_watermark,
-            memory_low_watermark=plan.settings.memory_low_watermark,
-            promote_after_hits=plan.settings.promote_after_hits,
-        )
+        self.limits = WorkerLimits.of(plan.settings, node.memory_bytes, node.disk_bytes)
         self.service = WorkerService(node.name, epoch, self.limits)
         self.door = LakeDoor(cluster.lake, f"worker {name}", plan.lake_failing)
         self.lake = LakeMeter()

@@ -28,8 +28,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from raycache.messages import MissReason
 from raycache.types import BlockId, SegmentId, Tier, VersionId
+from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Forget, Outbox, Promote, Verify
-from raycache.workers.limits import WorkerLimits
 from raycache.workers.tiers.absences import Absences
 from raycache.workers.tiers.eviction import EvictionPolicy
 from raycache.workers.tiers.job_guard import Filling

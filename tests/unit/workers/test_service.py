@@ -12,6 +12,7 @@ from raycache.messages import BlockReport, BlockRequest, BlockState, FileColumns
 from raycache.ranges import block_count, block_length
 from raycache.rules import Pattern
 from raycache.types import FileVersion, Tier
+from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import (
     Demote,
     DiskSegment,
@@ -25,7 +26,7 @@ from raycache.workers.effects import (
     Reply,
     Verify,
 )
-from raycache.workers.service import WorkerLimits, WorkerService
+from raycache.workers.service import WorkerService
 
 BLOCK = 8
 PAGE = 2
