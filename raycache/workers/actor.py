@@ -80,6 +80,9 @@ class WorkerActor:
     """One per node. All methods take and return blobs of `raycache.messages`."""
 
     def __init__(self, cache_id: str, node: WorkerId, epoch: int, settings: dict[str, Any], scratch: str) -> None:
+        # Ray warns of every blocking get in an async actor, also of those in threads, where nothing waits for it. Whether
+        # it is a thread, `wait_for` sees to.
+        os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
         self._settings = Settings(**settings)
         self._node = node
         self._epoch = epoch
@@ -349,11 +352,20 @@ class WorkerActor:
     async def _ask_master(self, method: str) -> Any:
         """What the master answers; None when it does not: reads go on with what is known here, or fail over."""
         try:
-            good, answer = decode(await asyncio.wait_for(getattr(_master(), method).remote(), _MASTER_TIMEOUT_S))
+            good, answer = decode(await self._call_master(method))
         except Exception:
             # It restarts; the next heartbeat brings what was asked for.
             return None
         return answer if good else None
+
+    async def _call_master(self, method: str, *arguments: bytes) -> bytes:
+        async def call() -> bytes:
+            # Looking an actor up blocks, and may take long while the cluster is in trouble.
+            master: Any = await asyncio.to_thread(ray.get_actor, MASTER_NAME, namespace=RAY_NAMESPACE)
+            answer: bytes = await getattr(master, method).remote(*arguments)
+            return answer
+
+        return await asyncio.wait_for(call(), _MASTER_TIMEOUT_S)
 
     def _take_mounts(self, table: MountTable | None) -> None:
         if table is None or table.version <= self._mounts.version:
@@ -413,8 +425,7 @@ class WorkerActor:
             try:
                 told, self._told = self._told, asyncio.Event()
                 beat = self._heartbeat()
-                blob = await asyncio.wait_for(_master().heartbeat.remote(encode(beat)), _MASTER_TIMEOUT_S)
-                good, reply = decode(blob)
+                good, reply = decode(await self._call_master("heartbeat", encode(beat)))
                 if good:
                     self._heed(reply)
                     self._readings.arrived(beat.readers)
@@ -475,7 +486,3 @@ class WorkerActor:
 def _open_ahead(root_uri: str, options: dict[str, Any]) -> None:
     with contextlib.suppress(RaycacheError):  # whoever reads from it will say so
         open_storage(root_uri, options)
-
-
-def _master() -> Any:
-    return ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE)

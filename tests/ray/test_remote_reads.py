@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -11,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raycache
 from raycache.cache import Cache
+from raycache.messages import RAY_NAMESPACE
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
@@ -70,10 +72,21 @@ def lake(cache: Cache, s3_server: SeaweedServer, proxy: S3Proxy) -> Lake:
     return lake
 
 
-def on_each_node(shares: list[list[str]]) -> list[list[bytes]]:
+@ray.remote(num_cpus=0)
+def read_beginnings(paths: list[str]) -> list[bytes]:
+    """What a task of a user does that needs little of each file."""
+    cache = raycache.connect()
+    found = []
+    for path in paths:
+        with cache.open(path) as file:
+            found.append(file.read_at(0, 4096).to_pybytes())
+    return found
+
+
+def on_each_node(shares: list[list[str]], work: Any = read_all) -> list[list[bytes]]:
     """Read a share of paths in a task on each node, all at the same time."""
     nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
-    placed = [read_all.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in nodes]
+    placed = [work.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in nodes]
     return ray.get([task.remote(share) for task, share in zip(placed, shares, strict=True)], timeout=60)
 
 
@@ -106,3 +119,16 @@ def test_a_driver_spreads_what_it_reads(cache: Cache, lake: Lake) -> None:
     paths = [f"/{lake.name}/{number}" for number in range(9)]
     assert [content(number, MIB) for number in range(9)] == [cache.read(path).to_pybytes() for path in paths]
     assert len({node for file in cache.locate(paths) for node in file.nodes}) > 1
+
+
+def test_no_worker_waits_for_objects_in_its_event_loop(cache: Cache, tmp_path: Path) -> None:
+    """Parts are taken out of memory for readers elsewhere in threads, and Ray has nothing to warn of in a worker's log."""
+    (tmp_path / "file").write_bytes(content(3, SIZE))
+    cache.mount("/beginnings", f"file://{tmp_path}", metadata_ttl_s=600)
+    assert "SUCCEEDED" == cache.load("/beginnings").wait(60).state
+    beginnings = on_each_node([["/beginnings/file"]] * 3, read_beginnings)
+    assert [[content(3, SIZE)[:4096]]] * 3 == beginnings
+    for worker in cache.refresh_view().workers:
+        actor: Any = ray.get_actor(worker.actor_name, namespace=RAY_NAMESPACE)
+        log = ray.get(actor.__ray_call__.remote(lambda _: str(Path("/proc/self/fd/2").readlink())), timeout=30)
+        assert "blocking ray.get" not in Path(log).read_text()

@@ -22,6 +22,7 @@ from raycache.messages import (
 from raycache.settings import Settings
 from raycache.types import FileVersion, WorkerId
 from raycache.workers.stores.loader import BlockSource
+from raycache.workers.stores.plasma import wait_for
 
 _TIMEOUT_S = 60.0
 
@@ -78,12 +79,12 @@ class PeerStorage:
             held_only=True,
         )
         peer: Any = ray.get_actor(self._actor_name, namespace=RAY_NAMESPACE)
-        blob, payloads = ray.get(peer.read.remote(encode(request)), timeout=_TIMEOUT_S)
+        blob, payloads = wait_for(peer.read.remote(encode(request)), _TIMEOUT_S)
         reply: BlockReply = decode(blob)
         if any(not BlockState(state).served for state in reply.states):
             return None
         arrays = [
-            ray.get(payload, timeout=_TIMEOUT_S) if grant.kind is GrantKind.PLASMA else payload
+            wait_for(payload, _TIMEOUT_S) if grant.kind is GrantKind.PLASMA else payload
             for grant, payload in zip(reply.grants, payloads, strict=True)
         ]
         pieces = [

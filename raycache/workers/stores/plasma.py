@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ _GET_TIMEOUT_S = 30.0
 
 
 class MemoryStore:
-    """Segments by id. Safe to call from several threads; the slow calls (`put`, `view`) not from an event loop."""
+    """Segments by id. Safe to call from several threads; the slow calls (`put`, `view`) only from threads."""
 
     def __init__(self) -> None:
         self._references: dict[SegmentId, tuple[Any, int]] = {}
@@ -53,7 +54,7 @@ class MemoryStore:
         if reference is None:
             raise NotFoundError(f"segment {segment} is not in memory; load it again")
         try:
-            array: Bytes = ray.get(reference, timeout=_GET_TIMEOUT_S)
+            array: Bytes = wait_for(reference, _GET_TIMEOUT_S)
         except Exception as error:
             raise UnavailableError(f"segment {segment} cannot be read from the object store; load it again") from error
         return array
@@ -64,6 +65,15 @@ class MemoryStore:
             found = self._references.pop(segment, None)
             if found is not None:
                 self.used_bytes -= found[1]
+
+
+def wait_for(reference: Any, timeout_s: float) -> Any:
+    """What a reference stands for, `ray.get`. Blocks, so it is for threads; an event loop must await the reference."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return ray.get(reference, timeout=timeout_s)
+    raise AssertionError("an event loop waits for an object, and everybody on it; call this in a thread")
 
 
 class StoreUse(NamedTuple):

@@ -1,8 +1,12 @@
-"""How much of the object store the memory tier may hold: a rule, no Ray."""
+"""How much of the object store the memory tier may hold, and who may wait for an object: rules, no Ray."""
 
 from __future__ import annotations
 
-from raycache.workers.stores.plasma import PRESSURE_SHARE, StoreUse, room_bytes
+import asyncio
+
+import pytest
+
+from raycache.workers.stores.plasma import PRESSURE_SHARE, StoreUse, room_bytes, wait_for
 
 STORE = 1000
 LIMIT = int(STORE * PRESSURE_SHARE)
@@ -23,3 +27,13 @@ def test_what_ray_has_spilled_is_not_held() -> None:
     assert room_bytes(STORE, 300, StoreUse(900, 300), before) == 0
     # Nothing was spilled since: the usual sum.
     assert room_bytes(STORE, 100, StoreUse(700, 300), StoreUse(900, 300)) == LIMIT - 600
+
+
+def test_an_event_loop_may_not_wait_for_an_object() -> None:
+    """Everybody on the loop would wait with it: that is an error, before Ray is asked."""
+
+    async def wait() -> None:
+        wait_for(object(), 1.0)
+
+    with pytest.raises(AssertionError, match="in a thread"):
+        asyncio.run(wait())
