@@ -13,8 +13,6 @@ from raycache.results import PathRule
 from raycache.rules import Pattern, RuleTable
 from raycache.types import FileKind
 
-_TIMEOUT_S = 30.0
-
 
 def patterns_of(locator: Locator, paths: str | Sequence[str]) -> list[Pattern]:
     """The files that paths mean, now and later, without asking what there is: directories, files, globs, mounts.

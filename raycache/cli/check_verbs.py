@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from raycache.cli.arguments import Verb
@@ -11,9 +9,6 @@ from raycache.cli.load_verbs import SHOWN_MAX, say_more
 from raycache.cli.output import Column, human_bytes, numbers, percent
 from raycache.cli.session import Session
 from raycache.results import CheckResult
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(cls=Verb, topic="Warm-up")

@@ -220,11 +220,6 @@ class Membership:
         """The view for someone who knows `view_id`; None when that is current, or while settling."""
         return None if self._settling or view_id == self._view.view_id else self._view
 
-    def epoch(self, worker: WorkerId) -> int | None:
-        """The current epoch of a node's worker; None without one."""
-        known = self._workers.get(worker)
-        return known.epoch if known is not None else None
-
     @property
     def settling(self) -> bool:
         """Whether workers of an earlier master may not have spoken yet."""

@@ -50,9 +50,9 @@ from raycache.messages.inventories import InventoryRequest as InventoryRequest
 from raycache.messages.inventories import SyncReply as SyncReply
 from raycache.messages.inventories import SyncRequest as SyncRequest
 from raycache.messages.inventories import Tally as Tally
-from raycache.messages.jobs import JobProgress as JobProgress
-from raycache.messages.jobs import LoadRequest as LoadRequest
-from raycache.messages.jobs import LoadSurvey as LoadSurvey
+from raycache.messages.load_jobs import JobProgress as JobProgress
+from raycache.messages.load_jobs import LoadRequest as LoadRequest
+from raycache.messages.load_jobs import LoadSurvey as LoadSurvey
 from raycache.messages.namespace import DirectRequest as DirectRequest
 from raycache.messages.namespace import HoldersReply as HoldersReply
 from raycache.messages.namespace import ListedRow as ListedRow

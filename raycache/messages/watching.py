@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from raycache.messages.figures import NodeFigures, ReadCounters, ReadTag
-from raycache.messages.jobs import JobProgress
+from raycache.messages.load_jobs import JobProgress
 
 
 class FileHeat(NamedTuple):

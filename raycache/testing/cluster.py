@@ -213,18 +213,6 @@ class LocalCluster:
         self._cluster.remove_node(removed, allow_graceful=not kill)
         return ids[index]
 
-    def wait_dead(self, node_id: str, timeout_s: float = 60.0) -> None:
-        """Wait until Ray has noticed that a node is gone.
-
-        Raises:
-            UnavailableError: it has not in time.
-        """
-        deadline_s = time.monotonic() + timeout_s
-        while any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes()):
-            if time.monotonic() > deadline_s:
-                raise UnavailableError(f"Ray still takes node {node_id} for alive after {timeout_s:g} s")
-            time.sleep(0.1)
-
     def _set_environment(self, values: dict[str, str] | dict[str, str | None]) -> None:
         for name, value in values.items():
             self._saved_environment.setdefault(name, os.environ.get(name))

@@ -201,11 +201,6 @@ class JobBoard:
         """A worker has not answered."""
         job.failed(batch.batch_id, error, now_s)
 
-    @property
-    def window(self) -> float | None:
-        """Requests all loads together may have on the way; None: no limit."""
-        return self._congestion.window
-
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _new(self, job_id: str, now_s: float) -> LoadJob:

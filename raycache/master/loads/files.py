@@ -70,7 +70,6 @@ class FileTable:
         self._rows: list[int] = []
         self._digests: list[npt.NDArray[np.uint64]] = []
         self.files = 0
-        self.bytes = 0
 
     def __len__(self) -> int:
         """Pages."""
@@ -94,7 +93,6 @@ class FileTable:
             self._rows.append(len(part))
             self._digests.append(digests(page.ids))
             self.files += len(part)
-            self.bytes += sum(version.size_bytes for version in page.versions)
             pages.append(page)
         return pages
 

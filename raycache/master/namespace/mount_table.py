@@ -145,15 +145,6 @@ class Mounts:
             f"{path} is under no mount; see `raycache mounts`, or give a URI such as s3://bucket/key", path=path
         )
 
-    def path_of(self, uri: str) -> str:
-        """The namespace path a URI has, by the longest explicit mount above it; the URI itself without one."""
-        for above in _self_and_parents(uri):
-            mount = self._by_uri.get(above)
-            if mount is not None and mount.path.startswith("/"):
-                rest = uri[len(mount.uri) :]
-                return mount.path.rstrip("/") + rest or "/"
-        return uri
-
     def names_below(self, path: str) -> list[str]:
         """Sorted first parts of the mounts below a namespace path: directories, whatever the lake says."""
         base = path.rstrip("/") + "/"

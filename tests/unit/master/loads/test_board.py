@@ -94,9 +94,9 @@ def test_when_the_lake_complains_all_jobs_slow_down_together() -> None:
     sent = found.next_batches(VIEW, 1, 0.0)
     for number, (job, batch) in enumerate(sent):
         found.replied(job, batch, reply_to(batch, slow_downs=number * 10), float(number))
-    assert found.window is not None
+    assert found._congestion.window is not None
     then = found.next_batches(VIEW, 1, 99.0)
-    assert 1 <= sum(batch.lake_blocks for _, batch in then) <= found.window
+    assert 1 <= sum(batch.lake_blocks for _, batch in then) <= found._congestion.window
 
 
 def test_an_unfinished_job_outlives_the_master() -> None:

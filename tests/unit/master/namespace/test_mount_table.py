@@ -55,14 +55,6 @@ def test_the_root_can_be_mounted() -> None:
     assert "s3://b/p" == mounts.resolve("/")[1]
     assert "s3://b/p/x" == mounts.resolve("/x")[1]
     assert "s3://c/x" == mounts.resolve("/other/x")[1]
-    assert ["/", "/x"] == [mounts.path_of(uri) for uri in ("s3://b/p", "s3://b/p/x")]
-
-
-def test_a_uri_has_its_path_back() -> None:
-    """From a URI to the namespace: the longest mount, or the URI itself."""
-    mounts = _mounts(("/lake", "s3://b/p"), ("/deep", "s3://b/p/q"))
-    uris = ["s3://b/p/x", "s3://b/p/q/x", "s3://b/z"]
-    assert ["/lake/x", "/deep/x", "s3://b/z"] == [mounts.path_of(uri) for uri in uris]
 
 
 def test_a_store_mounts_itself_once_and_gives_way_to_an_explicit_mount() -> None:
