@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 from raycache.errors import InvalidRequestError
 
@@ -27,7 +27,7 @@ class BlockRange(NamedTuple):
     length: int
 
 
-def clip(offset: int, size: int | None, file_size_bytes: int) -> tuple[int, int]:
+def clip(offset: SupportsIndex, size: SupportsIndex | None, file_size_bytes: int) -> tuple[int, int]:
     """Clip a request to a file, as POSIX `pread` does.
 
     Args:
@@ -36,18 +36,24 @@ def clip(offset: int, size: int | None, file_size_bytes: int) -> tuple[int, int]
         file_size_bytes: size of the file.
 
     Returns:
-        (offset, length), length >= 0 and within the file.
+        (offset, length) as plain integers, length >= 0 and within the file.
 
     Raises:
         InvalidRequestError: a negative offset or size.
+        TypeError: no integer.
     """
-    if offset < 0:
-        raise InvalidRequestError(f"offset {offset} is negative; give 0 or more")
-    if size is not None and size < 0:
-        raise InvalidRequestError(f"size {size} is negative; give 0 or more, or None for the rest of the file")
-    offset = min(offset, file_size_bytes)
-    rest = file_size_bytes - offset
-    return offset, rest if size is None else min(size, rest)
+    # Other integers, such as numpy's, must not travel: they overflow, and compare and pickle in their own ways.
+    start = offset if type(offset) is int else operator.index(offset)
+    if start < 0:
+        raise InvalidRequestError(f"offset {start} is negative; give 0 or more")
+    start = min(start, file_size_bytes)
+    rest = file_size_bytes - start
+    if size is None:
+        return start, rest
+    length = size if type(size) is int else operator.index(size)
+    if length < 0:
+        raise InvalidRequestError(f"size {length} is negative; give 0 or more, or None for the rest of the file")
+    return start, min(length, rest)
 
 
 def block_count(file_size_bytes: int, block_size_bytes: int) -> int:

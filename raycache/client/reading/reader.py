@@ -123,9 +123,10 @@ class Reader:
         if view is None:
             return None
         mapped = view.mapped
-        if meta.trace.tally is None:
-            meta.trace.tally = self._counters.notes[meta.dataset]
-        tally = meta.trace.tally[mapped.tier]
+        trace = meta.trace
+        if trace.tally is None:
+            trace.tally = self._counters.notes[meta.dataset]
+        tally = trace.tally[mapped.tier]
         tally.append(length)
         if first != last:
             tally.extend([0] * (last - first))  # one for each block
