@@ -11,18 +11,10 @@ from urllib.parse import urlsplit
 import click
 
 from raycache.cli.session import Session
+from raycache.ufs.shown_options import shown_option
 
 #: The topics of the verbs, in the order of `raycache --help`.
 TOPICS = ("Cluster", "Mounts", "Files", "Warm-up", "Upkeep", "Watching")
-
-#: Options of a store whose values may be shown; every other value is treated as a secret.
-PUBLIC_OPTIONS = frozenset(
-    {
-        "allow_http", "anon", "anonymous", "connect_timeout_s", "endpoint", "endpoint_override", "endpoint_url",
-        "aws_endpoint_url", "aws_profile", "aws_region", "path_style", "profile", "profile_name", "region",
-        "region_name", "request_timeout_s", "retries_max", "verify_tls",
-    }
-)  # fmt: skip
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d|)\s*")
 _UNITS_S = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -128,10 +120,9 @@ def read_store_options(session: Session, pairs: Sequence[str], environment: Mapp
         if key in options:
             raise click.UsageError(f"-o {key} is given twice")
         value = _fetch(key, written, environment)
-        if value != written or key not in PUBLIC_OPTIONS:
+        if value != written or shown_option(key, value) != value:
             session.secrets.append(value)
-        else:
-            note_secrets_of_uri(session, value)
+        note_secrets_of_uri(session, value)
         options[key] = value
     return options
 

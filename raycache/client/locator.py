@@ -28,6 +28,7 @@ from raycache.messages import (
 )
 from raycache.types import FileKind, FileVersion, MembershipView
 from raycache.ufs.base import UnderStorage
+from raycache.ufs.trees import what_stands
 
 #: Files that a look-up of one brings along, when those before it in the directory were looked up one by one.
 NEIGHBOURS_MAX = 1024
@@ -285,14 +286,11 @@ class Locator:
         try:
             uri = self.uri_of(path)
             storage, key = self.storage(uri)
-            try:
-                found = storage.head(key)
-            except NotFoundError:
-                page = storage.list(key.rstrip("/") + "/" if key else "", limit=1)
-                kind = FileKind.DIRECTORY if page.objects or page.prefixes else FileKind.MISSING
+            kind, found = what_stands(storage, key)
+            if found is None:
                 return FileMeta(path, kind, nothing._replace(uri=uri), (), expires_at_s)
             file = FileVersion(uri, found.size_bytes, found.etag, found.mtime_ns)
-            return FileMeta(path, FileKind.FILE, file, (), expires_at_s, deep_mounts=self._deep)
+            return FileMeta(path, kind, file, (), expires_at_s, deep_mounts=self._deep)
         except RaycacheError as error:
             return FileMeta(path, FileKind.MISSING, nothing, (), expires_at_s, error)
 

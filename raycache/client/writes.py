@@ -34,6 +34,7 @@ from raycache.errors import (
 )
 from raycache.types import FileKind, FileVersion
 from raycache.ufs.base import UfsWriter, UnderStorage
+from raycache.ufs.trees import delete_keys, delete_tree, holds_anything, tree, what_stands
 
 if TYPE_CHECKING:
     from raycache.client.ports import ActorCalls
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 _COPIES_INFLIGHT = 16
 #: A copy between two stores holds this much of a file in memory at a time.
 _COPY_CHUNK_BYTES = 16 << 20
-#: Keys deleted at a time where a listing may go on meanwhile.
-_DELETE_BATCH_KEYS = 1000
 
 
 class CacheWriter(io.RawIOBase):
@@ -209,13 +208,13 @@ class Writes:
         place = self._target(path)
         if not place.storage.has_directories:
             return
-        kind = _kind(place.storage, place.key)
+        kind = what_stands(place.storage, place.key).kind
         if kind is FileKind.FILE or (kind is FileKind.DIRECTORY and not exist_ok):
             raise AlreadyExistsError(f"{place.path} exists; choose another name", path=place.path)
         if kind is FileKind.DIRECTORY:
             return
         above = place.key.rpartition("/")[0]
-        if not parents and _kind(place.storage, above) is not FileKind.DIRECTORY:
+        if not parents and what_stands(place.storage, above).kind is not FileKind.DIRECTORY:
             raise NotFoundError(f"the directory above {place.path} does not exist; make it first", path=place.path)
         place.storage.make_directory(place.key)
         self._changed([place.path])
@@ -248,9 +247,9 @@ class Writes:
         self._require_directory(place)
         try:
             if place.storage.has_directories:
-                _delete_tree(place.storage, place.prefix, contents_only=contents_only)
+                delete_tree(place.storage, place.prefix, contents_only=contents_only)
             else:
-                _delete_keys(place.storage, place.prefix, contents_only=contents_only)
+                delete_keys(place.storage, place.prefix, contents_only=contents_only)
         finally:
             self._changed([], [place.path])
 
@@ -267,7 +266,7 @@ class Writes:
         if end.uri.startswith(start.uri.rstrip("/") + "/"):
             raise InvalidRequestError(f"{end.path} lies in {start.path}; choose a target outside of it")
         self._require_directory(start)
-        files, directories = _tree(start.storage, start.prefix)
+        files, directories = tree(start.storage, start.prefix)
         if end.storage.has_directories:
             end.storage.make_directory(end.key)
             for name in directories:
@@ -308,15 +307,15 @@ class Writes:
         return _Place(path, uri, *self._locator.storage(uri))
 
     def _require_free(self, place: _Place) -> None:
-        if _kind(place.storage, place.key) is not FileKind.MISSING:
+        if what_stands(place.storage, place.key).kind is not FileKind.MISSING:
             raise AlreadyExistsError(f"{place.path} exists; choose another name, or overwrite", path=place.path)
 
     def _require_directory(self, place: _Place) -> None:
-        kind = _kind(place.storage, place.key)
+        kind = what_stands(place.storage, place.key).kind
         if kind is FileKind.MISSING:
             raise NotFoundError(f"{place.path} does not exist; check the path", path=place.path)
         # On object stores a path may be both an object and a prefix.
-        if kind is FileKind.FILE and not place.storage.list(place.prefix, limit=1).objects:
+        if kind is FileKind.FILE and not holds_anything(place.storage, place.prefix):
             raise NotADirectoryRequestError(f"{place.path} is a file; name a directory", path=place.path)
 
     def _copy(self, places: Sequence[tuple[_Place, _Place]]) -> None:
@@ -350,70 +349,6 @@ def _by_storage(places: Iterable[_Place]) -> Iterator[tuple[UnderStorage, list[_
     for place in places:
         groups.setdefault(id(place.storage), (place.storage, []))[1].append(place)
     return iter(groups.values())
-
-
-def _kind(storage: UnderStorage, key: str) -> FileKind:
-    """What the store itself has at a key, now."""
-    if not key:
-        return FileKind.DIRECTORY
-    try:
-        storage.head(key)
-    except NotFoundError:
-        page = storage.list(key.rstrip("/") + "/", limit=1)
-        return FileKind.DIRECTORY if page.objects else FileKind.MISSING
-    return FileKind.FILE
-
-
-def _keys(storage: UnderStorage, prefix: str) -> Iterator[list[str]]:
-    """All keys that start with `prefix`, page by page."""
-    token: str | None = None
-    while True:
-        page = storage.list(prefix, token=token)
-        yield [item.key for item in page.objects]
-        token = page.next_token
-        if token is None:
-            return
-
-
-def _tree(storage: UnderStorage, prefix: str) -> tuple[list[str], list[str]]:
-    """(files, empty directories or markers) below a prefix, relative to it, directories without the trailing slash."""
-    found = [key.removeprefix(prefix) for keys in _keys(storage, prefix) for key in keys if key != prefix]
-    return (
-        [name for name in found if not name.endswith("/")],
-        [name.rstrip("/") for name in found if name.endswith("/")],
-    )
-
-
-def _delete_keys(storage: UnderStorage, prefix: str, *, contents_only: bool) -> None:
-    """Delete a prefix of an object store, a page at a time.
-
-    Then the keys that would mark its directories, deepest first: some stores (SeaweedFS) keep empty directories as common
-    prefixes until they are deleted so; elsewhere there is mostly nothing by these names.
-    """
-    batch: list[str] = []
-    directories: dict[str, None] = {} if contents_only or not prefix else {"": None}
-    for keys in _keys(storage, prefix):
-        directories.update(dict.fromkeys(names.implied_directories(key.removeprefix(prefix) for key in keys)))
-        batch.extend(key for key in keys if not key.endswith("/"))
-        if len(batch) >= _DELETE_BATCH_KEYS:
-            storage.delete(batch)
-            batch = []
-    storage.delete(batch + [f"{prefix}{name}/" if name else prefix for name in _deepest_first(directories)])
-
-
-def _delete_tree(storage: UnderStorage, prefix: str, *, contents_only: bool) -> None:
-    """Delete a directory's files, then its directories from the deepest up."""
-    files, empty = _tree(storage, prefix)
-    storage.delete([prefix + name for name in files])
-    directories = dict.fromkeys([*empty, *names.implied_directories([*files, *empty])])
-    for name in _deepest_first(directories):
-        storage.remove_directory(prefix + name)
-    if not contents_only and prefix:
-        storage.remove_directory(prefix.rstrip("/"))
-
-
-def _deepest_first(directories: Iterable[str]) -> list[str]:
-    return sorted(directories, key=lambda name: name.count("/") + 1 if name else 0, reverse=True)
 
 
 def _copy_one(pair: tuple[_Place, _Place]) -> None:

@@ -54,8 +54,8 @@ from raycache.rules import Rule, RuleKind, RuleTable
 from raycache.settings import Settings
 from raycache.types import WorkerId
 from raycache.ufs.base import UnderStorage
-from raycache.ufs.checks import check_directory
 from raycache.ufs.open import open_storage
+from raycache.ufs.trees import check_directory
 
 P = ParamSpec("P")
 _log = logging.getLogger(__name__)

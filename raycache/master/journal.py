@@ -24,6 +24,7 @@ import xxhash
 from raycache import paths
 from raycache.errors import InvalidRequestError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
 from raycache.ufs.base import UnderStorage
+from raycache.ufs.trees import pages
 
 Record: TypeAlias = dict[str, Any]
 
@@ -253,16 +254,12 @@ class UfsJournal:
 
     def _numbers(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {"record": [], "snapshot": []}
-        token = None
-        while True:
-            page = self._storage.list(self._prefix, token=token)
+        for page in pages(self._storage, self._prefix):
             for info in page.objects:
                 name, _, kind = info.key[len(self._prefix) :].partition(".")
                 if kind in found and name.isdecimal():
                     found[kind].append(int(name))
-            token = page.next_token
-            if token is None:
-                return found
+        return found
 
     def _read(self, number: int, kind: str) -> tuple[list[Record], bool]:
         key = self._key(number, kind)

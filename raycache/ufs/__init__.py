@@ -2,5 +2,6 @@
 
 `base.py` is the protocol, `open.py` finds the storage for a URI. One file per kind of lake: `s3.py` (with its options,
 clients, listing and multipart beside it), `local.py`, `arrow.py` (all that pyarrow reaches), `memory.py` and `faulty.py` (tests).
-`walk.py` lists trees as S3 lists keys, `retry.py` bounds repetition, `errors.py` maps third parties' errors.
+`walk.py` lists trees as S3 lists keys, `trees.py` follows listings to their end, `shown_options.py` says which options are no
+secrets, `retry.py` bounds repetition, `errors.py` maps errors of third parties.
 """

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing_extensions import Buffer
 
-from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
+from raycache.errors import ConflictError, InvalidRequestError
 from raycache.types import FileVersion
-from raycache.ufs.base import UnderStorage
 from raycache.ufs.errors import shown
 
 LIST_LIMIT_MAX = 1000
@@ -31,24 +30,6 @@ def check_file_key(root_uri: str, key: str) -> None:
     """InvalidRequestError for the empty key, which names the root."""
     if not key:
         raise InvalidRequestError(f"{root_uri} is not a file; name one below it", uri=root_uri)
-
-
-def check_directory(storage: UnderStorage, key: str) -> None:
-    """NotFoundError unless the store answers, and has this directory; where directories are key prefixes, any will do.
-
-    Args:
-        key: without a slash at its end; "" is the root.
-    """
-    directory = key + "/" if key else ""
-    if storage.list(directory, limit=1).objects or not directory or not storage.has_directories:
-        return
-    # Nothing below it: it is empty, or it is not there.
-    token = None
-    while directory not in (page := storage.list(key, delimiter=True, token=token)).prefixes:
-        token = page.next_token
-        if token is None:
-            uri = f"{storage.root_uri}/{key}"
-            raise NotFoundError(f"there is no directory {shown(uri)}; make it, or check the path", uri=uri)
 
 
 def is_path_key(key: str) -> bool:

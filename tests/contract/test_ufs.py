@@ -16,11 +16,11 @@ from raycache.testing.seaweed import SeaweedServer
 from raycache.types import FileVersion
 from raycache.ufs.arrow import ArrowStorage
 from raycache.ufs.base import ListPage, ObjectInfo, UnderStorage
-from raycache.ufs.checks import check_directory
 from raycache.ufs.faulty import FaultyStorage, scripted_plan
 from raycache.ufs.local import LocalStorage
 from raycache.ufs.memory import MemoryStorage
 from raycache.ufs.s3.storage import S3Storage
+from raycache.ufs.trees import check_directory
 from tests.support.exact_s3 import exact_s3
 
 KINDS = ["memory", "local", "arrow-local", "arrow-mock", "faulty-idle", "s3-exact", "s3-seaweed"]

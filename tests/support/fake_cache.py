@@ -32,6 +32,7 @@ from raycache.results import (
     WorkerStatus,
 )
 from raycache.settings import parse_size
+from raycache.ufs.shown_options import shown_option
 
 BLOCK_BYTES = 4
 NODE = "a1" * 28
@@ -125,7 +126,7 @@ class FakeCache:
         if not path.startswith("/"):
             raise InvalidRequestError(f"path {path!r} is not absolute; write it like /lake")
         self.options[path] = options
-        shown = {key: value if key == "endpoint_url" else "***" for key, value in options.items()}
+        shown = {key: shown_option(key, value) for key, value in options.items()}
         self.mounted[path] = MountEntry(path, uri, readonly, 60.0 if metadata_ttl_s is None else metadata_ttl_s, shown)
 
     def unmount(self, path: str, force: bool = False) -> None:

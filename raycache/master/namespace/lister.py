@@ -17,7 +17,7 @@ Pages become packed entries at once, since descriptions as objects would take fi
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -26,6 +26,8 @@ from raycache.errors import NotFoundError, RaycacheError, UnavailableError
 from raycache.master.namespace.entries import pack
 from raycache.master.namespace.lookups import HeadNeed, ListNeed, Need, NeedResult
 from raycache.messages import MountInfo
+from raycache.types import FileKind
+from raycache.ufs import trees
 from raycache.ufs.base import ListPage, UnderStorage
 
 T = TypeVar("T")
@@ -126,18 +128,14 @@ class Lister:
         Raises:
             NotFoundError, DeniedError, UnavailableError: it is not complete.
         """
-        storage = self._storage_of(mount)
         directories: list[str] = []
-        token = None
-        while True:
-            page = self._pool.submit(functools.partial(storage.list, prefix, delimiter=True, token=token)).result()
+        listed = trees.pages(self._storage_of(mount), prefix, delimiter=True)
+        while (page := self._pool.submit(next, listed, None).result()) is not None:
             found: dict[str, bytes] = {}
             _collect(page, found)
             take(found)
             directories.extend(page.prefixes)
-            token = page.next_token
-            if token is None:
-                return directories
+        return directories
 
     def whole(self, mount: MountInfo, prefix: str, take: Callable[[KeyRange], None]) -> None:
         """As `pages`, in one part: for a store that does not list in key order."""
@@ -152,41 +150,27 @@ class Lister:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _head(self, need: HeadNeed) -> NeedResult:
-        storage = self._storage_of(need.mount)
-        if need.key == "":
-            storage.list("", limit=1)  # raises when the store or the bucket is missing; an empty one is a directory
-            return NeedResult(is_directory=True)
-        try:
-            return NeedResult(head=pack(storage.head(need.key)))
-        except NotFoundError:
-            page = storage.list(need.key + "/", limit=1)
-            return NeedResult(is_directory=bool(page.objects or page.prefixes))
+        kind, info = trees.what_stands(self._storage_of(need.mount), need.key)
+        return NeedResult(head=pack(info) if info is not None else None, is_directory=kind is FileKind.DIRECTORY)
 
     def _list_level(self, need: ListNeed) -> NeedResult:
         storage = self._storage_of(need.mount)
         found: dict[str, bytes] = {}
         directories: list[str] = []
-        token = None
-        while True:
-            page = storage.list(need.prefix, delimiter=True, token=token)
+        for page in trees.pages(storage, need.prefix, delimiter=True):
             _collect(page, found)
             directories.extend(page.prefixes)
-            token = page.next_token
-            if token is None:
-                return self._listed(storage, need, found, directories)
+        return self._listed(storage, need, found, directories)
 
     def _list_tree(self, need: ListNeed) -> NeedResult:
         storage = self._storage_of(need.mount)
-        found: dict[str, bytes] = {}
         page = self._pool.submit(storage.list, need.prefix).result()
-        _collect(page, found)
-        if page.next_token is not None:
-            borders = [] if storage.has_directories else self._borders(storage, need.prefix)
-            if not borders:
-                rest = self._pool.submit(_list_range, storage, need.prefix, "", None, page.next_token)
-                found.update(rest.result())
-            else:
-                found = self._list_ranges(storage, need.prefix, borders)
+        if page.next_token is None:
+            found = _list_range(storage, need.prefix, "", None, page)
+        elif borders := ([] if storage.has_directories else self._borders(storage, need.prefix)):
+            found = self._list_ranges(storage, need.prefix, borders)
+        else:
+            found = self._pool.submit(_list_range, storage, need.prefix, "", None, page).result()
         return self._listed(storage, need, found, [])
 
     def _listed(
@@ -245,28 +229,20 @@ def _guarded(work: Callable[[T], NeedResult], need: T) -> NeedResult:
 
 def _directories(storage: UnderStorage, prefix: str) -> list[str]:
     """The first child directories of a prefix: some pages of them."""
-    found: list[str] = []
-    token = None
-    for _ in range(_BORDER_PAGES_MAX):
-        page = storage.list(prefix, delimiter=True, token=token)
-        found.extend(page.prefixes)
-        token = page.next_token
-        if token is None:
-            break
-    return found
+    listed = itertools.islice(trees.pages(storage, prefix, delimiter=True), _BORDER_PAGES_MAX)
+    return [directory for page in listed for directory in page.prefixes]
 
 
 def _list_range(
-    storage: UnderStorage, prefix: str, start_after: str, end: str | None, token: str | None
+    storage: UnderStorage, prefix: str, start_after: str, end: str | None, page: ListPage | None
 ) -> dict[str, bytes]:
-    """All keys behind `start_after` (or from `token` on) up to and with `end`; None is the end of the prefix."""
+    """All keys behind `start_after` (or from a first `page` on) up to and with `end`; None is the end of the prefix."""
     found: dict[str, bytes] = {}
-    while True:
-        page = storage.list(prefix, start_after=start_after, token=token)
-        _collect(page, found, end)
-        token = page.next_token
-        if token is None or (end is not None and page.objects and page.objects[-1].key > end):
-            return found
+    for listed in trees.pages(storage, prefix, start_after=start_after, page=page):
+        _collect(listed, found, end)
+        if end is not None and listed.objects and listed.objects[-1].key > end:
+            break
+    return found
 
 
 def _take_range(
@@ -279,24 +255,21 @@ def _take_range(
     ordered: bool,
 ) -> None:
     """Hand the keys after one, up to and with `end`, over page by page; `page` is the first, when it is there already."""
-    start_after = after
-    page = page or storage.list(prefix, start_after=start_after)
-    while True:
+    for listed in trees.pages(storage, prefix, start_after=after, page=page):
         found: dict[str, bytes] = {}
         last = after
-        for info in page.objects:
+        for info in listed.objects:
             if ordered and info.key <= last:
                 raise DisorderError(f"{info.key} follows {last}")
             last = info.key
-        _collect(page, found, end)
-        beyond = end is not None and bool(page.objects) and page.objects[-1].key > end
-        if page.next_token is None or beyond:
+        _collect(listed, found, end)
+        beyond = end is not None and bool(listed.objects) and listed.objects[-1].key > end
+        if listed.next_token is None or beyond:
             take(KeyRange(after, end, found))
             return
-        if page.objects:
-            take(KeyRange(after, page.objects[-1].key, found))
-            after = page.objects[-1].key
-        page = storage.list(prefix, start_after=start_after, token=page.next_token)
+        if listed.objects:
+            take(KeyRange(after, listed.objects[-1].key, found))
+            after = listed.objects[-1].key
 
 
 def _collect(page: ListPage, found: dict[str, bytes], end: str | None = None) -> None:

@@ -12,22 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 from raycache import paths
 from raycache.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
 from raycache.messages import MountInfo, MountTable
+from raycache.ufs.shown_options import shown_option
 
 MOUNTS_MAX = 10_000
-HIDDEN = "***"
-#: Options that may be shown. Everything else may be a secret, whatever its name.
-_SHOWN_OPTIONS = frozenset(
-    {
-        "endpoint_url", "endpoint", "endpoint_override", "aws_endpoint_url", "region", "region_name", "aws_region",
-        "path_style", "anonymous", "anon", "profile", "profile_name", "aws_profile", "allow_http", "verify_tls",
-        "ca_file", "connect_timeout_s", "request_timeout_s", "retries_max",
-    }
-)  # fmt: skip
 
 
 class RedactedMount(NamedTuple):
@@ -159,14 +150,14 @@ class Mounts:
         return sorted(mounted[len(base) :] for mounted in self._by_path if mounted.startswith(base) and mounted != base)
 
     def redacted(self) -> list[RedactedMount]:
-        """All mounts as they may be shown; see `_SHOWN_OPTIONS`."""
+        """All mounts as they may be shown; see `shown_option`."""
         return [
             RedactedMount(
                 mount.path,
                 mount.uri,
                 mount.readonly,
                 mount.metadata_ttl_s,
-                {name: _shown(name, value) for name, value in sorted(mount.options.items())},
+                {name: shown_option(name, value) for name, value in sorted(mount.options.items())},
             )
             for mount in self._table.mounts
         ]
@@ -197,20 +188,6 @@ def _self_and_parents(path: str) -> Iterator[str]:
         end = path.rfind("/", floor, end)
     if end == 0 and path != "/":
         yield "/"
-
-
-def _shown(name: str, value: Any) -> Any:
-    if name not in _SHOWN_OPTIONS or isinstance(value, (dict, list, tuple)):
-        return HIDDEN
-    return _without_user(value) if isinstance(value, str) else value
-
-
-def _without_user(url: str) -> str:
-    """An option's text without a user, password or query, which an endpoint may hold."""
-    if "://" not in url:
-        return HIDDEN if "@" in url else url
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _refuse_password(uri: str) -> None:

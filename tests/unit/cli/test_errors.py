@@ -136,6 +136,20 @@ def test_a_secret_arrives_whole_and_is_never_shown(
     assert "http://h:1" in captured.out
 
 
+@pytest.mark.parametrize(
+    "option", ["endpoint_url=http://h:1/?sig=hunter2-hunter2", "ca_fil=hunter2-hunter2", "key=hunter2-hunter2"]
+)
+def test_an_option_nobody_calls_harmless_is_a_secret(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the table of mounts hides, no error shows either; what it shows, errors may show."""
+    cache = FakeCache()
+    cache.fail_with = ValueError(f"bad {option} and /etc/ca.pem")
+    arguments = ["--debug", "mount", "/lake", "s3://b", "-o", option, "-o", "ca_file=/etc/ca.pem"]
+    assert run(arguments, session_of(cache)) == 1
+    output = "".join(capsys.readouterr())
+    assert "hunter2" not in output
+    assert "/etc/ca.pem" in output
+
+
 @pytest.mark.parametrize("spell", [str, repr, lambda text: text.replace("/", "%2F").replace("%b", "%25b")])
 def test_no_error_or_traceback_shows_a_secret(spell: object, capsys: pytest.CaptureFixture[str]) -> None:
     """Even an error of others that repeats a secret, quoted or percent-encoded, is shown without it."""

@@ -1,0 +1,40 @@
+"""Which options of a store may be shown: one list, for mounts, the command line and the dashboard.
+
+It is a list of what is harmless. Every other option counts as a secret, whatever its name: a new one, a misspelt one,
+one of a filesystem that pyarrow makes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from raycache.ufs.s3.options import ALIASES
+
+HIDDEN = "***"
+#: By their own names; aliases of these may be shown, too.
+_SHOWN = frozenset({
+    "allow_http", "anonymous", "ca_file", "connect_timeout_s", "endpoint_url", "path_style", "profile", "region",
+    "request_timeout_s", "retries_max", "verify_tls",
+})  # fmt: skip
+
+
+def shown_option(name: str, value: Any) -> Any:
+    """An option's value as it may be shown.
+
+    Returns:
+        The value, a URL without user, password and query; or `HIDDEN`.
+    """
+    if ALIASES.get(name, name) not in _SHOWN or isinstance(value, (dict, list, tuple)):
+        return HIDDEN
+    return _without_user(value) if isinstance(value, str) else value
+
+
+def _without_user(url: str) -> str:
+    if "://" not in url:
+        return HIDDEN if "@" in url else url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return HIDDEN
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
