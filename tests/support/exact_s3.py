@@ -6,12 +6,14 @@ are not checked.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,13 +44,33 @@ class Manners:
     hears_token: Callable[[str], str | None] = str
     #: So many empty pages before each that is not.
     empty_pages: int = 0
+    #: How an etag is spelled in listings, by HEAD, and by GET; None: not at all.
+    lists_etag: Callable[[str], str | None] = str
+    heads_etag: Callable[[str], str | None] = str
+    gets_etag: Callable[[str], str | None] = str
+    #: What If-Match must say for an object of this etag.
+    matches_etag: Callable[[str], str] = str
+    #: The whole object comes when a range is asked for.
+    ignores_ranges: bool = False
+    #: So many bytes behind the range asked for is the one that comes.
+    shifts_ranges: int = 0
+    #: LIST, BUCKET (a HEAD of it), HEAD, GET, PUT, POST (DeleteObjects) or DELETE -> status and code; a HEAD has no code.
+    refuses: Mapping[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
+    #: DeleteObjects needs Content-MD5, as it did until 2024.
+    wants_md5: bool = False
+    #: DeleteObjects denies these, in an answer that is fine otherwise.
+    keeps: frozenset[str] = frozenset()
+    #: Single deletes of what is not there are 404.
+    misses_deleted: bool = False
 
 
 class ExactS3:
     """One bucket, `exact`."""
 
     def __init__(self) -> None:
-        self.lake = MemoryStorage("memory://exact")
+        #: How much later than now objects are written.
+        self.later_s = 0
+        self.lake = MemoryStorage("memory://exact", now_ns=lambda: time.time_ns() + self.later_s * 10**9)
         #: What happens to the next requests instead of an answer: (status, S3 code), "truncate", "drop" (not done),
         #: "lose" (done, but not answered), "short" (too little, but well-formed), "serve" (nothing), or a function to
         #: call first.
@@ -120,6 +142,8 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
                 self._fail(*failure)
             elif bucket != "exact":
                 self._fail(404, "NoSuchBucket")
+            elif refusal := server.manners.refuses.get(self._verb(raw_key)):
+                self._fail(*refusal)
             elif not raw_key:
                 self._of_bucket(query, body)
             else:
@@ -132,23 +156,34 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
 
+        def _verb(self, raw_key: str) -> str:
+            return self.command if raw_key else {"GET": "LIST", "HEAD": "BUCKET"}.get(self.command, self.command)
+
         def _of_bucket(self, query: dict[str, str], body: bytes) -> None:
             if self.command == "HEAD":
                 self._answer(200)
+            elif self.command == "POST" and server.manners.wants_md5 and not _is_md5(self.headers, body):
+                self._fail(400, "MissingContentMD5")
             elif self.command == "POST":
-                server.lake.delete([e.text or "" for e in ET.fromstring(body).iter() if e.tag.endswith("Key")])
-                self._answer(200, b"<DeleteResult/>")
+                keys = [e.text or "" for e in ET.fromstring(body).iter() if e.tag.endswith("Key")]
+                kept = server.manners.keeps.intersection(keys)
+                server.lake.delete([key for key in keys if key not in kept])
+                errors = [f"<Error><Key>{escape(key)}</Key><Code>AccessDenied</Code></Error>" for key in kept]
+                self._answer(200, f"<DeleteResult>{''.join(errors)}</DeleteResult>".encode())
             else:
                 self._answer(200, _listing(server, query).encode())
 
         def _of_object(self, key: str, body: bytes, *, cut: str) -> None:
             try:
                 if self.command == "DELETE":
+                    if server.manners.misses_deleted:
+                        server.lake.head(key)
                     server.lake.delete([key])
                     self._answer(204)
                 elif self.command == "PUT" and (source := self.headers.get("x-amz-copy-source")):
                     wanted = self.headers.get("x-amz-copy-source-if-match")
-                    if wanted not in (None, server.lake.head(unquote(source).removeprefix("exact/")).etag):
+                    stands = server.lake.head(unquote(source).removeprefix("exact/"))
+                    if wanted not in (None, server.manners.matches_etag(stands.etag)):
                         self._fail(412, "PreconditionFailed")
                         return
                     info = server.lake.copy(unquote(source).removeprefix("exact/"), key)
@@ -181,15 +216,16 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
                 self._answer(200, f"<R><ETag>{escape(info.etag)}</ETag></R>".encode())
 
         def _get(self, info: ObjectInfo, *, cut: str) -> None:
+            manners = server.manners
             wanted = self.headers.get("If-Match")
-            if wanted and wanted != info.etag and not server.manners.ignores_conditions:
+            if wanted and wanted != manners.matches_etag(info.etag) and not manners.ignores_conditions:
                 self._fail(412, "PreconditionFailed")
                 return
             first, last = 0, info.size_bytes - 1
-            span = self.headers.get("Range")
+            span = None if manners.ignores_ranges else self.headers.get("Range")
             if span:
                 start, _, end = span.removeprefix("bytes=").partition("-")
-                first, last = int(start), min(int(end), last)
+                first, last = int(start) + manners.shifts_ranges, min(int(end) + manners.shifts_ranges, last)
                 if first > last:
                     self._fail(416, "InvalidRange")
                     return
@@ -222,7 +258,9 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(length))
             self.send_header("x-amz-bucket-region", "eu-exact-1")
             if info:
-                self.send_header("ETag", info.etag)
+                spelled = {"HEAD": server.manners.heads_etag, "GET": server.manners.gets_etag}.get(self.command, str)
+                if (etag := spelled(info.etag)) is not None:
+                    self.send_header("ETag", etag)
                 self.send_header("Last-Modified", formatdate(info.mtime_ns // 10**9, usegmt=True))
             for name, value in extra.items():
                 self.send_header(name, value)
@@ -232,6 +270,10 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
             self.close_connection = cut == "truncate"
 
     return Handler
+
+
+def _is_md5(headers: Mapping[str, str], body: bytes) -> bool:
+    return headers.get("Content-MD5") == base64.b64encode(hashlib.md5(body).digest()).decode()
 
 
 def _listing(server: ExactS3, query: dict[str, str]) -> str:
@@ -272,9 +314,11 @@ def _page_of(
         parts.append("<EncodingType>url</EncodingType>")
     for info in objects:
         when = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(info.mtime_ns // 10**9))
+        etag = manners.lists_etag(info.etag)
+        tag = "" if etag is None else f"<ETag>{escape(etag, {chr(34): '&quot;'})}</ETag>"
         parts.append(
-            f"<Contents><Key>{said(info.key)}</Key><LastModified>{when}</LastModified>"
-            f"<ETag>{escape(info.etag, {chr(34): '&quot;'})}</ETag><Size>{info.size_bytes}</Size></Contents>"
+            f"<Contents><Key>{said(info.key)}</Key><LastModified>{when}</LastModified>{tag}"
+            f"<Size>{info.size_bytes}</Size></Contents>"
         )
     parts += [f"<CommonPrefixes><Prefix>{said(prefix)}</Prefix></CommonPrefixes>" for prefix in prefixes]
     parts.append(f"<IsTruncated>{str(truncated).lower()}</IsTruncated>")

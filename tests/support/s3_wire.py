@@ -36,6 +36,7 @@ class Wire:
         """Forget what happened; the bucket holds `ODD` and `PLAIN`, of ten bytes each."""
         self.server.failures.clear()
         self.server.manners = Manners()
+        self.server.later_s = 0
         self.server.lake.delete([info.key for info in self.server.lake.list("").objects])
         for key in (ODD, PLAIN):
             self.server.lake.put(key, b"0123456789")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from raycache.errors import DeniedError, InvalidRequestError
+from raycache.ufs.s3.hooks import add_hooks
 from raycache.ufs.s3.options import S3Options
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def _make_boto(session: Any, options: S3Options, region: str) -> S3Client:
         config=config,
         verify=(options.ca_file or None) if options.verify_tls else False,
     )
+    add_hooks(client)
     return client
 
 

@@ -1,8 +1,8 @@
 """Fast exact listings over boto3.
 
 botocore signs, sends and checks the request as always, but its generic response parser costs 50 us a key, five times
-what the work needs. So a handler of botocore's own `before-parse` event takes the body away from it, and `_parse`
-reads it: 10 us a key with everything. How the keys are spelled is `spelling`'s business.
+what the work needs. So a hook takes the body away from it (`hooks`), and `_parse` reads it: 10 us a key with
+everything. How the keys are spelled is `spelling`'s business.
 
 A listing is complete or an error. Stores have been seen that say "truncated" and give no token, that give the token again
 which they were asked with, and that give the same keys for another token: all of that is UnavailableError, since what
@@ -12,19 +12,17 @@ is behind is not known. A page without a key and with a token is asked on, so th
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from raycache.errors import UnavailableError
 from raycache.ufs.base import ListPage, ObjectInfo
-from raycache.ufs.errors import shown
+from raycache.ufs.s3.answers import quoted, seconds_ns
+from raycache.ufs.s3.clients import is_aws
+from raycache.ufs.s3.connection import S3Connection
+from raycache.ufs.s3.hooks import BODY_FIELD
 from raycache.ufs.s3.spelling import KeySpelling
 
-#: Where the page's bytes stand in boto3's answer.
-_BODY_FIELD = "RaycacheBody"
-
-_NS_PER_S = 1_000_000_000
 #: So many pages in a row without a key are too many.
 _EMPTY_PAGES_MAX = 10_000
 #: Between a store's own token and the last key before it, in the tokens given out here. No XML holds it.
@@ -34,8 +32,8 @@ _LAST_KEY_MARK = "\0"
 class _Answer(NamedTuple):
     """One ListObjectsV2 answer, keys as they are spelled."""
 
-    #: (key, size in bytes, etag, last modified)
-    rows: list[tuple[str, int, str, str]]
+    #: (key, size in bytes, etag, mtime in ns)
+    rows: list[tuple[str, int, str, int]]
     prefixes: list[str]
     says_encoded: bool
     truncated: bool
@@ -46,28 +44,12 @@ class Listing:
     """Lists one bucket, a page at a time. Thread-safe.
 
     Args:
-        boto: a boto3 client of S3; from here on its `list_objects_v2` returns the raw page.
-        bucket: its name.
-        endpoint_url: for messages.
-        run: run(action, key, function): calls with retries, errors mapped.
-        trusted: the store is known to spell keys as it says.
+        connection: to the bucket.
     """
 
-    def __init__(
-        self,
-        boto: Any,
-        bucket: str,
-        endpoint_url: str,
-        run: Callable[[str, str, Callable[[], _Answer]], _Answer],
-        *,
-        trusted: bool = False,
-    ) -> None:
-        self._boto = boto
-        self._bucket = bucket
-        self._endpoint_url = endpoint_url
-        self._run = run
-        self._spelling = KeySpelling(self._holds, trusted=trusted)
-        boto.meta.events.register("before-parse.s3.ListObjectsV2", _take_body)
+    def __init__(self, connection: S3Connection) -> None:
+        self._connection = connection
+        self._spelling = KeySpelling(self._holds, trusted=is_aws(connection.endpoint_url))
 
     def page(self, prefix: str, *, delimiter: bool, start_after: str, token: str | None, limit: int) -> ListPage:
         """See `UnderStorage.list`."""
@@ -86,37 +68,39 @@ class Listing:
                 return page
             arguments.pop("StartAfter", None)
             arguments["ContinuationToken"] = answer.token
-        raise self._broken(prefix, f"gives {_EMPTY_PAGES_MAX} pages in a row without a key")
+        raise self._connection.broken(f"gives {_EMPTY_PAGES_MAX} pages in a row without a key", "list", prefix)
 
     def _ask(self, arguments: dict[str, Any]) -> _Answer:
-        prefix = arguments["Prefix"]
+        connection, prefix = self._connection, arguments["Prefix"]
 
         def ask_once() -> _Answer:
-            found: Any = self._boto.list_objects_v2(Bucket=self._bucket, EncodingType="url", **arguments)
-            body = found.get(_BODY_FIELD)
+            boto: Any = connection.boto
+            body = boto.list_objects_v2(Bucket=connection.bucket, EncodingType="url", **arguments).get(BODY_FIELD)
             if body is None:
-                raise UnavailableError(f"{self._endpoint_url} answered with no listing; check endpoint_url")
+                raise UnavailableError(f"{connection.endpoint_url} answered with no listing; check endpoint_url")
             answer = _parse(body)
             if answer.truncated and not answer.token:
-                raise self._broken(prefix, "says that there is more, and does not say how to ask for it")
+                what = "says that there is more, and does not say how to ask for it"
+                raise connection.broken(what, "list", prefix)
             if answer.truncated and answer.token == arguments.get("ContinuationToken"):
-                raise self._broken(prefix, "gives the same continuation token again")
+                raise connection.broken("gives the same continuation token again", "list", prefix)
             return answer
 
-        return self._run("list", prefix, ask_once)
+        return connection.run("list", prefix, ask_once)
 
     def _read(self, answer: _Answer, prefix: str, last_key: str) -> ListPage:
         """Make a page of it, given the last key of the page before."""
         raw_keys = [*(row[0] for row in answer.rows), *answer.prefixes]
         rule = self._spelling.rule(prefix, raw_keys, says_encoded=answer.says_encoded)
         objects = []
-        for raw, size_bytes, etag, modified in answer.rows:
+        for raw, size_bytes, etag, mtime_ns in answer.rows:
             key = rule(raw)
             if etag == '""' and key.endswith("/"):
                 continue  # SeaweedFS: a directory that has become empty; no such object exists
-            objects.append(ObjectInfo(key, size_bytes, etag, _time_ns(modified)))
+            objects.append(ObjectInfo(key, size_bytes, etag, mtime_ns))
         if objects and objects[-1].key == last_key:
-            raise self._broken(prefix, "gives the same keys again for another continuation token")
+            what = "gives the same keys again for another continuation token"
+            raise self._connection.broken(what, "list", prefix)
         token = (
             f"{answer.token}{_LAST_KEY_MARK}{objects[-1].key if objects else last_key}" if answer.truncated else None
         )
@@ -126,20 +110,6 @@ class Listing:
         answer = self._ask({"Prefix": key, "MaxKeys": 1})
         found = answer.rows[0][0] if answer.rows else ""
         return found == raw or (key.endswith("/") and found.startswith(raw))
-
-    def _broken(self, prefix: str, what: str) -> UnavailableError:
-        uri = f"s3://{self._bucket}/{prefix}"
-        return UnavailableError(
-            f"{self._endpoint_url} {what}, listing {shown(uri)}; its listings cannot be used before that is put right",
-            uri=uri,
-        )
-
-
-def _take_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    body = response_dict["body"]
-    if response_dict["status_code"] == 200 and b"<ListBucketResult" in body[:512]:
-        customized_response_dict[_BODY_FIELD] = body
-        response_dict["body"] = b"<ListBucketResult/>"
 
 
 def _parse(body: bytes) -> _Answer:
@@ -151,7 +121,7 @@ def _parse(body: bytes) -> _Answer:
     try:
         root = ET.fromstring(body)  # noqa: S314  # expat has limits against entity bombs since 2.4.1
         namespace = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
-        rows: list[tuple[str, int, str, str]] = []
+        rows: list[tuple[str, int, str, int]] = []
         prefixes: list[str] = []
         for element in root:
             if element.tag == f"{namespace}Contents":
@@ -159,8 +129,8 @@ def _parse(body: bytes) -> _Answer:
                 rows.append((
                     values[f"{namespace}Key"] or "",
                     int(values[f"{namespace}Size"] or 0),
-                    values.get(f"{namespace}ETag") or "",
-                    values[f"{namespace}LastModified"] or "",
+                    quoted(values.get(f"{namespace}ETag")),
+                    _mtime_ns(values.get(f"{namespace}LastModified")),
                 ))  # fmt: skip
             elif element.tag == f"{namespace}CommonPrefixes":
                 prefixes.append(element.findtext(f"{namespace}Prefix") or "")
@@ -172,10 +142,9 @@ def _parse(body: bytes) -> _Answer:
     return _Answer(rows, prefixes, root.findtext(f"{namespace}EncodingType") == "url", more, token)
 
 
-def _time_ns(text: str) -> int:
-    return seconds_ns(datetime.fromisoformat(text))
-
-
-def seconds_ns(moment: datetime) -> int:
-    """Nanoseconds since the epoch, whole seconds: the only part that a listing and a HEAD agree on."""
-    return int(moment.timestamp()) * _NS_PER_S
+def _mtime_ns(text: str | None) -> int:
+    """0 when there is none, or none that can be read: the object is there all the same."""
+    try:
+        return seconds_ns(datetime.fromisoformat(text or ""))
+    except ValueError:
+        return 0

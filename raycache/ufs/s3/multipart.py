@@ -1,4 +1,4 @@
-"""Large S3 objects in parts: the streaming writer, and server-side copies too large for one request.
+"""Large S3 objects in parts, and the streaming writer.
 
 A writer keeps one part in memory while at most `parts_inflight_max` others are on their way, so its memory is bounded
 by (1 + parts_inflight_max) * part size. Parts double in size every 2,000, so that the 10,000 parts S3 allows hold
@@ -12,25 +12,21 @@ a repetition then means that it had worked, which a HEAD of the same size confir
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from typing_extensions import Buffer
 
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
 from raycache.ufs.base import ObjectInfo
 from raycache.ufs.checks import as_bytes_view
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-T = TypeVar("T")
+from raycache.ufs.s3.answers import quoted
+from raycache.ufs.s3.connection import S3Connection
 
 _MIB = 1 << 20
-_PARTS_MAX = 10_000
+PARTS_MAX = 10_000
 _PARTS_BEFORE_DOUBLING = 2_000
 
 
@@ -47,10 +43,7 @@ class S3Sizes(NamedTuple):
 class S3Requests(NamedTuple):
     """What parts need of their storage."""
 
-    boto: S3Client
-    bucket: str
-    #: run(action, key, function): calls with retries, errors mapped.
-    run: Callable[[str, str, Callable[[], Any]], Any]
+    connection: S3Connection
     put_small: Callable[[str, Buffer], ObjectInfo]
     head: Callable[[str], ObjectInfo]
     sizes: S3Sizes
@@ -62,12 +55,13 @@ class MultipartUpload:
     def __init__(self, requests: S3Requests, key: str, properties: dict[str, Any] | None = None) -> None:
         self._requests = requests
         self._key = key
-        created = requests.run(
+        connection = requests.connection
+        created: Any = connection.run(
             "write",
             key,
-            lambda: requests.boto.create_multipart_upload(Bucket=requests.bucket, Key=key, **(properties or {})),
+            lambda: connection.boto.create_multipart_upload(Bucket=connection.bucket, Key=key, **(properties or {})),
         )
-        self._name = {"Bucket": requests.bucket, "Key": key, "UploadId": created["UploadId"]}
+        self._name: dict[str, Any] = {"Bucket": connection.bucket, "Key": key, "UploadId": created["UploadId"]}
         self._pool = ThreadPoolExecutor(requests.sizes.parts_inflight_max, thread_name_prefix="raycache-part")
         self._waiting: deque[Future[str]] = deque()
         self._etags: list[str] = []
@@ -82,11 +76,12 @@ class MultipartUpload:
         Raises:
             RaycacheError: an earlier part failed.
         """
-        if self._part_count == _PARTS_MAX:
+        if self._part_count == PARTS_MAX:
             raise InvalidRequestError(f"{self._key!r} is larger than S3 allows")
         self._part_count += 1
         name = {**self._name, "PartNumber": self._part_count}
-        self._waiting.append(self._pool.submit(self._requests.run, "write", self._key, lambda: send_part(name)))
+        run = self._requests.connection.run
+        self._waiting.append(self._pool.submit(run, "write", self._key, lambda: send_part(name)))
         while len(self._waiting) >= self._requests.sizes.parts_inflight_max:
             self._etags.append(self._waiting.popleft().result())
 
@@ -101,12 +96,12 @@ class MultipartUpload:
         def complete_once() -> str:
             nonlocal attempts
             attempts += 1
-            boto: Any = self._requests.boto
+            boto: Any = self._requests.connection.boto
             answer = boto.complete_multipart_upload(**self._name, MultipartUpload={"Parts": parts})
-            return str(answer.get("ETag", ""))
+            return quoted(answer.get("ETag"))
 
         try:
-            etag: str = self._requests.run("write", self._key, complete_once)
+            etag: str = self._requests.connection.run("write", self._key, complete_once)
         except NotFoundError as error:
             if error.fields.get("code") != "NoSuchUpload" or attempts < 2:
                 raise
@@ -121,8 +116,9 @@ class MultipartUpload:
         for future in self._waiting:
             future.cancel()
         self._pool.shutdown(wait=True)
+        connection = self._requests.connection
         with contextlib.suppress(NotFoundError):  # an earlier attempt did it
-            self._requests.run("abort", self._key, lambda: self._requests.boto.abort_multipart_upload(**self._name))
+            connection.run("abort", self._key, lambda: connection.boto.abort_multipart_upload(**self._name))
 
 
 class S3Writer:
@@ -190,8 +186,8 @@ class S3Writer:
         body, self._buffer = self._buffer, bytearray()
         if self._upload is None:
             self._upload = MultipartUpload(self._requests, self._key)
-        boto: Any = self._requests.boto
-        self._upload.send(lambda name: str(boto.upload_part(**name, Body=body)["ETag"]))
+        connection: Any = self._requests.connection
+        self._upload.send(lambda name: str(connection.boto.upload_part(**name, Body=body)["ETag"]))
         self._parts_sent += 1
 
 
@@ -209,37 +205,6 @@ class _AbortOnError:
             return
         with contextlib.suppress(RaycacheError):  # the lake's own rule for unfinished uploads cleans up then
             self._writer.abort()
-
-
-def copy_in_parts(requests: S3Requests, source: ObjectInfo, target_key: str, properties: dict[str, Any]) -> str:
-    """Copy a large object inside its bucket; returns the target's etag.
-
-    Raises:
-        ConflictError: the source changed meanwhile.
-    """
-    upload = MultipartUpload(requests, target_key, properties)
-    boto: Any = requests.boto
-    size = requests.sizes.copy_part_size_bytes
-    size = max(size, -(-source.size_bytes // _PARTS_MAX))
-    try:
-        for start in range(0, source.size_bytes, size):
-            byte_range = f"bytes={start}-{min(start + size, source.size_bytes) - 1}"
-            upload.send(functools.partial(_copy_part, boto, requests.bucket, source, byte_range))
-        return upload.complete(source.size_bytes)
-    except BaseException:
-        with contextlib.suppress(RaycacheError):  # as in _AbortOnError
-            upload.abort()
-        raise
-
-
-def _copy_part(boto: Any, bucket: str, source: ObjectInfo, byte_range: str, name: dict[str, Any]) -> str:
-    answer = boto.upload_part_copy(
-        **name,
-        CopySource={"Bucket": bucket, "Key": source.key},
-        CopySourceRange=byte_range,
-        CopySourceIfMatch=source.etag,
-    )
-    return str(answer["CopyPartResult"]["ETag"])
 
 
 def with_mtime(head: Callable[[str], ObjectInfo], written: ObjectInfo) -> ObjectInfo:

@@ -1,0 +1,39 @@
+"""What S3's answers say of an object, in one spelling."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from raycache.ufs.base import ObjectInfo
+
+_NS_PER_S = 1_000_000_000
+#: The year 2262; what is later is written down as this.
+_MTIME_NS_MAX = (1 << 63) - 1
+
+
+def quoted(etag: str | None) -> str:
+    """The etag in quotes, without the mark of a weak one; "" when there is none.
+
+    Stores quote etags or not, call them weak or not, and differ in that between a listing, a HEAD and a GET. Proxies call
+    one weak because they might have compressed the body; it still names the object's bytes.
+    """
+    if not etag:
+        return ""
+    if etag[0] == '"' == etag[-1]:
+        return etag
+    etag = etag.strip()
+    return f'"{etag.removeprefix("W/").removeprefix("w/").strip(chr(34))}"'
+
+
+def seconds_ns(moment: datetime) -> int:
+    """Nanoseconds since the epoch, whole seconds: the only part that a listing and a HEAD agree on."""
+    return min(int(moment.timestamp()) * _NS_PER_S, _MTIME_NS_MAX)
+
+
+def info_of_boto(key: str, described: Any) -> ObjectInfo:
+    """What boto3's HEAD or GET of a whole object says; KeyError when it does not say how large it is."""
+    modified = described.get("LastModified")
+    return ObjectInfo(
+        key, described["ContentLength"], quoted(described.get("ETag")), seconds_ns(modified) if modified else 0
+    )
