@@ -13,11 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from raycache.client.client import Client
-from raycache.client.ports import ActorCalls, WorkerCall
+from raycache.client.ports import ActorCalls
 from raycache.client.reading.prefetch import load_rounds
 from raycache.client.topology import Topology
 from raycache.errors import RaycacheError
-from raycache.messages import BlockReply, BlockState, decode, encode
+from raycache.messages import BlockReply, BlockState, Purpose, decode
 from raycache.ranges import block_count, block_length
 from raycache.types import FileVersion, WorkerId
 
@@ -144,7 +144,7 @@ def _ask(
 ) -> list[WorkerId]:
     """Ask for (file, block) once, and note what became of each, or who has claimed it; returns who did not answer."""
     rounds = load_rounds(files, blocks, cluster, claimants=claimants)
-    requests = [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]
+    requests = [found.to_call() for found in rounds]
     silent: list[WorkerId] = []
     for round_, answer in zip(rounds, calls.workers(requests), strict=True):
         if isinstance(answer, RaycacheError):
@@ -156,6 +156,6 @@ def _ask(
             target, index = blocks[part_index]
             if claimants is not None and state is BlockState.ELSEWHERE:
                 claimants[target][index // cluster.blocks_per_extent] = reply.claimants[position]
-            elif state.served or not round_.request.free_memory_only:
+            elif state.served or round_.request.purpose != Purpose.PREFETCH_CLAIMED:
                 states[target, index] = state, "" if error is None else str(error)
     return silent

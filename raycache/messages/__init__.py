@@ -60,6 +60,13 @@ from raycache.messages.namespace import ListReply as ListReply
 from raycache.messages.namespace import ListRequest as ListRequest
 from raycache.messages.namespace import ResolveReply as ResolveReply
 from raycache.messages.namespace import ResolveRequest as ResolveRequest
+from raycache.messages.purposes import PREFETCHING as PREFETCHING
+from raycache.messages.purposes import TERMS as TERMS
+from raycache.messages.purposes import Claim as Claim
+from raycache.messages.purposes import Need as Need
+from raycache.messages.purposes import Purpose as Purpose
+from raycache.messages.purposes import Terms as Terms
+from raycache.messages.purposes import claim_column as claim_column
 from raycache.messages.watching import FileHeat as FileHeat
 from raycache.messages.watching import NodeOverview as NodeOverview
 from raycache.messages.watching import OverviewReply as OverviewReply

@@ -5,14 +5,15 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from raycache.errors import RaycacheError
+from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.messages.encoding import FileColumns
+from raycache.messages.purposes import TERMS, Purpose, Terms
 from raycache.rules import Pattern
-from raycache.types import SegmentId, Tier, VersionId, WorkerId
+from raycache.types import FileVersion, SegmentId, Tier, VersionId, WorkerId
 
 
 class BlockRequest(NamedTuple):
-    """Give me these parts of blocks; load what you do not hold."""
+    """Ask a worker for parts of blocks; the purpose says what it does with those that it does not hold."""
 
     #: The reader's node: on the worker's own node segments are handed out in place.
     node: WorkerId
@@ -29,37 +30,68 @@ class BlockRequest(NamedTuple):
     lengths: list[int]
     #: As the asker knows it; a worker of another cache generation refuses.
     block_size_bytes: int
-    #: False: a load; make the blocks resident and say so, hand nothing out.
-    hand_out: bool = True
-    #: The actor name of a worker that holds the blocks: fetch what is missing from it, not from the lake.
+    #: A `Purpose`, as a plain number: an enum would travel with its name.
+    purpose: int
+    #: Of `Claim`; shape (B,), or (1,) where it is the same for all blocks. See `claim_column`.
+    claims: bytes = b"\0"
+    #: The actor name of a worker that holds the blocks, for purposes that fetch what is missing from one.
     source_actor: str = ""
-    #: Serve what is here, load nothing: the asker is another worker, which can ask the lake itself. Were its blocks loaded
-    #: for it, workers could wait for each other in a circle.
-    held_only: bool = False
-    #: With `source_actor`: a copy for readers on this node, which is welcome but not needed. Only into free memory, never
-    #: evicting, never from the lake, and the first to be evicted: the asker goes to the source itself where this is refused.
-    passive: bool = False
-    #: A load job's: room is made only by evicting what was neither loaded nor used in so many seconds, the age of the job,
-    #: so that it never evicts what it has just brought. None: as a reader, whatever is coldest.
-    spare_s: float | None = None
-    #: To the worker that the hash names: where another has claimed the extent, say so (ELSEWHERE) instead of loading.
-    #: Otherwise this one loads, and the claim is forgotten.
-    follows_claims: bool = False
-    #: Positions that this is not said of: asked because of a hint, of a worker that the hash does not name for them.
-    hinted: frozenset[int] = frozenset()
-    #: With that: what nobody has or has claimed is claimed for the worker on the reader's node.
-    claims: bool = False
-    #: Positions that this is not said of: this worker is hinted to hold them, or expected to load them; so it does.
-    unclaimed: frozenset[int] = frozenset()
-    #: To the worker that has the claim: load into free memory only, evicting nothing; else the extent stays where the hash
-    #: puts it.
-    free_memory_only: bool = False
-    #: Check the checksum of what is on disk first; a bad block counts as missing.
-    recheck: bool = False
+    #: For purposes of load jobs: the job evicts nothing that was loaded or used within so many seconds, so that it never
+    #: evicts what it has just brought.
+    job_age_s: float | None = None
 
-    def spares_since_s(self, now_s: float) -> float:
-        """See `spare_s`; infinity when nothing is spared."""
-        return float("inf") if self.spare_s is None else now_s - self.spare_s
+    @classmethod
+    def held(cls, node: WorkerId, file: FileVersion, lengths: dict[int, int], block_size_bytes: int) -> BlockRequest:
+        """Ask for what a worker holds of one file.
+
+        Args:
+            node: the asker's.
+            file: the file.
+            lengths: bytes wanted, from its start, of each block.
+            block_size_bytes: of the cache.
+        """
+        files, count = FileColumns.of([file]), len(lengths)
+        columns = ([0] * count, list(lengths), [0] * count, list(lengths.values()))
+        return cls(node, 0, 0, files, *columns, block_size_bytes, int(Purpose.READ_HELD))
+
+    @property
+    def terms(self) -> Terms:
+        """What the purpose means."""
+        return TERMS[self.purpose]
+
+    @property
+    def loads(self) -> bool:
+        """Whether a worker loads what it does not hold."""
+        terms = TERMS.get(self.purpose)
+        return terms is not None and terms.need is not None
+
+    def claim(self, position: int) -> int:
+        """The `Claim` of one block."""
+        return self.claims[position if len(self.claims) > 1 else 0]
+
+    def keep_since_s(self, now_s: float) -> float:
+        """What was loaded or used since then is not evicted for it; infinity: whatever is coldest is."""
+        return float("inf") if self.job_age_s is None else now_s - self.job_age_s
+
+    def refusal(self) -> InvalidRequestError | None:
+        """Why no worker can serve such a request."""
+        terms = TERMS.get(self.purpose)
+        if terms is None:
+            return InvalidRequestError(f"blocks are asked for with purpose {self.purpose}, which does not exist")
+        said = None
+        if len(self.claims) not in (1, len(self.block_index)):
+            said = f"{len(self.claims)} claims for {len(self.block_index)} blocks"
+        elif max(self.claims, default=0) > terms.claims:
+            said = f"claim {max(self.claims)}, where {int(terms.claims)} is the most"
+        elif bool(self.source_actor) != terms.has_source:
+            said = f"source {self.source_actor!r}"
+        elif (self.job_age_s is not None) != terms.of_job:
+            said = f"job age {self.job_age_s}"
+        if said is None:
+            return None
+        return InvalidRequestError(
+            f"blocks are asked for with purpose {Purpose(self.purpose).name} and {said}; see TERMS"
+        )
 
 
 class BlockState(enum.IntEnum):

@@ -153,7 +153,7 @@ class WorkerActor:
             return self._refusal(request), []
         if request.mounts_version > self._mounts.version:
             self._take_mounts(await self._ask_master("mount_table"))
-        if self._service.policies.version < 0 and not request.held_only:
+        if self._service.policies.version < 0 and request.loads:
             # Just started: what may be kept here is not known before the first word of the master.
             self._run(self._service.set_rules(await self._ask_master("rules"), None, self._clock.now_s()))
         ticket = self._next_ticket

@@ -13,7 +13,7 @@ from __future__ import annotations
 import xxhash
 
 from raycache.digests import DigestTable
-from raycache.messages import BlockRequest
+from raycache.messages import BlockRequest, Claim
 from raycache.ranges import Grid
 from raycache.types import BlockId, FileVersion, WorkerId
 from raycache.workers.tiers.segments import SegmentTable
@@ -42,17 +42,24 @@ class Claims:
         self._numbers: dict[WorkerId, int] = {}
 
     def answer(
-        self, request: BlockRequest, position: int, block: BlockId, version: FileVersion, table: SegmentTable
+        self, request: BlockRequest, claim: int, block: BlockId, version: FileVersion, table: SegmentTable
     ) -> WorkerId | None:
-        """Who else is to be asked for a block that is neither here nor on its way; None: this worker loads it."""
-        if not request.follows_claims or position in request.hinted:
+        """Name the other worker that has claimed a block which is neither here nor on its way; None: this worker loads it.
+
+        Args:
+            request: for the block.
+            claim: what the request says of claims on it, a `Claim`.
+            block: the block, or page.
+            version: of its file.
+            table: what is here.
+        """
+        if claim == Claim.IGNORE:
             if not request.source_actor:
                 # A copy of what the claimant has takes nothing from it.
                 self.forget(block)
             return None
         claimant = self.claimant(block)
-        claims = request.claims and position not in request.unclaimed
-        if claimant is None and claims and block.version not in table:
+        if claimant is None and claim == Claim.CLAIM and block.version not in table:
             claimant = request.node
             if claimant != self._worker or version.size_bytes > self._grid.block_size_bytes:
                 self.claim(block, claimant)

@@ -95,7 +95,7 @@ class Load:
     size_bytes: int
     #: In the order of their offsets in the segment, without holes.
     items: tuple[LoadItem, ...]
-    #: The segment is the first to be evicted; see `BlockRequest.passive`.
+    #: The segment is the first to be evicted; see `Need.WELCOME`.
     passive: bool = False
 
     def entries(self, outcome: LoadOutcome) -> list[Entry]:

@@ -8,13 +8,13 @@ allow. So a flight is either *queued* (in exactly one batch) or *running* (in ex
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from raycache.messages import MissReason
-from raycache.ranges import is_page
+from raycache.messages import MissReason, Need
+from raycache.ranges import Grid, is_page
 from raycache.types import BlockId, FileVersion, VersionId
-from raycache.workers.effects import Load
+from raycache.workers.effects import HeldPart, Load, LoadItem
 
 #: Blocks waiting for their load to start. More are not worth waiting for: they are read through.
 QUEUED_BLOCKS_MAX = 1 << 16
@@ -29,20 +29,49 @@ class Flight:
     length: int
     #: See `BlockRequest`.
     source_actor: str = ""
-    passive: bool = False
-    #: Also of what is passive.
-    free_memory_only: bool = False
     #: Why it was not here.
     reason: MissReason = MissReason.COLD
-    #: No segment loaded or used since then is evicted for it, see `BlockRequest.spare_s`; infinity: none is spared.
-    spare_since_s: float = float("inf")
+    need: Need = Need.WELCOME
+    #: See `BlockRequest.keep_since_s`.
+    keep_since_s: float = float("-inf")
     #: (ticket, position in its request).
     waiters: list[tuple[int, int]] = field(default_factory=list)
+
+    def join(self, waiter: tuple[int, int], need: Need, keep_since_s: float) -> None:
+        """Take in an asker; the most urgent one decides what room is made."""
+        self.waiters.append(waiter)
+        self.need = max(self.need, need)
+        self.keep_since_s = max(self.keep_since_s, keep_since_s)
 
 
 def size_of(batch: Iterable[Flight]) -> int:
     """Bytes of a batch."""
     return sum(flight.length for flight in batch)
+
+
+def items_of(
+    batch: Iterable[Flight], grid: Grid, held: Callable[[BlockId], tuple[HeldPart, ...]]
+) -> tuple[LoadItem, ...]:
+    """What to fetch for a batch, one block behind the other.
+
+    Args:
+        batch: the flights.
+        grid: how files are cut.
+        held: tells what is here of a block that comes from the lake; another worker hands over whole blocks.
+    """
+    items: list[LoadItem] = []
+    offset = 0
+    for flight in batch:
+        block, source = flight.block, flight.source_actor
+        start = grid.offset(block.block_index)
+        is_passive = flight.need is Need.WELCOME
+        parts = () if source else held(block)
+        item = LoadItem(
+            block, flight.version, block.block_index, start, offset, flight.length, source, is_passive, parts
+        )
+        items.append(item)
+        offset += flight.length
+    return tuple(items)
 
 
 def prefix_count(batch: list[Flight], room_bytes: int) -> int:

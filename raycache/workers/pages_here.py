@@ -1,14 +1,23 @@
-"""What is here already, in pages, of a block that is to be loaded: it need not leave the lake again. Pure."""
+"""A block and its pages: what is here of one serves the other, and need not leave the lake again. Pure."""
 
 from __future__ import annotations
 
 from raycache.ranges import Grid, is_page
 from raycache.types import BlockId, Tier
 from raycache.workers.effects import HeldPart
+from raycache.workers.flights import FlightTable
 from raycache.workers.tiers.segments import SegmentTable
 
 #: More parts would make too many small requests of what lies between them: only the largest count.
 PARTS_MAX = 4
+
+
+def block_around(page: BlockId, table: SegmentTable, flights: FlightTable, grid: Grid) -> BlockId | None:
+    """The block around a page, where it is here or on its way and the page itself is not here: it serves the page."""
+    if table.of_block(page) is not None:
+        return None
+    whole = BlockId(page.version, grid.block_of(page.block_index))
+    return whole if table.of_block(whole) is not None or flights.get(whole) is not None else None
 
 
 def held_parts(block: BlockId, table: SegmentTable, grid: Grid) -> tuple[HeldPart, ...]:

@@ -33,6 +33,7 @@ from raycache.messages import (
     InventoryReply,
     InventoryRequest,
     MissReason,
+    Need,
     ResidencyReply,
     Selector,
     Shares,
@@ -41,15 +42,16 @@ from raycache.messages import (
 from raycache.ranges import is_page
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
+from raycache.workers.answers import Answer, Presence
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
-from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadItem, LoadOutcome, Outbox
+from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadOutcome, Outbox
 from raycache.workers.figures.heat import extremes
 from raycache.workers.figures.worker_stats import stats_of
-from raycache.workers.flights import Flight, FlightTable, pack, prefix_count, size_of
-from raycache.workers.pages_here import held_parts
+from raycache.workers.flights import Flight, FlightTable, items_of, pack, prefix_count, size_of
+from raycache.workers.pages_here import block_around, held_parts
 from raycache.workers.selection import by_policy, choose, inventory, residency
-from raycache.workers.tickets import SHORT_LEASE_S, Ticket, final_states, reply_of, validate_tickets
+from raycache.workers.tickets import SHORT_LEASE_S, Ticket, final_states, refused, reply_of, validate_tickets
 from raycache.workers.tiers.adoption import adoptable
 from raycache.workers.tiers.compaction import Compaction
 from raycache.workers.tiers.entry_table import EntryTable
@@ -107,10 +109,14 @@ class WorkerService:
     def ask(self, ticket: int, request: BlockRequest, now_s: float) -> list[Effect]:
         """Serve or load blocks; a `Reply` to the ticket comes now, or from a later call. Tickets are never reused."""
         assert ticket not in self._tickets, f"ticket {ticket} is open already"
+        self._out.now_s = now_s
+        error = request.refusal()
+        if error is not None:
+            self._out.put(refused(ticket, request, error))
+            return self._conclude()
         opened = Ticket.of(ticket, request)
         self._tickets[ticket] = opened
-        self._out.now_s = now_s
-        self._tiers.filling.asked(request.spares_since_s(now_s), now_s)
+        self._tiers.filling.asked(request.keep_since_s(now_s), now_s)
         if not opened.blocks:
             self._ready.append(opened)
         for position in range(len(opened.blocks)):
@@ -118,60 +124,72 @@ class WorkerService:
         return self._conclude()
 
     def _look_up(self, ticket: Ticket, position: int) -> None:
-        """Decide one block, or make it wait for something."""
+        """Decide one block, or make it wait for something; see `answers.py`."""
+        error = ticket.refusal(position, self._grid)
+        if error is not None:
+            self._settle(ticket, position, BlockState.FAILED, error=error)
+            return
         block = ticket.blocks[position]
-        if is_page(block.block_index) and self._table.of_block(block) is None:
-            whole = BlockId(block.version, self._grid.block_of(block.block_index))
-            if self._table.of_block(whole) is not None or self._flights.get(whole) is not None:
-                # Its block serves it.
-                ticket.shifts[position] = self._grid.offset(block.block_index) - self._grid.offset(whole.block_index)
-                block = ticket.blocks[position] = whole
+        if is_page(block.block_index):
+            whole = block_around(block, self._table, self._flights, self._grid)
+            if whole is not None:
+                block = ticket.serve_by(position, whole, self._grid)
         segment = self._table.of_block(block)
-        waiter = (ticket.number, position)
-        ticket.recheck(segment)
-        if segment is None:
-            error = ticket.refusal(position, self._grid)
-            if error is not None:
-                self._settle(ticket, position, BlockState.FAILED, error=error)
-                return
-            if ticket.request.held_only:
+        answer = ticket.answers[self._presence(ticket, position, block, segment)]
+        if answer is Answer.RECHECK:
+            assert segment is not None
+            answer = Answer.SERVE if ticket.recheck(segment) else Answer.CHECK
+        match answer:
+            case Answer.SERVE:
+                assert segment is not None
+                if segment.id not in ticket.held:
+                    self._tiers.access(segment)
+                state = BlockState.HIT_MEMORY if segment.in_memory else BlockState.HIT_DISK
+                self._settle(ticket, position, state, segment)
+            case Answer.CHECK:
+                assert segment is not None
+                self._verify_waiters.setdefault(segment.id, []).append((ticket.number, position))
+                self._tiers.verify(segment)
+            case Answer.JOIN:
+                self._join(ticket, position, self._flights.get(block))
+            case Answer.LOAD:
+                self._join(ticket, position, self._open_flight(ticket, position, block))
+            case Answer.SEND_ON:
+                self._settle(ticket, position, BlockState.ELSEWHERE)
+            case Answer.REFUSE | None:
                 self._settle(ticket, position, BlockState.NO_SPACE)
-                return
-            flight, request = self._flights.get(block), ticket.request
-            since_s = request.spares_since_s(self._out.now_s)
-            if flight is not None:
-                # Somebody needs it now.
-                flight.passive = flight.passive and request.passive
-                flight.free_memory_only = flight.free_memory_only and (request.free_memory_only or request.passive)
-                flight.spare_since_s = max(flight.spare_since_s, since_s)
-            else:
-                version = ticket.version_of(position)
-                claimant = self._claims.answer(request, position, block, version, self._table)
-                if claimant is not None:
-                    ticket.claimants[position] = claimant
-                    self._settle(ticket, position, BlockState.ELSEWHERE)
-                    return
-                length = self._grid.length(block.block_index, version.size_bytes)
-                reason = self._tiers.absences.why(block, version)
-                source, only = request.source_actor, request.free_memory_only or request.passive
-                flight = Flight(block, version, length, source, request.passive, only, reason, since_s)
-                if not self._flights.open(flight):
-                    self._settle(ticket, position, BlockState.NO_SPACE)
-                    return
-            flight.waiters.append(waiter)
-            ticket.reasons[position] = flight.reason
-        elif not segment.verified:
-            self._verify_waiters.setdefault(segment.id, []).append(waiter)
-            self._tiers.verify(segment)
-        else:
-            error = ticket.refusal(position, self._grid)
-            if error is not None:
-                self._settle(ticket, position, BlockState.FAILED, error=error)
-                return
-            if segment.id not in ticket.held:
-                self._tiers.access(segment)
-            state = BlockState.HIT_MEMORY if segment.in_memory else BlockState.HIT_DISK
-            self._settle(ticket, position, state, segment)
+
+    def _presence(self, ticket: Ticket, position: int, block: BlockId, segment: Segment | None) -> Presence:
+        """Where a block is, and who has claimed it, if that is asked."""
+        if segment is not None:
+            return Presence.HERE if segment.verified else Presence.UNCHECKED
+        if self._flights.get(block) is not None:
+            return Presence.COMING
+        if ticket.terms.need is not None:
+            request, version = ticket.request, ticket.version_of(position)
+            claimant = self._claims.answer(request, request.claim(position), block, version, self._table)
+            if claimant is not None:
+                ticket.claimants[position] = claimant
+                return Presence.CLAIMED
+        return Presence.ABSENT
+
+    def _open_flight(self, ticket: Ticket, position: int, block: BlockId) -> Flight | None:
+        """Have a block loaded; None: too many wait already."""
+        version = ticket.version_of(position)
+        length = self._grid.length(block.block_index, version.size_bytes)
+        reason = self._tiers.absences.why(block, version)
+        flight = Flight(block, version, length, ticket.request.source_actor, reason)
+        return flight if self._flights.open(flight) else None
+
+    def _join(self, ticket: Ticket, position: int, flight: Flight | None) -> None:
+        """Wait for a flight."""
+        if flight is None:
+            self._settle(ticket, position, BlockState.NO_SPACE)
+            return
+        need = ticket.terms.need
+        assert need is not None, f"nothing is loaded for {ticket.request.purpose}"
+        flight.join((ticket.number, position), need, ticket.request.keep_since_s(self._out.now_s))
+        ticket.reasons[position] = flight.reason
 
     def _settle(
         self,
@@ -198,7 +216,7 @@ class WorkerService:
     def _answer(self, ticket: Ticket) -> None:
         del self._tickets[ticket.number]
         states = final_states(ticket)
-        if not (ticket.request.held_only or ticket.request.free_memory_only):
+        if ticket.terms.counts_refusals:
             self._refusals += states.count(BlockState.NO_SPACE)
         memory_s = SHORT_LEASE_S if self._tiers.pressed else self.limits.lease_s
         leases_s = {Tier.MEMORY: memory_s, Tier.DISK: self.limits.lease_s}
@@ -213,8 +231,8 @@ class WorkerService:
 
     def _start(self, batch: list[Flight]) -> None:
         """Start a load of the batch, or of the part of it that there is room for."""
-        passive = all(flight.passive for flight in batch)
-        only_free = all(flight.free_memory_only for flight in batch)
+        need = max(flight.need for flight in batch)
+        only_free = need < Need.NEEDED
         batch = self._within_quotas(batch, spare=only_free)
         if not batch:
             return
@@ -222,36 +240,17 @@ class WorkerService:
             for flight in batch:
                 self._land(flight.block, BlockState.NO_SPACE)
             return
-        spare_since_s = max(flight.spare_since_s for flight in batch)
-        tier = Tier.MEMORY if only_free else self._tiers.reserve(size_of(batch), spare_since_s)
+        keep_since_s = max(flight.keep_since_s for flight in batch)
+        tier = Tier.MEMORY if only_free else self._tiers.reserve(size_of(batch), keep_since_s)
         if tier is None:
-            room_bytes = self._tiers.room_bytes(spare_since_s)
+            room_bytes = self._tiers.room_bytes(keep_since_s)
             batch = self._fitting(batch, room_bytes)
             if not batch:
                 return
-            tier = self._tiers.reserve(size_of(batch), spare_since_s)
+            tier = self._tiers.reserve(size_of(batch), keep_since_s)
             assert tier is not None, f"no room for {size_of(batch)} bytes, where {room_bytes} were promised"
-        items: list[LoadItem] = []
-        offset = 0
-        for flight in batch:
-            block_index = flight.block.block_index
-            file_offset = self._grid.offset(block_index)
-            items.append(
-                LoadItem(
-                    flight.block,
-                    flight.version,
-                    block_index,
-                    file_offset,
-                    offset,
-                    flight.length,
-                    flight.source_actor,
-                    flight.passive,
-                    # Another worker hands over whole blocks.
-                    () if flight.source_actor else held_parts(flight.block, self._table, self._grid),
-                )
-            )
-            offset += flight.length
-        load = Load(self._flights.new_load_id(), self._new_id(), tier, offset, tuple(items), passive)
+        items = items_of(batch, self._grid, lambda block: held_parts(block, self._table, self._grid))
+        load = Load(self._flights.new_load_id(), self._new_id(), tier, size_of(batch), items, need is Need.WELCOME)
         self._flights.start(load)
         self._policies.expect(load)
         self._out.put(load)

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from raycache.errors import InvalidRequestError, RaycacheError
-from raycache.messages import BlockRequest, BlockState, GrantKind, MissReason
+from raycache.messages import BlockRequest, BlockState, GrantKind, MissReason, Terms
 from raycache.ranges import Grid
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId, WorkerId
+from raycache.workers.answers import ANSWERS, Answer
 from raycache.workers.effects import Reply, SegmentGrant
 from raycache.workers.tiers.entry_table import Columns
 from raycache.workers.tiers.segment import Segment
@@ -31,11 +32,15 @@ class Ticket:
     states: list[BlockState | None]
     #: How many states are None.
     open_count: int
+    #: What the purpose of the request means.
+    terms: Terms
+    #: By `Presence`, what is done with a block; see `answers.py`.
+    answers: tuple[Answer | None, ...]
     #: Segments that the reply will be made from; they stay until then.
     held: dict[SegmentId, Segment] = field(default_factory=dict)
     #: Shape (B,): which of `held` serves the block.
     segments: list[Segment | None] = field(default_factory=list)
-    #: Segments whose check this request has asked for; see `BlockRequest.recheck`.
+    #: Segments whose check this request has asked for; see `Answer.RECHECK`.
     rechecked: dict[SegmentId, None] = field(default_factory=dict)
     errors: dict[int, RaycacheError] = field(default_factory=dict)
     #: By position, for a page that is served from its block: where it starts there.
@@ -55,11 +60,19 @@ class Ticket:
             for file_index, block_index in zip(request.file_index, request.block_index, strict=True)
         ]
         count = len(blocks)
-        return cls(number, request, versions, blocks, [None] * count, count, segments=[None] * count)
+        terms, answers = request.terms, ANSWERS[request.purpose]
+        return cls(number, request, versions, blocks, [None] * count, count, terms, answers, segments=[None] * count)
 
     def version_of(self, position: int) -> FileVersion:
         """The file version that the block at `position` is of."""
         return self.versions[self.request.file_index[position]]
+
+    def serve_by(self, position: int, whole: BlockId, grid: Grid) -> BlockId:
+        """A page is served from the block around it; returns that block."""
+        page = self.blocks[position]
+        self.shifts[position] = grid.offset(page.block_index) - grid.offset(whole.block_index)
+        self.blocks[position] = whole
+        return whole
 
     def refusal(self, position: int, grid: Grid) -> RaycacheError | None:
         """Why a part cannot be asked for."""
@@ -73,11 +86,12 @@ class Ticket:
             )
         return None
 
-    def recheck(self, segment: Segment | None) -> None:
-        """Have a copy on disk checked before it is used, once, if that was asked for; not while it is being copied."""
-        if segment is not None and self.request.recheck and segment.id not in self.rechecked:
+    def recheck(self, segment: Segment) -> bool:
+        """Have a copy on disk checked before it is used, once, but not while it is being copied; False: it has to be."""
+        if segment.id not in self.rechecked:
             self.rechecked[segment.id] = None
             segment.verified = segment.verified and (not segment.on_disk or segment.operation is not None)
+        return segment.verified
 
     def settle(
         self, position: int, state: BlockState, segment: Segment | None = None, error: RaycacheError | None = None
@@ -144,7 +158,7 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, leases_s:
     """
     request = ticket.request
     count = len(ticket.blocks)
-    if not request.hand_out:
+    if not ticket.terms.hands_out:
         states_only = Reply(ticket.number, states, [], [-1] * count, [0] * count, ticket.errors)
         return replace(states_only, reasons=reasons_of(ticket, states), claimants=ticket.claimants)
     positions: dict[SegmentId, list[int]] = {}
@@ -193,6 +207,15 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, leases_s:
         )
     reasons = reasons_of(ticket, states)
     return Reply(ticket.number, states, grants, grant_index, grant_offsets, ticket.errors, reasons, ticket.claimants)
+
+
+def refused(number: int, request: BlockRequest, error: RaycacheError) -> Reply:
+    """The reply to a request that no worker can serve."""
+    count = len(request.block_index)
+    positions = range(count)
+    reasons = dict.fromkeys(positions, int(MissReason.FAILED))
+    states = [BlockState.FAILED] * count
+    return Reply(number, states, [], [-1] * count, [0] * count, dict.fromkeys(positions, error), reasons)
 
 
 def validate_tickets(

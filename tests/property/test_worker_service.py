@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from raycache.errors import UnavailableError
-from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Selector, Shares
+from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Purpose, Selector, Shares
 from raycache.ranges import BlockRange, block_count, block_length
 from raycache.rules import Matcher, Pattern, Policy, Rule, RuleKind, RuleTable, add_rule, quotas_of
 from raycache.types import BlockId, FileVersion, Tier
@@ -28,6 +28,7 @@ from raycache.workers.effects import (
     Verify,
 )
 from raycache.workers.service import WorkerService
+from tests.support.requests import check_states, drawn_fields
 from tests.support.worker_world import BLOCK, GRID, LEASE_S, PAGE, SIZES, World, content
 
 #: What rules and frees are about.
@@ -96,11 +97,11 @@ class WorkerMachine(RuleBasedStateMachine):
         data=st.data(),
         files=st.lists(st.integers(0, len(SIZES) - 1), min_size=0, max_size=4, unique=True),
         node=st.sampled_from(["here", "there"]),
-        hand_out=st.sampled_from([True, True, True, False]),
+        purpose=st.sampled_from([Purpose.READ] * 11 + list(Purpose)),
         paged=st.booleans(),
         old=st.integers(0, 9),
     )
-    def ask(self, data: st.DataObject, files: list[int], node: str, hand_out: bool, paged: bool, old: int) -> None:
+    def ask(self, data: st.DataObject, files: list[int], node: str, purpose: Purpose, paged: bool, old: int) -> None:
         versions = [self.version(f, max(0, self.etags[f] - (old == 0))) for f in files]
         rows: list[tuple[int, int, int, int]] = []
         for number, version in enumerate(versions):
@@ -112,8 +113,8 @@ class WorkerMachine(RuleBasedStateMachine):
                 part = BlockRange(index, offset, length - offset)
                 rows += [(number, *piece) for piece in (GRID.pages(part) if paged else (part,))]
         columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
-        request = BlockRequest(node, 0, 0, FileColumns.of(versions), *columns, BLOCK, hand_out)
-        self.send(request)
+        fields = drawn_fields(data, purpose, len(rows))
+        self.send(BlockRequest(node, 0, 0, FileColumns.of(versions), *columns, BLOCK, **fields))
 
     def send(self, request: BlockRequest) -> None:
         ticket = self.next_ticket
@@ -219,7 +220,7 @@ class WorkerMachine(RuleBasedStateMachine):
             indices = list(range(block_count(version.size_bytes, BLOCK)))
             lengths = [block_length(index, version.size_bytes, BLOCK) for index in indices]
             zeros = [0] * len(indices)
-            request = BlockRequest(node, 0, 0, FileColumns.of([version]), zeros, indices, zeros, lengths, BLOCK)
+            request = BlockRequest(node, 0, 0, FileColumns.of([version]), zeros, indices, zeros, lengths, BLOCK, 0)
             self.send(request)
             while self.world.loads:
                 self.end_load(self.world.loads.pop(0), "good")
@@ -365,15 +366,14 @@ class WorkerMachine(RuleBasedStateMachine):
     def check_reply(self, reply: Reply, request: BlockRequest) -> None:
         versions = request.files.versions()
         held_then = self.world.held_then.pop(reply.ticket)
-        assert len(reply.states) == len(request.block_index)
+        check_states(request, reply)
         for position, state in enumerate(reply.states):
-            assert (state is BlockState.FAILED) == (position in reply.errors)
             if state in (BlockState.HIT_MEMORY, BlockState.HIT_DISK):
                 block = BlockId(versions[request.file_index[position]].id(), request.block_index[position])
                 whole = block._replace(block_index=GRID.block_of(block.block_index))
                 assert {block, whole} & held_then, "a hit on a block that was not here"
             grant_index = reply.grant_index[position]
-            assert (grant_index >= 0) == (request.hand_out and state.served)
+            assert (grant_index >= 0) == (request.terms.hands_out and state.served)
             if grant_index < 0:
                 continue
             grant = reply.grants[grant_index]

@@ -414,8 +414,10 @@ class Checkers:
 
     def asked(self, worker: SimulatedWorker, request: BlockRequest) -> None:
         """A worker is asked for blocks."""
+        assert type(request.purpose) is int, "an enum travels with its name"
+        assert request.refusal() is None
         self.loaded_once.asked(worker, request)
-        self.count("loads asked" if not request.hand_out else "reads asked")
+        self.count("reads asked" if request.terms.hands_out else "loads asked")
 
     def effect(self, worker: SimulatedWorker, effect: Effect) -> None:
         """A worker is about to carry something out."""

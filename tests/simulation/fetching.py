@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raycache.errors import RaycacheError, UnavailableError
-from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, decode, encode
+from raycache.messages import BlockReply, BlockRequest, BlockState, decode, encode
 from raycache.types import SegmentId
 from raycache.workers.effects import LoadItem
 from raycache.workers.stores.loader import Fetched
@@ -60,18 +60,8 @@ def _fetch_from(
     otherwise: Callable[[], None],
     then: Callable[[Fetched | RaycacheError], None],
 ) -> None:
-    request = BlockRequest(
-        node=worker.node.name,
-        view_id=0,
-        mounts_version=0,
-        files=FileColumns.of([run[0].version]),
-        file_index=[0] * len(run),
-        block_index=[item.block_index for item in run],
-        offsets=[0] * len(run),
-        lengths=[item.length for item in run],
-        block_size_bytes=worker.limits.block_size_bytes,
-        held_only=True,
-    )
+    wanted = {item.block_index: item.length for item in run}
+    request = BlockRequest.held(worker.node.name, run[0].version, wanted, worker.limits.block_size_bytes)
 
     def answered(answer: Any) -> None:
         if not worker.alive:

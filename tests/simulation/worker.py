@@ -143,7 +143,7 @@ class SimulatedWorker:
                 raise AssertionError(f"the simulated worker has no {method}")
 
     def _read(self, request: BlockRequest, reply: Then) -> None:
-        if self.service.policies.version < 0 and not request.held_only:
+        if self.service.policies.version < 0 and request.loads:
 
             def heard(table: Any) -> None:
                 if self.alive:

@@ -10,7 +10,7 @@ from raycache.client.ports import WorkerCall
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
 from raycache.client.topology import Topology
 from raycache.errors import RaycacheError
-from raycache.messages import BlockReply, BlockState, decode, encode
+from raycache.messages import BlockReply, BlockState, decode
 from raycache.ranges import block_length
 from raycache.types import FileKind, FileVersion, WorkerId
 
@@ -37,7 +37,7 @@ def load_rounds(
         topology,
         follows_claims=claimants is not None,
     )
-    return [found._replace(request=found.request._replace(hand_out=False)) for found in operation.next_calls()]
+    return [found.prefetching() for found in operation.next_calls()]
 
 
 def prefetch_calls(
@@ -70,7 +70,7 @@ def prefetch_calls(
     if not chosen:
         return []
     rounds = load_rounds(files, chosen, topology, claimants=claimants)
-    return [WorkerCall(found.worker.actor_name, "read", (encode(found.request),)) for found in rounds]
+    return [found.to_call() for found in rounds]
 
 
 class Gathering:
@@ -102,8 +102,9 @@ class Gathering:
             ask: calls workers at once; errors stand in the place of results.
         """
         cold = [meta for meta in self._metas if not meta.places.holders and not meta.places.claimants]
-        rounds = [found for found in self._operation(cold, True).next_calls() if found.worker.worker != self._node]
-        for found, answer in zip(rounds, ask([_without_handing_out(found) for found in rounds]), strict=True):
+        calls = self._operation(cold, True).next_calls()
+        rounds = [found.prefetching() for found in calls if found.worker.worker != self._node]
+        for found, answer in zip(rounds, ask([found.to_call() for found in rounds]), strict=True):
             if isinstance(answer, RaycacheError):
                 continue  # whoever reads the file asks again
             reply: BlockReply = decode(answer[0])
@@ -116,8 +117,4 @@ class Gathering:
 
     def calls(self) -> list[WorkerCall]:
         """What to tell workers, one call to each: load what is not here, copy what others hold."""
-        return [_without_handing_out(found) for found in self._operation(self._metas, False).next_calls()]
-
-
-def _without_handing_out(found: Round) -> WorkerCall:
-    return WorkerCall(found.worker.actor_name, "read", (encode(found.request._replace(hand_out=False)),))
+        return [found.prefetching().to_call() for found in self._operation(self._metas, False).next_calls()]

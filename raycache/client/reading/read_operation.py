@@ -1,26 +1,28 @@
 """One batched read as a state machine: parts of blocks in, calls out. No Ray, no I/O, no clock.
 
-Theory of operation. A part is a piece of one block of one file version. Each part walks through its candidates: the
-workers hinted to hold the block (the reader's own node first), then the worker that should hold it by the hash, and at
-last the under storage itself. The one that the hash names may send the reader on, to the worker that has claimed the
-block's extent (the first to read it; `workers/claims.py`); from one that is gone, or has no free memory, the part comes
-back. `next_calls` groups what is due into one call per worker; `replied` and `failed` feed back what came of it; a part
-that a worker could not serve moves on to its next candidate.
+Theory of operation. A part is a piece of one block of one file version. Each part walks through its candidates: the workers
+that are hinted to hold the block (the reader's own node first), then the worker that the hash names, and at last the under
+storage itself. `next_calls` groups what is due into one call per worker and purpose. `replied` and `failed` take in what
+came of a call; the table in `next_steps.py` says what happens to each part then.
 
-What another worker is hinted to hold is first asked of the reader's own worker, as a *passive* copy: it may have one by
-now, or makes one from that holder while there is room. So nodes that read the same data again and again, wherever their
-tasks happen to run, end up with it, and a hot block's readers spread over its copies. A refusal is no attempt. Where the
-holder turns out not to have it (it was only expected to, or has lost it), it is first asked to load it, handing nothing
-out, and then the copy is asked for again: so the bytes cross between the two nodes once, for all readers of this one.
+*Claims.* The worker that the hash names may send the reader on to the worker that has claimed the block's extent, because it
+was the first to read it (`workers/claims.py`). From a claimant that is gone or has no free memory, the part comes back.
+
+*Copies.* What another worker is hinted to hold is first asked of the reader's own worker, as a copy. That worker has one by
+now, or makes one from the holder while there is room. So nodes that read the same data again and again, wherever their tasks
+happen to run, end up with it, and the readers of a hot block spread over its copies. A refusal does not count as an attempt.
+A holder may turn out not to have the block: it was only expected to, or has lost it. Then it is first asked to load it
+without handing it out, and the copy is asked for again: so the bytes cross between the two nodes once, for all readers of
+this one.
 
     WAITING --call--> ASKED --served--> DONE
                         |---claimed elsewhere / worker failed / lost segment---> WAITING (next candidate) ... BYPASS
                         |---copy refused, holder has loaded it---> WAITING (the copy again)
                         |---no space---> BYPASS
-                        `---changed / gone---> STALE: the caller resolves the path again, and starts anew
+                        `---changed / gone---> STALE: the caller resolves the path again and starts over
 
-At most `WORKER_ATTEMPTS_MAX` workers are asked to serve a part, besides one that sends it on and one for a passive copy, so
-the number of rounds is bounded.
+At most `WORKER_ATTEMPTS_MAX` workers are asked to serve a part, besides one that sends it on and one for a copy, so the
+number of rounds is bounded.
 """
 
 from __future__ import annotations
@@ -31,9 +33,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from raycache.client.ports import WorkerCall
+from raycache.client.reading.next_steps import Step, steps_of
 from raycache.client.topology import Topology
 from raycache.hashing import extent_key, place_many
-from raycache.messages import BlockReply, BlockRequest, BlockState, FileColumns, GrantKind
+from raycache.messages import (
+    PREFETCHING,
+    BlockReply,
+    BlockRequest,
+    BlockState,
+    Claim,
+    FileColumns,
+    GrantKind,
+    Purpose,
+    claim_column,
+    encode,
+)
 from raycache.ranges import is_page
 from raycache.types import FileVersion, VersionId, WorkerId, WorkerView
 
@@ -72,15 +87,21 @@ class Round(NamedTuple):
     request: BlockRequest
     part_indices: list[int]
 
+    def prefetching(self) -> Round:
+        """The same, with nothing handed out."""
+        return self._replace(request=self.request._replace(purpose=int(PREFETCHING[self.request.purpose])))
+
+    def to_call(self) -> WorkerCall:
+        """What to send."""
+        return WorkerCall(self.worker.actor_name, "read", (encode(self.request),))
+
 
 class _Route(NamedTuple):
-    """Whom to ask, and from which worker that one should make a passive copy, if any."""
+    """Whom to ask and what for; for a copy, also the worker to make it from."""
 
     worker: WorkerId
+    purpose: Purpose = Purpose.READ
     source: WorkerId | None = None
-    #: See `BlockRequest`.
-    free_memory_only: bool = False
-    hand_out: bool = True
 
 
 class ReadOperation:
@@ -145,16 +166,17 @@ class ReadOperation:
             if route is None:
                 self.bypass.append(part_index)
             elif self._copy_pays(part_index, route.worker):
-                groups.setdefault(_Route(self._node, route.worker), []).append(part_index)
+                copy = _Route(self._node, Purpose.READ_COPY, route.worker)
+                groups.setdefault(copy, []).append(part_index)
             elif part_index in self._to_fill:
                 self._to_fill.remove(part_index)
-                groups.setdefault(route._replace(hand_out=False), []).append(part_index)
+                groups.setdefault(route._replace(purpose=Purpose.PREFETCH), []).append(part_index)
             else:
                 groups.setdefault(route, []).append(part_index)
         self._waiting = []
         self.bypass.sort()
         for route, indices in groups.items():
-            if route.source is not None:
+            if route.purpose is Purpose.READ_COPY:
                 self._copies_asked.update(indices)
             else:
                 for part_index in indices:
@@ -172,40 +194,43 @@ class ReadOperation:
         """
         served: list[tuple[int, int, int]] = []
         inline = [grant.kind == GrantKind.INLINE for grant in reply.grants]
+        steps = steps_of(call.request.purpose)
         for position, part_index in enumerate(call.part_indices):
-            state = BlockState(reply.states[position])
-            if state.served and not call.request.hand_out:
-                self._has_filled(part_index, call.worker.worker, state)
-            elif state.served:
-                grant_index = reply.grant_index[position]
-                start = reply.grant_offsets[position]
-                if grant_index >= 0 and not inline[grant_index]:
-                    start += self.parts[part_index].offset
-                served.append((part_index, grant_index, start))
-            elif state in (BlockState.CHANGED, BlockState.GONE):
-                self.stale.append(part_index)
-            elif state is BlockState.ELSEWHERE and call.request.follows_claims:
-                # It was no attempt: the worker will load it if the reader comes back.
-                self.claimants[self._extent(part_index)] = reply.claimants.get(position)
-                self._tried[part_index].remove(call.worker.worker)
-                self._sent_on.add(part_index)
-                self._waiting.append(part_index)
-            elif call.request.free_memory_only and state in (BlockState.NO_SPACE, BlockState.FAILED):
-                self.claimants[self._extent(part_index)] = None
-                self.is_declined = self.is_declined or call.worker.worker == self._node
-                self._waiting.append(part_index)
-            elif call.request.passive:
-                if state is BlockState.FAILED and part_index not in self._filled:
-                    self._to_fill.add(part_index)
-                    self._filled.add(part_index)
-                self._waiting.append(part_index)
-            else:
-                self.bypass.append(part_index)
+            match steps[reply.states[position]]:
+                case Step.SERVE:
+                    grant_index = reply.grant_index[position]
+                    start = reply.grant_offsets[position]
+                    if grant_index >= 0 and not inline[grant_index]:
+                        start += self.parts[part_index].offset
+                    served.append((part_index, grant_index, start))
+                case Step.COPY:
+                    self._is_filled(part_index, call.worker.worker, reply.states[position])
+                case Step.FILL:
+                    if part_index not in self._filled:
+                        self._to_fill.add(part_index)
+                        self._filled.add(part_index)
+                    self._waiting.append(part_index)
+                case Step.FOLLOW if call.request.claim(position) != Claim.IGNORE:
+                    # It does not count as an attempt: the worker will load it if the reader comes back.
+                    self.claimants[self._extent(part_index)] = reply.claimants.get(position)
+                    self._tried[part_index].remove(call.worker.worker)
+                    self._sent_on.add(part_index)
+                    self._waiting.append(part_index)
+                case Step.RETURN:
+                    self.claimants[self._extent(part_index)] = None
+                    self.is_declined = self.is_declined or call.worker.worker == self._node
+                    self._waiting.append(part_index)
+                case Step.NEXT:
+                    self._waiting.append(part_index)
+                case Step.RESOLVE:
+                    self.stale.append(part_index)
+                case _:
+                    self.bypass.append(part_index)
         return served
 
-    def _has_filled(self, part_index: int, worker: WorkerId, state: BlockState) -> None:
-        """A holder that was short of a part has it now: it was no attempt, and a copy can be made."""
-        if state is BlockState.LOADED:
+    def _is_filled(self, part_index: int, worker: WorkerId, state: int) -> None:
+        """A holder that was short of a part has it now: that did not count as an attempt, and a copy can be made."""
+        if state == BlockState.LOADED:
             self.loaded.add(part_index)
         self._copies_asked.discard(part_index)
         self._tried[part_index].remove(worker)
@@ -246,7 +271,7 @@ class ReadOperation:
         claimant = self.claimants.get(self._extent(part_index)) if self._follows_claims else None
         if claimant is not None and claimant != owner and claimant in self._by_id and claimant not in tried:
             self._sent_on.add(part_index)
-            return _Route(claimant, free_memory_only=True)
+            return _Route(claimant, Purpose.READ_CLAIMED)
         return None if owner is None or owner in tried else _Route(owner)
 
     def is_at_home(self, part_index: int) -> bool:
@@ -256,10 +281,12 @@ class ReadOperation:
             return self._node in holders
         return self._node == (self.claimants.get(self._extent(part_index)) or self._owners[part_index])
 
-    def _follows(self, part_index: int, route: _Route) -> bool:
-        """Whether the worker may send the part on: the one of the hash, once, also where it is hinted to hold it."""
+    def _claim(self, part_index: int, route: _Route) -> Claim:
+        """What a request says of claims: the worker of the hash may send a part on, once, also if it is said to hold it."""
         is_of_hash = route.worker == self._owners[part_index] and route.source is None
-        return self._follows_claims and is_of_hash and part_index not in self._sent_on
+        if not (self._follows_claims and is_of_hash) or part_index in self._sent_on:
+            return Claim.IGNORE
+        return Claim.CLAIM if self._claims and route.worker not in self._holders(part_index) else Claim.FOLLOW
 
     def _holders(self, part_index: int) -> list[WorkerId]:
         """The live workers that are hinted to hold a part's block."""
@@ -283,10 +310,6 @@ class ReadOperation:
 
     def _request(self, part_indices: list[int], route: _Route) -> BlockRequest:
         source = route.source
-        hinted = frozenset(n for n, part_index in enumerate(part_indices) if not self._follows(part_index, route))
-        follows_claims = len(hinted) < len(part_indices)
-        claims = follows_claims and self._claims
-        unclaimed = frozenset(n for n, i in enumerate(part_indices) if claims and route.worker in self._holders(i))
         files: dict[int, int] = {}
         file_index = [files.setdefault(self.parts[i].target_index, len(files)) for i in part_indices]
         return BlockRequest(
@@ -299,12 +322,7 @@ class ReadOperation:
             offsets=[self.parts[i].offset for i in part_indices],
             lengths=[self.parts[i].length for i in part_indices],
             block_size_bytes=self._grid.block_size_bytes,
+            purpose=int(route.purpose),
+            claims=claim_column(self._claim(i, route) for i in part_indices),
             source_actor="" if source is None else self._by_id[source].actor_name,
-            passive=source is not None,
-            follows_claims=follows_claims,
-            hinted=hinted if follows_claims else frozenset(),
-            claims=claims,
-            unclaimed=unclaimed,
-            free_memory_only=route.free_memory_only,
-            hand_out=route.hand_out,
         )

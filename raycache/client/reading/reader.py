@@ -27,7 +27,6 @@ from raycache.messages import (
     BlockReply,
     BlockRequest,
     BlockState,
-    FileColumns,
     Grant,
     GrantKind,
     MissReason,
@@ -35,7 +34,7 @@ from raycache.messages import (
     encode,
 )
 from raycache.ranges import BlockRange, Grid, block_ranges, is_page
-from raycache.types import Tier
+from raycache.types import Tier, WorkerView
 
 #: Adjacent parts of one file that go past the cache are fetched together up to this.
 BYPASS_REQUEST_BYTES_MAX = 16 << 20
@@ -230,27 +229,15 @@ class Reader:
 
     def map_held(self, meta: FileMeta) -> None:
         """Map the segment that this node's worker holds the file's first block in, if it does; nothing is loaded."""
-        topology = self._topology()
-        worker = next((w for w in topology.view.workers if w.worker == self._node), None)
+        worker = next((w for w in self._topology().view.workers if w.worker == self._node), None)
         if worker is None:
             return
-        request = BlockRequest(
-            node=self._node,
-            view_id=topology.view.view_id,
-            mounts_version=topology.mounts_version,
-            files=FileColumns.of([meta.file]),
-            file_index=[0],
-            block_index=[0],
-            offsets=[0],
-            lengths=[0],
-            block_size_bytes=self._block_size_bytes,
-            held_only=True,
-        )
+        request = BlockRequest.held(self._node, meta.file, {0: 0}, self._block_size_bytes)
         sent_s = self._clock.now_s()
         (answer,) = self._calls.workers([WorkerCall(worker.actor_name, "read", (encode(request),))])
         if not isinstance(answer, RaycacheError):
             reply: BlockReply = decode(answer[0])
-            self._map(reply.grants, answer[1], Round(worker, request, [0]), sent_s)
+            self._map(reply.grants, answer[1], worker, sent_s)
 
     def _fetch(self, targets: list[FileTarget], parts: list[Part], metas: list[FileMeta]) -> list[Span]:
         operation = ReadOperation(
@@ -265,9 +252,7 @@ class Reader:
         while rounds := operation.next_calls():
             # Leases count from before the call: the slowest worker may answer long after the first one granted.
             sent_s = self._clock.now_s()
-            replies = self._calls.workers(
-                [WorkerCall(call.worker.actor_name, "read", (encode(call.request),)) for call in rounds]
-            )
+            replies = self._calls.workers([call.to_call() for call in rounds])
             for call, answer in zip(rounds, replies, strict=True):
                 if isinstance(answer, RaycacheError):
                     operation.failed(call.part_indices)
@@ -298,7 +283,7 @@ class Reader:
     ) -> None:
         blob, payloads = answer
         reply: BlockReply = decode(blob)
-        buffers = self._map(reply.grants, payloads, call, sent_s)
+        buffers = self._map(reply.grants, payloads, call.worker, sent_s)
         lost: list[int] = []
         remote = call.worker.worker != self._node
         states = dict(zip(call.part_indices, reply.states, strict=True))
@@ -326,9 +311,11 @@ class Reader:
                 reasons.pop(part_index, None)
             operation.failed(lost)
 
-    def _map(self, grants: list[Grant], payloads: list[Any], call: Round, sent_s: float) -> list[pa.Buffer | None]:
+    def _map(
+        self, grants: list[Grant], payloads: list[Any], worker: WorkerView, sent_s: float
+    ) -> list[pa.Buffer | None]:
         """Turn grants into buffers; None where the segment was lost on the way."""
-        local = call.worker.worker == self._node
+        local = worker.worker == self._node
         buffers: list[pa.Buffer | None] = [None] * len(grants)
         plasma = [g for g, grant in enumerate(grants) if grant.kind == GrantKind.PLASMA]
         arrays = self._calls.objects([payloads[g] for g in plasma]) if plasma else []
@@ -343,7 +330,7 @@ class Reader:
                 buffers[g] = self._map_file(grant.path, grant.length_bytes)
             buffer = buffers[g]
             if buffer is not None:
-                self._leases.add(grant, call.worker.actor_name, buffer, local=local, now_s=sent_s)
+                self._leases.add(grant, worker.actor_name, buffer, local=local, now_s=sent_s)
         return buffers
 
     def _bypass(

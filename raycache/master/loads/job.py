@@ -236,8 +236,8 @@ class LoadJob:
             self._block_size_bytes,
             view_id=self._view.view_id,
             mounts_version=mounts_version,
-            recheck=pieces[0].aim is Aim.CHECK and self.state is JobState.VERIFYING,
-            spare_s=now_s - self._started_s,
+            verifying=self.state is JobState.VERIFYING,
+            job_age_s=now_s - self._started_s,
         )
         size_bytes = sum(request.lengths)
         batch = Batch(next(self._batch_ids), worker, request, pieces, size_bytes, len(request.lengths) if lake else 0)

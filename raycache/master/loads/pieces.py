@@ -8,7 +8,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from raycache.master.loads.files import Page
-from raycache.messages import BlockRequest, BlockState, FileColumns
+from raycache.messages import BlockRequest, BlockState, Claim, FileColumns, Purpose, claim_column
 from raycache.ranges import block_length
 from raycache.types import FileVersion, WorkerId, WorkerView
 
@@ -53,6 +53,14 @@ class Aim(enum.Enum):
     CHECK = "check"
     #: It was not: from the lake again.
     REPAIR = "repair"
+
+
+_PURPOSES = {
+    Aim.LOAD: Purpose.LOAD,
+    Aim.COPY: Purpose.REPLICATE,
+    Aim.CHECK: Purpose.CHECK,
+    Aim.REPAIR: Purpose.LOAD,
+}
 
 
 class Piece(NamedTuple):
@@ -135,8 +143,8 @@ def request_of(
     *,
     view_id: int,
     mounts_version: int,
-    recheck: bool,
-    spare_s: float,
+    verifying: bool,
+    job_age_s: float,
 ) -> BlockRequest:
     """Ask for pieces, each with its page; all have one aim and come from one source."""
     columns: dict[tuple[int, int], FileVersion] = {}
@@ -163,10 +171,8 @@ def request_of(
         offsets=[0] * len(lengths),
         lengths=lengths,
         block_size_bytes=block_size_bytes,
-        hand_out=False,
+        purpose=int(Purpose.VERIFY if verifying and first.aim is Aim.CHECK else _PURPOSES[first.aim]),
+        claims=claim_column([Claim.FOLLOW if first.follows_claims else Claim.IGNORE]),
         source_actor=first.source_actor,
-        held_only=first.aim is Aim.CHECK,
-        recheck=recheck,
-        spare_s=spare_s,
-        follows_claims=first.follows_claims,
+        job_age_s=job_age_s,
     )

@@ -14,7 +14,6 @@ from raycache.messages import (
     BlockReply,
     BlockRequest,
     BlockState,
-    FileColumns,
     GrantKind,
     decode,
     encode,
@@ -66,18 +65,8 @@ class PeerStorage:
         block_size = self._block_size_bytes
         first = offset // block_size
         lengths = [min(block_size, length - start) for start in range(0, length, block_size)]
-        request = BlockRequest(
-            node=self._node,
-            view_id=0,
-            mounts_version=0,
-            files=FileColumns.of([version]),
-            file_index=[0] * len(lengths),
-            block_index=list(range(first, first + len(lengths))),
-            offsets=[0] * len(lengths),
-            lengths=lengths,
-            block_size_bytes=block_size,
-            held_only=True,
-        )
+        wanted = dict(enumerate(lengths, first))
+        request = BlockRequest.held(self._node, version, wanted, block_size)
         peer: Any = ray.get_actor(self._actor_name, namespace=RAY_NAMESPACE)
         blob, payloads = wait_for(peer.read.remote(encode(request)), _TIMEOUT_S)
         reply: BlockReply = decode(blob)

@@ -14,7 +14,7 @@ from raycache.client.ports import WorkerCall
 from raycache.client.topology import Topology
 from raycache.errors import UnavailableError
 from raycache.hashing import place
-from raycache.messages import BlockReply, BlockRequest, BlockState, decode, encode
+from raycache.messages import BlockReply, BlockRequest, BlockState, Claim, Purpose, decode, encode
 from raycache.ranges import Grid
 from raycache.types import FileVersion, MembershipView, WorkerView
 
@@ -38,7 +38,7 @@ class Workers:
 
     def _answer(self, call: WorkerCall) -> Any:
         request: BlockRequest = decode(call.arguments[0])
-        assert (call.method, request.hand_out, request.mounts_version) == ("read", False, 7)
+        assert (call.method, request.terms.hands_out, request.mounts_version) == ("read", False, 7)
         if call.actor_name == self.dead:
             return UnavailableError("gone")
         names = [request.files.uris[index] for index in request.file_index]
@@ -106,11 +106,11 @@ def test_what_readers_have_claimed_is_asked_of_the_claimant(refuses: bool) -> No
             request: BlockRequest = decode(call.arguments[0])
             count = len(request.block_index)
             nothing = ([-1] * count, [0] * count, [], {})
-            if request.follows_claims:
+            if request.claim(0) == Claim.FOLLOW:
                 claimants = dict.fromkeys(range(count), "a" if call.actor_name == "b" else "b")
                 reply = BlockReply("x", 1, 1, [BlockState.ELSEWHERE] * count, *nothing, claimants=claimants)
                 return encode(reply), []
-            if request.free_memory_only and refuses:
+            if request.purpose == Purpose.PREFETCH_CLAIMED and refuses:
                 return encode(BlockReply("x", 1, 1, [BlockState.NO_SPACE] * count, *nothing)), []
             return super()._answer(call)
 

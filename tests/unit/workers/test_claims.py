@@ -21,8 +21,10 @@ from raycache.messages import (
     BlockReply,
     BlockRequest,
     BlockState,
+    Claim,
     Grant,
     GrantKind,
+    Purpose,
     Selector,
     Shares,
     decode,
@@ -37,10 +39,11 @@ from tests.unit.master.loads.test_job import answer, job, run, send, view
 from tests.unit.workers.test_service import Worker, file, loads_in, reply_in
 
 BLOCK, EXTENT = 4, 16
+READ, READ_CLAIMED = Purpose.READ, Purpose.READ_CLAIMED
 GRID = Grid(BLOCK, 2)
 VIEW = MembershipView(7, tuple(WorkerView(f"n{i}", 1, 100, f"actor-n{i}") for i in range(4)))
-CLAIM = {"follows_claims": True, "claims": True}
-FOLLOW = {"follows_claims": True}
+CLAIM: dict[str, Any] = {"claims": bytes([Claim.CLAIM])}
+FOLLOW: dict[str, Any] = {"claims": bytes([Claim.FOLLOW])}
 
 
 def block(name: str, index: int = 0) -> BlockId:
@@ -107,7 +110,7 @@ def test_a_copy_takes_no_claim_away() -> None:
     """It is made from what the claimant has; that one is asked for the rest, as before."""
     worker = Worker()
     worker.ask(file("a", 20), node="n1", blocks=[0], **CLAIM)
-    assert len(loads_in(worker.ask(file("a", 20), blocks=[0], source_actor="actor-n1", passive=True))) == 1
+    assert len(loads_in(worker.ask(file("a", 20), blocks=[0], source_actor="actor-n1", purpose=Purpose.READ_COPY))) == 1
     assert reply_in(worker.ask(file("a", 20), node="n2", blocks=[1], **FOLLOW)).claimants == {0: "n1"}
 
 
@@ -124,9 +127,9 @@ def test_without_a_claim_it_is_loaded_here() -> None:
 def test_what_this_worker_is_expected_to_load_is_not_claimed() -> None:
     """`near_many` has sent the readers here, whoever comes first; a claim that was made before holds."""
     worker = Worker()
-    assert len(loads_in(worker.ask(file("a", 20), node="n1", blocks=[0], unclaimed={0}, **CLAIM))) == 1
+    assert len(loads_in(worker.ask(file("a", 20), node="n1", blocks=[0], **FOLLOW))) == 1
     worker.ask(file("b", 20), node="n2", blocks=[0], **CLAIM)
-    assert reply_in(worker.ask(file("b", 20), node="n1", blocks=[0], unclaimed={0}, **CLAIM)).claimants == {0: "n2"}
+    assert reply_in(worker.ask(file("b", 20), node="n1", blocks=[0], **FOLLOW)).claimants == {0: "n2"}
 
 
 def test_pages_here_keep_their_file_here() -> None:
@@ -141,12 +144,12 @@ def test_what_was_claimed_goes_into_free_memory_only() -> None:
     """Nothing is evicted for it, and it is no refusal; once here, it is like any other."""
     worker = Worker(memory=16)
     worker.fill(file("old", 8))
-    only = {"free_memory_only": True, "now_s": 100.0}
-    (load,) = loads_in(worker.ask(file("a", 8), **only))  # type: ignore[arg-type]
+    only: dict[str, Any] = {"purpose": Purpose.READ_CLAIMED, "now_s": 100.0}
+    (load,) = loads_in(worker.ask(file("a", 8), **only))
     worker.loaded(load, now_s=100.0)
-    assert reply_in(worker.ask(file("b", 8), **only)).states == [BlockState.NO_SPACE]  # type: ignore[arg-type]
+    assert reply_in(worker.ask(file("b", 8), **only)).states == [BlockState.NO_SPACE]
     assert (worker.service.stats().refusals, worker.service.stats().evictions) == (0, 0)
-    assert reply_in(worker.ask(file("a", 8), **only)).states == [BlockState.HIT_MEMORY]  # type: ignore[arg-type]
+    assert reply_in(worker.ask(file("a", 8), **only)).states == [BlockState.HIT_MEMORY]
     assert len(loads_in(worker.ask(file("b", 8), now_s=200.0))) == 1
 
 
@@ -156,7 +159,7 @@ def test_what_was_claimed_evicts_nothing_for_a_quota_either() -> None:
     quota = {"s3://b": 16}
     worker.service.set_rules(RuleTable(1, (Rule(RuleKind.QUOTA, Pattern("s3://b"), 16),)), Shares(1, quota, quota), 0.0)
     worker.fill(file("a", 8), file("b", 8))
-    reply = reply_in(worker.ask(file("c", 8), free_memory_only=True, now_s=100.0))
+    reply = reply_in(worker.ask(file("c", 8), purpose=Purpose.READ_CLAIMED, now_s=100.0))
     assert reply.states == [BlockState.NO_SPACE]
     assert worker.service.stats().memory_used_bytes == 16
     assert len(loads_in(worker.ask(file("c", 8), now_s=100.0))) == 1
@@ -183,22 +186,21 @@ def said(call: Round, state: BlockState, claimant: str = "") -> BlockReply:
     return BlockReply(call.worker.worker, 1, 7, [state], [-1], [0], [], {}, claimants=claimants)
 
 
-def asked(call: Round) -> tuple[str, bool, bool, bool]:
-    request = call.request
-    return call.worker.worker, request.follows_claims, request.claims, request.free_memory_only
+def asked(call: Round) -> tuple[str, Purpose, Claim]:
+    return call.worker.worker, Purpose(call.request.purpose), Claim(call.request.claim(0))
 
 
 def test_a_read_follows_a_claim() -> None:
     """One call to the worker that the hash names, one to the claimant; the next read knows."""
     read = read_of(target(), claims=True)
     (call,) = read.next_calls()
-    assert asked(call) == ("n1", True, True, False)
+    assert asked(call) == ("n1", READ, Claim.CLAIM)
     assert read.replied(call, said(call, BlockState.ELSEWHERE, "n0")) == []
     (call,) = read.next_calls()
-    assert asked(call) == ("n0", False, False, True)
+    assert asked(call) == ("n0", READ_CLAIMED, Claim.IGNORE)
     assert read.claimants == {(0, 0): "n0"}
     (call,) = read_of(target(n2=0)).next_calls()
-    assert asked(call) == ("n2", False, False, True)
+    assert asked(call) == ("n2", READ_CLAIMED, Claim.IGNORE)
 
 
 def test_a_claimant_without_room_or_answer_sends_the_reader_back() -> None:
@@ -214,7 +216,7 @@ def test_a_claimant_without_room_or_answer_sends_the_reader_back() -> None:
         else:
             read.failed(call.part_indices)
         (call,) = read.next_calls()
-        assert asked(call) == ("n1", False, False, False)
+        assert asked(call) == ("n1", READ, Claim.IGNORE)
         assert read.claimants == {(0, 0): "n2" if refusal is None else None}
         read.replied(call, said(call, BlockState.NO_SPACE))
         assert (read.next_calls(), read.bypass) == ([], [0])
@@ -223,12 +225,12 @@ def test_a_claimant_without_room_or_answer_sends_the_reader_back() -> None:
 def test_a_claimant_that_is_gone_is_not_called() -> None:
     """Neither one that is remembered, nor one that is named now."""
     (call,) = read_of(target(gone=0)).next_calls()
-    assert asked(call) == ("n1", True, False, False)
+    assert asked(call) == ("n1", READ, Claim.FOLLOW)
     read = read_of(target())
     (call,) = read.next_calls()
     read.replied(call, said(call, BlockState.ELSEWHERE, "gone"))
     (call,) = read.next_calls()
-    assert asked(call) == ("n1", False, False, False)
+    assert asked(call) == ("n1", READ, Claim.IGNORE)
 
 
 def test_a_worker_that_sends_on_for_ever_is_read_past() -> None:
@@ -244,7 +246,7 @@ def test_a_worker_that_sends_on_for_ever_is_read_past() -> None:
 def test_only_who_has_a_worker_claims(node: str, claims: bool) -> None:
     """A driver does not, nor a process on a node without a worker."""
     (call,) = read_of(target(), node, claims=claims).next_calls()
-    assert asked(call) == ("n1", True, False, False)
+    assert asked(call) == ("n1", READ, Claim.FOLLOW)
 
 
 def test_a_stale_hint_at_the_worker_of_the_hash_takes_no_claim() -> None:
@@ -252,14 +254,13 @@ def test_a_stale_hint_at_the_worker_of_the_hash_takes_no_claim() -> None:
     version = target().file
     read = read_of(FileTarget(version, version.id(), (("n1", 1),)), claims=True)
     (call,) = read.next_calls()
-    assert asked(call) == ("n1", True, True, False)
-    assert call.request.unclaimed == {0}
+    assert asked(call) == ("n1", READ, Claim.FOLLOW)
     read.replied(call, said(call, BlockState.ELSEWHERE, "n2"))
     (call,) = read.next_calls()
-    assert asked(call) == ("n2", False, False, True)
+    assert asked(call) == ("n2", READ_CLAIMED, Claim.IGNORE)
     read.failed(call.part_indices)
     (call,) = read.next_calls()
-    assert asked(call) == ("n1", False, False, False)
+    assert asked(call) == ("n1", READ, Claim.IGNORE)
 
 
 # --- a load job -------------------------------------------------------------------------------------------------------
@@ -269,16 +270,16 @@ def test_a_load_asks_the_claimant() -> None:
     """What a reader has claimed is loaded there, once, and counted once."""
     load = job([40], members=view("a", "b"))
     (first, *_) = send(load, view("a", "b"))
-    assert first.request.follows_claims
+    assert first.request.claim(0) == Claim.FOLLOW
     other = "b" if first.worker.worker == "a" else "a"
     count = len(first.request.block_index)
     reply = answer(first, BlockState.ELSEWHERE)._replace(claimants=dict.fromkeys(range(count), other))
     load.replied(first.batch_id, reply, 1.0)
     (second, *_) = send(load, view("a", "b"))
-    assert (other, first.request.block_index, False) == (
+    assert (other, first.request.block_index, Claim.IGNORE) == (
         second.worker.worker,
         second.request.block_index,
-        second.request.follows_claims,
+        second.request.claim(0),
     )
     load.replied(second.batch_id, answer(second, BlockState.HIT_MEMORY), 1.0)
     run(load, view("a", "b"))
@@ -293,8 +294,8 @@ def test_a_load_comes_back_from_a_claimant_that_cannot(refusal: BlockState) -> N
     asked: list[tuple[str, bool]] = []
 
     def reply(batch: Batch) -> BlockReply:
-        asked.append((batch.worker.worker, batch.request.follows_claims))
-        if batch.request.follows_claims:
+        asked.append((batch.worker.worker, batch.request.claim(0) == Claim.FOLLOW))
+        if batch.request.claim(0) == Claim.FOLLOW:
             other = "b" if batch.worker.worker == "a" else "a"
             return answer(batch, BlockState.ELSEWHERE)._replace(claimants={0: other})
         return answer(batch, refusal if len(asked) == 2 else BlockState.LOADED)
@@ -324,11 +325,11 @@ def test_a_load_comes_back_when_the_claimant_is_gone() -> None:
         view("a"),
         lambda batch: (
             answer(batch, BlockState.ELSEWHERE)._replace(claimants={0: "gone"})
-            if batch.request.follows_claims
+            if batch.request.claim(0) == Claim.FOLLOW
             else answer(batch)
         ),
     )
-    assert [True, False] == [batch.request.follows_claims for batch in sent]
+    assert [True, False] == [batch.request.claim(0) == Claim.FOLLOW for batch in sent]
     assert (load.finished, load.progress(1.0).files_done) == (True, 1)
 
 
@@ -344,9 +345,9 @@ class FullNode:
         request = decode(call.arguments[0])
         self.requests.append(request)
         nothing = ([-1], [0], [], {})
-        if request.claims:
+        if request.claim(0) == Claim.CLAIM:
             reply = BlockReply("n1", 1, 7, [BlockState.ELSEWHERE], *nothing, claimants={0: request.node})
-        elif request.free_memory_only:
+        elif request.purpose == READ_CLAIMED:
             reply = BlockReply("n0", 1, 7, [BlockState.NO_SPACE], *nothing)
         else:
             grant = Grant("s", Tier.MEMORY, GrantKind.INLINE, 4, "", 0.0, [], [], [], [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from raycache.messages import Purpose
 from raycache.types import FileVersion
 from raycache.workers.effects import Demote, DiskSegment, DropDisk, DropMemory, Entry, Verify
 from raycache.workers.tiers.job_guard import FILL_S
@@ -12,7 +13,7 @@ from tests.unit.workers.test_service import BLOCK, HIT_DISK, LOADED, NO_SPACE, W
 
 def load_for_a_job(worker: Worker, version: FileVersion, now_s: float, began_s: float = 100.0) -> list[int]:
     """Ask as a job that began then; returns the states."""
-    effects = worker.ask(version, now_s=now_s, node="", hand_out=False, spare_s=now_s - began_s)
+    effects = worker.ask(version, now_s=now_s, node="", purpose=Purpose.LOAD, job_age_s=now_s - began_s)
     for load in loads_in(effects):
         effects = [e for e in effects if e is not load] + worker.loaded(load, now_s)
     for effect in effects:
@@ -38,7 +39,7 @@ def test_what_readers_use_meanwhile_is_spared() -> None:
     worker = Worker(memory=32)
     worker.fill(file("read", 16), now_s=1.0)
     worker.fill(file("idle", 16), now_s=2.0)
-    worker.ask(file("read", 16), now_s=101.0, hand_out=False)
+    worker.ask(file("read", 16), now_s=101.0, purpose=Purpose.PREFETCH)
     assert [LOADED] * 2 == load_for_a_job(worker, file("a", 16), 120.0)
     assert {"s3://b/a", "s3://b/read"} == {
         worker.service._table.file(version).uri for version in worker.service._table.versions()
@@ -59,8 +60,8 @@ def test_a_block_that_a_reader_wants_too_is_loaded_as_for_the_reader() -> None:
     for joined in (False, True):
         worker = Worker(memory=24, inflight=1)
         load_for_a_job(worker, file("a", 16), 101.0)
-        (running,) = loads_in(worker.ask(file("y", 8), now_s=102.0, node="", hand_out=False, spare_s=2.0))
-        worker.ask(file("x", 8), now_s=102.0, node="", hand_out=False, spare_s=2.0)
+        (running,) = loads_in(worker.ask(file("y", 8), now_s=102.0, node="", purpose=Purpose.LOAD, job_age_s=2.0))
+        worker.ask(file("x", 8), now_s=102.0, node="", purpose=Purpose.LOAD, job_age_s=2.0)
         if joined:
             worker.ask(file("x", 8), now_s=102.0)
         effects = worker.loaded(running, 103.0)
@@ -84,9 +85,9 @@ def test_a_recheck_reads_the_disk_copy_again() -> None:
         worker = Worker(disk=64)
         version = file("a", BLOCK)
         worker.service.adopt([DiskSegment("old", BLOCK, [Entry(version, 0, 0, BLOCK)])], 0.0)
-        assert worker.ask(version, hand_out=False) == [Verify("old")]
+        assert worker.ask(version, purpose=Purpose.PREFETCH) == [Verify("old")]
         worker.service.verified("old", True, 0.0)
-        assert worker.ask(version, hand_out=False, held_only=True, recheck=True) == [Verify("old")]
+        assert worker.ask(version, purpose=Purpose.VERIFY, job_age_s=0.0) == [Verify("old")]
         effects = worker.service.verified("old", good, 1.0)
         worker.service.validate()
         assert (reply_in(effects).states, loads_in(effects)) == ([expected], [])

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from raycache.messages import BlockState
+from raycache.messages import BlockState, Purpose
 from raycache.types import Tier
 from raycache.workers.effects import DropMemory, Load
 from tests.unit.workers.test_service import Worker, file, loads_in, reply_in
 
-PASSIVE: dict[str, Any] = {"passive": True, "source_actor": "actor-there"}
+COPY: dict[str, Any] = {"purpose": Purpose.READ_COPY, "source_actor": "actor-there"}
 
 
 def copied(worker: Worker, name: str, now_s: float = 0.0) -> Load:
-    (load,) = loads_in(worker.ask(file(name, 8), now_s=now_s, hand_out=False, **PASSIVE))
+    (load,) = loads_in(worker.ask(file(name, 8), now_s=now_s, **COPY | {"purpose": Purpose.PREFETCH_COPY}))
     worker.loaded(load, now_s, BlockState.COPIED)
     return load
 
@@ -21,19 +21,19 @@ def copied(worker: Worker, name: str, now_s: float = 0.0) -> Load:
 def test_a_passive_copy_comes_from_its_source_and_is_served_as_copied() -> None:
     """Readers are told that the bytes were in the cache, on another node; the next one finds them here."""
     worker = Worker()
-    (load,) = loads_in(worker.ask(file("a", 8), **PASSIVE))
+    (load,) = loads_in(worker.ask(file("a", 8), **COPY))
     assert (load.tier, load.passive, load.items[0].source_actor, load.items[0].passive) == (
         Tier.MEMORY, True, "actor-there", True,
     )  # fmt: skip
     assert reply_in(worker.loaded(load, state=BlockState.COPIED)).states == [BlockState.COPIED]
-    assert reply_in(worker.ask(file("a", 8), **PASSIVE)).states == [BlockState.HIT_MEMORY]
+    assert reply_in(worker.ask(file("a", 8), **COPY)).states == [BlockState.HIT_MEMORY]
 
 
 def test_nothing_is_evicted_for_a_passive_copy() -> None:
     """Without free memory it is refused at once, though older segments could go, and disk has room."""
     worker = Worker(memory=16, disk=100)
     worker.fill(file("a", 8), file("b", 8))
-    effects = worker.ask(file("c", 8), **PASSIVE)
+    effects = worker.ask(file("c", 8), **COPY)
     assert reply_in(effects).states == [BlockState.NO_SPACE]
     assert loads_in(effects) == []
 
@@ -43,7 +43,7 @@ def test_passive_copies_go_first_and_are_not_demoted() -> None:
     worker = Worker(memory=16, disk=100)
     worker.fill(file("a", 8))
     load = copied(worker, "b")
-    worker.ask(file("b", 8), now_s=1.0, hand_out=False)
+    worker.ask(file("b", 8), now_s=1.0, purpose=Purpose.PREFETCH)
     effects = worker.ask(file("c", 8), now_s=2.0)
     assert DropMemory(load.segment) in effects
     (wanted,) = loads_in(effects)
@@ -55,7 +55,7 @@ def test_who_needs_a_block_that_waits_to_be_copied_may_evict() -> None:
     worker = Worker(memory=16, inflight=1)
     worker.fill(file("a", 8))
     (running,) = loads_in(worker.ask(file("b", 8)))
-    assert worker.ask(file("c", 8), **PASSIVE) == []
+    assert worker.ask(file("c", 8), **COPY) == []
     assert worker.ask(file("c", 8)) == []
     effects = worker.loaded(running)
     (load,) = loads_in(effects)

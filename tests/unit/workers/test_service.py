@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from raycache.errors import InvalidRequestError, UnavailableError
-from raycache.messages import BlockReport, BlockRequest, BlockState, FileColumns, FreeReply, GrantKind, Selector
+from raycache.messages import (
+    BlockReport,
+    BlockRequest,
+    BlockState,
+    FileColumns,
+    FreeReply,
+    GrantKind,
+    Purpose,
+    Selector,
+)
 from raycache.ranges import block_count, block_length
 from raycache.rules import Pattern
 from raycache.types import FileVersion, Tier
@@ -60,7 +69,7 @@ class Worker:
             for index in (blocks or range(block_count(version.size_bytes, BLOCK)))
         ]
         columns = [list(column) for column in zip(*rows, strict=True)]
-        request = BlockRequest(node, 0, 0, FileColumns.of(files), *columns, BLOCK, **more)
+        request = BlockRequest(node, 0, 0, FileColumns.of(files), *columns, BLOCK, **{"purpose": 0} | more)
         effects = self.service.ask(next(self.tickets), request, now_s)
         self.service.validate()
         return effects
@@ -74,7 +83,7 @@ class Worker:
     def fill(self, *files: FileVersion, now_s: float = 0.0) -> None:
         """Make files resident, one after the other, without leases."""
         for version in files:
-            effects = self.ask(version, now_s=now_s, hand_out=False)
+            effects = self.ask(version, now_s=now_s, purpose=Purpose.PREFETCH)
             while loads := [effect for effect in effects if isinstance(effect, Load)]:
                 effects = [e for load in loads for e in self.loaded(load, now_s)]
 
@@ -155,9 +164,9 @@ def test_a_remote_reader_gets_the_segment_for_half_of_it_and_bytes_for_less() ->
 
 
 def test_a_load_request_hands_nothing_out() -> None:
-    """hand_out=False gives states only."""
+    """PREFETCH gives states only."""
     worker = Worker()
-    (load,) = loads_in(worker.ask(file("a", 8), hand_out=False))
+    (load,) = loads_in(worker.ask(file("a", 8), purpose=Purpose.PREFETCH))
     reply = reply_in(worker.loaded(load))
     assert (reply.states, reply.grants, reply.grant_index) == ([LOADED], [], [-1])
 
@@ -184,7 +193,7 @@ def test_without_a_disk_the_coldest_unleased_segment_is_dropped() -> None:
     """LRU: of two segments the one not used since goes."""
     worker = Worker(memory=16)
     worker.fill(file("a", 8), file("b", 8))
-    worker.ask(file("a", 8), hand_out=False)
+    worker.ask(file("a", 8), purpose=Purpose.PREFETCH)
     effects = worker.ask(file("c", 8))
     assert [DropMemory("s1")] == effects[:1]
     assert loads_in(effects)[0].tier is Tier.MEMORY
@@ -256,7 +265,7 @@ def test_with_a_full_memory_a_load_goes_to_disk_and_the_coldest_is_demoted() -> 
     effects = worker.ask(file("b", 8))
     assert [type(effect) for effect in effects] == [Demote, Load]
     assert loads_in(effects)[0].tier is Tier.DISK
-    assert reply_in(worker.ask(file("a", 8), hand_out=False)).states == [HIT_MEMORY]
+    assert reply_in(worker.ask(file("a", 8), purpose=Purpose.PREFETCH)).states == [HIT_MEMORY]
     assert worker.service.demoted("s0", True, 1.0) == [DropMemory("s0")]
     reply = reply_in(worker.ask(file("a", 8), now_s=1.0))
     assert (reply.states, reply.grants[0].kind) == ([HIT_DISK], GrantKind.FILE)
@@ -279,11 +288,11 @@ def test_a_failing_disk_is_left_alone_for_a_while_and_reads_go_on() -> None:
     """After a failed demotion memory segments are dropped when room is needed; after the cool-down disk is used again."""
     worker = Worker(memory=8, disk=100)
     worker.fill(file("a", 8))
-    (_, load) = worker.ask(file("b", 8), hand_out=False)
+    (_, load) = worker.ask(file("b", 8), purpose=Purpose.PREFETCH)
     worker.loaded(load)
     worker.service.demoted("s0", False, 1.0)
     worker.service.validate()
-    effects = worker.ask(file("c", 8), now_s=2.0, hand_out=False)
+    effects = worker.ask(file("c", 8), now_s=2.0, purpose=Purpose.PREFETCH)
     assert effects[0] == DropMemory("s0")
     worker.loaded(effects[1], 2.0)
     assert worker.service.stats().disk_errors == 1
@@ -295,7 +304,7 @@ def test_a_full_disk_evicts_its_coldest_segment() -> None:
     """Disk has its own LRU order."""
     worker = Worker(memory=0, disk=16)
     worker.fill(file("a", 8), file("b", 8))
-    worker.ask(file("a", 8), hand_out=False)
+    worker.ask(file("a", 8), purpose=Purpose.PREFETCH)
     effects = worker.ask(file("c", 8))
     assert effects[0] == DropDisk("s1")
     assert worker.service.stats().evictions == 1
@@ -323,7 +332,7 @@ def test_a_promotion_evicts_nothing_hotter() -> None:
     worker.ask(file("a", 8))
     worker.service.demoted("s0", True, 1.0)
     for _ in range(3):
-        worker.ask(file("a", 8), now_s=20.0, hand_out=False)
+        worker.ask(file("a", 8), now_s=20.0, purpose=Purpose.PREFETCH)
     assert [worker.service.touch(["s1"], 21.0) for _ in range(3)] == [[], [], []]
     assert worker.service.touch(["s1"], 21.0) == [DropMemory("s0"), Promote("s1")]
 
@@ -353,10 +362,10 @@ def test_freeing_a_segment_that_is_being_demoted_waits_for_the_copy() -> None:
 def test_freeing_one_of_many_packed_files_keeps_the_others() -> None:
     """A packed segment loses entries singly, and goes with the last."""
     worker = Worker()
-    (load,) = loads_in(worker.ask(file("x/a", 3), file("b", 3), hand_out=False))
+    (load,) = loads_in(worker.ask(file("x/a", 3), file("b", 3), purpose=Purpose.PREFETCH))
     worker.loaded(load)
     assert worker.service.free(Selector([Pattern("s3://b/x")]), False, 0.0) == (FreeReply(1, 3), [])
-    assert reply_in(worker.ask(file("b", 3), hand_out=False)).states == [HIT_MEMORY]
+    assert reply_in(worker.ask(file("b", 3), purpose=Purpose.PREFETCH)).states == [HIT_MEMORY]
     assert worker.service.free(Selector([], [file("b", 3).id()]), False, 0.0)[1] == [DropMemory("s0")]
 
 
@@ -365,7 +374,7 @@ def test_a_replaced_version_is_dropped_whole(state: BlockState) -> None:
     """One 412 or 404 discards every block of that version, also those this request had found."""
     worker = Worker()
     version = file("a", 16)
-    (first,) = loads_in(worker.ask(version, blocks=[0], hand_out=False))
+    (first,) = loads_in(worker.ask(version, blocks=[0], purpose=Purpose.PREFETCH))
     worker.loaded(first)
     (second,) = loads_in(worker.ask(version))
     effects = worker.loaded(second, state=state)
@@ -377,7 +386,7 @@ def test_a_replaced_version_is_dropped_whole(state: BlockState) -> None:
 def test_a_load_that_fails_in_part_keeps_the_good_blocks() -> None:
     """The failed block is answered with its error, and loaded again when asked again."""
     worker = Worker()
-    (load,) = loads_in(worker.ask(file("a", 16), hand_out=False))
+    (load,) = loads_in(worker.ask(file("a", 16), purpose=Purpose.PREFETCH))
     error = UnavailableError("down")
     outcome = LoadOutcome((LOADED, BlockState.FAILED), {1: error})
     reply = reply_in(worker.service.loaded(load.load_id, outcome, 0.0))
@@ -471,7 +480,9 @@ def test_a_part_outside_its_file_fails_alone() -> None:
     """A bad position carries InvalidRequestError; the others of the request are served."""
     worker = Worker()
     version = file("a", 12)
-    request = BlockRequest("here", 0, 0, FileColumns.of([version]), [0, 0, 0], [0, 2, 1], [0, 0, 0], [8, 1, 8], BLOCK)
+    request = BlockRequest(
+        "here", 0, 0, FileColumns.of([version]), [0, 0, 0], [0, 2, 1], [0, 0, 0], [8, 1, 8], BLOCK, 0
+    )
     (load,) = worker.service.ask(99, request, 0.0)
     reply = reply_in(worker.loaded(load))
     assert reply.states == [LOADED, BlockState.FAILED, BlockState.FAILED]
@@ -480,19 +491,5 @@ def test_a_part_outside_its_file_fails_alone() -> None:
 
 def test_an_empty_request_is_answered_at_once() -> None:
     """No blocks, no wait."""
-    request = BlockRequest("here", 0, 0, FileColumns.of([]), [], [], [], [], BLOCK)
+    request = BlockRequest("here", 0, 0, FileColumns.of([]), [], [], [], [], BLOCK, 0)
     assert Worker().service.ask(5, request, 0.0) == [Reply(5, [], [], [], [], {})]
-
-
-def test_another_worker_gets_only_what_is_here() -> None:
-    """What a peer asks for in vain is neither loaded nor waited for; it asks the lake itself.
-
-    Found by the simulation: two workers, each full of loads that fetched replicas from the other, waited for each other
-    until their calls timed out, one block at a time.
-    """
-    worker = Worker(memory=100)
-    worker.fill(file("a", 8))
-    effects = worker.ask(file("a", 8), file("b", 8), held_only=True)
-    assert [type(effect) for effect in effects] == [Reply]
-    assert reply_in(effects).states == [HIT_MEMORY, NO_SPACE]
-    assert worker.service.stats().refusals == 0

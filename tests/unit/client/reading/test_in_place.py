@@ -22,7 +22,7 @@ from raycache.client.topology import Topology
 from raycache.clock import ManualClock
 from raycache.errors import InvalidRequestError
 from raycache.filesystems.pyarrow import CacheHandler
-from raycache.messages import BlockReply, BlockRequest, BlockState, Grant, GrantKind, decode, encode
+from raycache.messages import BlockReply, BlockRequest, BlockState, Grant, GrantKind, Purpose, decode, encode
 from raycache.ranges import Grid
 from raycache.settings import Settings
 from raycache.types import FileKind, FileVersion, MembershipView, Tier, WorkerView
@@ -61,7 +61,7 @@ class Surroundings:
         self.requests.append(request)
         count = len(request.block_index)
         if self.grant is None:
-            assert request.held_only, "nothing is to be loaded here"
+            assert request.purpose == Purpose.READ_HELD, "nothing is to be loaded here"
             refused = [int(BlockState.NO_SPACE)] * count
             return [(encode(BlockReply("n", 1, 0, refused, [-1] * count, [0] * count, [], {})), [])]
         offsets = [self.grant.entry_offsets[self.grant.entry_blocks.index(block)] for block in request.block_index]
@@ -314,5 +314,5 @@ def test_a_hint_that_is_no_longer_true_loads_nothing(place: Place) -> None:
     place.meta.places.holders = (("n", 0b111),)
     file = _handler(place).open_input_file("/lake/x")
     assert isinstance(file, pa.PythonFile)
-    assert [True] == [request.held_only for request in place.around.requests]
+    assert [Purpose.READ_HELD] == [request.purpose for request in place.around.requests]
     assert ([], (0, 0, 0, 0)) == (place.around.reads, place.counted())

@@ -8,7 +8,7 @@ import pytest
 
 from raycache.client.file_meta import FileMeta
 from raycache.client.reading.pages import by_pages
-from raycache.messages import BlockRequest, FileColumns, Selector
+from raycache.messages import BlockRequest, FileColumns, Purpose, Selector
 from raycache.ranges import FIRST_PAGE, BlockRange, Grid, is_page
 from raycache.rules import Pattern
 from raycache.types import FileKind, FileVersion
@@ -86,14 +86,16 @@ def test_the_end_of_a_read_that_reaches_into_another_block_is_read_by_pages() ->
     assert by_pages(held, BlockRange(2, 0, 1), GRID, begins=False)
 
 
-def ask(worker: Worker, version: FileVersion, *indices: int, **more: Any) -> list[Effect]:
+def ask(
+    worker: Worker, version: FileVersion, *indices: int, purpose: Purpose = Purpose.READ, **more: Any
+) -> list[Effect]:
     columns = [
         [0] * len(indices),
         list(indices),
         [0] * len(indices),
         [GRID.length(i, version.size_bytes) for i in indices],
     ]
-    request = BlockRequest("here", 0, 0, FileColumns.of([version]), *columns, BLOCK, **more)
+    request = BlockRequest("here", 0, 0, FileColumns.of([version]), *columns, BLOCK, int(purpose), **more)
     effects = worker.service.ask(next(worker.tickets), request, 0.0)
     worker.service.validate()
     return effects
@@ -130,8 +132,8 @@ def test_a_block_takes_the_place_of_its_pages() -> None:
     """Once the block is here, its pages are given back, and those of other blocks stay."""
     worker, version = Worker(), file("x", 5 * BLOCK)
     for wanted in (page(4), page(8)):
-        worker.loaded(ask(worker, version, wanted, hand_out=False)[0])
-    worker.loaded(ask(worker, version, 1, hand_out=False)[0])
+        worker.loaded(ask(worker, version, wanted, purpose=Purpose.PREFETCH)[0])
+    worker.loaded(ask(worker, version, 1, purpose=Purpose.PREFETCH)[0])
     assert BLOCK + PAGE == worker.service.stats().memory_used_bytes
     assert [0b10] == worker.service.resident([version.id()]).memory_masks
 
@@ -139,7 +141,7 @@ def test_a_block_takes_the_place_of_its_pages() -> None:
 def test_a_free_drops_pages_too() -> None:
     """What is freed by its path leaves no page behind."""
     worker, version = Worker(), file("x", 5 * BLOCK)
-    worker.loaded(ask(worker, version, page(4), page(5), hand_out=False)[0])
+    worker.loaded(ask(worker, version, page(4), page(5), purpose=Purpose.PREFETCH)[0])
     reply, _ = worker.service.free(Selector([Pattern("s3://b/x")]), False, 0.0)
     assert (2, 2 * PAGE, 0) == (reply.blocks, reply.bytes, worker.service.stats().memory_used_bytes)
 
@@ -147,13 +149,13 @@ def test_a_free_drops_pages_too() -> None:
 def test_a_copy_from_another_worker_takes_nothing_over() -> None:
     """Another worker hands over whole blocks; only what comes from the lake is fetched around the pages that are here."""
     worker, version = Worker(), file("x", 5 * BLOCK)
-    worker.loaded(ask(worker, version, page(5), hand_out=False)[0])
-    (copied,) = ask(worker, version, 1, source_actor="other", hand_out=False)
+    worker.loaded(ask(worker, version, page(5), purpose=Purpose.PREFETCH)[0])
+    (copied,) = ask(worker, version, 1, source_actor="other", purpose=Purpose.PREFETCH_COPY)
     assert isinstance(copied, Load)
     assert copied.items[0].held == ()
     again = Worker()
-    again.loaded(ask(again, version, page(5), hand_out=False)[0])
-    (loaded,) = ask(again, version, 1, hand_out=False)
+    again.loaded(ask(again, version, page(5), purpose=Purpose.PREFETCH)[0])
+    (loaded,) = ask(again, version, 1, purpose=Purpose.PREFETCH)
     assert isinstance(loaded, Load)
     assert [(part.file_offset, part.length) for part in loaded.items[0].held] == [(10, 2)]
 
@@ -161,9 +163,9 @@ def test_a_copy_from_another_worker_takes_nothing_over() -> None:
 def test_a_page_that_waits_to_be_handed_out_stays() -> None:
     """The block that takes its place comes while the request with the page still waits for another: it is a hit all the same."""
     worker, version = Worker(), file("x", 5 * BLOCK)
-    worker.loaded(ask(worker, version, page(5), hand_out=False)[0])
+    worker.loaded(ask(worker, version, page(5), purpose=Purpose.PREFETCH)[0])
     (waited_for,) = ask(worker, version, page(5), page(9))
-    (block,) = ask(worker, version, 1, hand_out=False)
+    (block,) = ask(worker, version, 1, purpose=Purpose.PREFETCH)
     worker.loaded(block)
     (reply,) = worker.loaded(waited_for)
     assert isinstance(reply, Reply)
@@ -174,10 +176,10 @@ def test_pages_are_no_news_for_the_master() -> None:
     """Pages that come and go are in no report; a block among them is."""
     worker, version, other = Worker(), file("x", 5 * BLOCK), file("y", 5 * BLOCK)
     worker.service.report(full=True)
-    worker.loaded(ask(worker, version, page(5), hand_out=False)[0])
+    worker.loaded(ask(worker, version, page(5), purpose=Purpose.PREFETCH)[0])
     worker.service.free(Selector([Pattern("s3://b/x")]), False, 0.0)
-    worker.loaded(ask(worker, version, page(5), hand_out=False)[0])
+    worker.loaded(ask(worker, version, page(5), purpose=Purpose.PREFETCH)[0])
     assert worker.service.report(full=False).versions == []
     assert worker.service.report(full=True).versions == []
-    worker.loaded(ask(worker, other, 1, hand_out=False)[0])
+    worker.loaded(ask(worker, other, 1, purpose=Purpose.PREFETCH)[0])
     assert worker.service.report(full=False).masks == [0b10]

@@ -7,10 +7,11 @@ import pytest
 from raycache.client.reading.read_operation import WORKER_ATTEMPTS_MAX, FileTarget, Part, ReadOperation, Round
 from raycache.client.topology import Topology
 from raycache.hashing import place
-from raycache.messages import BlockReply, BlockState, Grant, GrantKind
+from raycache.messages import BlockReply, BlockState, Grant, GrantKind, Purpose
 from raycache.ranges import Grid
 from raycache.types import FileVersion, MembershipView, Tier, WorkerView
 
+READ, READ_COPY, PREFETCH = Purpose.READ, Purpose.READ_COPY, Purpose.PREFETCH
 BLOCK, PAGE, EXTENT = 4, 2, 16
 VIEW = MembershipView(7, tuple(WorkerView(f"n{i}", 1, 100, f"actor-n{i}") for i in range(3)))
 
@@ -120,10 +121,10 @@ def test_what_another_worker_holds_is_first_asked_of_the_own_one() -> None:
     """As a passive copy, made from the holder; refused, the holder itself is asked, and nothing is lost."""
     read = operation([target("x", ("n2", 1))], [Part(0, 0, 0, 4)], replicas_max=2)
     (call,) = read.next_calls()
-    assert (call.worker.worker, call.request.passive, call.request.source_actor) == ("n0", True, "actor-n2")
+    assert (call.worker.worker, call.request.purpose, call.request.source_actor) == ("n0", READ_COPY, "actor-n2")
     assert read.replied(call, reply(call, BlockState.NO_SPACE)) == []
     (call,) = read.next_calls()
-    assert (call.worker.worker, call.request.passive, call.request.source_actor) == ("n2", False, "")
+    assert (call.worker.worker, call.request.purpose, call.request.source_actor) == ("n2", READ, "")
     assert read.replied(call, reply(call, BlockState.HIT_MEMORY)) == [(0, 0, 8)]
     assert (read.next_calls(), read.bypass) == ([], [])
 
@@ -134,10 +135,10 @@ def test_what_the_holder_does_not_have_it_loads_before_it_is_copied() -> None:
     (call,) = read.next_calls()
     assert read.replied(call, reply(call, BlockState.FAILED)) == []
     (call,) = read.next_calls()
-    assert (call.worker.worker, call.request.passive, call.request.hand_out) == ("n2", False, False)
+    assert (call.worker.worker, call.request.purpose) == ("n2", PREFETCH)
     assert read.replied(call, reply(call, BlockState.LOADED)) == []
     (call,) = read.next_calls()
-    assert (call.worker.worker, call.request.passive, call.request.hand_out) == ("n0", True, True)
+    assert (call.worker.worker, call.request.purpose) == ("n0", READ_COPY)
     assert read.replied(call, reply(call, BlockState.COPIED)) == [(0, 0, 8)]
     assert (read.next_calls(), read.bypass, read.loaded) == ([], [], {0})
 
@@ -148,9 +149,9 @@ def test_a_holder_loads_for_a_copy_once() -> None:
     asked = []
     for state in (BlockState.FAILED, BlockState.HIT_MEMORY, BlockState.FAILED, BlockState.HIT_MEMORY):
         (call,) = read.next_calls()
-        asked.append((call.worker.worker, call.request.hand_out))
+        asked.append((call.worker.worker, call.request.purpose))
         served = read.replied(call, reply(call, state))
-    assert asked == [("n0", True), ("n2", False), ("n0", True), ("n2", True)]
+    assert asked == [("n0", READ_COPY), ("n2", PREFETCH), ("n0", READ_COPY), ("n2", READ)]
     assert (served, read.next_calls(), read.bypass, read.loaded) == ([(0, 0, 8)], [], [], set())
 
 
@@ -170,10 +171,10 @@ def test_a_passive_copy_is_no_attempt() -> None:
     read = operation([target("x", ("n1", 1), ("n2", 1))], [Part(0, 0, 0, 4)], replicas_max=3)
     asked = []
     while calls := read.next_calls():
-        asked.append((calls[0].worker.worker, calls[0].request.passive))
+        asked.append((calls[0].worker.worker, calls[0].request.purpose))
         read.failed(calls[0].part_indices)
-    assert asked[0] == ("n0", True)
-    assert sorted(asked[1:]) == [("n1", False), ("n2", False)]
+    assert asked[0] == ("n0", READ_COPY)
+    assert sorted(asked[1:]) == [("n1", READ), ("n2", READ)]
     assert read.bypass == [0]
 
 
@@ -190,7 +191,7 @@ def test_a_passive_copy_is_no_attempt() -> None:
 def test_passive_copies_are_bounded(holders: tuple[tuple[str, int], ...], part: Part, replicas_max: int) -> None:
     """None beyond `replicas_max`, none for little, and none of what is cold."""
     (call,) = operation([target("x", *holders)], [part], replicas_max=replicas_max).next_calls()
-    assert not call.request.passive
+    assert call.request.purpose != READ_COPY
 
 
 def test_the_own_worker_makes_one_call_per_source() -> None:

@@ -14,7 +14,7 @@ from raycache.client.reading.small_files import BYTES_MAX, FILES_MAX, Following
 from raycache.client.topology import Topology
 from raycache.errors import UnavailableError
 from raycache.hashing import place
-from raycache.messages import BlockReply, BlockRequest, BlockState, decode, encode
+from raycache.messages import BlockReply, BlockRequest, BlockState, Claim, Purpose, decode, encode
 from raycache.ranges import Grid
 from raycache.types import FileKind, FileVersion, MembershipView, WorkerView
 
@@ -86,8 +86,8 @@ def told(metas: list[FileMeta]) -> list[tuple[str, int, str]]:
     found = []
     for call in gathering(metas).calls():
         request: BlockRequest = decode(call.arguments[0])
-        assert not request.hand_out
-        assert request.passive == bool(request.source_actor)
+        assert not request.terms.hands_out
+        assert (request.purpose == Purpose.PREFETCH_COPY) == bool(request.source_actor)
         found.append((call.actor_name, len(request.block_index), request.source_actor))
     return found
 
@@ -133,7 +133,7 @@ def test_what_nobody_has_is_claimed_and_loaded_here() -> None:
         return [(encode(reply), [])]
 
     gathering(metas).claim(ask)
-    assert [(True, False, before)] == [(r.claims, r.hand_out, len(r.block_index)) for r in asked]
+    assert [(Claim.CLAIM, Purpose.PREFETCH, before)] == [(r.claim(0), r.purpose, len(r.block_index)) for r in asked]
     assert ("actor-1", 1, "actor-2") in told(metas)
     assert 39 == sum(count for actor, count, source in told(metas) if actor == "actor-1" and not source)
     lost = list(directory(40).values())

@@ -13,7 +13,7 @@ from raycache.master.loads.files import Origin, digests
 from raycache.master.loads.job import ATTEMPTS_MAX, LAKE_ATTEMPTS_MAX, LoadJob
 from raycache.master.loads.pieces import Batch
 from raycache.master.namespace.entries import pack
-from raycache.messages import BlockReply, BlockState, LoadRequest
+from raycache.messages import BlockReply, BlockState, LoadRequest, Purpose
 from raycache.types import FileVersion, MembershipView, WorkerView
 from raycache.ufs.base import ObjectInfo
 
@@ -177,14 +177,14 @@ def test_what_a_lost_worker_had_loaded_is_loaded_again() -> None:
     assert (load.progress(1.0).state, send(load, view("a", view_id=2), 2.0)) == ("RUNNING", [])
 
     def reply(batch: Batch) -> BlockReply:
-        found = answer(batch, BlockState.HIT_MEMORY if batch.request.held_only else BlockState.LOADED)
+        found = answer(batch, BlockState.HIT_MEMORY if batch.request.purpose == Purpose.CHECK else BlockState.LOADED)
         for position, (uri, _) in enumerate(blocks_of([batch])):
-            if batch.request.held_only and uri in gone:
+            if batch.request.purpose == Purpose.CHECK and uri in gone:
                 found.states[position] = BlockState.NO_SPACE
         return found
 
     again = run(load, view("a", view_id=2), reply, 9.0)
-    assert gone == {uri for uri, _ in blocks_of([batch for batch in again if not batch.request.held_only])}
+    assert gone == {uri for uri, _ in blocks_of([batch for batch in again if batch.request.loads])}
     progress = load.progress(9.0)
     assert (progress.state, progress.blocks_done, progress.bytes_repaired) == ("SUCCEEDED", 20, 4 * len(gone))
 
@@ -336,7 +336,7 @@ class TestVerifying:
         load.listed_again(digests(v.id() for v in self.versions), 2.0)
         sent = run(load, view("a"), lambda batch: answer(batch, BlockState.HIT_DISK))
         assert 6 == len(blocks_of(sent))
-        assert all(batch.request.recheck and batch.request.held_only for batch in sent)
+        assert all(batch.request.purpose == Purpose.VERIFY for batch in sent)
         progress = load.progress(3.0)
         assert (progress.state, progress.bytes_verified, progress.bytes_repaired) == ("SUCCEEDED", 24, 0)
 
@@ -357,14 +357,14 @@ class TestVerifying:
         load.listed_again(digests(v.id() for v in self.versions), 2.0)
 
         def reply(batch: Batch) -> BlockReply:
-            if not batch.request.recheck:
+            if batch.request.purpose != Purpose.VERIFY:
                 return answer(batch)
             found = answer(batch, BlockState.HIT_MEMORY)
             found.states[0] = BlockState.NO_SPACE
             return found
 
         sent = run(load, view("a"), reply)
-        assert 1 == len([batch for batch in sent if not batch.request.recheck])
+        assert 1 == len([batch for batch in sent if batch.request.purpose != Purpose.VERIFY])
         progress = load.progress(3.0)
         assert (progress.state, progress.bytes_verified, progress.bytes_repaired) == ("SUCCEEDED", 20, 4)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raycache.messages import Selector
+from raycache.messages import Purpose, Selector
 from raycache.types import BlockId, FileVersion, Tier
 from raycache.workers.effects import Compact, Demote, DiskSegment, DropDisk, DropMemory, Effect, Entry, Forget, Verify
 from tests.unit.workers.test_service import HIT_MEMORY, LOADED, NO_SPACE, Worker, file, loads_in, reply_in
@@ -19,7 +19,7 @@ def block(version: FileVersion, index: int = 0) -> BlockId:
 
 def packed(worker: Worker, now_s: float = 0.0) -> None:
     """Four small files in one segment of 28 bytes."""
-    (load,) = loads_in(worker.ask(A, B, C, D, now_s=now_s, hand_out=False))
+    (load,) = loads_in(worker.ask(A, B, C, D, now_s=now_s, purpose=Purpose.PREFETCH))
     assert load.size_bytes == 28
     worker.loaded(load, now_s)
 
@@ -68,11 +68,11 @@ def test_less_than_half_left_is_rewritten() -> None:
 def test_blocks_of_a_file_stay_together() -> None:
     """The parts are runs, and what lay side by side still does."""
     worker = Worker()
-    (load,) = loads_in(worker.ask(A, B, C, D, hand_out=False))
+    (load,) = loads_in(worker.ask(A, B, C, D, purpose=Purpose.PREFETCH))
     worker.loaded(load)
     free(worker, A, C, D)
     assert [(7, 7)] == compact_in(tick(worker, 2.0)).parts
-    (load,) = [found for found in loads_in(worker.ask(LONG, hand_out=False)) if found.size_bytes == 20]
+    (load,) = [found for found in loads_in(worker.ask(LONG, purpose=Purpose.PREFETCH)) if found.size_bytes == 20]
     worker.loaded(load)
     worker.service._tiers.discard_blocks([block(LONG, 0), block(LONG, 1)])
     effect = next(e for e in tick(worker, 3.0) if isinstance(e, Compact) and e.segment == load.segment)
@@ -104,14 +104,16 @@ def test_a_lease_granted_meanwhile_keeps_the_old_bytes() -> None:
 def test_what_is_freed_while_it_is_copied_is_left_out() -> None:
     """The copy has its bytes, not its entry; a copy without anything left is dropped at once."""
     worker = Worker()
-    (load,) = loads_in(worker.ask(*(file(name, 4) for name in "abcdefg"), hand_out=False))
+    (load,) = loads_in(worker.ask(*(file(name, 4) for name in "abcdefg"), purpose=Purpose.PREFETCH))
     worker.loaded(load)
     e, f, g = (file(name, 4) for name in "efg")
     free(worker, *(file(name, 4) for name in "abcd"))
     effect = compact_in(tick(worker, 2.0))
     free(worker, f, now_s=3.0)
     assert compacted(worker, effect, 4.0) == [DropMemory("s0")]
-    assert [HIT_MEMORY, NO_SPACE, HIT_MEMORY] == reply_in(worker.ask(e, f, g, now_s=5.0, held_only=True)).states
+    assert [HIT_MEMORY, NO_SPACE, HIT_MEMORY] == reply_in(
+        worker.ask(e, f, g, now_s=5.0, purpose=Purpose.READ_HELD)
+    ).states
     free(worker, e, now_s=20.0)
     again = compact_in(tick(worker, 21.0))
     free(worker, g, now_s=22.0)
@@ -190,7 +192,7 @@ def test_room_for_one_copy_may_be_made_of_another_wasteful_segment() -> None:
     worker = Worker(memory=0, disk=56, inflight=1)
     packed(worker)
     others = [file(name, 7) for name in "efgh"]
-    (load,) = loads_in(worker.ask(*others, hand_out=False))
+    (load,) = loads_in(worker.ask(*others, purpose=Purpose.PREFETCH))
     worker.loaded(load)
     worker.service.touch(["s0"], 0.5)
     free(worker, A, B, C, *others[1:])
