@@ -134,6 +134,8 @@ def head_actor_options(name: str, calls_max: int) -> dict[str, Any]:
         "namespace": RAY_NAMESPACE,
         "lifetime": "detached",
         "get_if_exists": True,
+        # Not in the placement group of the task that starts it, which may capture what its tasks start, and ends earlier.
+        "scheduling_strategy": "DEFAULT",
         "num_cpus": 0,
         "resources": {HEAD_RESOURCE: 0.001} if HEAD_RESOURCE in ray.cluster_resources() else None,
         "max_restarts": -1,
