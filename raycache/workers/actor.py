@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,6 @@ from raycache.messages import (
     BlockReply,
     BlockRequest,
     BlockState,
-    Grant,
-    GrantKind,
     Heartbeat,
     HeartbeatReply,
     MountTable,
@@ -39,21 +35,12 @@ from raycache.messages import (
     encode,
 )
 from raycache.settings import Settings
-from raycache.types import MembershipView, SegmentId, Tier, WorkerId
+from raycache.types import MembershipView, WorkerId
 from raycache.ufs.open import open_storage, slow_downs
 from raycache.workers.capacity import WorkerLimits, capacity_of
+from raycache.workers.carrier import hand_out
 from raycache.workers.effects import (
-    Compact,
-    Demote,
-    DropDisk,
-    DropMemory,
-    Effect,
-    Forget,
-    Load,
     LoadItem,
-    Promote,
-    Reply,
-    Verify,
 )
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
@@ -65,6 +52,7 @@ from raycache.workers.stores.loader import BlockSource, Loader
 from raycache.workers.stores.peers import PeerStorage
 from raycache.workers.stores.plasma import MemoryStore, StoreUse, object_store_bytes, room_bytes, store_use
 from raycache.workers.stores.stores import Stores
+from raycache.workers.threads import ThreadPorts
 
 #: A worker whose master has been silent this long ends itself.
 _ORPHAN_S = 120.0
@@ -91,37 +79,24 @@ class WorkerActor:
         self._capacity = capacity_of(self._settings, self._object_store_bytes, Path(scratch))
         #: Of the whole object store, all users together, as last seen.
         self._plasma_used_bytes = 0
-        self._disk: DiskStore | None = None
+        disk: DiskStore | None = None
         if self._capacity.disk_path is not None and self._capacity.disk_bytes:
             try:
                 slot = open_slot(self._capacity.disk_path / f"raycache-{cache_id}")
-                self._disk = DiskStore(slot, fsync=self._settings.disk_fsync == "always")
+                disk = DiskStore(slot, fsync=self._settings.disk_fsync == "always")
             except OSError:
                 self._capacity = self._capacity._replace(disk_bytes=0)
         keep_buffers()
-        #: Loads have ended since buffers were given back.
-        self._buffers_used = False
-        self._memory = MemoryStore()
-        self._stores = Stores(self._memory, self._disk)
-        self._service = WorkerService(
-            node,
-            epoch,
-            WorkerLimits.of(self._settings, self._capacity.memory_bytes, self._capacity.disk_bytes),
-        )
+        self._stores = Stores(MemoryStore(), disk)
+        limits = WorkerLimits.of(self._settings, self._capacity.memory_bytes, self._capacity.disk_bytes)
+        self._service = WorkerService(node, epoch, limits)
         self._mounts = MountTable(0, ())
         self._view = MembershipView(0, ())
-        self._loader = Loader(
-            self._storage_of,
-            self._stores.held,
-            self._settings.block_size_bytes,
-            threads=self._settings.loads_inflight_max,
-        )
-        self._io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="raycache-io")
-        self._loads = ThreadPoolExecutor(self._settings.loads_inflight_max, thread_name_prefix="raycache-load")
-        self._tickets: dict[int, asyncio.Future[Reply]] = {}
-        self._next_ticket = 0
         self._readings = Readings()
         self._exporter = Exporter(node)
+        loads_max = self._settings.loads_inflight_max
+        loader = Loader(self._storage_of, self._stores.held, self._settings.block_size_bytes, threads=loads_max)
+        self._ports = ThreadPorts(self._service, self._stores, loader, loads_max, self._clock, self._exporter)
         #: Set when the next heartbeat to be made was accepted.
         self._told = asyncio.Event()
         #: The next heartbeat should go now.
@@ -129,12 +104,10 @@ class WorkerActor:
         self._sequence = 0
         self._want_full = True
         self._heard_s = self._clock.now_s()
-        self._tasks: set[asyncio.Task[None]] = set()
-        if self._disk is not None:
-            self._run(self._service.adopt(self._disk.scan(), self._clock.now_s()))
-        self._spawn(self._beat_forever())
-        self._spawn(self._watch_pressure())
-        self._spawn(self._export_forever())
+        self._ports.run(self._service.adopt(self._stores.scan(), self._clock.now_s()))
+        self._ports.spawn(self._beat_forever())
+        self._ports.spawn(self._watch_pressure())
+        self._ports.spawn(self._export_forever())
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -155,23 +128,15 @@ class WorkerActor:
             self._take_mounts(await self._ask_master("mount_table"))
         if self._service.policies.version < 0 and request.loads:
             # Just started: what may be kept here is not known before the first word of the master.
-            self._run(self._service.set_rules(await self._ask_master("rules"), None, self._clock.now_s()))
-        ticket = self._next_ticket
-        self._next_ticket += 1
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._tickets[ticket] = answer
-        self._run(self._service.ask(ticket, request, self._clock.now_s()))
-        try:
-            reply = await answer
-        finally:
-            self._tickets.pop(ticket, None)
-        return await self._hand_out(reply)
+            self._ports.run(self._service.set_rules(await self._ask_master("rules"), None, self._clock.now_s()))
+        reply = await self._ports.ask(request)
+        return await hand_out(reply, self._ports, view_id=self._view.view_id, slow_downs=slow_downs())
 
     async def touch(self, blob: bytes) -> bytes:
         """Take a reader's counters and renew its leases; answers which segments' leases are renewed."""
         request: TouchRequest = decode(blob)
         renewed = self._service.renewable(request.segments)
-        self._run(self._service.touch(request.segments, self._clock.now_s()))
+        self._ports.run(self._service.touch(request.segments, self._clock.now_s()))
         if request.delivery is not None:
             self._readings.add(request.delivery)
             # Confirmed when the master has it: what only this worker knows is lost with it.
@@ -185,14 +150,14 @@ class WorkerActor:
         """
         selector: Selector = decode(blob)
         reply, effects = self._service.free(selector, force, self._clock.now_s())
-        self._run(effects)
+        self._ports.run(effects)
         if reply.blocks:
             await self._tell(urgent=True)
         return encode(reply)
 
     async def heed_rules(self, blob: bytes) -> None:
         """A newer `RuleTable`: it holds when this call returns, apart from what leases delay."""
-        self._run(self._service.set_rules(decode(blob), None, self._clock.now_s()))
+        self._ports.run(self._service.set_rules(decode(blob), None, self._clock.now_s()))
 
     async def resident(self, blob: bytes) -> bytes:
         """Say exactly which blocks of these versions are here; answers a `ResidencyReply`."""
@@ -217,114 +182,7 @@ class WorkerActor:
 
     async def shutdown(self) -> None:
         """Remove everything from disk; the actor is killed after."""
-        if self._disk is not None:
-            await asyncio.get_running_loop().run_in_executor(self._io, self._disk.clear)
-
-    # --- effects ------------------------------------------------------------------------------------------------------
-
-    def _run(self, effects: Sequence[Effect]) -> None:
-        """Carry out what the service decided; never waits."""
-        for effect in effects:
-            match effect:
-                case Reply():
-                    answer = self._tickets.get(effect.ticket)
-                    if answer is not None and not answer.done():
-                        answer.set_result(effect)
-                case Load():
-                    self._spawn(self._load(effect))
-                case Demote():
-                    self._spawn(self._demote(effect.segment))
-                case Promote():
-                    self._spawn(self._promote(effect.segment))
-                case Verify():
-                    self._spawn(self._verify(effect.segment))
-                case DropMemory():
-                    self._memory.drop(effect.segment)
-                case DropDisk():
-                    if self._disk is not None:
-                        self._disk.drop(effect.segment)
-                case Compact():
-                    self._spawn(self._compact(effect))
-                case Forget():
-                    if self._disk is not None:
-                        self._disk.forget(effect.segment, effect.blocks)
-
-    async def _load(self, effect: Load) -> None:
-        loop = asyncio.get_running_loop()
-        started_s = self._clock.now_s()
-        pieces, outcome = await loop.run_in_executor(self._loads, self._loader.load, effect)
-        if pieces:
-            stored = await loop.run_in_executor(self._io, self._stores.store, effect, pieces, outcome)
-            if not stored:
-                outcome = outcome.not_stored()
-                if effect.tier is Tier.DISK:
-                    self._run(self._service.disk_failed(self._clock.now_s()))
-        self._buffers_used = True
-        self._exporter.loaded(self._clock.now_s() - started_s)
-        self._run(self._service.loaded(effect.load_id, outcome, self._clock.now_s()))
-
-    async def _demote(self, segment: SegmentId) -> None:
-        entries = self._service.entries(segment)
-        good = await asyncio.get_running_loop().run_in_executor(self._io, self._stores.demote, segment, entries)
-        self._run(self._service.demoted(segment, good, self._clock.now_s()))
-
-    async def _promote(self, segment: SegmentId) -> None:
-        good = await asyncio.get_running_loop().run_in_executor(self._io, self._stores.promote, segment)
-        self._run(self._service.promoted(segment, good, self._clock.now_s()))
-
-    async def _compact(self, effect: Compact) -> None:
-        good = await asyncio.get_running_loop().run_in_executor(self._io, self._stores.compact, effect)
-        self._run(self._service.compacted(effect.segment, good, self._clock.now_s()))
-
-    async def _verify(self, segment: SegmentId) -> None:
-        assert self._disk is not None
-        good = await asyncio.get_running_loop().run_in_executor(self._io, self._disk.verify, segment)
-        self._run(self._service.verified(segment, good, self._clock.now_s()))
-
-    # --- replies ------------------------------------------------------------------------------------------------------
-
-    async def _hand_out(self, reply: Reply) -> tuple[bytes, list[Any]]:
-        """Attach the bytes to the service's grants."""
-        payloads: list[Any] = []
-        grants: list[Grant] = []
-        for grant in reply.grants:
-            path, payload = "", None
-            if grant.kind is GrantKind.PLASMA:
-                payload = self._memory.reference(grant.segment)
-            elif grant.kind is GrantKind.FILE:
-                assert self._disk is not None
-                path = str(self._disk.path(grant.segment))
-            else:
-                payload = await asyncio.get_running_loop().run_in_executor(self._io, self._stores.extract, grant)
-            payloads.append(payload)
-            grants.append(
-                Grant(
-                    grant.segment,
-                    grant.tier,
-                    grant.kind,
-                    grant.length_bytes,
-                    path,
-                    grant.lease_s,
-                    grant.entry_versions,
-                    grant.entry_blocks,
-                    grant.entry_offsets,
-                    grant.entry_lengths,
-                )
-            )
-        message = BlockReply(
-            self._node,
-            self._epoch,
-            self._view.view_id,
-            [int(state) for state in reply.states],
-            reply.grant_index,
-            reply.grant_offsets,
-            grants,
-            reply.errors,
-            reply.reasons,
-            slow_downs(),
-            reply.claimants,
-        )
-        return encode(message), payloads
+        await self._ports.in_thread(self._stores.clear)
 
     def _refusal(self, request: BlockRequest) -> bytes:
         count = len(request.block_index)
@@ -373,14 +231,9 @@ class WorkerActor:
         self._mounts = table
         for root_uri, options in {names.split_uri(m.uri)[0]: m.options for m in table.mounts}.items():
             # Now rather than at the first read: importing and connecting takes half a second.
-            self._loads.submit(_open_ahead, root_uri, options)
+            self._ports.spawn(asyncio.to_thread(_open_ahead, root_uri, options))
 
     # --- background ---------------------------------------------------------------------------------------------------
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _stats(self) -> WorkerStats:
         asked = self._exporter.lake.all()
@@ -421,7 +274,7 @@ class WorkerActor:
 
     async def _beat_forever(self) -> None:
         while True:
-            self._run(self._service.tick(self._clock.now_s()))
+            self._ports.run(self._service.tick(self._clock.now_s()))
             try:
                 told, self._told = self._told, asyncio.Event()
                 beat = self._heartbeat()
@@ -450,31 +303,30 @@ class WorkerActor:
             self._view = reply.view
         if reply.mounts is not None:
             self._take_mounts(reply.mounts)
-        self._run(self._service.set_rules(reply.rules, reply.shares, self._clock.now_s()))
+        self._ports.run(self._service.set_rules(reply.rules, reply.shares, self._clock.now_s()))
         if reply.invalidated:
             _, effects = self._service.free(Selector([], reply.invalidated), True, self._clock.now_s())
-            self._run(effects)
+            self._ports.run(effects)
 
     async def _watch_pressure(self) -> None:
         """Keep the whole object store below a share of its capacity by giving way."""
         quota = self._capacity.memory_bytes
-        loop = asyncio.get_running_loop()
         before: StoreUse | None = None
         while True:
             await asyncio.sleep(_PRESSURE_PERIOD_S)
-            if self._buffers_used and not self._service.stats().loads_inflight:
-                self._buffers_used = False
-                await loop.run_in_executor(self._io, give_back)
+            if self._ports.buffers_used and not self._service.stats().loads_inflight:
+                self._ports.buffers_used = False
+                await self._ports.in_thread(give_back)
             try:
-                use = await loop.run_in_executor(self._io, store_use, self._node)
+                use = await self._ports.in_thread(store_use, self._node)
             except Exception:
                 # The node is busy, or this version of Ray does not tell: the quota stands as it is until it does.
                 continue
             self._plasma_used_bytes = use.used_bytes
-            room = room_bytes(self._object_store_bytes, self._memory.used_bytes, use, before or use)
+            room = room_bytes(self._object_store_bytes, self._stores.memory_used_bytes, use, before or use)
             before, wanted = use, min(quota, room)
             if wanted != self._service.memory_bytes:
-                self._run(self._service.set_memory_bytes(wanted, self._clock.now_s()))
+                self._ports.run(self._service.set_memory_bytes(wanted, self._clock.now_s()))
 
     async def _export_forever(self) -> None:
         """Hand the figures to Ray's metrics."""

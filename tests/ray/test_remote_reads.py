@@ -128,7 +128,7 @@ def test_no_worker_waits_for_objects_in_its_event_loop(cache: Cache, tmp_path: P
     assert "SUCCEEDED" == cache.load("/beginnings").wait(60).state
     beginnings = on_each_node([["/beginnings/file"]] * 3, read_beginnings)
     assert [[content(3, SIZE)[:4096]]] * 3 == beginnings
-    for worker in cache.refresh_view().workers:
+    for worker in cache.client.refresh_view().workers:
         actor: Any = ray.get_actor(worker.actor_name, namespace=RAY_NAMESPACE)
         log = ray.get(actor.__ray_call__.remote(lambda _: str(Path("/proc/self/fd/2").readlink())), timeout=30)
         assert "blocking ray.get" not in Path(log).read_text()

@@ -1,7 +1,8 @@
 """The whole cache in one process: nodes, workers, clients, one master and its journal, a network, and a lake.
 
 The same pure code runs here as in production: `WorkerService`, `MasterService`, `LoadJob`, and the whole of the client
-(`Cache`, `Locator`, `Reader`, `Leases`). What actors and threads do around it is written again, as events.
+(`Cache`, `Locator`, `Reader`, `Leases`); and a worker's effects are carried out by the same code. What else actors and
+threads do around it is written again, as events.
 """
 
 from __future__ import annotations

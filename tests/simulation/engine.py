@@ -13,9 +13,10 @@ import heapq
 import itertools
 import random
 import sys
+import types
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeAlias
 
 import xxhash
 
@@ -26,6 +27,10 @@ TRAIL_MAX = 60
 #: More in one simulation means that something goes round in circles.
 STEPS_MAX = 200_000
 _FRAMES_MAX = 20_000
+
+
+#: Starts something that ends later, and gets what is to be called with its result.
+Start: TypeAlias = Callable[[Callable[[Any], None]], None]
 
 
 class ViolationError(AssertionError):
@@ -116,3 +121,18 @@ class Engine:
             return False
         answer.done, answer.value, answer.done_at_s = True, value, self.now_s
         return True
+
+
+@types.coroutine
+def ending(start: Start) -> Generator[Start, Any, Any]:
+    """Await something of the simulation: the coroutine goes on with its result when it has ended."""
+    return (yield start)
+
+
+def spawn(work: Coroutine[Start, Any, Any], result: Any = None) -> None:
+    """Run a coroutine up to what it awaits, see `ending`; from there on it is events, without threads or a loop."""
+    try:
+        start = work.send(result)
+    except StopIteration:
+        return
+    start(lambda result: spawn(work, result))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,6 @@ from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import BlockReply, BlockRequest, BlockState, decode, encode
 from raycache.types import SegmentId
 from raycache.workers.effects import LoadItem
-from raycache.workers.stores.loader import Fetched
 
 if TYPE_CHECKING:
     from .worker import SimulatedWorker
@@ -30,11 +30,33 @@ class ObjectRef:
     array: npt.NDArray[np.uint8]
 
 
+#: Whether the lake gave it, or an error: see `Loader`.
+Fetched: TypeAlias = bool | RaycacheError
+
+
 def fetch(
+    worker: SimulatedWorker,
+    runs: Sequence[Sequence[LoadItem]],
+    buffer: npt.NDArray[np.uint8],
+    then: Callable[[Sequence[tuple[Sequence[LoadItem], Fetched]]], None],
+) -> None:
+    """All reads of a load, at the same time; `then` gets each with its result when the last has ended."""
+    results: dict[int, Fetched] = {}
+
+    def ended(number: int, result: Fetched) -> None:
+        results[number] = result
+        if len(results) == len(runs):
+            then([(run, results[number]) for number, run in enumerate(runs)])
+
+    for number, run in enumerate(runs):
+        _fetch_run(worker, run, buffer, functools.partial(ended, number))
+
+
+def _fetch_run(
     worker: SimulatedWorker,
     run: Sequence[LoadItem],
     buffer: npt.NDArray[np.uint8],
-    then: Callable[[Fetched | RaycacheError], None],
+    then: Callable[[Fetched], None],
 ) -> None:
     """One read of the lake, or of the worker that is the source."""
 
@@ -58,7 +80,7 @@ def _fetch_from(
     run: Sequence[LoadItem],
     buffer: npt.NDArray[np.uint8],
     otherwise: Callable[[], None],
-    then: Callable[[Fetched | RaycacheError], None],
+    then: Callable[[Fetched], None],
 ) -> None:
     wanted = {item.block_index: item.length for item in run}
     request = BlockRequest.held(worker.node.name, run[0].version, wanted, worker.limits.block_size_bytes)
@@ -80,7 +102,7 @@ def _fetch_from(
                 otherwise()
                 return
             buffer[item.offset_in_segment : item.offset_in_segment + item.length] = array[start : start + item.length]
-        then((buffer, False))
+        then(False)
 
     worker.cluster.network.call(
         lambda: worker.cluster.workers.get(source), "read", (encode(request),), _PEER_TIMEOUT_S, answered

@@ -28,6 +28,7 @@ from raycache.master.quotas import QuotaShares
 from raycache.master.service import MasterService
 from raycache.messages import BlockState, Deliveries, ResidencyReply, decode, encode
 from raycache.types import FileVersion, VersionId
+from raycache.workers import carrier
 from raycache.workers.claims import Claims
 from raycache.workers.flights import FlightTable
 from raycache.workers.service import WorkerService
@@ -350,6 +351,17 @@ def test_a_check_that_believes_in_freed_blocks(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(SimulatedWorker, "receive", receive)
     assert caught_by() == "AccountingIsExact"
+
+
+def test_a_copy_to_disk_of_which_the_service_hears_that_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of an effect are the actor's own: here the last one goes wrong, and a file stays that nobody counts."""
+
+    async def demote(segment: Any, entries: Any, ports: Any) -> None:
+        await ports.demote(segment, entries)
+        ports.run(ports.service.demoted(segment, False, ports.now_s()))
+
+    monkeypatch.setattr(carrier, "_demote", demote)
+    assert caught_by(**STILL) == "AccountingIsExact"
 
 
 def test_a_ticket_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

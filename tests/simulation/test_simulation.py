@@ -24,7 +24,7 @@ def test_every_invariant_holds() -> None:
         for what, count in simulate(seed).figures.items():
             seen[what] = seen.get(what, 0) + count
     wanted = {
-        "HIT_MEMORY", "HIT_DISK", "LOADED", "NO_SPACE", "CHANGED", "GONE", "FAILED", "Load", "Demote", "Promote",
+        "HIT_MEMORY", "HIT_DISK", "LOADED", "COPIED", "NO_SPACE", "CHANGED", "GONE", "FAILED", "Load", "Demote", "Promote",
         "Verify", "DropMemory", "DropDisk", "bypasses", "served", "loads asked", "heartbeats refused", "NotFoundError",
     }  # fmt: skip
     assert wanted - seen.keys() == set()

@@ -1,24 +1,20 @@
-"""One worker: carries out what `WorkerService` decides, as the actor does, at the simulation's pace.
+"""One worker: its effects are carried out by the code that the actor runs (`workers.carrier`), at the simulation's pace.
 
-What the actor's threads do in parallel are chains of events here. Data moves for real: from the lake into arrays, from
-there into the slot of the machine's disk, and to readers.
+What the actor's threads do in parallel are chains of events here: the ports pause where a thread would take its time.
+Data moves for real: from the lake into arrays, from there into the slot of the machine's disk, and to readers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from raycache import paths as names
 from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import (
-    BlockReply,
     BlockRequest,
-    Grant,
-    GrantKind,
     Heartbeat,
     HeartbeatReply,
     MountTable,
@@ -27,27 +23,27 @@ from raycache.messages import (
     decode,
     encode,
 )
-from raycache.types import MembershipView, SegmentId, Tier, WorkerId
+from raycache.types import BlockId, MembershipView, SegmentId, Tier, WorkerId
 from raycache.workers.capacity import WorkerLimits
+from raycache.workers.carrier import carry, hand_out
 from raycache.workers.effects import (
     Compact,
-    Demote,
-    DropDisk,
-    DropMemory,
     Effect,
-    Forget,
+    Entry,
     HeldPart,
     Load,
     LoadItem,
-    Promote,
+    LoadOutcome,
     Reply,
-    Verify,
+    SegmentGrant,
 )
 from raycache.workers.figures.lake_meter import LakeMeter
 from raycache.workers.figures.readings import Readings
 from raycache.workers.service import WorkerService
-from raycache.workers.stores.loader import BlockSource, Fetched, Loader, _outcome, _runs
+from raycache.workers.stores.assembly import Bytes
+from raycache.workers.stores.loader import BlockSource, Loader, _outcome, _runs
 
+from .engine import ending, spawn
 from .fetching import ObjectRef, fetch
 from .lake import LakeDoor
 from .network import Then
@@ -57,6 +53,20 @@ if TYPE_CHECKING:
     from .node import Node
 
 _MASTER_TIMEOUT_S = 4.0
+
+
+class _HeardTwice(WorkerService):
+    """Hears of the end of some loads twice."""
+
+    def __init__(self, worker: SimulatedWorker, name: WorkerId, epoch: int, limits: WorkerLimits) -> None:
+        super().__init__(name, epoch, limits)
+        self._worker = worker
+
+    def loaded(self, load_id: int, outcome: LoadOutcome, now_s: float) -> list[Effect]:
+        effects = super().loaded(load_id, outcome, now_s)
+        if self._worker.engine.random.random() < self._worker.cluster.network.weather.doubled:
+            effects += super().loaded(load_id, outcome, now_s)
+        return effects
 
 
 class SimulatedWorker:
@@ -71,12 +81,12 @@ class SimulatedWorker:
         self.alive = True
         plan = cluster.plan
         self.limits = WorkerLimits.of(plan.settings, node.memory_bytes, node.disk_bytes)
-        self.service = WorkerService(node.name, epoch, self.limits)
+        self.service = _HeardTwice(self, node.name, epoch, self.limits)
         self.door = LakeDoor(cluster.lake, f"worker {name}", plan.lake_failing)
         self.lake = LakeMeter()
         self.loader = Loader(self._storage_of, self._held, self.limits.block_size_bytes, threads=1)
         self.slot = node.take_slot(self)
-        self.memory: dict[SegmentId, npt.NDArray[np.uint8]] = {}
+        self.memory: dict[SegmentId, Bytes] = {}
         self.replies: dict[int, Then] = {}
         self.mounts = MountTable(0, ())
         self.view = MembershipView(0, ())
@@ -90,7 +100,7 @@ class SimulatedWorker:
         #: The memory quota was lowered: what is over it may take until then to go.
         self.memory_bound = node.memory_bytes
         if node.disk_bytes:
-            self._run(self.service.adopt(self.slot.scan(), self.engine.now_s))
+            self.run(self.service.adopt(self.slot.scan(), self.engine.now_s))
         self._later(0.01, self._beat)
 
     @property
@@ -125,12 +135,12 @@ class SimulatedWorker:
                 if request.delivery is not None:
                     self.readings.add(request.delivery)
                 renewed = self.service.renewable(request.segments)
-                self._run(self.service.touch(request.segments, self.engine.now_s))
+                self.run(self.service.touch(request.segments, self.engine.now_s))
                 reply(encode(renewed))
             case "free":
                 selector: Selector = decode(arguments[0])
                 freed, effects = self.service.free(selector, arguments[1], self.engine.now_s)
-                self._run(effects)
+                self.run(effects)
                 reply(encode(freed))
             case "heed_rules":
                 self._heed_rules(decode(arguments[0]), None)
@@ -155,7 +165,7 @@ class SimulatedWorker:
             self._read_mounted(request, reply)
 
     def _heed_rules(self, table: Any, shares: Any) -> None:
-        self._run(self.service.set_rules(table, shares, self.engine.now_s))
+        self.run(self.service.set_rules(table, shares, self.engine.now_s))
 
     def _read_mounted(self, request: BlockRequest, reply: Then) -> None:
         if request.mounts_version > self.mounts.version:
@@ -175,193 +185,133 @@ class SimulatedWorker:
         self._next_ticket += 1
         self.replies[ticket] = reply
         self.cluster.checkers.asked(self, request)
-        self._run(self.service.ask(ticket, request, self.engine.now_s))
+        self.run(self.service.ask(ticket, request, self.engine.now_s))
 
-    # --- effects ------------------------------------------------------------------------------------------------------
+    # --- see `WorkerPorts` --------------------------------------------------------------------------------------------
 
-    def _run(self, effects: Sequence[Effect]) -> None:
+    def now_s(self) -> float:
+        return self.engine.now_s
+
+    def run(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             self.cluster.checkers.effect(self, effect)
-            match effect:
-                case Reply():
-                    self._reply(effect)
-                case Load():
-                    self._load(effect)
-                case Demote():
-                    self._demote(effect.segment)
-                case Promote():
-                    self.lifting[effect.segment] = self.slot.files[effect.segment].data.size
-                    self._later(self._disk_s(), lambda segment=effect.segment: self._promote(segment))
-                case Verify():
-                    self._later(self._disk_s(), lambda segment=effect.segment: self._verify(segment))
-                case DropMemory():
-                    self.memory.pop(effect.segment, None)
-                case DropDisk():
-                    self.slot.files.pop(effect.segment, None)
-                case Compact():
-                    if effect.tier is Tier.MEMORY:
-                        self.lifting[effect.target] = sum(length for _, length in effect.parts)
-                    self._later(self._disk_s(), lambda effect=effect: self._compact(effect))
-                case Forget():
-                    self.slot.forget(effect.segment, effect.blocks)
+            carry(effect, self)
         self.cluster.touched(self)
 
-    def _held(self, part: HeldPart) -> npt.NDArray[np.uint8] | None:
-        if part.tier is Tier.MEMORY:
-            found = self.memory.get(part.segment)
-        else:
-            stored = self.slot.files.get(part.segment)
-            found = None if stored is None else stored.data
-        return None if found is None else found[part.offset : part.offset + part.length]
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        spawn(work)
 
-    def _load(self, load: Load) -> None:
+    def reply(self, reply: Reply) -> None:
+        for grant in reply.grants:
+            if grant.tier is Tier.DISK:
+                self.cluster.checkers.served_from_disk(self, grant.segment)
+        spawn(self._hand_out(reply))
+
+    async def _hand_out(self, reply: Reply) -> None:
+        answer = await hand_out(reply, self, view_id=self.view.view_id)
+        then = self.replies.pop(reply.ticket, None)
+        if then is not None:
+            then(answer)
+
+    async def fetch(self, load: Load) -> tuple[Sequence[Bytes], LoadOutcome]:
+        self.running[load.load_id] = load
         buffer = np.zeros(load.size_bytes, dtype=np.uint8)
         runs = _runs(load.items, self.limits.block_size_bytes)
-        results: list[tuple[Sequence[LoadItem], Fetched | RaycacheError] | None] = [None] * len(runs)
-        self.running[load.load_id] = load
-
-        def fetched(number: int, result: Fetched | RaycacheError) -> None:
-            results[number] = (runs[number], result)
-            complete = [result for result in results if result is not None]
-            if len(complete) == len(runs):
-                self._later(self._disk_s(), lambda: self._loaded(load, buffer, complete))
-
-        for number, run in enumerate(runs):
-            fetch(self, run, buffer, lambda result, number=number: fetched(number, result))
-
-    def _loaded(
-        self,
-        load: Load,
-        buffer: npt.NDArray[np.uint8],
-        results: Sequence[tuple[Sequence[LoadItem], Fetched | RaycacheError]],
-    ) -> None:
-        outcome = _outcome(results)
+        outcome = _outcome(await ending(lambda then: fetch(self, runs, buffer, then)))
         self.cluster.checkers.loaded(self, load, outcome)
-        if any(state.served for state in outcome.states):
-            if self._write_fails(load.tier):
-                outcome = outcome.not_stored()
-                if load.tier is Tier.DISK:
-                    self._run(self.service.disk_failed(self.engine.now_s))
-            elif load.tier is Tier.MEMORY:
-                self.memory[load.segment] = buffer
-            else:
-                self.slot.write(load.segment, buffer, load.entries(outcome))
+        return ([buffer] if any(state.served for state in outcome.states) else []), outcome
+
+    async def store(self, load: Load, pieces: Sequence[Bytes], outcome: LoadOutcome) -> bool:
+        await self._pause(self._disk_s())
+        if self._write_fails(load.tier):
+            return False
+        if load.tier is Tier.MEMORY:
+            (self.memory[load.segment],) = pieces
+        else:
+            self.slot.write(load.segment, pieces[0], load.entries(outcome))
+        return True
+
+    def load_ended(self, load: Load, took_s: float) -> None:
         del self.running[load.load_id]
-        self._run(self.service.loaded(load.load_id, outcome, self.engine.now_s))
-        if self.engine.random.random() < self.cluster.network.weather.doubled:
-            self._run(self.service.loaded(load.load_id, outcome, self.engine.now_s))
 
-    def _demote(self, segment: SegmentId) -> None:
-        entries = self.service.entries(segment)
+    async def demote(self, segment: SegmentId, entries: Sequence[Entry]) -> bool:
+        await self._pause(self._disk_s())
+        if self._write_fails(Tier.DISK):
+            return False
+        self.slot.write(segment, self.memory[segment], entries)
+        return True
 
-        def write() -> None:
-            good = not self._write_fails(Tier.DISK)
-            if good:
-                self.slot.write(segment, self.memory[segment], entries)
-            self._run(self.service.demoted(segment, good, self.engine.now_s))
-
-        self._later(self._disk_s(), write)
-
-    def _promote(self, segment: SegmentId) -> None:
-        good = not self._write_fails(Tier.MEMORY)
+    async def promote(self, segment: SegmentId) -> bool:
+        self.lifting[segment] = self.slot.files[segment].data.size
+        await self._pause(self._disk_s())
         del self.lifting[segment]
-        if good:
-            self.cluster.checkers.served_from_disk(self, segment)
-            self.memory[segment] = self.slot.files[segment].data.copy()
-        self._run(self.service.promoted(segment, good, self.engine.now_s))
+        if self._write_fails(Tier.MEMORY):
+            return False
+        self.cluster.checkers.served_from_disk(self, segment)
+        self.memory[segment] = self.slot.files[segment].data.copy()
+        return True
 
-    def _compact(self, effect: Compact) -> None:
-        good = not self._write_fails(effect.tier)
+    async def verify(self, segment: SegmentId) -> bool:
+        await self._pause(self._disk_s())
+        return self.slot.verify(segment)
+
+    async def compact(self, effect: Compact) -> bool:
+        if effect.tier is Tier.MEMORY:
+            self.lifting[effect.target] = sum(length for _, length in effect.parts)
+        await self._pause(self._disk_s())
         self.lifting.pop(effect.target, None)
-        if good:
-            if effect.tier is Tier.DISK:
-                self.cluster.checkers.served_from_disk(self, effect.segment)
-            memory = effect.tier is Tier.MEMORY
-            whole = self.memory[effect.segment] if memory else self.slot.files[effect.segment].data
-            copy = np.concatenate([whole[offset : offset + length] for offset, length in effect.parts])
-            if memory:
-                self.memory[effect.target] = copy
-            else:
-                self.slot.write(effect.target, copy, effect.entries)
-        self._run(self.service.compacted(effect.segment, good, self.engine.now_s))
+        if self._write_fails(effect.tier):
+            return False
+        if effect.tier is Tier.DISK:
+            self.cluster.checkers.served_from_disk(self, effect.segment)
+        whole = self._whole(effect.segment, effect.tier)
+        assert whole is not None
+        copy = np.concatenate([whole[offset : offset + length] for offset, length in effect.parts])
+        if effect.tier is Tier.MEMORY:
+            self.memory[effect.target] = copy
+        else:
+            self.slot.write(effect.target, copy, effect.entries)
+        return True
 
-    def _verify(self, segment: SegmentId) -> None:
-        good = self.slot.verify(segment)
-        self._run(self.service.verified(segment, good, self.engine.now_s))
+    def drop_memory(self, segment: SegmentId) -> None:
+        self.memory.pop(segment, None)
+
+    def drop_disk(self, segment: SegmentId) -> None:
+        self.slot.files.pop(segment, None)
+
+    def forget(self, segment: SegmentId, blocks: Sequence[BlockId]) -> None:
+        self.slot.forget(segment, blocks)
+
+    def reference(self, segment: SegmentId) -> ObjectRef:
+        return ObjectRef(self, segment, self.memory[segment])
+
+    def path(self, segment: SegmentId) -> str:
+        return f"{self.slot.path}/{segment}"
+
+    async def extract(self, grant: SegmentGrant) -> Bytes | None:
+        slow = self.engine.random.random() < self.cluster.network.weather.slow
+        await self._pause(1.5 if slow else 0.001)
+        whole = self._whole(grant.segment, grant.tier)
+        if whole is None:
+            return None
+        return np.concatenate([whole[offset : offset + length] for offset, length in grant.parts])
+
+    # --- bytes --------------------------------------------------------------------------------------------------------
+
+    def _whole(self, segment: SegmentId, tier: Tier) -> Bytes | None:
+        if tier is Tier.MEMORY:
+            return self.memory.get(segment)
+        stored = self.slot.files.get(segment)
+        return None if stored is None else stored.data
+
+    def _held(self, part: HeldPart) -> Bytes | None:
+        found = self._whole(part.segment, part.tier)
+        return None if found is None else found[part.offset : part.offset + part.length]
 
     def _write_fails(self, tier: Tier) -> bool:
         plan = self.cluster.plan
         share = plan.disk_failing if tier is Tier.DISK else plan.disk_failing / 4
         return self.cluster.stormy and self.engine.random.random() < share
-
-    # --- replies ------------------------------------------------------------------------------------------------------
-
-    def _reply(self, effect: Reply) -> None:
-        """Attach the bytes; parts are copied out by a thread, a little later."""
-        payloads: list[Any] = []
-        grants: list[Grant] = []
-        inline: list[tuple[int, Any]] = []
-        for number, grant in enumerate(effect.grants):
-            path, payload = "", None
-            if grant.tier is Tier.DISK:
-                self.cluster.checkers.served_from_disk(self, grant.segment)
-            if grant.kind is GrantKind.PLASMA:
-                payload = ObjectRef(self, grant.segment, self.memory[grant.segment])
-            elif grant.kind is GrantKind.FILE:
-                path = f"{self.slot.path}/{grant.segment}"
-            else:
-                inline.append((number, grant))
-            payloads.append(payload)
-            grants.append(
-                Grant(
-                    grant.segment,
-                    grant.tier,
-                    grant.kind,
-                    grant.length_bytes,
-                    path,
-                    grant.lease_s,
-                    grant.entry_versions,
-                    grant.entry_blocks,
-                    grant.entry_offsets,
-                    grant.entry_lengths,
-                )
-            )
-        message = BlockReply(
-            self.node.name,
-            self.epoch,
-            self.view.view_id,
-            [int(state) for state in effect.states],
-            effect.grant_index,
-            effect.grant_offsets,
-            grants,
-            effect.errors,
-            effect.reasons,
-            claimants=effect.claimants,
-        )
-        blob = encode(message)
-
-        def send() -> None:
-            for number, grant in inline:
-                payloads[number] = self._extract(grant)
-            reply = self.replies.pop(effect.ticket, None)
-            if reply is not None:
-                reply((blob, payloads))
-
-        if inline:
-            slow = self.engine.random.random() < self.cluster.network.weather.slow
-            self._later(1.5 if slow else 0.001, send)
-        else:
-            send()
-
-    def _extract(self, grant: Any) -> npt.NDArray[np.uint8] | None:
-        if grant.tier is Tier.MEMORY:
-            whole = self.memory.get(grant.segment)
-        else:
-            stored = self.slot.files.get(grant.segment)
-            whole = stored.data if stored is not None else None
-        if whole is None:
-            return None
-        return np.concatenate([whole[offset : offset + length] for offset, length in grant.parts])
 
     # --- the lake -----------------------------------------------------------------------------------------------------
 
@@ -395,7 +345,7 @@ class SimulatedWorker:
         )
 
     def _beat(self) -> None:
-        self._run(self.service.tick(self.engine.now_s))
+        self.run(self.service.tick(self.engine.now_s))
 
         blob = self._heartbeat()
 
@@ -425,11 +375,11 @@ class SimulatedWorker:
         self._heed_rules(reply.rules, reply.shares)
         if reply.invalidated:
             _, effects = self.service.free(Selector([], reply.invalidated), True, self.engine.now_s)
-            self._run(effects)
+            self.run(effects)
 
     def set_memory_bytes(self, wanted: int) -> None:
         """Others need the node's memory, or give it back."""
-        self._run(self.service.set_memory_bytes(wanted, self.engine.now_s))
+        self.run(self.service.set_memory_bytes(wanted, self.engine.now_s))
 
     def held_masks(self, versions: list[bytes]) -> list[int]:
         """What is here of these versions."""
@@ -450,6 +400,9 @@ class SimulatedWorker:
                 action()
 
         self.engine.after(delay_s, f"{self.name} goes on", act)
+
+    async def _pause(self, delay_s: float) -> None:
+        await ending(lambda then: self._later(delay_s, lambda: then(None)))
 
     def _disk_s(self) -> float:
         return 0.002 + 0.01 * self.engine.random.random()

@@ -1,4 +1,4 @@
-"""What a worker's threads do with its two stores, for the effects that move bytes. Never raises: True when it is done.
+"""A worker's two stores, and what its threads do with them for the effects that move bytes. Never raises: True when it is done.
 
 A failure has many names (a full object store, a full or broken disk, a segment that Ray has lost) and one meaning: the
 copy is not there. The service is told, and counts it; the block stays where it is, or is read through.
@@ -7,18 +7,24 @@ copy is not there. The service is told, and counts it; the block stays where it 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from raycache.types import SegmentId, Tier
-from raycache.workers.effects import Compact, Entry, HeldPart, Load, LoadOutcome, SegmentGrant
+from raycache.types import BlockId, SegmentId, Tier
+from raycache.workers.effects import Compact, DiskSegment, Entry, HeldPart, Load, LoadOutcome, SegmentGrant
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.disk import DiskStore
 from raycache.workers.stores.plasma import MemoryStore
 
 
 class Stores:
-    """Safe to call from several threads, for different segments."""
+    """Safe to call from several threads, for different segments.
+
+    Args:
+        memory: the memory tier's bytes.
+        disk: those of the disk tier; None without one.
+    """
 
     def __init__(self, memory: MemoryStore, disk: DiskStore | None) -> None:
         self._memory = memory
@@ -84,6 +90,48 @@ class Stores:
         except Exception:
             # See above: it reads as a lost segment.
             return None
+
+    def verify(self, segment: SegmentId) -> bool:
+        """Whether the data on disk is what was written."""
+        return self._on_disk().verify(segment)
+
+    # --- at once ------------------------------------------------------------------------------------------------------
+
+    @property
+    def memory_used_bytes(self) -> int:
+        """What the memory tier's objects take."""
+        return self._memory.used_bytes
+
+    def reference(self, segment: SegmentId) -> Any:
+        """See `MemoryStore.reference`."""
+        return self._memory.reference(segment)
+
+    def path(self, segment: SegmentId) -> str:
+        """Of the segment's file."""
+        return str(self._on_disk().path(segment))
+
+    def drop_memory(self, segment: SegmentId) -> None:
+        """See `MemoryStore.drop`."""
+        self._memory.drop(segment)
+
+    def drop_disk(self, segment: SegmentId) -> None:
+        """See `DiskStore.drop`."""
+        self._on_disk().drop(segment)
+
+    def forget(self, segment: SegmentId, blocks: Sequence[BlockId]) -> None:
+        """See `DiskStore.forget`."""
+        self._on_disk().forget(segment, blocks)
+
+    # --- the life of the disk tier ------------------------------------------------------------------------------------
+
+    def scan(self) -> list[DiskSegment]:
+        """What an earlier process left on disk, see `DiskStore.scan`."""
+        return [] if self._disk is None else self._disk.scan()
+
+    def clear(self) -> None:
+        """Delete everything on disk."""
+        if self._disk is not None:
+            self._disk.clear()
 
     def _whole(self, segment: SegmentId, tier: Tier) -> Bytes:
         return self._memory.view(segment) if tier is Tier.MEMORY else self._on_disk().map(segment)

@@ -1,0 +1,134 @@
+"""The ports of the worker actor: bytes are moved by threads, whose results come back to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, TypeVarTuple
+
+from raycache.clock import Clock
+from raycache.messages import BlockRequest
+from raycache.types import BlockId, SegmentId
+from raycache.workers.carrier import carry
+from raycache.workers.effects import Compact, Effect, Entry, Load, LoadOutcome, Reply, SegmentGrant
+from raycache.workers.figures.exporter import Exporter
+from raycache.workers.service import WorkerService
+from raycache.workers.stores.assembly import Bytes
+from raycache.workers.stores.loader import Loader
+from raycache.workers.stores.stores import Stores
+
+_IO_THREADS = 8
+_Arguments = TypeVarTuple("_Arguments")
+_Result = TypeVar("_Result")
+
+
+class ThreadPorts:
+    """See `WorkerPorts`. To be made and called on the actor's event loop.
+
+    Args:
+        service: decides.
+        stores: keep the bytes.
+        loader: brings them.
+        loads_inflight_max: loads at a time.
+        clock: says the time.
+        exporter: hears how long loads take.
+    """
+
+    def __init__(
+        self,
+        service: WorkerService,
+        stores: Stores,
+        loader: Loader,
+        loads_inflight_max: int,
+        clock: Clock,
+        exporter: Exporter,
+    ) -> None:
+        self.service = service
+        self._stores = stores
+        self._loader = loader
+        self._clock = clock
+        self._exporter = exporter
+        self._io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="raycache-io")
+        self._loads = ThreadPoolExecutor(loads_inflight_max, thread_name_prefix="raycache-load")
+        self._numbers = itertools.count()
+        #: By ticket.
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: Loads have ended since somebody set this to False.
+        self.buffers_used = False
+
+    async def ask(self, request: BlockRequest) -> Reply:
+        """Put a request to the service, and wait for its reply."""
+        ticket = next(self._numbers)
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[ticket] = answer
+        self.run(self.service.ask(ticket, request, self.now_s()))
+        try:
+            return await answer
+        finally:
+            del self._waiting[ticket]
+
+    async def in_thread(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
+        """Call something that blocks."""
+        return await asyncio.get_running_loop().run_in_executor(self._io, work, *arguments)
+
+    # --- see `WorkerPorts` --------------------------------------------------------------------------------------------
+
+    def now_s(self) -> float:
+        return self._clock.now_s()
+
+    def run(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            carry(effect, self)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def reply(self, reply: Reply) -> None:
+        answer = self._waiting.get(reply.ticket)
+        if answer is not None and not answer.done():
+            answer.set_result(reply)
+
+    async def fetch(self, load: Load) -> tuple[Sequence[Bytes], LoadOutcome]:
+        return await asyncio.get_running_loop().run_in_executor(self._loads, self._loader.load, load)
+
+    async def store(self, load: Load, pieces: Sequence[Bytes], outcome: LoadOutcome) -> bool:
+        return await self.in_thread(self._stores.store, load, pieces, outcome)
+
+    def load_ended(self, load: Load, took_s: float) -> None:  # noqa: ARG002  # the simulator wants to know which
+        self.buffers_used = True
+        self._exporter.loaded(took_s)
+
+    async def demote(self, segment: SegmentId, entries: Sequence[Entry]) -> bool:
+        return await self.in_thread(self._stores.demote, segment, entries)
+
+    async def promote(self, segment: SegmentId) -> bool:
+        return await self.in_thread(self._stores.promote, segment)
+
+    async def verify(self, segment: SegmentId) -> bool:
+        return await self.in_thread(self._stores.verify, segment)
+
+    async def compact(self, effect: Compact) -> bool:
+        return await self.in_thread(self._stores.compact, effect)
+
+    def drop_memory(self, segment: SegmentId) -> None:
+        self._stores.drop_memory(segment)
+
+    def drop_disk(self, segment: SegmentId) -> None:
+        self._stores.drop_disk(segment)
+
+    def forget(self, segment: SegmentId, blocks: Sequence[BlockId]) -> None:
+        self._stores.forget(segment, blocks)
+
+    def reference(self, segment: SegmentId) -> Any:
+        return self._stores.reference(segment)
+
+    def path(self, segment: SegmentId) -> str:
+        return self._stores.path(segment)
+
+    async def extract(self, grant: SegmentGrant) -> Bytes | None:
+        return await self.in_thread(self._stores.extract, grant)
