@@ -186,7 +186,8 @@ class Cache:
             A buffer of one version of the file, zero-copy when the range lies in one local segment.
 
         Raises:
-            NotFoundError, IsADirectoryRequestError, InvalidRequestError.
+            NotFoundError, IsADirectoryRequestError: no file stands at the path.
+            InvalidRequestError: a path, an offset or a size that cannot be.
             ConflictError: the file kept changing during several attempts.
         """
         return self.client.read(path, offset, size)

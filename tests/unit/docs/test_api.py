@@ -21,12 +21,29 @@ def test_every_public_name_is_on_the_page() -> None:
     assert len(shown) == len(set(shown))
 
 
-def test_every_public_method_has_a_docstring() -> None:
-    """What the page shows of `Cache` and `Job` says what it is for."""
-    silent = [
-        f"{kind.__name__}.{name}"
+def docstrings() -> dict[str, str]:
+    """What the page shows of the functions of `raycache`, and of the methods of `Cache` and `Job`."""
+    public = {name: getattr(raycache, name) for name in raycache.__all__}
+    methods = {
+        f"{kind.__name__}.{name}": method
         for kind in (raycache.Cache, raycache.Job)
         for name, method in inspect.getmembers(kind)
-        if not name.startswith("_") and not inspect.getdoc(method)
+        if not name.startswith("_")
+    }
+    return {name: inspect.getdoc(value) or "" for name, value in {**public, **methods}.items()}
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    """What the page shows says what it is for."""
+    assert [name for name, text in docstrings().items() if not text] == []
+
+
+def test_every_error_says_when() -> None:
+    """Below `Raises:`, each line names classes, and says after a colon when they are raised."""
+    wrong = [
+        f"{name}: {line.strip()}"
+        for name, text in docstrings().items()
+        for line in re.findall(r"^ {4}(\S.*)$", text.partition("Raises:\n")[2].partition("\n\n")[0], re.MULTILINE)
+        if not re.match(r"[\w, ]+: \S", line)
     ]
-    assert silent == []
+    assert wrong == []
