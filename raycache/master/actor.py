@@ -28,6 +28,7 @@ from raycache.master.loads.board import JobBoard
 from raycache.master.loads.driver import JobDriver
 from raycache.master.loads.expansion import LoadListing
 from raycache.master.membership import AdoptWorker, ForgetWorker, StartWorker
+from raycache.master.namespace.asking import Asking
 from raycache.master.namespace.lister import Lister
 from raycache.master.namespace.lookups import Need
 from raycache.master.namespace.mount_table import RedactedMount
@@ -119,8 +120,7 @@ class MasterActor:
         self._lister = Lister(self._storage_of, self._settings.listings_inflight_max)
         #: For listings of loads and syncs: apart from look-ups that readers wait for.
         self._long_lister = Lister(self._storage_of, self._settings.listings_inflight_max)
-        #: Look-ups on the way; a second asker waits for the first one's answer.
-        self._asking: dict[Need, asyncio.Future[RaycacheError | None]] = {}
+        self._asking = Asking()
         self._workers: dict[WorkerId, Any] = {}
         #: Addresses of the live nodes.
         self._hosts: dict[WorkerId, str] = {}
@@ -348,16 +348,12 @@ class MasterActor:
 
     async def _ask(self, needs: list[Need]) -> dict[Need, RaycacheError]:
         """Look up what the service needs; each need is on the way at most once. Returns those that failed."""
-        loop = asyncio.get_running_loop()
-        new = [need for need in needs if need not in self._asking]
-        for need in new:
-            self._asking[need] = loop.create_future()
-        waiting = {need: self._asking[need] for need in needs}
+        answer: asyncio.Future[dict[Need, RaycacheError]] = asyncio.get_running_loop().create_future()
+        # An asker that has given up has cancelled its own future only.
+        new = self._asking.ask(needs, lambda failed: None if answer.done() else answer.set_result(failed))
         if new:
             self._spawn(self._fetch(new))
-        # Shielded: an asker that gives up must not take the answer away from the others.
-        outcomes = await asyncio.gather(*(asyncio.shield(future) for future in waiting.values()))
-        return {need: error for need, error in zip(waiting, outcomes, strict=True) if error is not None}
+        return await answer
 
     async def _fetch(self, needs: list[Need]) -> None:
         error: RaycacheError | None = UnavailableError("the look-up in the lake broke off; try again")
@@ -370,7 +366,7 @@ class MasterActor:
         finally:
             # Whatever happened, nobody waits for ever.
             for need in needs:
-                self._asking.pop(need).set_result(outcomes.get(need, error))
+                self._asking.answered(need, outcomes.get(need, error))
 
     def _storage_of(self, mount: MountInfo) -> UnderStorage:
         return open_storage(names.split_uri(mount.uri)[0], mount.options)

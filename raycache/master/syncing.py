@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from raycache.errors import UnavailableError
-from raycache.master.namespace.comparison import Sync
+from raycache.master.namespace.comparison import ListKeys, ReadInventories, Sync
 from raycache.master.namespace.lister import DisorderError, KeyRange, Lister
 from raycache.master.service import MasterService
 from raycache.messages import (
@@ -66,8 +66,6 @@ async def run_sync(
             sync = await _compare(pattern, left, service, in_order, inventories, now_s())
         except DisorderError:
             sync = await _compare(pattern, left, service, lister.whole, inventories, now_s())
-        if not request.dry_run:
-            await _drop_stale(pattern, sync, service, inventories)
         total = _plus(total, sync.result())
     return total
 
@@ -81,28 +79,20 @@ async def _compare(
     now_s: float,
 ) -> Sync:
     sync = service.catalog.begin_sync(pattern, request, now_s)
-    if sync.needs_inventory():
-        sync.cached([])
-        await asyncio.gather(*(_page_through(pattern, ask, sync.cached) for ask in inventories))
-    await _list(sync, sync.prefix, service, pages)
-    if sync.found_nothing and sync.key:
-        await _list(sync, sync.key, service, pages)
-    service.invalidate(sync.end())
+    for step in sync.steps(service.invalidate):
+        match step:
+            case ReadInventories(take):
+                await asyncio.gather(*(_page_through(pattern, ask, take) for ask in inventories))
+            case ListKeys():
+                await _list(sync.mount, step, pages)
     return sync
 
 
-async def _drop_stale(pattern: Pattern, sync: Sync, service: MasterService, inventories: Sequence[Inventory]) -> None:
-    def take(files: list[FileVersion]) -> None:
-        service.invalidate(sync.stale(files))
-
-    await asyncio.gather(*(_page_through(pattern, ask, take) for ask in inventories))
-
-
-async def _list(sync: Sync, prefix: str, service: MasterService, pages: Pages) -> None:
+async def _list(mount: MountInfo, step: ListKeys, pages: Pages) -> None:
     loop = asyncio.get_running_loop()
 
     async def on_loop(part: KeyRange) -> None:
-        service.invalidate(sync.take(part, prefix=prefix))
+        step.take(part)
 
     def take(part: KeyRange) -> None:
         try:
@@ -110,7 +100,7 @@ async def _list(sync: Sync, prefix: str, service: MasterService, pages: Pages) -
         except TimeoutError:
             raise UnavailableError("the master is too busy to take a listing in; sync again") from None
 
-    await loop.run_in_executor(None, pages, sync.mount, prefix, take)
+    await loop.run_in_executor(None, pages, mount, step.prefix, take)
 
 
 async def _page_through(pattern: Pattern, ask: Inventory, take: Callable[[list[FileVersion]], object]) -> None:

@@ -13,6 +13,8 @@ from raycache.master.loads.files import Origin, digests
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pieces import Batch
 from raycache.master.membership import AdoptWorker, ForgetWorker, StartWorker
+from raycache.master.namespace.asking import Asking
+from raycache.master.namespace.comparison import ListKeys, ReadInventories
 from raycache.master.namespace.entries import pack
 from raycache.master.namespace.lister import KeyRange, Lister
 from raycache.master.namespace.lookups import Need
@@ -76,7 +78,7 @@ class SimulatedMaster:
             self.service.restore(json.loads(cluster.kept), self.engine.now_s, self.engine.now_s)
         self._lister = Lister(lambda mount: self.door, 1)  # there is one lake
         self._lister._pool = _Inline()
-        self._asking: dict[Need, list[Then]] = {}
+        self._asking = Asking()
         self.board = JobBoard(cluster.plan.settings, self.service.locations.holders)
         self.board.replay(cluster.journal, self.engine.now_s)
         self._being_listed: dict[int, LoadJob] = {}
@@ -180,13 +182,27 @@ class SimulatedMaster:
             pages = [w.service.inventory(everything, self.engine.now_s) for w in workers if w.alive]
             return [file for page in pages for file in page.files.versions()]
 
-        if sync.needs_inventory():
-            sync.cached(held())
+        steps = sync.steps(self.service.invalidate)
 
-        def list_all(prefix: str, then: Callable[[], None]) -> None:
+        def go_on() -> None:
+            try:
+                step = next(steps, None)
+            except RaycacheError as error:
+                reply(error)
+                return
+            match step:
+                case None:
+                    reply(sync.result())
+                case ReadInventories(take):
+                    take(held())
+                    go_on()
+                case ListKeys():
+                    list_all(step)
+
+        def list_all(step: ListKeys) -> None:
             parts: list[KeyRange] = []
             try:
-                self._lister.pages(sync.mount, prefix, parts.append, ordered=True)
+                self._lister.pages(sync.mount, step.prefix, parts.append, ordered=True)
             except RaycacheError as error:
                 reply(error)
                 return
@@ -195,30 +211,14 @@ class SimulatedMaster:
 
                 def take(part: KeyRange = part) -> None:
                     nonlocal left
-                    self.service.invalidate(sync.take(part, prefix=prefix))
+                    step.take(part)
                     left -= 1
                     if left == 0:
-                        then()
+                        go_on()
 
                 self._later(0.2 * self.engine.random.random(), take)
 
-        def end() -> None:
-            try:
-                self.service.invalidate(sync.end())
-            except RaycacheError as error:
-                reply(error)
-                return
-            if not request.dry_run:
-                self.service.invalidate(sync.stale(held()))
-            reply(sync.result())
-
-        def key_too() -> None:
-            if sync.found_nothing and sync.key:
-                list_all(sync.key, end)
-            else:
-                end()
-
-        list_all(sync.prefix, key_too)
+        go_on()
 
     def _unmounted_uri(self, path: str) -> str:
         try:
@@ -242,27 +242,8 @@ class SimulatedMaster:
         self.cluster.journal.extend(records)
 
     def _ask(self, needs: Sequence[Need], then: Callable[[dict[Need, RaycacheError]], None]) -> None:
-        """Ask the lake; a need is on the way at most once."""
-        errors: dict[Need, RaycacheError] = {}
-        left = len(needs)
-        if not left:
-            then(errors)
-            return
-
-        def answered(need: Need, error: RaycacheError | None) -> None:
-            nonlocal left
-            left -= 1
-            if error is not None:
-                errors[need] = error
-            if left == 0:
-                then(errors)
-
-        for need in needs:
-            waiting = self._asking.get(need)
-            if waiting is not None:
-                waiting.append(lambda error, need=need: answered(need, error))
-                continue
-            self._asking[need] = [lambda error, need=need: answered(need, error)]
+        """Ask the lake; each need takes its own time."""
+        for need in self._asking.ask(needs, then):
             self._later(0.005 + 0.03 * self.engine.random.random(), lambda need=need: self._fetch(need))
 
     def _fetch(self, need: Need) -> None:
@@ -271,8 +252,7 @@ class SimulatedMaster:
 
         def back() -> None:
             self.service.fetched(need, result)
-            for then in self._asking.pop(need):
-                then(result.error)
+            self._asking.answered(need, result.error)
 
         self._later(0.005 + 0.03 * self.engine.random.random(), back)
 

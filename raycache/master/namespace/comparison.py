@@ -9,11 +9,14 @@ Parts partition the keys, so each can be compared and taken in by itself, in any
 a bounded list of differences, and the keys that are gone. These are forgotten, and the prefix counts as listed, only
 when all parts have come: a sync that breaks off has lost nothing, and can begin anew. At last the workers'
 inventories are looked through, page by page, for versions that nobody remembered.
+
+`Sync.steps` says what is to be asked, of whom, and in which order; whoever carries the sync out does that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeAlias
 
 from sortedcontainers import SortedDict
 
@@ -25,6 +28,22 @@ from raycache.master.namespace.lister import KeyRange
 from raycache.messages import FileColumns, MountInfo, SyncReply, Tally
 from raycache.rules import Pattern
 from raycache.types import FileVersion, VersionId
+
+
+class ReadInventories(NamedTuple):
+    """Ask all workers what they hold of the pattern, and hand it over, a page at a time."""
+
+    take: Callable[[list[FileVersion]], object]
+
+
+class ListKeys(NamedTuple):
+    """List everything below a prefix, or look for the one object of a key, and hand every part over."""
+
+    prefix: str
+    take: Callable[[KeyRange], object]
+
+
+Step: TypeAlias = ReadInventories | ListKeys
 
 
 class Sync:
@@ -63,14 +82,28 @@ class Sync:
         return self._key + "/" if self._key else ""
 
     @property
-    def key(self) -> str:
-        """What is to be looked up when nothing is below the base."""
-        return self._key
-
-    @property
     def found_nothing(self) -> bool:
         """Whether neither the lake nor what was known has anything so far."""
         return self._added.files + self._changed.files + self._removed.files + self._unchanged.files == 0
+
+    def steps(self, invalidate: Callable[[list[VersionId]], object]) -> Iterator[Step]:
+        """What is to be done, one step after the other; each is complete before the next is asked for.
+
+        Args:
+            invalidate: takes versions that are no longer what the lake has.
+
+        Raises:
+            NotFoundError: see `end`.
+        """
+        if self.needs_inventory():
+            self.cached([])
+            yield ReadInventories(self.cached)
+        yield ListKeys(self.prefix, lambda part: invalidate(self.take(part, prefix=self.prefix)))
+        if self.found_nothing and self._key:
+            yield ListKeys(self._key, lambda part: invalidate(self.take(part, prefix=self._key)))
+        invalidate(self.end())
+        if not self._dry_run:
+            yield ReadInventories(lambda files: invalidate(self.stale(files)))
 
     def needs_inventory(self) -> bool:
         """Whether the prefix was never listed: `cached` must be told all that workers hold of it, before any part."""

@@ -9,6 +9,7 @@ import pytest
 
 from raycache.errors import NotFoundError, UnavailableError
 from raycache.master.namespace import lister as lister_module
+from raycache.master.namespace.comparison import ListKeys, ReadInventories
 from raycache.master.namespace.keyspace import Coverage, Keyspace
 from raycache.master.namespace.lister import DisorderError, KeyRange, Lister
 from raycache.master.service import MasterService
@@ -73,18 +74,17 @@ class Master:
         sync = self.service.catalog.begin_sync(request.patterns[0], request, 0.0)
         assert sync.needs_inventory() == (cached is not None)
         if cached is not None:
-            sync.cached(cached)
             self.held = cached
-        for number, prefix in enumerate((sync.prefix, sync.key)):
-            if number == 0 or (sync.found_nothing and sync.key):
-                parts: list[KeyRange] = []
-                self.lister.pages(sync.mount, prefix, parts.append, ordered=True)
-                random.Random(1).shuffle(parts)
-                for part in parts:
-                    self.gone += self.service.invalidate(sync.take(part, prefix=prefix))
-        self.gone += self.service.invalidate(sync.end())
-        if not dry_run:
-            self.gone += self.service.invalidate(sync.stale(self.held))
+        for step in sync.steps(self.gone.extend):
+            match step:
+                case ReadInventories(take):
+                    take(self.held)
+                case ListKeys(prefix, take):
+                    parts: list[KeyRange] = []
+                    self.lister.pages(sync.mount, prefix, parts.append, ordered=True)
+                    random.Random(1).shuffle(parts)
+                    for part in parts:
+                        take(part)
         return sync.result()
 
 
