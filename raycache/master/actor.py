@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, Protocol
+from typing import Any, ParamSpec
 
 import ray
 
@@ -27,13 +27,13 @@ from raycache.master.journal import Journal, open_journal
 from raycache.master.loads.board import JobBoard
 from raycache.master.loads.driver import JobDriver
 from raycache.master.loads.expansion import LoadListing
-from raycache.master.membership import AdoptWorker, ForgetWorker, StartWorker
 from raycache.master.namespace.asking import Asking
 from raycache.master.namespace.lister import Lister
 from raycache.master.namespace.lookups import Need
 from raycache.master.namespace.mount_table import RedactedMount
 from raycache.master.service import MasterService
 from raycache.master.syncing import run_sync
+from raycache.master.worker_keeper import Launcher, WorkerKeeper
 from raycache.messages import (
     Delivery,
     Hello,
@@ -62,8 +62,7 @@ P = ParamSpec("P")
 _log = logging.getLogger(__name__)
 
 _NODES_PERIOD_S = 0.5
-_BEAT_TIMEOUT_S = 3.0
-_WORKER_START_TIMEOUT_S = 60.0
+_RULES_TIMEOUT_S = 3.0
 _WORKERS_WAIT_MAX = 10
 #: Looks at whether a new quota is divided among the workers, which takes two or three heartbeats.
 _QUOTA_WAIT_MAX = 60
@@ -71,18 +70,6 @@ _QUOTA_LOOK_S = 0.05
 _UNMOUNTS_KEPT_MAX = 100
 #: A longer journal is compacted when the master starts.
 _JOURNAL_RECORDS_MAX = 1_000
-
-
-class Launcher(Protocol):
-    """Starts worker actors; given by `cluster.py`, so that this module does not know the worker's."""
-
-    def start(self, cache_id: str, worker: WorkerId, epoch: int, actor_name: str, settings: dict[str, Any]) -> Any:
-        """Start a worker on its node; returns the actor handle at once."""
-        ...
-
-    def find(self, actor_name: str) -> Any:
-        """The handle of a running worker, or None."""
-        ...
 
 
 def replies(method: Callable[P, Awaitable[Any]]) -> Callable[P, Awaitable[bytes]]:
@@ -105,7 +92,6 @@ class MasterActor:
         self._cache_id = cache_id
         self._settings = Settings(**settings)
         self._origins = origins
-        self._launcher = launcher
         self._clock = SystemClock()
         self._started_s = self._clock.now_s()
         self._journal: Journal = open_journal(self._settings.journal, cache_id)
@@ -121,7 +107,6 @@ class MasterActor:
         #: For listings of loads and syncs: apart from look-ups that readers wait for.
         self._long_lister = Lister(self._storage_of, self._settings.listings_inflight_max)
         self._asking = Asking()
-        self._workers: dict[WorkerId, Any] = {}
         #: Addresses of the live nodes.
         self._hosts: dict[WorkerId, str] = {}
         #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
@@ -129,6 +114,7 @@ class MasterActor:
         self._journaling = asyncio.Lock()
         self._keeping_counts = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._workers = WorkerKeeper(cache_id, self._settings, self._service, launcher, self._clock, self._spawn)
         self._driver = JobDriver(
             self._settings,
             self._service,
@@ -136,7 +122,7 @@ class MasterActor:
             LoadListing(self._service, self._long_lister, self._ask, self._threads, self._clock),
             self._clock,
             self._record,
-            lambda worker: self._workers.get(worker.worker) or self._launcher.find(worker.actor_name),
+            self._workers.handle,
             self._spawn,
         )
         self._spawn(self._keep_workers())
@@ -239,10 +225,7 @@ class MasterActor:
         """Carry a `SyncRequest` out."""
         # After a restart nobody knows yet whom to ask what is cached.
         await _until(lambda: not self._service.membership.missing()[0], _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
-        handles = [
-            handle for worker in self._service.membership.view().workers if (handle := self._workers.get(worker.worker))
-        ]
-        inventories = [handle.inventory.remote for handle in handles]
+        inventories = [handle.inventory.remote for handle in self._workers.live()]
         return await run_sync(decode(blob), self._service, self._long_lister, inventories, self._clock.now_s)
 
     # --- rules --------------------------------------------------------------------------------------------------------
@@ -256,11 +239,8 @@ class MasterActor:
         said: list[Rule] = decode(blob)
         await self._record(self._service.add_rules(request_id, said))
         news = encode(self._service.rules)
-        handles = [
-            handle for worker in self._service.membership.view().workers if (handle := self._workers.get(worker.worker))
-        ]
         await asyncio.gather(
-            *(asyncio.wait_for(handle.heed_rules.remote(news), _BEAT_TIMEOUT_S) for handle in handles),
+            *(asyncio.wait_for(handle.heed_rules.remote(news), _RULES_TIMEOUT_S) for handle in self._workers.live()),
             return_exceptions=True,  # those hear of it with their next heartbeat
         )
         if any(rule.kind is RuleKind.QUOTA for rule in said):
@@ -289,7 +269,7 @@ class MasterActor:
         """Exact figures of all nodes: every live worker is asked first."""
         # Just restarted: what the workers have counted is on its way.
         await _until(lambda: not self._service.membership.settling, _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
-        await asyncio.gather(*(self._hear(worker) for worker in self._service.membership.view().workers))
+        await self._workers.hear_all()
         return self._service.stats()
 
     @replies
@@ -405,13 +385,7 @@ class MasterActor:
         while True:
             try:
                 self._hosts = {n["NodeID"]: n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"]}
-                live = list(self._hosts)
-                for effect in self._service.nodes_changed(live, self._clock.now_s()):
-                    match effect:
-                        case StartWorker() | AdoptWorker():
-                            self._spawn(self._start_worker(effect))
-                        case ForgetWorker():
-                            self._workers.pop(effect.worker, None)
+                self._workers.carry(self._service.nodes_changed(list(self._hosts), self._clock.now_s()))
                 free = not self._keeping_counts.locked()
                 checkpoint = self._service.checkpoint(self._clock.now_s()) if free else None
                 if checkpoint is not None:
@@ -420,37 +394,6 @@ class MasterActor:
                 # The head is busy, or something is wrong that the next look may not meet: this task must never end.
                 _log.warning("comparing Ray's nodes with the workers failed; looking again", exc_info=True)
             await asyncio.sleep(_NODES_PERIOD_S)
-
-    async def _start_worker(self, effect: StartWorker | AdoptWorker) -> None:
-        """Start one worker, or find the one an earlier master started, and stay with it until its end."""
-        try:
-            handle = self._launcher.find(effect.actor_name)
-            if handle is None and isinstance(effect, AdoptWorker):
-                # It spoke, and is gone: a new one needs a new epoch.
-                self._service.lost(effect.worker, effect.epoch, self._clock.now_s())
-                return
-            handle = handle or self._launcher.start(
-                self._cache_id, effect.worker, effect.epoch, effect.actor_name, self._settings.as_dict()
-            )
-            weight_bytes: int = decode(await asyncio.wait_for(handle.start.remote(), _WORKER_START_TIMEOUT_S))
-            self._workers[effect.worker] = handle
-            self._service.membership.spoke(effect.worker, effect.epoch, weight_bytes, self._clock.now_s())
-            await handle.watch.remote()
-        except Exception:
-            # Its end, or a start that failed: either way it is lost, and the service decides when to try again.
-            self._service.lost(effect.worker, effect.epoch, self._clock.now_s())
-
-    async def _hear(self, worker: Any) -> None:
-        handle = self._workers.get(worker.worker) or self._launcher.find(worker.actor_name)
-        if handle is None:
-            return
-        self._workers[worker.worker] = handle
-        try:
-            heartbeat = decode(await asyncio.wait_for(handle.beat.remote(), _BEAT_TIMEOUT_S))
-        except Exception:
-            # Its last heartbeat stands.
-            return
-        self._service.heartbeat(heartbeat, self._clock.now_s(), delivered=False)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
