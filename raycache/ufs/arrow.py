@@ -27,7 +27,7 @@ from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import as_bytes_view, check_file_key, check_range, check_version, is_path_key, past_end
 from raycache.ufs.errors import cause_of, map_arrow_error, shown
 from raycache.ufs.retry import Retrier
-from raycache.ufs.walk import TEMPORARY_PREFIX, Children, Entry, Pager
+from raycache.ufs.walk import TEMPORARY_PREFIX, Children, Pager, WalkEntry
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -245,9 +245,9 @@ class ArrowStorage:
         entries = []
         for item in found:
             if item.type == FileType.Directory:
-                entries.append(Entry(item.base_name + "/"))
+                entries.append(WalkEntry(item.base_name + "/"))
             elif item.type == FileType.File and (hidden or not item.base_name.startswith(TEMPORARY_PREFIX)):
-                entries.append(Entry(item.base_name, item))
+                entries.append(WalkEntry(item.base_name, item))
         return Children(entries)
 
     def _prepare_once(self, key: str) -> None:
@@ -335,7 +335,7 @@ class _ArrowTree:
         """See `Tree.children`."""
         return self._storage.children(directory)
 
-    def describe(self, key: str, entry: Entry) -> ObjectInfo | None:
+    def describe(self, key: str, entry: WalkEntry) -> ObjectInfo | None:
         """See `Tree.describe`: the listing has told everything."""
         return describe(key, entry.detail)
 

@@ -27,7 +27,7 @@ from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import as_bytes_view, check_file_key, check_range, check_version, is_path_key, past_end
 from raycache.ufs.errors import cause_of, map_os_error, shown
-from raycache.ufs.walk import TEMPORARY_PREFIX, Children, Entry, Pager
+from raycache.ufs.walk import TEMPORARY_PREFIX, Children, Pager, WalkEntry
 
 
 class LocalStorage:
@@ -251,7 +251,7 @@ class _LocalTree:
             return None
         return Children(entries, (status.st_dev, status.st_ino))
 
-    def describe(self, key: str, entry: Entry) -> ObjectInfo | None:
+    def describe(self, key: str, entry: WalkEntry) -> ObjectInfo | None:
         """See `Tree.describe`."""
         try:
             return _info(key, entry.detail.stat())
@@ -259,13 +259,13 @@ class _LocalTree:
             return None
 
 
-def _entry(item: os.DirEntry[str]) -> Entry | None:
+def _entry(item: os.DirEntry[str]) -> WalkEntry | None:
     """None for what is never listed: files being written, dead links, and what is neither file nor directory."""
     try:
         if item.is_dir():
-            return Entry(item.name + "/")
+            return WalkEntry(item.name + "/")
         if item.is_file() and not item.name.startswith(TEMPORARY_PREFIX):
-            return Entry(item.name, item)
+            return WalkEntry(item.name, item)
     except OSError:
         # Links in a circle lead to nothing.
         return None

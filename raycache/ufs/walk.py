@@ -28,7 +28,7 @@ TEMPORARY_PREFIX = ".raycache-tmp-"
 _WALKS_MAX = 16
 
 
-class Entry(NamedTuple):
+class WalkEntry(NamedTuple):
     """One child of a directory."""
 
     #: Directories end in "/".
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 class Children(NamedTuple):
     """What is in a directory, in any order."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[WalkEntry]
     #: The same for the same directory, however it was reached; None where no way can lead back up.
     identity: Hashable = None
 
@@ -52,7 +52,7 @@ class Tree(Protocol):
         """Files and directories in it; None when it is missing, or a file."""
         ...
 
-    def describe(self, key: str, entry: Entry) -> ObjectInfo | None:
+    def describe(self, key: str, entry: WalkEntry) -> ObjectInfo | None:
         """The file; None when it vanished."""
         ...
 
@@ -65,7 +65,7 @@ class _Level(NamedTuple):
     """A directory that a walk is in."""
 
     base: str
-    rest: Iterator[Entry]
+    rest: Iterator[WalkEntry]
     identity: Hashable
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raycache.ufs.base import ObjectInfo
-from raycache.ufs.walk import Children, Entry, Pager, walk
+from raycache.ufs.walk import Children, Pager, WalkEntry, walk
 
 
 class TreeOfKeys:
@@ -20,9 +20,9 @@ class TreeOfKeys:
         if directory and not below:
             return None
         names = {name[: name.find("/") + 1] or name for name in below if name}
-        return Children([Entry(name) for name in names])
+        return Children([WalkEntry(name) for name in names])
 
-    def describe(self, key: str, entry: Entry) -> ObjectInfo | None:
+    def describe(self, key: str, entry: WalkEntry) -> ObjectInfo | None:
         assert key.endswith(entry.name)
         self.described.append(key)
         return ObjectInfo(key, 1, "", 1)
