@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from raycache.errors import NotFoundError, RaycacheError, UnavailableError
 from raycache.master.loads.board import JobBoard
-from raycache.master.loads.files import Origin, digests
+from raycache.master.loads.files import Origin
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pieces import Batch
 from raycache.master.membership import AdoptWorker, ForgetWorker, StartWorker
@@ -81,7 +81,6 @@ class SimulatedMaster:
         self._asking = Asking()
         self.board = JobBoard(cluster.plan.settings, self.service.locations.holders)
         self.board.replay(cluster.journal, self.engine.now_s)
-        self._being_listed: dict[int, LoadJob] = {}
         self._later(0.01, self._keep_workers)
         self._later(0.01, self._drive)
 
@@ -349,10 +348,8 @@ class SimulatedMaster:
     def _drive(self) -> None:
         now_s = self.engine.now_s
         self._record(self.board.take_ended(now_s))
-        for job in self.board.live():
-            if (not job.listed or job.wants_listing) and id(job) not in self._being_listed:
-                self._being_listed[id(job)] = job
-                self._list_job(job)
+        for job in self.board.take_unlisted():
+            self._list_job(job)
         for job, batch in self.board.next_batches(
             self.service.membership.view(), self.service.mounts.table().version, now_s
         ):
@@ -360,16 +357,10 @@ class SimulatedMaster:
         self._later(_JOB_PAUSE_S, self._drive)
 
     def _list_job(self, job: LoadJob) -> None:
-        again = job.wants_listing
-
         def found(files: Files | RaycacheError) -> None:
-            del self._being_listed[id(job)]
             now_s = self.engine.now_s
             if isinstance(files, RaycacheError):
                 job.listing_failed(files, now_s)
-                return
-            if again:
-                job.listed_again(digests(version.id() for _, version in files), now_s)
                 return
             for path, version in files:
                 root_uri, key = split_uri(version.uri)

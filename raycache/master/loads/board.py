@@ -130,6 +130,10 @@ class JobBoard:
         """Jobs that have not been settled as ended."""
         return list(self._jobs.values())
 
+    def take_unlisted(self) -> list[LoadJob]:
+        """Jobs that are to be listed now: see `LoadJob.begin_listing`."""
+        return [job for job in self._jobs.values() if job.begin_listing()]
+
     def take_ended(self, now_s: float) -> list[Record]:
         """Put jobs that have ended since the last call away; returns the journal records."""
         ended = [job_id for job_id, job in self._jobs.items() if job.finished]

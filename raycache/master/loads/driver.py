@@ -13,13 +13,11 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import numpy as np
-
 from raycache.clock import Clock
 from raycache.errors import RaycacheError, UnavailableError
 from raycache.master.loads.board import JobBoard, Record
 from raycache.master.loads.expansion import LoadListing, LookedUp, NotWantedError
-from raycache.master.loads.files import Origin, Page, Row, digests
+from raycache.master.loads.files import Origin, Page, Row
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pieces import Batch, JobState
 from raycache.master.loads.survey import Survey
@@ -76,8 +74,6 @@ class JobDriver:
         self._ended = asyncio.Event()
         #: Jobs of an earlier master wait until its workers have spoken: who is not known to hold a block would load it again.
         self._hold_until_s = clock.now_s() + _HOLD_MAX_S if board.live() else float("-inf")
-        #: Jobs whose listing runs.
-        self._being_listed: dict[int, LoadJob] = {}
         #: By job id, what its paths were found to be when it was asked for; until it is listed.
         self._looked_up: dict[str, LookedUp] = {}
 
@@ -138,10 +134,8 @@ class JobDriver:
             try:
                 await self._write_ended()
                 live = self._board.live()
-                for job in live:
-                    if (not job.listed or job.wants_listing) and id(job) not in self._being_listed:
-                        self._being_listed[id(job)] = job
-                        self._spawn(self._list(job))
+                for job in self._board.take_unlisted():
+                    self._spawn(self._list(job))
                 if not self.is_held(self._clock.now_s()):
                     self._send_all()
             except Exception:
@@ -180,15 +174,8 @@ class JobDriver:
             self._spawn(self._send(job, batch))
 
     async def _list(self, job: LoadJob) -> None:
-        again = job.wants_listing
-        found = [np.empty(0, dtype=np.uint64)]
-
         def take(origin: Origin, rows: list[Row]) -> None:
-            if again:
-                page = Page.of(origin, [key for key, _ in rows], [entry for _, entry in rows])
-                found.append(digests(page.ids))
-            else:
-                job.add(origin, rows, self._service.membership.view())
+            job.add(origin, rows, self._service.membership.view())
 
         try:
             await self._listing.stream(
@@ -204,12 +191,8 @@ class JobDriver:
             said = error if isinstance(error, RaycacheError) else UnavailableError(f"{type(error).__name__} in listing")
             job.listing_failed(said, self._clock.now_s())
         else:
-            if again:
-                job.listed_again(np.concatenate(found), self._clock.now_s())
-            else:
-                job.all_listed(self._clock.now_s())
+            job.all_listed(self._clock.now_s())
         finally:
-            del self._being_listed[id(job)]
             self._moved.set()
 
     async def _send(self, job: LoadJob, batch: Batch) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from raycache import paths
 from raycache.errors import InvalidRequestError
 from raycache.master.namespace import entries
+from raycache.ranges import block_length
 from raycache.types import FileVersion, VersionId
 
 PAGE_ROWS = 1_000
@@ -60,6 +61,10 @@ class Page(NamedTuple):
     def path(self, row: int) -> str:
         """The user's name of a file."""
         return self.origin.path_of(self.keys[row])
+
+    def length(self, row: int, block: int, block_size_bytes: int) -> int:
+        """Bytes in a block of a file."""
+        return block_length(block, self.versions[row].size_bytes, block_size_bytes)
 
 
 class FileTable:
@@ -109,6 +114,11 @@ class FileTable:
         for index, known in enumerate(self._digests):
             for row in np.flatnonzero(~np.isin(known, listed)).tolist():
                 yield index, row
+
+
+def digests_of(origin: Origin, rows: Iterable[Row]) -> npt.NDArray[np.uint64]:
+    """`digests` of listed files."""
+    return digests(entries.version(origin.root_uri, key, entry).id() for key, entry in rows)
 
 
 def digests(ids: Iterable[VersionId]) -> npt.NDArray[np.uint64]:

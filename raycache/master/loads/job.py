@@ -21,15 +21,15 @@ lost on the way, with what it had loaded.
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from raycache.errors import RaycacheError, UnavailableError
 from raycache.hashing import extent_key, place_many
-from raycache.master.loads.files import FileTable, Origin, Page, Row
+from raycache.master.loads.backlog import Backlog
+from raycache.master.loads.files import FileTable, Origin, Page, Row, digests_of
 from raycache.master.loads.pacing import TokenBucket
 from raycache.master.loads.pieces import (
     BATCH_BLOCKS_MAX,
@@ -42,15 +42,13 @@ from raycache.master.loads.pieces import (
     Piece,
     by_holder,
     request_of,
-    runs_of,
 )
 from raycache.master.loads.survey import Holders, Survey
 from raycache.master.loads.tally import JobFigures
 from raycache.messages import BlockReply, BlockState, JobProgress, LoadRequest
-from raycache.ranges import block_count, block_length
+from raycache.ranges import block_count
 from raycache.types import MembershipView, WorkerId, WorkerView
 
-_LARGE_BATCH_BYTES = BATCH_BYTES_MAX // 4
 #: Of a piece whose worker does not answer; and of a block that the lake does not deliver, which the worker has tried
 #: several times already.
 ATTEMPTS_MAX = 8
@@ -63,14 +61,6 @@ ROUNDS_MAX = 3
 ROUND_PAUSE_S = 1.5
 #: A bandwidth is kept over this long.
 _BURST_S = 0.125
-
-
-class _Open:
-    """A page some of whose pieces are queued or in flight."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.pending_blocks = 0
 
 
 class LoadJob:
@@ -97,8 +87,11 @@ class LoadJob:
         self.request = request
         self.state = JobState.WAITING
         #: Whether the lake has been listed; and whether it has to be listed again, to verify.
-        self.listed = False
-        self.wants_listing = False
+        self._listed = False
+        self._wants_listing = False
+        self._being_listed = False
+        #: Of the second listing: what was found so far.
+        self._found_again: list[npt.NDArray[np.uint64]] = []
         self._block_size_bytes = block_size_bytes
         self._blocks_per_extent = extent_size_bytes // block_size_bytes
         self._holders = holders
@@ -107,11 +100,11 @@ class LoadJob:
         self._figures = JobFigures(now_s)
         self._started_s = now_s
         self._bucket: TokenBucket | None = None
-        self._batch_bytes_max = BATCH_BYTES_MAX
+        batch_bytes_max = BATCH_BYTES_MAX
         if request.bandwidth_bytes_s:
             burst = request.bandwidth_bytes_s * _BURST_S
             self._bucket = TokenBucket(request.bandwidth_bytes_s, burst, now_s)
-            self._batch_bytes_max = max(block_size_bytes, min(BATCH_BYTES_MAX, int(burst)))
+            batch_bytes_max = max(block_size_bytes, min(BATCH_BYTES_MAX, int(burst)))
         self._roots: dict[str, None] = {}
         self._view = MembershipView(0, ())
         #: Workers that have been sent something, and by whose loss something may be missing.
@@ -123,15 +116,21 @@ class LoadJob:
         #: What the pages from `_cursor` on are to be cut into.
         self._aim = Aim.LOAD
         self._cursor = 0
-        self._open: dict[int, _Open] = {}
-        self._queues: dict[WorkerId, deque[Piece]] = {}
-        #: Pieces without a worker yet.
-        self._homeless: deque[Piece] = deque()
-        self._queued = 0
+        self._backlog = Backlog(block_size_bytes, batch_bytes_max)
         self._inflight: dict[int, Batch] = {}
         self._batch_ids = itertools.count()
 
     # --- files --------------------------------------------------------------------------------------------------------
+
+    def begin_listing(self) -> bool:
+        """Whether its paths are to be listed now, for the first time or to verify.
+
+        The caller does so then: it hands what it finds to `add`, and ends with `all_listed` or `listing_failed`.
+        """
+        if self._being_listed or self.finished or (self._listed and not self._wants_listing):
+            return False
+        self._being_listed = True
+        return True
 
     def add(self, origin: Origin, rows: Iterable[Row], view: MembershipView) -> None:
         """Take listed files in.
@@ -139,6 +138,9 @@ class LoadJob:
         Raises:
             InvalidRequestError: too many.
         """
+        if self._wants_listing:
+            self._found_again.append(digests_of(origin, rows))
+            return
         if self.state is not JobState.WAITING:
             return
         for page in self._table.add(origin, rows):
@@ -147,8 +149,13 @@ class LoadJob:
         self._roots[f"{origin.root_uri}/{origin.prefix}"] = None
 
     def all_listed(self, now_s: float) -> None:
-        """No more files will come."""
-        self.listed = True
+        """No more files will come of this listing."""
+        self._being_listed = False
+        if self.finished:
+            return
+        if self._wants_listing:
+            self._compare_listings()
+        self._listed = True
         if self.request.metadata_only:
             self._figures.files_done = self._table.files
             self._end(JobState.SUCCEEDED, now_s)
@@ -156,15 +163,16 @@ class LoadJob:
 
     def listing_failed(self, error: RaycacheError, now_s: float) -> None:
         """The lake cannot be listed."""
+        self._being_listed = False
         self._figures.failures.append((self.request.paths[0] if self.request.paths else "", str(error)))
         self._end(JobState.FAILED, now_s)
 
-    def listed_again(self, digests: npt.NDArray[np.uint64], now_s: float) -> None:
-        """The second listing is there: shape (L,), of `load_files.digests`."""
-        if not self.wants_listing:
-            return
-        self.wants_listing = False
-        for index, rows in itertools.groupby(self._table.absent_from(digests), key=lambda found: found[0]):
+    def _compare_listings(self) -> None:
+        """What the second listing does not have any more has failed; all the rest is asked for once more."""
+        found = np.concatenate([np.empty(0, dtype=np.uint64), *self._found_again])
+        self._found_again.clear()
+        self._wants_listing = False
+        for index, rows in itertools.groupby(self._table.absent_from(found), key=lambda found: found[0]):
             page = self._table.page(index)
             for _, row in rows:
                 if self._figures.is_failed(index, row):
@@ -174,7 +182,6 @@ class LoadJob:
                     self._figures.undone(page, index, row, self._length(page, row, block), REPLACED)
         self._verified = True
         self._start_round()
-        self._settle(now_s)
 
     # --- driving ------------------------------------------------------------------------------------------------------
 
@@ -184,33 +191,24 @@ class LoadJob:
         for gone in [used for used in self._used if used not in incarnations]:
             del self._used[gone]
             self._lost = True
-        if self.finished or not self.listed or self.wants_listing or now_s < self._not_before_s:
+        if self.finished or not self._listed or self._wants_listing or now_s < self._not_before_s:
             return
         live = {worker.worker for worker in view.workers}
-        for lost in [worker for worker in self._queues if worker not in live]:
-            for piece in self._queues.pop(lost):
-                if piece.aim is Aim.COPY:
-                    self._queued -= 1
-                    self._release(piece)
-                else:
-                    self._homeless.append(piece)
+        self._backlog.give_up(live)
         self._view = view
         if not view.workers:
             return
         window = max(WINDOW_PIECES_MIN, WINDOW_PIECES * len(view.workers))
-        while self._cursor < len(self._table) and self._queued < window:
-            self._cut_page(self._cursor)
+        while self._cursor < len(self._table) and self._backlog.waiting < window:
+            page = self._table.page(self._cursor)
+            self._backlog.open(self._cursor, page, self._pieces_of(self._cursor, page))
             self._cursor += 1
-        pieces = list(self._homeless)
-        self._homeless.clear()
-        if pieces:
-            for piece, ranked in zip(pieces, self._ranked(pieces, 1), strict=True):
-                # On the first attempt only, since holders are hints.
-                holders = () if piece.attempts else self._holders(self._open[piece.page].page.ids[piece.row])
-                self._queued -= 1
-                for part, worker in by_holder(piece, holders, live):
-                    self._queues.setdefault(worker or ranked[0].worker, deque()).append(part)
-                    self._queued += 1
+        pieces = self._backlog.take_homeless()
+        for piece, ranked in zip(pieces, self._ranked(pieces, 1), strict=True):
+            # On the first attempt only, since holders are hints.
+            holders = () if piece.attempts else self._holders(self._backlog.page(piece.page).ids[piece.row])
+            for part, worker in by_holder(piece, holders, live):
+                self._backlog.assign(part, worker or ranked[0].worker)
         self._settle(now_s)
 
     def next_batch(
@@ -224,15 +222,15 @@ class LoadJob:
             now_s: the time.
             blocks_max: what may be asked of the lake at once; >= 1.
         """
-        queue = self._queues.get(worker.worker)
-        if not queue or self.finished:
+        first = self._backlog.first(worker.worker)
+        if first is None or self.finished:
             return None
-        lake = queue[0].aim in (Aim.LOAD, Aim.REPAIR)
+        lake = first.aim in (Aim.LOAD, Aim.REPAIR)
         if lake and self._bucket is not None and not self._bucket.ready(now_s):
             return None
-        pieces = self._cut(queue, min(BATCH_BLOCKS_MAX, blocks_max) if lake else BATCH_BLOCKS_MAX)
+        pieces = self._backlog.cut(worker.worker, min(BATCH_BLOCKS_MAX, blocks_max) if lake else BATCH_BLOCKS_MAX)
         request = request_of(
-            [(piece, self._open[piece.page].page) for piece in pieces],
+            [(piece, self._backlog.page(piece.page)) for piece in pieces],
             self._block_size_bytes,
             view_id=self._view.view_id,
             mounts_version=mounts_version,
@@ -285,8 +283,8 @@ class LoadJob:
             for block, state, error in bad:
                 self._not_served(piece, block, state, error)
             if claimed:
-                self._enqueue(piece._replace(sent_on=True), claimed, claimant)
-            self._release(piece)
+                self._backlog.put_at(piece._replace(sent_on=True), claimed, claimant)
+            self._backlog.release(piece)
         if batch.lake_blocks and self._bucket is not None:
             self._bucket.take(-unmoved_bytes, now_s)
         self._settle(now_s)
@@ -299,7 +297,7 @@ class LoadJob:
         for piece in batch.pieces:
             if piece.aim is not Aim.COPY:
                 self._again(piece, str(error), ATTEMPTS_MAX)
-            self._release(piece)
+            self._backlog.release(piece)
         self._settle(now_s)
 
     def stop(self, now_s: float) -> None:
@@ -326,16 +324,14 @@ class LoadJob:
             now_s,
             paths=self.request.paths[:10],
             priority=self.request.priority,
-            listed=self.listed,
+            listed=self._listed,
             bytes_over=0 if self.request.metadata_only else survey.bytes_over,
         )
 
     # --- inside: planning ---------------------------------------------------------------------------------------------
 
-    def _cut_page(self, index: int) -> None:
-        """Make a page's pieces; whole blocks first, the largest file first, since a long one at the end delays it."""
-        page = self._table.page(index)
-        opened = self._open.setdefault(index, _Open(page))
+    def _pieces_of(self, index: int, page: Page) -> Iterator[Piece]:
+        """A page, cut; whole blocks first, the largest file first, since a long one at the end delays it."""
         rows = sorted(
             range(len(page.keys)),
             key=lambda row: -size if (size := page.versions[row].size_bytes) >= self._block_size_bytes else 0,
@@ -345,29 +341,16 @@ class LoadJob:
                 continue
             count = block_count(page.versions[row].size_bytes, self._block_size_bytes)
             for first in range(0, count, self._blocks_per_extent):
-                self._queue(Piece(index, row, first, min(self._blocks_per_extent, count - first), self._aim))
-        if not opened.pending_blocks:
-            del self._open[index]
-
-    def _queue(self, piece: Piece) -> None:
-        """Account for a new piece, which has no worker yet."""
-        self._open[piece.page].pending_blocks += piece.block_count
-        self._homeless.append(piece)
-        self._queued += 1
-
-    def _release(self, piece: Piece) -> None:
-        """A piece, or a part of one, is over."""
-        opened = self._open[piece.page]
-        opened.pending_blocks -= piece.block_count
-        if not opened.pending_blocks:
-            del self._open[piece.page]
+                yield Piece(index, row, first, min(self._blocks_per_extent, count - first), self._aim)
 
     def _ranked(self, pieces: Sequence[Piece], copies: int) -> list[list[WorkerView]]:
+        """The workers that the hash names for each piece, best first."""
+        if not pieces:
+            return []
         workers = self._view.workers
-        keys = np.array(
-            [extent_key(self._open[p.page].page.ids[p.row], p.first_block // self._blocks_per_extent) for p in pieces],
-            dtype=np.uint64,
-        )
+        ids = [self._backlog.page(piece.page).ids[piece.row] for piece in pieces]
+        extents = [piece.first_block // self._blocks_per_extent for piece in pieces]
+        keys = np.array([extent_key(*extent) for extent in zip(ids, extents, strict=True)], dtype=np.uint64)
         return [[workers[i] for i in row] for row in place_many(keys, workers, copies).tolist()]
 
     def _queue_copies(self, piece: Piece, blocks: list[int], holder: WorkerView) -> None:
@@ -375,49 +358,15 @@ class LoadJob:
         targets = [worker for worker in ranked if worker.worker != holder.worker][: self.request.replicas - 1]
         copy = piece._replace(aim=Aim.COPY, attempts=0, source_actor=holder.actor_name)
         for worker in targets:
-            self._enqueue(copy, blocks, worker.worker)
-
-    def _cut(self, queue: deque[Piece], blocks_max: int) -> list[Piece]:
-        """Take pieces for one batch; one longer than a batch is split. All of a batch have one aim and come from one source.
-
-        A file of whole blocks ends a batch of some size: it shares its segments with no other file, and its place is free
-        again sooner.
-        """
-        pieces: list[Piece] = []
-        size = blocks = 0
-        kind = queue[0].kind
-        while queue and queue[0].kind == kind and blocks < blocks_max:
-            piece = queue[0]
-            page = self._open[piece.page].page
-            lengths = [self._length(page, piece.row, block) for block in piece.blocks]
-            if pieces and size + sum(lengths) > self._batch_bytes_max:
-                break  # two batches are two segments, and a file is read in place only where it lies in one
-            queue.popleft()
-            self._queued -= 1
-            taken = 0
-            for length in lengths[: blocks_max - blocks]:
-                if size and size + length > self._batch_bytes_max:
-                    break
-                size += length
-                taken += 1
-            blocks += taken
-            pieces.append(piece._replace(block_count=taken))
-            if taken < piece.block_count:
-                rest = piece._replace(first_block=piece.first_block + taken, block_count=piece.block_count - taken)
-                queue.appendleft(rest)
-                self._queued += 1
-                break
-            if size >= _LARGE_BATCH_BYTES and page.versions[piece.row].size_bytes >= self._block_size_bytes:
-                break
-        return pieces
+            self._backlog.put_at(copy, blocks, worker.worker)
 
     def _length(self, page: Page, row: int, block: int) -> int:
-        return block_length(block, page.versions[row].size_bytes, self._block_size_bytes)
+        return page.length(row, block, self._block_size_bytes)
 
     # --- inside: counting ---------------------------------------------------------------------------------------------
 
     def _served(self, piece: Piece, block: int, *, already: bool) -> None:
-        page = self._open[piece.page].page
+        page = self._backlog.page(piece.page)
         length = self._length(page, piece.row, block)
         match piece.aim:
             case Aim.LOAD:
@@ -433,31 +382,24 @@ class LoadJob:
             case Aim.COPY:
                 pass  # a further copy is a wish: its failure fails nothing
             case Aim.CHECK:
-                self._queue(one._replace(aim=Aim.REPAIR, attempts=0))
+                self._backlog.put(one._replace(aim=Aim.REPAIR, attempts=0))
             case Aim.LOAD | Aim.REPAIR:
                 reason = str(error) if error is not None else REASONS[state]
                 if piece.sent_on and state in (BlockState.NO_SPACE, BlockState.FAILED):
-                    self._queue(one._replace(sent_on=False, attempts=piece.attempts + 1))
+                    self._backlog.put(one._replace(sent_on=False, attempts=piece.attempts + 1))
                 elif state is BlockState.FAILED and isinstance(error, UnavailableError):
                     self._again(one, reason, LAKE_ATTEMPTS_MAX)
                 else:
                     self._fail(one, reason)
 
-    def _enqueue(self, like: Piece, blocks: list[int], worker: WorkerId) -> None:
-        """Account for new pieces of some blocks, which are for this worker."""
-        for first, count in runs_of(blocks):
-            self._open[like.page].pending_blocks += count
-            self._queues.setdefault(worker, deque()).append(like._replace(first_block=first, block_count=count))
-            self._queued += 1
-
     def _again(self, piece: Piece, reason: str, attempts_max: int) -> None:
         if piece.attempts + 1 < attempts_max:
-            self._queue(piece._replace(attempts=piece.attempts + 1))
+            self._backlog.put(piece._replace(attempts=piece.attempts + 1))
         else:
             self._fail(piece, reason)
 
     def _fail(self, piece: Piece, reason: str) -> None:
-        page = self._open[piece.page].page
+        page = self._backlog.page(piece.page)
         for block in piece.blocks:
             length = self._length(page, piece.row, block)
             if piece.aim is Aim.LOAD:
@@ -467,9 +409,9 @@ class LoadJob:
 
     def _settle(self, now_s: float) -> None:
         """Go on to the next state when nothing is left to do in this one."""
-        if self.finished or not self.listed or self.wants_listing:
+        if self.finished or not self._listed or self._wants_listing:
             return
-        if self._cursor < len(self._table) or self._open or self._inflight:
+        if self._cursor < len(self._table) or self._backlog or self._inflight:
             return
         if self._lost and self._rounds < ROUNDS_MAX:
             self._rounds += 1
@@ -478,7 +420,7 @@ class LoadJob:
             return
         if self.request.verify and not self._verified:
             self.state = JobState.VERIFYING
-            self.wants_listing = True
+            self._wants_listing = True
             return
         self._end(JobState.FAILED if self._figures.files_failed else JobState.SUCCEEDED, now_s)
 
@@ -491,10 +433,8 @@ class LoadJob:
         """An ended job keeps its figures and failures only."""
         self.state = state
         self._figures.ended_s = now_s
-        self.wants_listing = False
-        self._homeless.clear()
-        self._queues.clear()
+        self._wants_listing = False
+        self._backlog.clear()
         self._inflight.clear()
-        self._open.clear()
-        self._queued = 0
+        self._found_again.clear()
         self._table = FileTable()

@@ -132,7 +132,7 @@ def test_a_job_of_an_earlier_master_waits_until_the_workers_have_spoken() -> Non
     async def scenario() -> None:
         master.register("a")
         (job,) = master.board.live()
-        await master.until(lambda: job.listed)
+        await master.until(lambda: job.progress(0.0).listed)
         master.clock.advance(5.0)
         assert master.driver.is_held(master.clock.now_s())
         master.register("b")
