@@ -10,10 +10,7 @@ from typing_extensions import Buffer
 
 from raycache.client.counters import DATASETS_MAX, READERS_MAX, Counters
 from raycache.errors import NotFoundError
-from raycache.master.figures.attribution import READERS_KEPT_MAX, Readers
-from raycache.master.figures.history import SAMPLES, STEP_S, History
 from raycache.messages import (
-    OTHER_READERS,
     Counts,
     Delivery,
     MissReason,
@@ -315,61 +312,3 @@ def test_series_are_few_and_go_when_they_are_quiet() -> None:
     assert {"0": 2, OTHER: 6} == hits()
     series.add({(str(SERIES_MAX), "/lake"): ReadCounters(hits=7)}, MOUNTS, QUIET_S)
     assert {"0": 2, OTHER: 6, str(SERIES_MAX): 7} == hits()
-
-
-# --- at the master ----------------------------------------------------------------------------------------------------
-
-
-def test_a_repeated_batch_is_counted_once() -> None:
-    """Whatever is repeated or late, of each worker's epoch a number counts once."""
-    readers = Readers()
-    one, two = (1, counts(1).readers), (2, counts(10).readers)
-    readers.heard("a", 1, [one], 0.0)
-    readers.heard("a", 1, [one, two], 1.0)
-    readers.heard("a", 1, [one], 2.0)
-    readers.heard("a", 2, [one], 3.0)
-    readers.heard("b", 1, [one], 4.0)
-    assert [(TAG, ReadCounters(hits=13), 1.0)] == readers.all(5.0)
-
-
-def test_the_quietest_readers_are_summed_up() -> None:
-    """There are never more than so many, and the sum stays."""
-    readers = Readers()
-    for number in range(READERS_KEPT_MAX + 50):
-        readers.count(counts(1, ReadTag("01", str(number), "/x")).readers, float(number))
-    rows = readers.all(0.0)
-    assert READERS_KEPT_MAX == len(rows)
-    assert READERS_KEPT_MAX + 50 == sum(counters.hits for _, counters, _ in rows)
-    assert 51 == next(counters.hits for tag, counters, _ in rows if tag == OTHER_READERS)
-
-
-def test_a_window_is_what_was_counted_within_it() -> None:
-    """One minute is the last twelve steps; a node that came within it began at zero."""
-    history = History()
-    for step in range(100):
-        values = {"a": ReadCounters(hits=step)}
-        if step > 95:
-            values["b"] = ReadCounters(hits=7)
-        assert history.due(step * STEP_S)
-        history.sample(values, step * STEP_S)
-        assert not history.due(step * STEP_S + 1)
-    assert 1 + 11 == history.window("a", ReadCounters(hits=100), 60.0).hits
-    assert 100 == history.window("a", ReadCounters(hits=100), 900.0).hits
-    assert 8 == history.window("b", ReadCounters(hits=8), 60.0).hits
-    assert 3 == history.window("new", ReadCounters(hits=3), 60.0).hits
-    assert [1] * 99 == history.series("a")[:, 0].tolist()
-    assert [6] * 16 == history.series("a", 6)[:, 0].tolist()
-
-
-def test_the_ring_goes_round() -> None:
-    """After 15 minutes the oldest sample goes; a pause is filled with what was known."""
-    history = History()
-    for step in range(3 * SAMPLES):
-        history.sample({"a": ReadCounters(hits=step)}, step * STEP_S)
-    last = 3 * SAMPLES - 1
-    assert 180 == history.window("a", ReadCounters(hits=last), 10_000.0).hits
-    history.sample({"a": ReadCounters(hits=last + 5)}, (last + 31) * STEP_S)
-    assert [0] * 30 + [5] == history.series("a")[-31:, 0].tolist()
-    history.sample({}, 1e9)
-    history.sample({"b": ReadCounters()}, 1e9 + STEP_S)
-    assert (0, SAMPLES - 1) == (len(history.series("a")), len(history.series("b")))

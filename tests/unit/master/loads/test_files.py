@@ -1,4 +1,4 @@
-"""The files of a load: packed, unpacked, compared; and what a survey says of them."""
+"""The files of a load: packed, unpacked, compared."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 from raycache.errors import InvalidRequestError
 from raycache.master.loads import files
 from raycache.master.loads.files import PAGE_ROWS, FileTable, Origin, digests
-from raycache.master.loads.survey import Survey
 from raycache.master.namespace.entries import pack
-from raycache.types import FileVersion, WorkerView
+from raycache.types import FileVersion
 from raycache.ufs.base import ObjectInfo
 
 ORIGIN = Origin("s3://b", "data/", "/lake")
@@ -57,27 +56,3 @@ def test_too_many_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "FILES_MAX", 10)
     with pytest.raises(InvalidRequestError):
         FileTable().add(ORIGIN, rows_of(11))
-
-
-def test_a_survey_adds_up_what_is_cached_and_what_is_over() -> None:
-    """Cached bytes are counted once, by live workers only; what is over is named."""
-    workers = [WorkerView("a", 1, 35, "actor-a")]
-    table = FileTable()
-    (page,) = table.add(ORIGIN, rows_of(5))
-    held = {page.ids[0]: (("a", 0b111), ("dead", 0b111)), page.ids[1]: (("a", 0b100),), page.ids[2]: (("dead", 1),)}
-    survey = Survey(4, 16, 1, lambda version: held.get(version, ()))
-    survey.add(page, workers)
-    found = survey.result()
-    assert (found.files, found.blocks, found.bytes) == (5, 15, 50)
-    assert (found.files_cached, found.bytes_cached) == (1, 12)
-    assert (found.capacity_bytes, found.bytes_over, found.files_over) == (35, 15, 2)
-    assert found.over == ["/lake/part/00000003.parquet", "/lake/part/00000004.parquet"]
-
-
-def test_a_survey_without_workers_says_nothing_of_room() -> None:
-    """Nobody to hold anything yet: there is no capacity, and nothing is called over."""
-    table = FileTable()
-    survey = Survey(4, 16, 1, lambda _: ())
-    for page in table.add(ORIGIN, rows_of(5)):
-        survey.add(page, [])
-    assert (survey.result().capacity_bytes, survey.result().bytes_over) == (0, 0)
