@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from raycache.messages import LATENCY_BOUNDS_S, MissReason, ReadCounters, WorkerStats
+from raycache.settings import OBJECT_STORE_SHARE_MAX
 
 
 class Figure(NamedTuple):
@@ -55,7 +56,7 @@ FIGURES: dict[str, Figure] = {
     "loads_inflight": Figure("Loads", "Segments on their way from the lake now."),
     "plasma_used_bytes": Figure("Object store used", "Bytes in Ray's object store on the node, all its users together."),
     "plasma_capacity_bytes": Figure("Object store", "Capacity of Ray's object store on the node."),
-    "plasma_pressure": Figure("Plasma", "Share of Ray's object store in use, all its users together. The cache gives way above 75 %."),
+    "plasma_pressure": Figure("Plasma", f"Share of Ray's object store in use, all its users together. The cache gives way above {100 * OBJECT_STORE_SHARE_MAX:g} %."),
     "missed_cold": Figure("Cold", "Never cached here, as far as the worker remembers: first reads, and what a lost worker held."),
     "missed_evicted": Figure("Evicted", "Was cached, and had to make room. More capacity, or a smaller working set, would help."),
     "missed_freed": Figure("Freed", "Was dropped by `free` or `unmount`."),

@@ -21,6 +21,10 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+#: Of a node's object store, all its users together; above it the cache's memory tier gives way. At four fifths Ray begins
+#: to spill, what is oldest first, and that is the cache's.
+OBJECT_STORE_SHARE_MAX = 0.75
+
 _UNITS = {
     "": 1, "b": 1,
     "k": KIB, "kib": KIB, "kb": 1000,

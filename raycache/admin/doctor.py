@@ -17,13 +17,12 @@ from raycache.client.ports import WorkerCall
 from raycache.errors import RaycacheError
 from raycache.messages import Health, decode
 from raycache.results import Result
+from raycache.settings import OBJECT_STORE_SHARE_MAX
 
 OK, NOTE, BAD = "ok", "note", "bad"
 _TIMEOUT_S = 30.0
 _SKEW_S = 2.0
 _SLOW_S = 1.0
-#: Of the object store; above it workers give way, see `workers/stores/plasma.py`.
-_PRESSURE = 0.75
 _DISK_FREE_SHARE = 0.05
 
 
@@ -126,7 +125,7 @@ def _memory(nodes: Sequence[NodeView]) -> list[Finding]:
         stats = node.stats
         if stats.alive and stats.plasma_capacity_bytes:
             share = stats.plasma_used_bytes / stats.plasma_capacity_bytes
-            if share > _PRESSURE:
+            if share > OBJECT_STORE_SHARE_MAX:
                 text = f"{node.host}: Ray's object store is {share:.0%} full, so the cache's memory tier gives way"
                 remedy = "start Ray with a larger --object-store-memory, or let the job keep less in it"
                 found.append(Finding(NOTE, "object store", text, remedy))

@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 import ray
 
 from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
+from raycache.settings import OBJECT_STORE_SHARE_MAX
 from raycache.types import SegmentId, WorkerId
 from raycache.workers.stores.assembly import Bytes, Pieces
 
-#: Of the node's object store, all users together; above it the memory tier gives way. At four fifths Ray begins to spill,
-#: what is oldest first, and that is the cache's.
-PRESSURE_SHARE = 0.75
 _GET_TIMEOUT_S = 30.0
 
 
@@ -85,7 +83,7 @@ class StoreUse(NamedTuple):
 
 
 def room_bytes(store_bytes: int, own_bytes: int, use: StoreUse, before: StoreUse) -> int:
-    """How much the memory tier may hold so that the object store stays below `PRESSURE_SHARE`.
+    """How much the memory tier may hold so that the object store stays below `OBJECT_STORE_SHARE_MAX`.
 
     Args:
         store_bytes: capacity of the object store.
@@ -96,7 +94,7 @@ def room_bytes(store_bytes: int, own_bytes: int, use: StoreUse, before: StoreUse
     # others' then, so that what is held in name only is given up.
     held_bytes = own_bytes if use.spilled_bytes == before.spilled_bytes else 0
     others_bytes = max(0, use.used_bytes - held_bytes)
-    return max(0, int(store_bytes * PRESSURE_SHARE) - others_bytes)
+    return max(0, int(store_bytes * OBJECT_STORE_SHARE_MAX) - others_bytes)
 
 
 def store_use(node: WorkerId) -> StoreUse:

@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from raycache.workers.stores.plasma import PRESSURE_SHARE, StoreUse, room_bytes, wait_for
+from raycache.settings import OBJECT_STORE_SHARE_MAX
+from raycache.workers.stores.plasma import StoreUse, room_bytes, wait_for
 
 STORE = 1000
-LIMIT = int(STORE * PRESSURE_SHARE)
+LIMIT = int(STORE * OBJECT_STORE_SHARE_MAX)
 
 
 def test_others_take_from_the_room() -> None:
