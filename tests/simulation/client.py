@@ -197,7 +197,7 @@ class SimulatedCache(Cache):
         )
         reader.client = client
         inline: Any = _Inline()
-        reader._pool = inline
+        reader._bypass._pool = inline
         parts = Parts(
             calls, clock, client.counters, leases, locator, flusher, reader, in_worker=lambda: cluster.plan.claims
         )

@@ -7,22 +7,22 @@ Nothing here waits without bound: worker calls and object transfers have timeout
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from raycache.client.counters import Counters
 from raycache.client.file_meta import FileMeta
 from raycache.client.locator import Locator
 from raycache.client.ports import WorkerCall, WorkerCalls
+from raycache.client.reading.bypass import Bypass
 from raycache.client.reading.leases import Leases
 from raycache.client.reading.pages import by_pages
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
+from raycache.client.reading.spans import Span, joined
 from raycache.client.topology import Topology
 from raycache.clock import Clock
-from raycache.errors import ConflictError, NotFoundError, RaycacheError
+from raycache.errors import ConflictError, RaycacheError
 from raycache.messages import (
     BlockReply,
     BlockRequest,
@@ -33,23 +33,12 @@ from raycache.messages import (
     decode,
     encode,
 )
-from raycache.ranges import BlockRange, Grid, block_ranges, is_page
+from raycache.ranges import BlockRange, block_ranges, is_page
 from raycache.types import Tier, WorkerView
 
-#: Adjacent parts of one file that go past the cache are fetched together up to this.
-BYPASS_REQUEST_BYTES_MAX = 16 << 20
-_BYPASS_THREADS = 8
 #: How long nothing is claimed after the own worker had no free memory for what was.
 _DECLINED_S = 5.0
 _NOTHING = pa.py_buffer(b"")
-
-
-class Span(NamedTuple):
-    """Where the bytes of one part are: `base[start : start + length]`."""
-
-    base: pa.Buffer
-    start: int
-    length: int
 
 
 class Request(NamedTuple):
@@ -91,7 +80,6 @@ class Reader:
         claims: Callable[[], bool] = lambda: False,
     ) -> None:
         self._calls = calls
-        self._locator = locator
         self._leases = leases
         self._counters = counters
         self._clock = clock
@@ -100,11 +88,11 @@ class Reader:
         self._node = topology().node
         self._grid = topology().grid
         self._block_size_bytes = self._grid.block_size_bytes
+        self._bypass = Bypass(locator, counters, self._grid)
         self._on_read = on_read
         self._map_file = map_file or mapped_file
         self._claims = claims
         self._claims_again_s = 0.0
-        self._pool: ThreadPoolExecutor | None = None
 
     def in_place(self, meta: FileMeta, offset: int, length: int, now_s: float) -> pa.Buffer | None:
         """A range as one piece of a mapped segment, and counted; None when some of it is not mapped, or lies elsewhere.
@@ -263,7 +251,8 @@ class Reader:
         if operation.is_declined:
             self._claims_again_s = self._clock.now_s() + _DECLINED_S
         if operation.bypass:
-            self._bypass(operation, metas, spans, reasons)
+            for part_index, span in self._bypass.read(operation, metas, reasons):
+                spans[part_index] = span
         if operation.stale:
             stale = sorted({metas[parts[i].target_index].path for i in operation.stale})
             for i in operation.stale:
@@ -332,85 +321,6 @@ class Reader:
             if buffer is not None:
                 self._leases.add(grant, worker.actor_name, buffer, local=local, now_s=sent_s)
         return buffers
-
-    def _bypass(
-        self,
-        operation: ReadOperation,
-        metas: list[FileMeta],
-        spans: list[Span | None],
-        reasons: dict[int, MissReason],
-    ) -> None:
-        """Read what no worker could serve from the under storage itself."""
-        groups = list(merged(operation.parts, sorted(operation.bypass), self._grid))
-        if len(groups) == 1:
-            outcomes = [self._bypass_one(metas, operation.parts, groups[0])]
-        else:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_BYPASS_THREADS, thread_name_prefix="raycache-bypass")
-            outcomes = list(self._pool.map(lambda group: self._bypass_one(metas, operation.parts, group), groups))
-        for group, outcome in zip(groups, outcomes, strict=True):
-            if outcome is None:
-                operation.stale.extend(group)
-                continue
-            start = 0
-            for position, part_index in enumerate(group):
-                length = operation.parts[part_index].length
-                spans[part_index] = Span(outcome, start, length)
-                reason = reasons.get(part_index, MissReason.UNREACHABLE)
-                dataset = metas[operation.parts[part_index].target_index].dataset
-                blocks = operation.parts[part_index].blocks
-                self._counters.bypass(length, dataset, reason, requests=0 if position else 1, blocks=blocks)
-                start += length
-
-    def _bypass_one(self, metas: list[FileMeta], parts: Sequence[Part], group: list[int]) -> pa.Buffer | None:
-        """Read adjacent parts with one request; None when the file is another version by now."""
-        first = parts[group[0]]
-        file = metas[first.target_index].file
-        storage, key = self._locator.storage(file.uri)
-        offset = self._grid.offset(first.block_index) + first.offset
-        length = sum(parts[i].length for i in group)
-        try:
-            return pa.py_buffer(storage.read(key, offset, length, file))
-        except (ConflictError, NotFoundError):
-            return None
-
-
-def merged(parts: Sequence[Part], part_indices: list[int], grid: Grid) -> list[list[int]]:
-    """Group parts (in order) that follow each other in one file, up to `BYPASS_REQUEST_BYTES_MAX`."""
-    groups: list[list[int]] = []
-    end, size, target_index = -1, 0, -1
-    for part_index in part_indices:
-        part = parts[part_index]
-        start = grid.offset(part.block_index) + part.offset
-        fits = size + part.length <= BYPASS_REQUEST_BYTES_MAX
-        if groups and part.target_index == target_index and start == end and fits:
-            groups[-1].append(part_index)
-            size += part.length
-        else:
-            groups.append([part_index])
-            size = part.length
-        end, target_index = start + part.length, part.target_index
-    return groups
-
-
-def joined(spans: list[Span]) -> pa.Buffer:
-    """One buffer of all spans (one or more): a slice where they lie one after the other in one base, else a copy."""
-    base, start, length = spans[0]
-    end = start + length
-    contiguous = True
-    for span in spans[1:]:
-        if span.base is not base or span.start != end:
-            contiguous = False
-            break
-        end += span.length
-    if contiguous:
-        return base if start == 0 and end == base.size else base.slice(start, end - start)
-    whole = np.empty(sum(span.length for span in spans), dtype=np.uint8)
-    position = 0
-    for span in spans:
-        whole[position : position + span.length] = np.frombuffer(span.base, np.uint8, span.length, span.start)
-        position += span.length
-    return pa.py_buffer(whole)
 
 
 def mapped_file(path: str, length_bytes: int) -> pa.Buffer | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from raycache.client.reading.bypass import merged
 from raycache.client.reading.leases import LEASE_MARGIN_S, Leases
 from raycache.client.reading.read_operation import Part
-from raycache.client.reading.reader import Span, joined, merged
+from raycache.client.reading.spans import Span, joined
 from raycache.messages import Grant, GrantKind
 from raycache.ranges import Grid
 from raycache.types import Tier
