@@ -8,21 +8,33 @@ when the mount's metadata TTL has passed, as they see any change made past the c
 Directories are what the store makes of them: real ones on disks and HDFS, where they must exist or be made, nothing but
 key prefixes on S3, where making one does nothing.
 
-Two names may mean one object (`/lake/x` and `s3://bucket/x`), so what must not meet is compared by URI: a move onto
-itself, or of a directory below itself, would lose data.
+Two names may mean one object: `/lake/x` and `s3://bucket/x`, a file and a link to it, two mounts of one directory. So what
+must not meet is compared by what stands there (`ufs/identity.py`): a move onto itself, or of a directory into itself, would
+lose data. Some names cannot be compared (`hdfs:///x` and `hdfs://host/x`), and somebody else may write meanwhile; so a move
+deletes its sources only while they are still what was copied, looked at again when every copy stands.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Buffer
 
 from raycache import paths as names
+from raycache.client.lake_places import (
+    LakePlace,
+    PlacePair,
+    apart,
+    changed_meanwhile,
+    copy_one,
+    copy_to_move,
+    own_part,
+    refuse_leading_back,
+)
 from raycache.client.locator import Locator
 from raycache.errors import (
     AlreadyExistsError,
@@ -32,16 +44,18 @@ from raycache.errors import (
     NotFoundError,
     UnavailableError,
 )
-from raycache.types import FileKind, FileVersion
+from raycache.messages import MountInfo
+from raycache.types import FileKind
 from raycache.ufs.base import UfsWriter, UnderStorage
-from raycache.ufs.trees import delete_keys, delete_tree, holds_anything, tree, what_stands
+from raycache.ufs.identity import Way, lies_in, rest_below
+from raycache.ufs.trees import Described, holds_anything, tree, what_stands
 
 if TYPE_CHECKING:
     from raycache.client.ports import ActorCalls
 
+T = TypeVar("T")
+
 _COPIES_INFLIGHT = 16
-#: A copy between two stores holds this much of a file in memory at a time.
-_COPY_CHUNK_BYTES = 16 << 20
 
 
 class CacheWriter(io.RawIOBase):
@@ -111,26 +125,14 @@ class CacheWriter(io.RawIOBase):
             self.abort()
 
 
-class _Place(NamedTuple):
-    """A path, taken apart for its store."""
-
-    path: str
-    uri: str
-    storage: UnderStorage
-    key: str
-
-    @property
-    def prefix(self) -> str:
-        """What the keys below begin with."""
-        return self.key.rstrip("/") + "/" if self.key else ""
-
-
 class Writes:
     """Changes to the lake, each followed by telling the master."""
 
     def __init__(self, locator: Locator, calls: ActorCalls) -> None:
         self._locator = locator
         self._calls = calls
+        #: (version of the mounts, by store its mounts and the ways to them).
+        self._mount_ways: tuple[int, dict[str, list[tuple[MountInfo, Way]]]] = (0, {})
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class Writes:
         place = self._target(path)
         if exclusive:
             self._require_free(place)
-        return CacheWriter(place.path, place.storage.open_writer(place.key), lambda name: self._changed([name]))
+        return CacheWriter(place.path, place.storage.open_writer(place.key), lambda _: self._changed([place]))
 
     def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:
         """Write a whole file, replacing an older one unless `exclusive`."""
@@ -156,7 +158,7 @@ class Writes:
         if exclusive:
             self._require_free(place)
         place.storage.put(place.key, data)
-        self._changed([place.path])
+        self._changed([place])
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files, in batches; missing ones are not an error."""
@@ -165,7 +167,7 @@ class Writes:
             for storage, group in _by_storage(places):
                 storage.delete([place.key for place in group])
         finally:
-            self._changed([place.path for place in places])
+            self._changed(places)
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Copy files, many at once; server-side inside one store. A file onto itself is left alone.
@@ -176,21 +178,22 @@ class Writes:
         Raises:
             NotFoundError: a source is missing, or a directory.
         """
-        self._copy([(self._source(source), self._target(target)) for source, target in pairs])
+        self._copy(apart((self._source(source), self._target(target)) for source, target in pairs), copy_one)
 
     def move(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Move files: copied first, deleted when every copy stands. A file onto itself stays.
+        """Move files: copied first, deleted when every copy stands. A file onto itself stays, by whatever name.
 
         Raises:
             InvalidRequestError: a target is also a source; move them one after the other.
+            ConflictError: a source was changed meanwhile. Nothing is deleted.
         """
-        places = [(self._target(source), self._target(target)) for source, target in pairs]
-        places = [(source, target) for source, target in places if source.uri != target.uri]
-        both = {source.uri for source, _ in places} & {target.uri for _, target in places}
+        places = apart((self._target(source), self._target(target)) for source, target in pairs)
+        sources = {source.identity: source.uri for source, _ in places}
+        both = [sources[target.identity] for _, target in places if target.identity in sources]
         if both:
             raise InvalidRequestError(f"{min(both)} is both source and target of one move; move them one by one")
-        self._copy(places)
-        self.delete([source.path for source, _ in places])
+        moved = self._copy(places, copy_to_move)
+        self.delete([source.path for (source, _), done in zip(places, moved, strict=True) if done])
 
     # --- directories --------------------------------------------------------------------------------------------------
 
@@ -217,7 +220,7 @@ class Writes:
         if not parents and what_stands(place.storage, above).kind is not FileKind.DIRECTORY:
             raise NotFoundError(f"the directory above {place.path} does not exist; make it first", path=place.path)
         place.storage.make_directory(place.key)
-        self._changed([place.path])
+        self._changed([place])
 
     def remove_directory(self, path: str) -> None:
         """Remove an empty directory.
@@ -229,61 +232,58 @@ class Writes:
         place = self._target(path)
         self._require_directory(place)
         place.storage.remove_directory(place.key)
-        self._changed([], [place.path])
+        self._changed([], [place])
 
     def delete_directory(self, path: str, *, contents_only: bool = False) -> None:
         """Delete everything below a directory, and itself; the root of a mount itself stays.
+
+        Links in it are deleted, not what they lead to; and of a link to a directory, the link alone.
 
         Raises:
             NotFoundError, NotADirectoryRequestError: no directory is there.
             DeniedError: it, or a mount of something below it, is read-only.
         """
         place = self._target(path)
-        mount = self._locator.mounts.of_path(place.path)
-        contents_only = contents_only or (mount is not None and place.uri == mount.uri)
-        for other in self._locator.mounts.mounts:
-            if other.readonly and other.uri.startswith(place.uri.rstrip("/") + "/"):
-                raise DeniedError(f"{other.path} lies in {place.path} and is mounted read-only", path=place.path)
+        self._require_deletable(place)
         self._require_directory(place)
-        try:
-            if place.storage.has_directories:
-                delete_tree(place.storage, place.prefix, contents_only=contents_only)
-            else:
-                delete_keys(place.storage, place.prefix, contents_only=contents_only)
-        finally:
-            self._changed([], [place.path])
+        self._delete_directory(place, contents_only=contents_only)
 
     def copy_directory(self, source: str, target: str) -> None:
-        """Copy everything below a directory, empty directories included where the store has them.
+        """Copy everything below a directory, empty directories included where the store has them; links are followed.
 
         Raises:
             NotFoundError, NotADirectoryRequestError: the source is no directory.
-            InvalidRequestError: the target lies in the source.
+            InvalidRequestError: the target lies in the source, or a directory in it does.
         """
         start, end = self._source(source), self._target(target)
-        if end.uri == start.uri:
-            return
-        if end.uri.startswith(start.uri.rstrip("/") + "/"):
-            raise InvalidRequestError(f"{end.path} lies in {start.path}; choose a target outside of it")
-        self._require_directory(start)
-        files, directories = tree(start.storage, start.prefix)
-        if end.storage.has_directories:
-            end.storage.make_directory(end.key)
-            for name in directories:
-                end.storage.make_directory(end.prefix + name)
-        self._copy([(_below(start, name), _below(end, name)) for name in files])
-        self._changed([], [end.path])
+        if start.identity != end.identity:
+            self._require_directory(start)
+            self._copy_tree(start, end, tree(start.storage, start.prefix))
 
     def move_directory(self, source: str, target: str) -> None:
-        """Move a directory: copied first, deleted when every copy stands."""
+        """Move a directory: copied first, deleted when every copy stands. One onto itself stays, by whatever name.
+
+        Raises:
+            NotFoundError, NotADirectoryRequestError, InvalidRequestError, DeniedError: see `copy_directory` and
+                `delete_directory`.
+            ConflictError: something in the source was changed meanwhile. Nothing is deleted.
+        """
         start, end = self._target(source), self._target(target)
-        if start.uri != end.uri:
-            self.copy_directory(source, target)
-            self.delete_directory(source)
+        if start.identity == end.identity:
+            return
+        self._require_deletable(start)
+        self._require_directory(start)
+        before = tree(start.storage, start.prefix)
+        self._copy_tree(start, end, before)
+        after = tree(start.storage, start.prefix)
+        if own_part(start, after) == own_part(start, before):
+            self._delete_directory(start)
+        elif after != tree(end.storage, end.prefix):  # else both are one
+            raise changed_meanwhile(start, end)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _target(self, path: str) -> _Place:
+    def _target(self, path: str) -> LakePlace:
         """Where a path that is to be changed lies. What this process knows of mounts may be old: asked again first."""
         path = names.normalise(path)
         mount = self._locator.mounts.of_path(path)
@@ -296,21 +296,21 @@ class Writes:
         if mount.readonly:
             raise DeniedError(f"{mount.path} is mounted read-only; mount it with readonly=False to write", path=path)
         uri = self._locator.uri_of(path)
-        return _Place(path, uri, *self._locator.storage(uri))
+        return LakePlace(path, uri, *self._locator.storage(uri))
 
-    def _source(self, path: str) -> _Place:
+    def _source(self, path: str) -> LakePlace:
         """Where a path that is only read lies."""
         path = names.normalise(path)
         if self._locator.mounts.of_path(path) is None:
             self._locator.resolve([path], fresh=True)
         uri = self._locator.uri_of(path)
-        return _Place(path, uri, *self._locator.storage(uri))
+        return LakePlace(path, uri, *self._locator.storage(uri))
 
-    def _require_free(self, place: _Place) -> None:
+    def _require_free(self, place: LakePlace) -> None:
         if what_stands(place.storage, place.key).kind is not FileKind.MISSING:
             raise AlreadyExistsError(f"{place.path} exists; choose another name, or overwrite", path=place.path)
 
-    def _require_directory(self, place: _Place) -> None:
+    def _require_directory(self, place: LakePlace) -> None:
         kind = what_stands(place.storage, place.key).kind
         if kind is FileKind.MISSING:
             raise NotFoundError(f"{place.path} does not exist; check the path", path=place.path)
@@ -318,52 +318,91 @@ class Writes:
         if kind is FileKind.FILE and not holds_anything(place.storage, place.prefix):
             raise NotADirectoryRequestError(f"{place.path} is a file; name a directory", path=place.path)
 
-    def _copy(self, places: Sequence[tuple[_Place, _Place]]) -> None:
-        places = [(source, target) for source, target in places if source.uri != target.uri]
+    def _require_deletable(self, place: LakePlace) -> None:
+        way = place.way
+        for mount, mount_way in self._mounts_of(place.storage):
+            below = mount.uri.startswith(place.uri.rstrip("/") + "/") or lies_in(mount_way, way)
+            if mount.readonly and below:
+                raise DeniedError(f"{mount.path} lies in {place.path} and is mounted read-only", path=place.path)
+
+    def _delete_directory(self, place: LakePlace, *, contents_only: bool = False) -> None:
+        mount = self._locator.mounts.of_path(place.path)
+        directory_names = self._names([place])  # afterwards nobody could tell
         try:
-            if len(places) == 1:
-                _copy_one(places[0])
-            elif places:
-                with ThreadPoolExecutor(_COPIES_INFLIGHT, thread_name_prefix="raycache-copy") as pool:
-                    list(pool.map(_copy_one, places))
+            if mount is not None and place.uri == mount.uri:
+                # What is mounted may be a link, and then it is what that leads to.
+                place.storage.remove_tree(place.prefix, contents_only=True)
+            else:
+                place.storage.remove_tree(place.key, contents_only=contents_only)
         finally:
-            self._changed([target.path for _, target in places])
+            self._forget({}, directory_names)
 
-    def _changed(self, files: Sequence[str], directories: Sequence[str] = ()) -> None:
-        """Forget, here and at the master, what was known of these paths."""
-        if not files and not directories:
-            return
-        self._locator.forget_files([*files, *(self._locator.uri_of(path) for path in files)])
-        if directories:
-            self._locator.forget([*directories, *(self._locator.uri_of(path) for path in directories)])
+    def _copy_tree(self, start: LakePlace, end: LakePlace, found: Mapping[str, Described]) -> None:
+        """Copy what `trees.tree` has found below a directory."""
+        refuse_leading_back(start, end, found)
+        files = [name for name in found if not name.endswith("/")]
+        empty = [name for name in found if name.endswith("/")]
+        if end.storage.has_directories:
+            for name in ("", *empty):
+                if key := (end.prefix + name).rstrip("/"):
+                    end.storage.make_directory(key)
+        elif not start.storage.has_directories:
+            files += empty  # markers are objects there
+        self._copy([(start.below(name), end.below(name)) for name in files], copy_one)
+        self._changed([], [end])
+
+    def _copy(self, places: Sequence[PlacePair], copy: Callable[[PlacePair], T]) -> list[T]:
+        """Copy files, many at once; what `copy` says of each."""
+        try:
+            if len(places) < 2:
+                return [copy(pair) for pair in places]
+            with ThreadPoolExecutor(_COPIES_INFLIGHT, thread_name_prefix="raycache-copy") as pool:
+                return list(pool.map(copy, places))
+        finally:
+            self._changed([target for _, target in places])
+
+    def _changed(self, files: Sequence[LakePlace], directories: Sequence[LakePlace] = ()) -> None:
+        """Forget, here and at the master, what was known of these places, by all their names."""
+        if files or directories:
+            self._forget(self._names(files), self._names(directories))
+
+    def _forget(self, file_names: Collection[str], directory_names: Collection[str]) -> None:
+        self._locator.forget_files(file_names)
+        if directory_names:
+            self._locator.forget(directory_names)
+        uris = dict.fromkeys(name for name in (*file_names, *directory_names) if not name.startswith("/"))
         with contextlib.suppress(UnavailableError):  # the write stands; see the module's text
-            self._calls.master("invalidate", [*files, *directories])
+            self._calls.master("invalidate", list(uris))
+
+    def _names(self, places: Iterable[LakePlace]) -> dict[str, None]:
+        """What places are called: as given, by URI, below every mount that reaches them, and every mount below them."""
+        found: dict[str, None] = {}
+        for place in places:
+            found[place.path] = found[place.uri] = None
+            way = place.way
+            for mount, mount_way in self._mounts_of(place.storage):
+                rest = "" if lies_in(mount_way, way) else rest_below(way, mount_way)
+                if rest is not None:
+                    found[names.join(mount.path, rest)] = found[names.join(mount.uri, rest)] = None
+        return found
+
+    def _mounts_of(self, storage: UnderStorage) -> list[tuple[MountInfo, Way]]:
+        """The mounts of a store, with the ways to them."""
+        table = self._locator.mounts
+        version, ways = self._mount_ways
+        if version != table.version:
+            ways = {}
+            self._mount_ways = table.version, ways
+        if storage.root_uri not in ways:
+            split = [(mount, *names.split_uri(mount.uri)) for mount in table.mounts]
+            ways[storage.root_uri] = [
+                (mount, storage.way(key)) for mount, root_uri, key in split if root_uri == storage.root_uri
+            ]
+        return ways[storage.root_uri]
 
 
-def _below(place: _Place, name: str) -> _Place:
-    return _Place(names.join(place.path, name), names.join(place.uri, name), place.storage, place.prefix + name)
-
-
-def _by_storage(places: Iterable[_Place]) -> Iterator[tuple[UnderStorage, list[_Place]]]:
-    groups: dict[int, tuple[UnderStorage, list[_Place]]] = {}
+def _by_storage(places: Iterable[LakePlace]) -> Iterator[tuple[UnderStorage, list[LakePlace]]]:
+    groups: dict[int, tuple[UnderStorage, list[LakePlace]]] = {}
     for place in places:
         groups.setdefault(id(place.storage), (place.storage, []))[1].append(place)
     return iter(groups.values())
-
-
-def _copy_one(pair: tuple[_Place, _Place]) -> None:
-    source, target = pair
-    if source.storage is target.storage:
-        source.storage.copy(source.key, target.key)
-        return
-    found = source.storage.head(source.key)
-    version = FileVersion(source.uri, found.size_bytes, found.etag, found.mtime_ns)
-    writer = target.storage.open_writer(target.key)
-    try:
-        for offset in range(0, found.size_bytes, _COPY_CHUNK_BYTES):
-            length = min(_COPY_CHUNK_BYTES, found.size_bytes - offset)
-            writer.write(source.storage.read(source.key, offset, length, version))
-    except BaseException:
-        writer.abort()
-        raise
-    writer.close()

@@ -26,7 +26,9 @@ from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import as_bytes_view, check_file_key, check_range, check_version, is_path_key, past_end
 from raycache.ufs.errors import cause_of, map_arrow_error, shown
+from raycache.ufs.identity import Way, key_way
 from raycache.ufs.retry import Retrier
+from raycache.ufs.trees import delete_keys
 from raycache.ufs.walk import TEMPORARY_PREFIX, Children, Pager, WalkEntry
 
 if TYPE_CHECKING:
@@ -157,6 +159,20 @@ class ArrowStorage:
             raise InvalidRequestError(f"directory {shown(uri)} is not empty; remove what is in it first", uri=uri)
         self.run("remove", key, lambda: self.filesystem.delete_dir(self.path(key)))
 
+    def remove_tree(self, key: str, *, contents_only: bool = False) -> None:
+        """See `UnderStorage.remove_tree`."""
+        if not self.has_directories:
+            delete_keys(self, key, contents_only=contents_only)
+            return
+        directory = key.rstrip("/")
+        if directory:
+            self._check_path(directory)
+        self.run("remove", key, lambda: self._remove_once(directory, contents_only=contents_only or not directory))
+
+    def way(self, key: str) -> Way:
+        """See `UnderStorage.way`. Links inside are unknown here: pyarrow tells of none."""
+        return key_way(self.root_uri, key)
+
     def close(self) -> None:
         """See `UnderStorage.close`."""
         self._pager.close()
@@ -230,6 +246,14 @@ class ArrowStorage:
         if self.filesystem.get_file_info(self.path(key)).type == FileType.File:
             with contextlib.suppress(FileNotFoundError):
                 self.filesystem.delete_file(self.path(key))
+
+    def _remove_once(self, directory: str, *, contents_only: bool) -> None:
+        path = self.path(directory).rstrip("/") or self._base
+        with contextlib.suppress(FileNotFoundError):
+            if contents_only:
+                self.filesystem.delete_dir_contents(path, accept_root_dir=True)
+            else:
+                self.filesystem.delete_dir(path)
 
     def _children_once(self, directory: str, *, hidden: bool) -> Children | None:
         from pyarrow.fs import FileSelector, FileType

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from typing_extensions import Buffer
 
 from raycache.types import FileVersion
+from raycache.ufs.identity import Way
 
 
 class ObjectInfo(NamedTuple):
@@ -136,6 +137,23 @@ class UnderStorage(Protocol):
 
     def remove_directory(self, key: str) -> None:
         """Remove an empty directory; InvalidRequestError when it is not empty. Marker objects count as nothing."""
+        ...
+
+    def remove_tree(self, key: str, *, contents_only: bool = False) -> None:
+        """Remove a directory with all that stands in it, and nothing that stands elsewhere.
+
+        Links are removed, never what they lead to; so is what listings do not show (dead links, files being written). What
+        is missing, or vanishes meanwhile, is no error.
+
+        Args:
+            key: the directory, without a slash; a link to one is itself all that is removed. With a slash at its end it is
+                the directory that a link leads to. "" is the root, which stays.
+            contents_only: an empty directory stays in its place.
+        """
+        ...
+
+    def way(self, key: str) -> Way:
+        """The way to a key, all links followed, whether or not something stands there; see `identity.py`."""
         ...
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from typing_extensions import Buffer
 from raycache.errors import RaycacheError, UnavailableError
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter, UnderStorage
+from raycache.ufs.identity import Way
 
 
 class Fault(NamedTuple):
@@ -130,6 +131,15 @@ class FaultyStorage:
         """See `UnderStorage.remove_directory`."""
         with self._planned("remove_directory", key):
             self.inner.remove_directory(key)
+
+    def remove_tree(self, key: str, *, contents_only: bool = False) -> None:
+        """See `UnderStorage.remove_tree`."""
+        with self._planned("remove_tree", key):
+            self.inner.remove_tree(key, contents_only=contents_only)
+
+    def way(self, key: str) -> Way:
+        """See `UnderStorage.way`; never fails."""
+        return self.inner.way(key)
 
     def close(self) -> None:
         """See `UnderStorage.close`; never fails."""

@@ -4,29 +4,36 @@ A version is size and mtime; there are no etags. A read that is bound to a versi
 the same open file, so a file replaced by rename gives the old bytes or a ConflictError, never a mixture. A file written
 in place within the clock's granularity and without a change of size goes unseen: lakes should replace, not overwrite.
 
-Writes go to a hidden temporary file beside the target, are synced, and renamed over it. Symbolic links are followed,
-also by writes; links in a circle end a walk. Sockets, pipes and devices are not files and are never opened.
+Writes replace (`local_writer.py`). Symbolic links are followed for reading, listing and writing; what deletes removes
+the link itself. Links in a circle end a walk. Sockets, pipes and devices are not files and are never opened.
 """
 
-# pathlib drops slashes that keys have, and costs more than the system calls.
-# ruff: noqa: PTH103, PTH105, PTH106, PTH108, PTH112, PTH114, PTH116, PTH120, PTH123
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from typing_extensions import Buffer
 
-from raycache.errors import InvalidRequestError, IsADirectoryRequestError, NotFoundError, RaycacheError
+from raycache.errors import InvalidRequestError, IsADirectoryRequestError, NotFoundError
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
-from raycache.ufs.checks import as_bytes_view, check_file_key, check_range, check_version, is_path_key, past_end
-from raycache.ufs.errors import cause_of, map_os_error, shown
+from raycache.ufs.checks import (
+    as_bytes_view,
+    changed,
+    check_file_key,
+    check_range,
+    check_version,
+    is_path_key,
+    past_end,
+)
+from raycache.ufs.errors import shown
+from raycache.ufs.identity import Step, Way
+from raycache.ufs.local_writer import LocalWriter, make_directories, mapped_os_errors, remove_leftovers
 from raycache.ufs.walk import TEMPORARY_PREFIX, Children, Pager, WalkEntry
 
 
@@ -42,7 +49,7 @@ class LocalStorage:
 
     def __init__(self, root_uri: str = "file://", *, root: str | os.PathLike[str] = "/") -> None:
         self.root_uri = root_uri
-        self.root = os.path.join(os.fspath(root), "")  # noqa: PTH118  # pathlib drops the "/" that joins keys
+        self.root = os.path.join(os.fspath(root), "")  # pathlib drops the "/" that joins keys
         self._pager = Pager(_LocalTree(self))
 
     def __repr__(self) -> str:
@@ -62,7 +69,7 @@ class LocalStorage:
 
     def head(self, key: str) -> ObjectInfo:
         """See `UnderStorage.head`."""
-        with _mapped("read", self.uri(key)):
+        with mapped_os_errors("read", self.uri(key)):
             status = os.stat(self._existing_path(key))
             if not stat.S_ISREG(status.st_mode):
                 raise self._no_file(key)
@@ -72,7 +79,7 @@ class LocalStorage:
         """See `UnderStorage.read`."""
         uri = self.uri(key)
         check_range(uri, offset, length)
-        with _mapped("read", self.uri(key)):
+        with mapped_os_errors("read", self.uri(key)):
             path = self._existing_path(key)
             # A pipe would block the open until somebody writes.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -104,21 +111,25 @@ class LocalStorage:
         """See `UnderStorage.open_writer`."""
         check_file_key(self.root_uri, key)
         path = os.path.realpath(self.path(key))
-        with _mapped("write", self.uri(key)):
+        with mapped_os_errors("write", self.uri(key)):
             if os.path.isdir(path):
                 raise IsADirectoryRequestError(f"{shown(self.uri(key))} is a directory; name a file", uri=self.uri(key))
-            self._make_parents(path)
-            return _LocalWriter(self, key, path)
+            make_directories(os.path.dirname(path))
+            return LocalWriter(path, self.uri(key), lambda status: _info(key, status))
 
     def copy(self, source_key: str, target_key: str) -> ObjectInfo:
-        """See `UnderStorage.copy`."""
+        """See `UnderStorage.copy`. ConflictError when the source is written meanwhile."""
         source = self.head(source_key)
-        if os.path.realpath(self.path(source_key)) == os.path.realpath(self.path(target_key)):
-            return source
+        with contextlib.suppress(OSError):
+            if os.path.samefile(self.path(source_key), self.path(target_key)):
+                return source._replace(key=target_key)
         writer = self.open_writer(target_key)
         try:
-            with _mapped("copy", self.uri(source_key)), open(self.path(source_key), "rb") as stream:
+            with mapped_os_errors("copy", self.uri(source_key)), open(self.path(source_key), "rb") as stream:
+                before = _info(source_key, os.fstat(stream.fileno()))
                 shutil.copyfileobj(stream, writer, 1 << 20)
+                if before != _info(source_key, os.fstat(stream.fileno())):
+                    raise changed(self.uri(source_key))
         except BaseException:
             writer.abort()
             raise
@@ -127,7 +138,7 @@ class LocalStorage:
     def delete(self, keys: Sequence[str]) -> None:
         """See `UnderStorage.delete`. A key that ends in "/" removes that directory if it is empty."""
         for key in keys:
-            with _mapped("delete", self.uri(key)):
+            with mapped_os_errors("delete", self.uri(key)):
                 if key.endswith("/"):
                     with contextlib.suppress(InvalidRequestError):
                         self.remove_directory(key)
@@ -139,14 +150,46 @@ class LocalStorage:
 
     def make_directory(self, key: str) -> None:
         """See `UnderStorage.make_directory`."""
-        with _mapped("make", self.uri(key)):
-            self._make_parents(self.path(key.rstrip("/")) + "/")
+        with mapped_os_errors("make", self.uri(key)):
+            make_directories(self.path(key.rstrip("/")))
 
     def remove_directory(self, key: str) -> None:
-        """See `UnderStorage.remove_directory`. A missing one is no error."""
+        """See `UnderStorage.remove_directory`. A missing one is no error; of a link to an empty one, the link goes."""
         check_file_key(self.root_uri, key)
-        with _mapped("remove", self.uri(key)), contextlib.suppress(FileNotFoundError):
-            os.rmdir(self.path(key.rstrip("/")))
+        path = self.path(key.rstrip("/"))
+        with mapped_os_errors("remove", self.uri(key)), contextlib.suppress(FileNotFoundError):
+            remove_leftovers(path)
+            if not os.path.islink(path):
+                os.rmdir(path)
+            elif os.listdir(path):
+                raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
+            else:
+                os.unlink(path)
+
+    def remove_tree(self, key: str, *, contents_only: bool = False) -> None:
+        """See `UnderStorage.remove_tree`."""
+        path = self.path(key.removesuffix("/")) if key else self.root
+        with mapped_os_errors("remove", self.uri(key)), contextlib.suppress(FileNotFoundError):
+            if key.endswith("/"):
+                path = os.path.realpath(path)
+            elif os.path.islink(path):
+                os.unlink(path)
+                if contents_only:
+                    make_directories(path)
+                return
+            _remove_below(path)
+            if key and not contents_only:
+                os.rmdir(path)
+
+    def way(self, key: str) -> Way:
+        """See `UnderStorage.way`. What is missing has no inode: it is told by its name, and where it would be."""
+        steps = [Step("", _inode("/"))]
+        above = ""
+        for name in os.path.realpath(self.path(key) if key else self.root).split("/"):
+            if name:
+                above = f"{above}/{name}"
+                steps.append(Step(name, _inode(above) or (steps[-1].identity, name)))
+        return steps
 
     def close(self) -> None:
         """See `UnderStorage.close`."""
@@ -176,59 +219,6 @@ class LocalStorage:
     def _no_file(self, key: str) -> NotFoundError:
         return NotFoundError(f"{shown(self.uri(key))} is not a file; check the path", uri=self.uri(key))
 
-    def _make_parents(self, path: str) -> None:
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        except FileExistsError as error:  # a file stands where a directory is wanted
-            raise NotADirectoryError(errno.ENOTDIR, "Not a directory", path) from error
-
-
-class _LocalWriter:
-    """The `UfsWriter` of a disk."""
-
-    def __init__(self, storage: LocalStorage, key: str, path: str) -> None:
-        self._uri = storage.uri(key)
-        self._key = key
-        self._path = path
-        self._temporary = f"{os.path.dirname(path)}/{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        self._stream = open(self._temporary, "xb")  # noqa: SIM115  # lives as long as the writer
-        self._info: ObjectInfo | None = None
-
-    def write(self, data: Buffer) -> int:
-        """See `UfsWriter.write`."""
-        view = as_bytes_view(data)
-        if self._stream.closed:
-            raise InvalidRequestError(f"the writer of {shown(self._uri)} is closed; open another")
-        with _mapped("write", self._uri):
-            self._stream.write(view)
-        return len(view)
-
-    def close(self) -> ObjectInfo:
-        """See `UfsWriter.close`. The bytes are on the disk before the name is."""
-        if self._info is None:
-            if self._stream.closed:
-                raise InvalidRequestError(f"the writer of {shown(self._uri)} was given up; open another")
-            try:
-                with _mapped("write", self._uri):
-                    self._stream.flush()
-                    os.fsync(self._stream.fileno())
-                    info = _info(self._key, os.fstat(self._stream.fileno()))
-                    os.replace(self._temporary, self._path)
-            except BaseException:
-                self.abort()
-                raise
-            self._stream.close()
-            self._info = info
-        return self._info
-
-    def abort(self) -> None:
-        """See `UfsWriter.abort`."""
-        if self._info is None:
-            with contextlib.suppress(OSError):  # closing flushes, which may fail for what was the reason to give up
-                self._stream.close()
-            with contextlib.suppress(OSError):
-                os.unlink(self._temporary)
-
 
 class _LocalTree:
     """What `walk.py` sees of a disk."""
@@ -243,11 +233,11 @@ class _LocalTree:
             return None
         path = self._storage.path(key) if directory else self._storage.root
         try:
-            with _mapped("list", self._storage.uri(directory)):
+            with mapped_os_errors("list", self._storage.uri(directory)):
                 status = os.stat(path)
                 with os.scandir(path) as found:
                     entries = [entry for item in found if (entry := _entry(item)) is not None]
-        except NotFoundError:
+        except (NotFoundError, InvalidRequestError):  # the latter behind more links than the system follows
             return None
         return Children(entries, (status.st_dev, status.st_ino))
 
@@ -272,6 +262,33 @@ def _entry(item: os.DirEntry[str]) -> WalkEntry | None:
     return None
 
 
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _remove_below(path: str) -> None:
+    """Remove all that stands in a directory, and follow no link."""
+    for _, directories, files, descriptor in os.fwalk(path, topdown=False, onerror=_raise_unless_missing):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=descriptor)
+        for name in directories:
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    os.rmdir(name, dir_fd=descriptor)
+                except NotADirectoryError:  # a link to one
+                    os.unlink(name, dir_fd=descriptor)
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, status.st_size, "", status.st_mtime_ns)
 
@@ -287,14 +304,3 @@ def _pread(descriptor: int, offset: int, length: int) -> bytes:
         offset += len(data)
         length -= len(data)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-@contextlib.contextmanager
-def _mapped(action: str, uri: str) -> Iterator[None]:
-    """OSErrors leave as errors of ours."""
-    try:
-        yield
-    except RaycacheError:
-        raise
-    except OSError as error:
-        raise map_os_error(error, action, uri) from cause_of(error)

@@ -19,6 +19,8 @@ from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import as_bytes_view, check_file_key, check_limit, check_range, check_version, past_end
 from raycache.ufs.errors import shown
+from raycache.ufs.identity import Way, key_way
+from raycache.ufs.trees import delete_keys
 
 _named: dict[str, MemoryStorage] = {}
 _named_lock = threading.Lock()
@@ -127,6 +129,14 @@ class MemoryStorage:
             uri = self._uri(marker)
             raise InvalidRequestError(f"directory {uri} is not empty; remove what is in it first", uri=uri)
         self.delete([marker])
+
+    def remove_tree(self, key: str, *, contents_only: bool = False) -> None:
+        """See `UnderStorage.remove_tree`."""
+        delete_keys(self, key, contents_only=contents_only)
+
+    def way(self, key: str) -> Way:
+        """See `UnderStorage.way`."""
+        return key_way(self.root_uri, key)
 
     def close(self) -> None:
         """Nothing to let go of; the content stays."""

@@ -8,7 +8,7 @@ for the whole.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from raycache.errors import NotFoundError, UnavailableError
@@ -105,47 +105,37 @@ def check_directory(storage: UnderStorage, key: str) -> None:
         raise NotFoundError(f"there is no directory {shown(uri)}; make it, or check the path", uri=uri)
 
 
-def tree(storage: UnderStorage, prefix: str) -> tuple[list[str], list[str]]:
-    """(files, empty directories or markers) below a prefix, relative to it, directories without the trailing slash."""
-    found = [
-        info.key.removeprefix(prefix) for page in pages(storage, prefix) for info in page.objects if info.key != prefix
-    ]
-    return (
-        [name for name in found if not name.endswith("/")],
-        [name.rstrip("/") for name in found if name.endswith("/")],
-    )
+#: Size, etag and mtime.
+Described = tuple[int, str, int]
 
 
-def delete_keys(storage: UnderStorage, prefix: str, *, contents_only: bool) -> None:
-    """Delete a prefix of an object store, a page at a time.
+def tree(storage: UnderStorage, prefix: str) -> dict[str, Described]:
+    """Everything below a prefix, by its name relative to it; names of empty directories and markers end in a slash."""
+    return {
+        info.key.removeprefix(prefix): info[1:]
+        for page in pages(storage, prefix)
+        for info in page.objects
+        if info.key != prefix
+    }
+
+
+def delete_keys(storage: UnderStorage, directory: str, *, contents_only: bool) -> None:
+    """Delete all keys below a directory of a store that has none, a page at a time.
 
     Then the keys that would mark its directories, deepest first: some stores (SeaweedFS) keep empty directories as common
     prefixes until they are deleted so; elsewhere there is mostly nothing by these names.
     """
+    prefix = directory and directory.removesuffix("/") + "/"
     batch: list[str] = []
     directories: dict[str, None] = {} if contents_only or not prefix else {"": None}
     for page in pages(storage, prefix):
         keys = [info.key for info in page.objects]
-        names = [key.removeprefix(prefix) for key in keys]
+        names = [key.removeprefix(prefix) for key in keys if key != prefix]
         directories.update(dict.fromkeys(name for name in names if name.endswith("/")))
         directories.update(dict.fromkeys(f"{name}/" for name in implied_directories(names)))
         batch.extend(key for key in keys if not key.endswith("/"))
         if len(batch) >= _DELETE_BATCH_KEYS:
             storage.delete(batch)
             batch = []
-    storage.delete(batch + [prefix + name for name in deepest_first(directories)])
-
-
-def delete_tree(storage: UnderStorage, prefix: str, *, contents_only: bool) -> None:
-    """Delete a directory's files, then its directories from the deepest up."""
-    files, empty = tree(storage, prefix)
-    storage.delete([prefix + name for name in files])
-    for name in deepest_first(dict.fromkeys([*empty, *implied_directories([*files, *empty])])):
-        storage.remove_directory(prefix + name)
-    if not contents_only and prefix:
-        storage.remove_directory(prefix.rstrip("/"))
-
-
-def deepest_first(directories: Iterable[str]) -> list[str]:
-    """Relative names of directories, each behind all that lie in it."""
-    return sorted(directories, key=lambda name: name.count("/"), reverse=True)
+    deepest_first = sorted(directories, key=lambda name: name.count("/"), reverse=True)
+    storage.delete(batch + [prefix + name for name in deepest_first])

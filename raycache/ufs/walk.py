@@ -61,42 +61,45 @@ class Tree(Protocol):
 Found = ObjectInfo | str
 
 
-class _Level(NamedTuple):
+class _Level:
     """A directory that a walk is in."""
 
-    base: str
-    rest: Iterator[WalkEntry]
-    identity: Hashable
+    def __init__(self, base: str, children: Children) -> None:
+        self.base = base
+        self.rest = iter(sorted(children.entries, key=lambda entry: entry.name))
+        self.identity = children.identity
+        #: Whether something in it was described, or a directory in it entered.
+        self.has_content = False
 
 
 def walk(tree: Tree, prefix: str, start_after: str, *, delimiter: bool) -> Iterator[Found]:
     """Yield what starts with `prefix` and comes after `start_after`, in key order.
 
     Without a delimiter: objects, an empty directory as "dir/" of size 0. With one: the objects right below the prefix's
-    directory, and the directories there as texts ending in "/". An empty directory asked for itself is an object too.
+    directory, and the directories there as texts ending in "/". An empty directory asked for itself is an object too. One
+    in which there are only links that lead back counts as empty.
     """
     base = prefix[: prefix.rfind("/") + 1]
     top = tree.children(base)
-    if top is None:
-        return
-    if not top.entries:
-        if base and base == prefix and base > start_after:
-            yield _directory(base)
-        return
-    levels = [_enter(base, top)]
+    levels = [_Level(base, top)] if top is not None else []
     while levels:
         level = levels[-1]
         entry = next(level.rest, None)
         if entry is None:
             levels.pop()
+            if not level.has_content and level.base > start_after and level.base.startswith(prefix):
+                yield ObjectInfo(level.base, 0, "", 0)
             continue
         key = level.base + entry.name
         if not key.startswith(prefix):
             continue
         if not key.endswith("/"):
-            if key > start_after and (info := tree.describe(key, entry)) is not None:
+            info = tree.describe(key, entry) if key > start_after else None
+            level.has_content |= info is not None or key <= start_after
+            if info is not None:
                 yield info
         elif delimiter:
+            level.has_content = True
             # A directory that holds `start_after` counts if something in it comes later.
             if key > start_after or (
                 start_after.startswith(key) and any(True for _ in walk(tree, key, start_after, delimiter=False))
@@ -104,25 +107,14 @@ def walk(tree: Tree, prefix: str, start_after: str, *, delimiter: bool) -> Itera
                 yield key
         elif key > start_after or start_after.startswith(key):
             below = tree.children(key)
-            if below is None or _leads_back(below, levels):
-                continue
-            if below.entries:
-                levels.append(_enter(key, below))
-            elif key > start_after:
-                yield _directory(key)
-
-
-def _enter(base: str, children: Children) -> _Level:
-    return _Level(base, iter(sorted(children.entries, key=lambda entry: entry.name)), children.identity)
+            if below is not None and not _leads_back(below, levels):
+                level.has_content = True
+                levels.append(_Level(key, below))
 
 
 def _leads_back(children: Children, levels: Sequence[_Level]) -> bool:
     """Whether a link has led to a directory the walk is already in."""
     return children.identity is not None and any(level.identity == children.identity for level in levels)
-
-
-def _directory(key: str) -> ObjectInfo:
-    return ObjectInfo(key, 0, "", 0)
 
 
 def _key_of(found: Found) -> str:

@@ -1,13 +1,72 @@
-"""S3 storages before a server that misbehaves on order."""
+"""Stores of every kind, and S3 storages before a server that misbehaves on order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
+from raycache.testing.seaweed import SeaweedServer
+from raycache.ufs.arrow import ArrowStorage
+from raycache.ufs.base import UnderStorage
+from raycache.ufs.faulty import FaultyStorage, scripted_plan
+from raycache.ufs.local import LocalStorage
+from raycache.ufs.memory import MemoryStorage
+from raycache.ufs.s3.storage import S3Storage
 from tests.support.exact_s3 import exact_s3
 from tests.support.s3_wire import Wire
+from tests.support.stores import KINDS, StoreOfAKind, pages
+
+
+@pytest.fixture(scope="session")
+def s3_exact() -> Iterator[UnderStorage]:
+    """One for all tests: making S3 clients takes longer than most of them."""
+    with exact_s3() as server:
+        yield S3Storage("s3://exact", server.options())
+
+
+@pytest.fixture(scope="session")
+def s3_seaweed(s3_server: SeaweedServer) -> UnderStorage:
+    """One bucket for all tests: a new one takes SeaweedFS longer than most of them."""
+    return S3Storage(f"s3://{s3_server.make_bucket('conformance')}", s3_server.options())
+
+
+@pytest.fixture(params=KINDS)
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreOfAKind]:
+    storage = _empty_storage(request, tmp_path)
+    yield StoreOfAKind(request.param, storage)
+    storage.close()
+    storage.close()
+    if request.param.startswith("s3"):
+        _sweep(storage, "")
+
+
+def _sweep(storage: UnderStorage, prefix: str) -> None:
+    """Delete everything, and the directories that SeaweedFS goes on listing when their objects are gone."""
+    for page in pages(lambda token: storage.list(prefix, delimiter=True, token=token)):
+        for below in page.prefixes:
+            _sweep(storage, below)
+        storage.delete([*(info.key for info in page.objects), *page.prefixes])
+
+
+def _empty_storage(request: pytest.FixtureRequest, tmp_path: Path) -> UnderStorage:
+    match request.param:
+        case "memory":
+            return MemoryStorage()
+        case "faulty-idle":
+            return FaultyStorage(MemoryStorage(), scripted_plan({}))
+        case "local":
+            return LocalStorage(root=tmp_path)
+        case "arrow-local":
+            return ArrowStorage(fs.LocalFileSystem(), "arrow://lake", base=f"{tmp_path}/")
+        case "arrow-mock":
+            mock = fs._MockFileSystem()
+            mock.create_dir("lake")
+            return ArrowStorage(mock, "mock://lake", base="lake/")
+        case kind:
+            return request.getfixturevalue(kind.replace("-", "_"))
 
 
 @pytest.fixture(scope="session")

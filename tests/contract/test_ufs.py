@@ -2,127 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from pyarrow import fs
 
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
-from raycache.testing.seaweed import SeaweedServer
 from raycache.types import FileVersion
-from raycache.ufs.arrow import ArrowStorage
-from raycache.ufs.base import ListPage, ObjectInfo, UnderStorage
-from raycache.ufs.faulty import FaultyStorage, scripted_plan
-from raycache.ufs.local import LocalStorage
+from raycache.ufs.base import ListPage, UnderStorage
 from raycache.ufs.memory import MemoryStorage
-from raycache.ufs.s3.storage import S3Storage
 from raycache.ufs.trees import check_directory
-from tests.support.exact_s3 import exact_s3
-
-KINDS = ["memory", "local", "arrow-local", "arrow-mock", "faulty-idle", "s3-exact", "s3-seaweed"]
-
-
-@dataclasses.dataclass
-class Lake:
-    """A storage, and what its kind is excused from."""
-
-    kind: str
-    storage: UnderStorage
-
-    @property
-    def literal(self) -> bool:
-        """Any text is a key."""
-        return self.kind in ("memory", "faulty-idle", "s3-exact")
-
-    @property
-    def ordered(self) -> bool:
-        """Keys come in byte order; SeaweedFS sorts directories before it appends the slash."""
-        return self.kind != "s3-seaweed"
-
-
-@pytest.fixture(scope="module")
-def s3_exact() -> Iterator[UnderStorage]:
-    """One for all tests: making S3 clients takes longer than most of them."""
-    with exact_s3() as server:
-        yield S3Storage("s3://exact", server.options())
-
-
-@pytest.fixture(scope="module")
-def s3_seaweed(s3_server: SeaweedServer) -> UnderStorage:
-    """One bucket for all tests: a new one takes SeaweedFS longer than most of them."""
-    return S3Storage(f"s3://{s3_server.make_bucket('conformance')}", s3_server.options())
-
-
-@pytest.fixture(params=KINDS)
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
-    storage = _empty_storage(request, tmp_path)
-    yield Lake(request.param, storage)
-    storage.close()
-    storage.close()
-    if request.param.startswith("s3"):
-        _sweep(storage, "")
-
-
-def _sweep(storage: UnderStorage, prefix: str) -> None:
-    """Delete everything, and the directories that SeaweedFS goes on listing when their objects are gone."""
-    for page in pages(lambda token: storage.list(prefix, delimiter=True, token=token)):
-        for below in page.prefixes:
-            _sweep(storage, below)
-        storage.delete([*(info.key for info in page.objects), *page.prefixes])
-
-
-def _empty_storage(request: pytest.FixtureRequest, tmp_path: Path) -> UnderStorage:
-    match request.param:
-        case "memory":
-            return MemoryStorage()
-        case "faulty-idle":
-            return FaultyStorage(MemoryStorage(), scripted_plan({}))
-        case "local":
-            return LocalStorage(root=tmp_path)
-        case "arrow-local":
-            return ArrowStorage(fs.LocalFileSystem(), "arrow://lake", base=f"{tmp_path}/")
-        case "arrow-mock":
-            mock = fs._MockFileSystem()
-            mock.create_dir("lake")
-            return ArrowStorage(mock, "mock://lake", base="lake/")
-        case kind:
-            return request.getfixturevalue(kind.replace("-", "_"))
-
-
-def version_of(storage: UnderStorage, info: ObjectInfo) -> FileVersion:
-    return FileVersion(f"{storage.root_uri}/{info.key}", info.size_bytes, info.etag, info.mtime_ns)
-
-
-def pages(list_page: Callable[[str | None], ListPage]) -> list[ListPage]:
-    found = [list_page(None)]
-    while found[-1].next_token is not None:
-        assert len(found) < 1000, "the listing does not end"
-        found.append(list_page(found[-1].next_token))
-    return found
-
-
-def keys_of(storage: UnderStorage, prefix: str = "", **arguments: object) -> list[str]:
-    found = pages(lambda token: storage.list(prefix, token=token, **arguments))
-    return [info.key for page in found for info in page.objects]
-
-
-def files_of(storage: UnderStorage) -> list[ObjectInfo]:
-    """All objects; without the empty directories that disks keep when what was in them is gone."""
-    return [info for info in storage.list("").objects if info.size_bytes or not storage.has_directories]
-
-
-def fill(storage: UnderStorage, *keys: str) -> None:
-    for key in keys:
-        storage.put(key, key.encode())
+from tests.support.stores import StoreOfAKind, files_of, fill, keys_of, pages, version_of
 
 
 class TestObjects:
     @pytest.mark.parametrize("size", [1, 3, 100_000])
-    def test_put_then_read(self, lake: Lake, size: int) -> None:
+    def test_put_then_read(self, lake: StoreOfAKind, size: int) -> None:
         """What was put is what is read, whole and in part."""
         content = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
         info = lake.storage.put("dir/file", content)
@@ -132,27 +27,27 @@ class TestObjects:
         middle = size // 3
         assert content.tobytes()[middle : middle + 1] == bytes(lake.storage.read("dir/file", middle, 1))
 
-    def test_put_head_and_list_agree(self, lake: Lake) -> None:
+    def test_put_head_and_list_agree(self, lake: StoreOfAKind) -> None:
         """An object is described alike by put, head and list, so that all name the same version."""
         written = lake.storage.put("a/b", b"content")
         assert written == lake.storage.head("a/b")
         assert [written] == lake.storage.list("a/").objects
         assert written.etag or written.mtime_ns
 
-    def test_empty_object(self, lake: Lake) -> None:
+    def test_empty_object(self, lake: StoreOfAKind) -> None:
         """An object may be empty."""
         lake.storage.put("empty", b"")
         assert lake.storage.head("empty").size_bytes == 0
         assert keys_of(lake.storage) == ["empty"]
 
-    def test_put_replaces(self, lake: Lake) -> None:
+    def test_put_replaces(self, lake: StoreOfAKind) -> None:
         """A put replaces the object, and the new one is another version."""
         old = lake.storage.put("k", b"old")
         new = lake.storage.put("k", b"newer")
         assert version_of(lake.storage, old).id() != version_of(lake.storage, new).id()
         assert bytes(lake.storage.read("k", 0, 5)) == b"newer"
 
-    def test_read_of_another_version_conflicts(self, lake: Lake) -> None:
+    def test_read_of_another_version_conflicts(self, lake: StoreOfAKind) -> None:
         """A read bound to a version that is no longer there is a conflict, also when the size is the same."""
         if lake.kind == "arrow-mock":
             pytest.skip("its clock stands still, and it has no etags")
@@ -163,14 +58,14 @@ class TestObjects:
         with pytest.raises(ConflictError):
             lake.storage.read("k", 0, 2, old)
 
-    def test_read_of_a_shrunk_object_conflicts(self, lake: Lake) -> None:
+    def test_read_of_a_shrunk_object_conflicts(self, lake: StoreOfAKind) -> None:
         """A bound read past the end of a smaller successor is a conflict, not a bad request."""
         old = version_of(lake.storage, lake.storage.put("k", b"a long content"))
         lake.storage.put("k", b"x")
         with pytest.raises(ConflictError):
             lake.storage.read("k", 8, 4, old)
 
-    def test_missing(self, lake: Lake) -> None:
+    def test_missing(self, lake: StoreOfAKind) -> None:
         """A missing object is NotFoundError for head, read and copy, with its URI in the message."""
         fill(lake.storage, "there/x")
         version = FileVersion(f"{lake.storage.root_uri}/no/such", 3, '"e"', 1)
@@ -185,7 +80,7 @@ class TestObjects:
             assert "no/such" in str(caught.value)
             assert "\n" not in str(caught.value)
 
-    def test_below_a_file(self, lake: Lake) -> None:
+    def test_below_a_file(self, lake: StoreOfAKind) -> None:
         """A key below a file is missing, not an odd error."""
         fill(lake.storage, "file")
         for attempt in (lambda: lake.storage.head("file/x"), lambda: lake.storage.read("file/x", 0, 1)):
@@ -194,7 +89,7 @@ class TestObjects:
         assert lake.storage.list("file/")[:2] == ([], [])
         lake.storage.delete(["file/x"])
 
-    def test_a_directory_is_no_object(self, lake: Lake) -> None:
+    def test_a_directory_is_no_object(self, lake: StoreOfAKind) -> None:
         """The name of a directory is not an object, nor is the root."""
         fill(lake.storage, "d/x")
         for key in ("d", ""):
@@ -204,27 +99,27 @@ class TestObjects:
             lake.storage.read("d", 0, 1)
 
     @pytest.mark.parametrize(("offset", "length"), [(-1, 2), (0, 0), (0, -1), (0, 4), (3, 1), (100, 1)])
-    def test_bad_range(self, lake: Lake, offset: int, length: int) -> None:
+    def test_bad_range(self, lake: StoreOfAKind, offset: int, length: int) -> None:
         """A range outside the object is refused rather than cut."""
         lake.storage.put("k", b"abc")
         with pytest.raises(InvalidRequestError):
             lake.storage.read("k", offset, length)
 
-    def test_delete(self, lake: Lake) -> None:
+    def test_delete(self, lake: StoreOfAKind) -> None:
         """Delete removes what is there and does not mind what is not; a directory's name is no object."""
         fill(lake.storage, "a", "b", "c/d", "e")
         lake.storage.delete(["a", "nothing", "c/d", "c", "no/where/at/all"])
         assert [key for key in keys_of(lake.storage) if not key.endswith("/")] == ["b", "e"]
         lake.storage.delete([])
 
-    def test_delete_many(self, lake: Lake) -> None:
+    def test_delete_many(self, lake: StoreOfAKind) -> None:
         """More keys than fit into one request of S3 are deleted in one call."""
         lake.storage.put("kept", b"1")
         fill(lake.storage, *(f"m/{n:04d}" for n in range(20)))
         lake.storage.delete([f"m/{n:04d}" for n in range(1100)])
         assert [key for key in keys_of(lake.storage) if not key.endswith("/")] == ["kept"]
 
-    def test_copy(self, lake: Lake) -> None:
+    def test_copy(self, lake: StoreOfAKind) -> None:
         """A copy has the source's content, replaces the target, and is described by what comes back."""
         fill(lake.storage, "a b/source", "target/x")
         info = lake.storage.copy("a b/source", "target/x")
@@ -235,13 +130,13 @@ class TestObjects:
         assert copied.size_bytes == 10
         assert bytes(lake.storage.read("new/dir/y", 0, 10)) == b"a b/source"
 
-    def test_copy_to_itself(self, lake: Lake) -> None:
+    def test_copy_to_itself(self, lake: StoreOfAKind) -> None:
         """A copy onto itself leaves the object as it was."""
         before = lake.storage.put("k", b"abc")
         assert before == lake.storage.copy("k", "k")
         assert bytes(lake.storage.read("k", 0, 3)) == b"abc"
 
-    def test_put_needs_a_name(self, lake: Lake) -> None:
+    def test_put_needs_a_name(self, lake: StoreOfAKind) -> None:
         """The root is no file to write."""
         for attempt in (lambda: lake.storage.put("", b"x"), lambda: lake.storage.open_writer("")):
             with pytest.raises(InvalidRequestError):
@@ -249,7 +144,7 @@ class TestObjects:
 
 
 class TestWriters:
-    def test_appears_at_close(self, lake: Lake) -> None:
+    def test_appears_at_close(self, lake: StoreOfAKind) -> None:
         """What is written piece by piece appears whole at close, and nothing of it before."""
         writer = lake.storage.open_writer("d/w")
         assert writer.write(b"abc") == 3
@@ -264,7 +159,7 @@ class TestWriters:
         assert bytes(lake.storage.read("d/w", 0, 5)) == b"abcde"
         assert keys_of(lake.storage) == ["d/w"]
 
-    def test_replaces_only_at_close(self, lake: Lake) -> None:
+    def test_replaces_only_at_close(self, lake: StoreOfAKind) -> None:
         """The old object stays readable until the writer closes."""
         old = version_of(lake.storage, lake.storage.put("k", b"old"))
         writer = lake.storage.open_writer("k")
@@ -273,7 +168,7 @@ class TestWriters:
         writer.close()
         assert bytes(lake.storage.read("k", 0, 5)) == b"fresh"
 
-    def test_abort(self, lake: Lake) -> None:
+    def test_abort(self, lake: StoreOfAKind) -> None:
         """An aborted writer leaves nothing, and the old object as it was."""
         lake.storage.put("k", b"old")
         writer = lake.storage.open_writer("k")
@@ -286,7 +181,7 @@ class TestWriters:
             with pytest.raises(InvalidRequestError):
                 attempt()
 
-    def test_empty_writer(self, lake: Lake) -> None:
+    def test_empty_writer(self, lake: StoreOfAKind) -> None:
         """A writer closed without a write makes an empty object."""
         assert lake.storage.open_writer("e").close().size_bytes == 0
         assert lake.storage.head("e").size_bytes == 0
@@ -296,7 +191,7 @@ class TestListings:
     KEYS = ("a", "b/1", "b/2", "b/sub/x", "b/sub/y", "b.txt", "b-", "c/deep/er/z", "\u00fc", "z")
 
     @pytest.mark.parametrize("limit", [1, 3, 1000])
-    def test_flat(self, lake: Lake, limit: int) -> None:
+    def test_flat(self, lake: StoreOfAKind, limit: int) -> None:
         """Pages of any size give each key once, in order, and never more than asked for."""
         fill(lake.storage, *self.KEYS)
         found = pages(lambda token: lake.storage.list("", limit=limit, token=token))
@@ -305,7 +200,7 @@ class TestListings:
         assert all(len(page.objects) <= limit and not page.prefixes for page in found)
 
     @pytest.mark.parametrize("limit", [1, 3, 1000])
-    def test_delimiter(self, lake: Lake, limit: int) -> None:
+    def test_delimiter(self, lake: StoreOfAKind, limit: int) -> None:
         """With a delimiter each directory comes once, as a prefix, also over pages."""
         fill(lake.storage, *self.KEYS)
         for prefix in ("", "b", "b/", "b/s", "c/", "c/deep", "nothing"):
@@ -318,7 +213,7 @@ class TestListings:
             assert sorted(r for r in rolled if not r.endswith("/")) == sorted(objects)
             assert all(len(page.objects) + len(page.prefixes) <= limit for page in found)
 
-    def test_prefix_is_text(self, lake: Lake) -> None:
+    def test_prefix_is_text(self, lake: StoreOfAKind) -> None:
         """A prefix need not end at a slash, and one that nothing starts with gives an empty page."""
         fill(lake.storage, *self.KEYS)
         assert keys_of(lake.storage, "b/su") == ["b/sub/x", "b/sub/y"]
@@ -327,14 +222,14 @@ class TestListings:
         assert keys_of(lake.storage, "no/where/") == []
 
     @pytest.mark.parametrize("limit", [1, 1000])
-    def test_start_after(self, lake: Lake, limit: int) -> None:
+    def test_start_after(self, lake: StoreOfAKind, limit: int) -> None:
         """start_after leaves out that key and all before it, whether or not there is such a key."""
         fill(lake.storage, "d/a", "d/b", "d/c", "e")
         assert keys_of(lake.storage, start_after="d/b", limit=limit) == ["d/c", "e"]
         assert keys_of(lake.storage, "d/", start_after="d/bb", limit=limit) == ["d/c"]
         assert keys_of(lake.storage, start_after="x", limit=limit) == []
 
-    def test_tokens_outlive_their_walk(self, lake: Lake) -> None:
+    def test_tokens_outlive_their_walk(self, lake: StoreOfAKind) -> None:
         """A token works twice, and after many other listings have begun."""
         fill(lake.storage, *(f"{d}/{n}" for d in "ab" for n in range(4)))
         first = lake.storage.list("", limit=3)
@@ -343,7 +238,7 @@ class TestListings:
         again = [lake.storage.list("", limit=3, token=first.next_token) for _ in range(2)]
         assert [[info.key for info in page.objects] for page in again] == [["a/3", "b/0", "b/1"]] * 2
 
-    def test_live_changes(self, lake: Lake) -> None:
+    def test_live_changes(self, lake: StoreOfAKind) -> None:
         """What appears or vanishes between two pages does no harm to the others."""
         fill(lake.storage, *(f"d/{n}" for n in range(6)))
         first = lake.storage.list("d/", limit=2)
@@ -354,19 +249,19 @@ class TestListings:
         assert [info.key for info in rest.objects if info.key != "d/2"] == ["d/3", "d/4", "d/5"]
 
     @pytest.mark.parametrize("limit", [0, 1001, -1])
-    def test_bad_limit(self, lake: Lake, limit: int) -> None:
+    def test_bad_limit(self, lake: StoreOfAKind, limit: int) -> None:
         """A page holds 1 to 1,000 entries."""
         with pytest.raises(InvalidRequestError):
             lake.storage.list("", limit=limit)
 
-    def test_empty_lake(self, lake: Lake) -> None:
+    def test_empty_lake(self, lake: StoreOfAKind) -> None:
         """A lake with nothing in it lists nothing."""
         assert ListPage([], [], None) == lake.storage.list("")
         assert ListPage([], [], None) == lake.storage.list("", delimiter=True)
 
 
 class TestDirectories:
-    def test_only_one_that_is_there_can_be_mounted(self, lake: Lake) -> None:
+    def test_only_one_that_is_there_can_be_mounted(self, lake: StoreOfAKind) -> None:
         """With files, or made empty, it will do; else there is none of that name, where names of directories count."""
         storage = lake.storage
         storage.put("d/e/f", b"1")
@@ -381,7 +276,7 @@ class TestDirectories:
             else:
                 check_directory(storage, key)
 
-    def test_markers(self, lake: Lake) -> None:
+    def test_markers(self, lake: StoreOfAKind) -> None:
         """A marker object, or an empty directory, is listed as an object of size 0 whose key ends in a slash."""
         lake.storage.put("m/empty/", b"")
         lake.storage.put("m/x", b"1")
@@ -392,7 +287,7 @@ class TestDirectories:
         lake.storage.delete(["m/empty/"])
         assert keys_of(lake.storage) == ["m/x"]
 
-    def test_make_and_remove(self, lake: Lake) -> None:
+    def test_make_and_remove(self, lake: StoreOfAKind) -> None:
         """A directory can be made with all above it and removed when empty; where there are none, both do nothing."""
         lake.storage.make_directory("p/q/r")
         lake.storage.make_directory("p/q/r")
@@ -402,7 +297,7 @@ class TestDirectories:
         assert (["p/q/"] if expected else []) == keys_of(lake.storage)
         lake.storage.remove_directory("p/q/r")
 
-    def test_remove_refuses_what_is_not_empty(self, lake: Lake) -> None:
+    def test_remove_refuses_what_is_not_empty(self, lake: StoreOfAKind) -> None:
         """A directory with something in it is not removed."""
         fill(lake.storage, "d/x")
         with pytest.raises(InvalidRequestError):
@@ -422,7 +317,7 @@ LITERAL_KEYS = (
 
 
 class TestKeys:
-    def test_taken_literally(self, lake: Lake) -> None:
+    def test_taken_literally(self, lake: StoreOfAKind) -> None:
         """A key is taken as it is by every operation."""
         for key in (*ODD_KEYS, *(LITERAL_KEYS if lake.literal else ())):
             self.check_key(lake.storage, key)
@@ -446,7 +341,7 @@ class TestKeys:
         assert [copy] == files_of(storage)
         storage.delete([copy.key])
 
-    def test_literal_keys_together(self, lake: Lake) -> None:
+    def test_literal_keys_together(self, lake: StoreOfAKind) -> None:
         """Keys that differ only in slashes are different objects, where the store keeps no directories."""
         keys = sorted({*LITERAL_KEYS, "a/b", "lead", "a"} if lake.literal else {"a/b", "lead"})
         for key in keys:
@@ -461,7 +356,7 @@ class TestKeys:
 
 @pytest.mark.parametrize("lake", ["local", "arrow-local", "arrow-mock"], indirect=True)
 @pytest.mark.parametrize("key", ["a//b", "/lead", "a/../b", "..", "a/.", "nul\0"])
-def test_unsayable_keys(lake: Lake, key: str) -> None:
+def test_unsayable_keys(lake: StoreOfAKind, key: str) -> None:
     """Where keys are paths, an impossible one is refused for writing, missing for reading, and lists nothing."""
     fill(lake.storage, "a/b", "lead", "b")
     with pytest.raises(InvalidRequestError):

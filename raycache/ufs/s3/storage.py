@@ -17,6 +17,7 @@ from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import as_bytes_view, check_file_key, check_limit, check_range
+from raycache.ufs.identity import Way, key_way
 from raycache.ufs.retry import Retrier
 from raycache.ufs.s3.answers import quoted
 from raycache.ufs.s3.binding import BoundReader
@@ -29,6 +30,7 @@ from raycache.ufs.s3.heads import Describer
 from raycache.ufs.s3.listing import Listing
 from raycache.ufs.s3.multipart import S3Requests, S3Sizes, S3Writer, with_mtime
 from raycache.ufs.s3.options import S3Options, canonical_names, options_from_environment
+from raycache.ufs.trees import delete_keys
 
 __all__ = ["S3Storage", "canonical_names", "options_from_environment"]
 
@@ -147,6 +149,14 @@ class S3Storage:
             raise InvalidRequestError(f"directory {uri} is not empty; remove what is in it first", uri=uri)
         if page.objects:
             self.delete([marker])
+
+    def remove_tree(self, key: str, *, contents_only: bool = False) -> None:
+        """See `UnderStorage.remove_tree`."""
+        delete_keys(self, key, contents_only=contents_only)
+
+    def way(self, key: str) -> Way:
+        """See `UnderStorage.way`."""
+        return key_way(self.root_uri, key)
 
     def close(self) -> None:
         """See `UnderStorage.close`. A later call connects again."""

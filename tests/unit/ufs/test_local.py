@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from pathlib import Path
 from typing import Self
 
@@ -125,6 +126,118 @@ def test_unfinished_files_are_hidden(storage: LocalStorage, tmp_path: Path) -> N
     assert keys(storage) == ["d/"]
     writer.abort()
     assert list((tmp_path / "d").iterdir()) == []
+
+
+def test_what_killed_writers_left_keeps_no_directory(storage: LocalStorage, tmp_path: Path) -> None:
+    """An empty directory is removed with what nobody writes any more; what somebody writes keeps it."""
+    writer = storage.open_writer("d/x")
+    writer.write(b"half")
+    with pytest.raises(InvalidRequestError, match="not empty"):
+        storage.remove_directory("d")
+    writer.write(b"whole")
+    assert writer.close().size_bytes == 9
+    storage.delete(["d/x"])
+    (tmp_path / "d" / f"{TEMPORARY_PREFIX}0123").write_bytes(b"half")
+    storage.remove_directory("d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_write_is_on_the_disk_when_it_is_acknowledged(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes are synced before the file has its name, then its directory, and every directory made for it."""
+    events: list[str] = []
+    fsync, replace, mkdir = os.fsync, os.replace, os.mkdir
+
+    def spelled(path: str) -> str:
+        name = os.path.relpath(path, tmp_path)
+        return "temporary" if TEMPORARY_PREFIX in name else name
+
+    def traced_fsync(descriptor: int) -> None:
+        events.append(f"sync {spelled(str(Path(f'/proc/self/fd/{descriptor}').readlink()))}")
+        fsync(descriptor)
+
+    def traced_replace(source: str, target: str) -> None:
+        events.append(f"{spelled(source)} to {spelled(target)}")
+        replace(source, target)
+
+    def traced_mkdir(path: str) -> None:
+        events.append(f"make {spelled(path)}")
+        mkdir(path)
+
+    monkeypatch.setattr(os, "fsync", traced_fsync)
+    monkeypatch.setattr(os, "replace", traced_replace)
+    monkeypatch.setattr(os, "mkdir", traced_mkdir)
+    storage.put("a/b/x", b"1")
+    assert events == ["make a", "sync .", "make a/b", "sync a", "sync temporary", "temporary to a/b/x", "sync a/b"]
+    del events[:]
+    storage.make_directory("a/c")
+    assert events == ["make a/c", "sync a"]
+
+
+def test_a_directory_that_cannot_be_synced(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filesystem that cannot sync directories is taken as it is; one that fails to is not believed."""
+    fsync = os.fsync
+    code = errno.EINVAL
+
+    def fsync_files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, "text")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync_files_only)
+    assert storage.put("x", b"1") == storage.head("x")
+    code = errno.EIO
+    with pytest.raises(UnavailableError):
+        storage.put("x", b"2")
+    assert keys(storage) == ["x"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o664, 0o755])
+def test_what_replaces_a_file_has_its_mode(mode: int, storage: LocalStorage, tmp_path: Path) -> None:
+    """An overwritten file keeps its mode, also while the new one is being written; a new file has that of the umask."""
+    storage.put("x", b"old")
+    (tmp_path / "x").chmod(mode)
+    (tmp_path / "link").symlink_to("x")
+    for key in ("x", "link"):
+        writer = storage.open_writer(key)
+        writer.write(b"new")
+        assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob(f"{TEMPORARY_PREFIX}*")} == {mode}
+        writer.close()
+        assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
+    storage.copy("x", "copy")
+    (tmp_path / "theirs").touch()
+    assert (tmp_path / "copy").stat().st_mode == (tmp_path / "theirs").stat().st_mode
+
+
+def test_what_replaces_a_file_has_its_owner_if_it_may(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner is kept where this user may give files away; else the file is this user's, without the old one's rights."""
+    storage.put("x", b"old")
+    (tmp_path / "x").chmod(0o4755)
+    status = os.stat
+    given: list[tuple[int, int]] = []
+
+    def stat_of_another(path: object, **arguments: object) -> os.stat_result:
+        found = list(status(path, **arguments))
+        if str(path) == str(tmp_path / "x"):
+            found[4:6] = [found[4] + 7, found[5] + 7]
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "stat", stat_of_another)
+    monkeypatch.setattr(os, "fchown", lambda descriptor, uid, gid: given.append((uid - os.getuid(), gid - os.getgid())))
+    storage.put("x", b"new")
+    assert given == [(7, 7)]
+    assert stat.S_IMODE(status(tmp_path / "x").st_mode) & 0o777 == 0o755
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(errno.EPERM, "text")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    (tmp_path / "x").chmod(0o4755)
+    storage.put("x", b"newer")
+    assert stat.S_IMODE(status(tmp_path / "x").st_mode) == 0o755
 
 
 def test_new_files_have_usual_rights(storage: LocalStorage, tmp_path: Path) -> None:
