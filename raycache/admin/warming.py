@@ -60,12 +60,12 @@ def warmed_by(client: Client, wanted: Iterable[Wanted]) -> Iterator[Warmed]:
     return warm(client.calls, client.fresh_topology, wanted)
 
 
-def warm(calls: ActorCalls, cluster: Callable[[], Topology], wanted: Iterable[Wanted]) -> Iterator[Warmed]:
+def warm(calls: ActorCalls, topology: Callable[[], Topology], wanted: Iterable[Wanted]) -> Iterator[Warmed]:
     """Make blocks resident.
 
     Args:
         calls: to the workers.
-        cluster: tells where blocks go, asked anew for every group.
+        topology: tells where blocks go; asked again for every group.
         wanted: what to load, the most urgent first; taken as needed.
 
     Yields:
@@ -73,8 +73,8 @@ def warm(calls: ActorCalls, cluster: Callable[[], Topology], wanted: Iterable[Wa
     """
     running: deque[Future[list[Warmed]]] = deque()
     with ThreadPoolExecutor(GROUPS_INFLIGHT_MAX, thread_name_prefix="raycache-warm") as pool:
-        for group in _groups(wanted, cluster().block_size_bytes):
-            running.append(pool.submit(_load, calls, cluster(), group))
+        for group in _groups(wanted, topology().block_size_bytes):
+            running.append(pool.submit(_load, calls, topology(), group))
             if len(running) >= GROUPS_INFLIGHT_MAX:
                 yield from running.popleft().result()
         while running:
@@ -106,7 +106,7 @@ def _groups(wanted: Iterable[Wanted], block_size_bytes: int) -> Iterator[Group]:
         yield group
 
 
-def _load(calls: ActorCalls, cluster: Topology, group: Group) -> list[Warmed]:
+def _load(calls: ActorCalls, topology: Topology, group: Group) -> list[Warmed]:
     """Ask for a group; what a worker that does not answer was asked for goes where it goes without that worker.
 
     What readers have claimed is asked of the claimants; the last attempt takes it where the hash puts it.
@@ -116,10 +116,10 @@ def _load(calls: ActorCalls, cluster: Topology, group: Group) -> list[Warmed]:
     claimants: list[dict[int, WorkerId]] = [{} for _ in group]
     for attempt in range(1, ATTEMPTS_MAX + 1):
         claimed = claimants if attempt < ATTEMPTS_MAX else None
-        silent = _ask(calls, cluster, [file for file, _ in group], left, states, claimed)
+        silent = _ask(calls, topology, [file for file, _ in group], left, states, claimed)
         left = [block for block in left if block not in states]
-        cluster = cluster.without(silent)
-        if not left or not cluster.view.workers:
+        topology = topology.without(silent)
+        if not left or not topology.view.workers:
             break
     loaded = [0] * len(group)
     reasons = [""] * len(group)
@@ -127,7 +127,7 @@ def _load(calls: ActorCalls, cluster: Topology, group: Group) -> list[Warmed]:
         for index in indices:
             state, error_text = states.get((target, index), (None, ""))
             if state is not None and state.served:
-                loaded[target] += block_length(index, file.size_bytes, cluster.block_size_bytes)
+                loaded[target] += block_length(index, file.size_bytes, topology.block_size_bytes)
             else:
                 reason = error_text or (_UNANSWERED if state is None else _REASONS[state])
                 reasons[target] = reasons[target] or reason
@@ -136,14 +136,14 @@ def _load(calls: ActorCalls, cluster: Topology, group: Group) -> list[Warmed]:
 
 def _ask(
     calls: ActorCalls,
-    cluster: Topology,
+    topology: Topology,
     files: list[FileVersion],
     blocks: list[tuple[int, int]],
     states: dict[tuple[int, int], tuple[BlockState, str]],
     claimants: list[dict[int, WorkerId]] | None,
 ) -> list[WorkerId]:
-    """Ask for (file, block) once, and note what became of each, or who has claimed it; returns who did not answer."""
-    rounds = load_rounds(files, blocks, cluster, claimants=claimants)
+    """Ask for (file, block) once, and note what became of each, or its claimant; returns the workers that did not answer."""
+    rounds = load_rounds(files, blocks, topology, claimants=claimants)
     requests = [found.to_call() for found in rounds]
     silent: list[WorkerId] = []
     for round_, answer in zip(rounds, calls.workers(requests), strict=True):
@@ -155,7 +155,7 @@ def _ask(
             state, error = BlockState(reply.states[position]), reply.errors.get(position)
             target, index = blocks[part_index]
             if claimants is not None and state is BlockState.ELSEWHERE:
-                claimants[target][index // cluster.blocks_per_extent] = reply.claimants[position]
+                claimants[target][index // topology.blocks_per_extent] = reply.claimants[position]
             elif state.served or round_.request.purpose != Purpose.PREFETCH_CLAIMED:
                 states[target, index] = state, "" if error is None else str(error)
     return silent

@@ -1,4 +1,4 @@
-"""Where blocks go and who may be asked for them, as one process knows it at one moment."""
+"""Where blocks go, and which workers may be asked for them, as one process knows it at one moment."""
 
 from __future__ import annotations
 

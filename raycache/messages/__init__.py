@@ -4,6 +4,11 @@ A Ray call costs about 1 ms whatever it carries, and lists of objects pickle slo
 fields are parallel lists: field[i] speaks of item i. Messages are pickled once into `bytes` (`encode`), since Ray's own
 serializer walks lists of strings in Python. Only object references and arrays travel beside the blob.
 
+Each module is one conversation. Client to worker: `blocks` asks for blocks, for one of the `purposes`; `figures` brings counts
+and leases, with `deliveries` that are counted once; `health` asks how a node is. Client to master: `namespace` asks what is at
+paths, `load_jobs` asks for loads, `inventories` compares with the lake, and `watching` is what a page or a terminal shows.
+Worker and master: `heartbeats`. `encoding` holds what all of them are made of.
+
 Shapes: F files, B blocks asked for, G grants (segments handed out), E entries of a segment.
 """
 

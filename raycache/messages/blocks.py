@@ -1,4 +1,4 @@
-"""Client to worker: give me blocks, drop blocks, say what you hold."""
+"""Client to worker: requests for blocks, to drop blocks, and to say which blocks are held."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BlockRequest(NamedTuple):
     claims: bytes = b"\0"
     #: The actor name of a worker that holds the blocks, for purposes that fetch what is missing from one.
     source_actor: str = ""
-    #: For purposes of load jobs: the job evicts nothing that was loaded or used within so many seconds, so that it never
+    #: For purposes of load jobs: the job evicts nothing that was loaded or used within this many seconds, so that it never
     #: evicts what it has just brought.
     job_age_s: float | None = None
 
@@ -166,7 +166,7 @@ class BlockReply(NamedTuple):
     reasons: dict[int, int] = {}  # noqa: RUF012  # never changed; a NamedTuple knows no factories
     #: How often the lake has told this worker to slow down (503, 429), since its start.
     slow_downs: int = 0
-    #: By position: who is to be asked for what is ELSEWHERE.
+    #: By position: the worker to ask for what is ELSEWHERE.
     claimants: dict[int, WorkerId] = {}  # noqa: RUF012
 
 
@@ -175,7 +175,7 @@ class Selector(NamedTuple):
 
     patterns: list[Pattern]
     versions: list[VersionId] = []  # noqa: RUF012  # a NamedTuple's default, never changed
-    #: Only blocks loaded at least so long ago.
+    #: Only blocks loaded at least this long ago.
     older_than_s: float = 0.0
 
 

@@ -1,4 +1,4 @@
-"""Deliveries of counts, each counted once by whoever receives it."""
+"""Deliveries of counts; the receiver counts each of them once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from raycache.messages.figures import Delivery
 
-#: Readers whose last delivery is remembered; one silent for longer than so many others needs no memory.
+#: Readers whose last delivery is remembered; one that is silent for longer than this many others is forgotten.
 _READERS_MAX = 10_000
 
 

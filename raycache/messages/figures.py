@@ -73,7 +73,7 @@ class ReadCounters(NamedTuple):
 
 
 class ReadTag(NamedTuple):
-    """Who read what, as Ray names it."""
+    """One reader, as Ray names it, and what it read."""
 
     #: Ray's job id.
     job: str
@@ -91,7 +91,7 @@ LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class Counts(NamedTuple):
-    """What one process has read since its last word."""
+    """What one process has read since its last delivery."""
 
     #: Each reader once.
     readers: list[tuple[ReadTag, ReadCounters]]
@@ -120,7 +120,7 @@ class Delivery(NamedTuple):
 
 
 class TouchRequest(NamedTuple):
-    """What a reader did without asking: segments it read in place (renew their leases), and its counts."""
+    """What a reader did without a call: it read segments in place, whose leases are to be renewed, and counted."""
 
     segments: list[SegmentId]
     #: Only to the worker of the reader's own node.

@@ -20,7 +20,7 @@ class SyncRequest(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """So many files of so many bytes in all."""
+    """A number of files, and their bytes in all."""
 
     files: int = 0
     bytes: int = 0

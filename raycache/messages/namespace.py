@@ -22,7 +22,7 @@ class ResolveRequest(NamedTuple):
     mounts_version: int
     #: Ask the under storage again even where the metadata TTL has not passed.
     fresh: bool = False
-    #: Of a single path: answer for as many as this of those behind it in its directory, too, as far as they are known.
+    #: Of a single path: answer also for this many of those behind it in its directory, as far as they are known.
     neighbours_max: int = 0
 
 
@@ -47,7 +47,7 @@ class ResolveReply(NamedTuple):
 
 
 class HoldersReply(NamedTuple):
-    """Who holds blocks of these versions, as far as their workers have said; most files have the same few answers."""
+    """The workers that hold blocks of these versions, as far as they have said; most files have the same few answers."""
 
     #: The different answers: (worker, block bit mask) of each that holds some.
     said: list[tuple[tuple[WorkerId, int], ...]]

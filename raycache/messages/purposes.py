@@ -3,8 +3,8 @@
 Theory of operation. A request has one purpose. Everything else that a worker has to know of the asker's intention stands
 in the table `TERMS` below, so no two fields of a request can contradict each other. There are three families:
 
-- A reader wants bytes: `READ_*`. It first asks whoever is said to hold the blocks, or the worker that the hash names
-  (READ). That one may name another worker, which has claimed the extent: it is asked with READ_CLAIMED. What another
+- A reader wants bytes: `READ_*`. It first asks a worker that is hinted to hold the blocks, or the worker that the hash
+  names (READ). The latter may name another worker, which has claimed the extent: that one is asked with READ_CLAIMED. What another
   worker holds is asked of the reader's own worker with READ_COPY, together with the name of the holder. READ_HELD takes
   what is here and loads nothing; workers ask each other so. Were blocks loaded for such a request, workers could wait for
   each other in a circle.

@@ -1,4 +1,4 @@
-"""Master to whoever shows the cache: everything a page or a terminal needs, in one answer."""
+"""Master to a page or a terminal that shows the cache: everything it needs, in one answer."""
 
 from __future__ import annotations
 

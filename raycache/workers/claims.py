@@ -1,10 +1,10 @@
-"""Who loads an extent: the first who reads it, as remembered by the worker that the hash names.
+"""Claims: which worker loads an extent, as the worker that the hash names remembers it.
 
-Theory of operation. Every reader that knows no holder asks the worker that the hash names, so that one can tell the first
-of them. A reader that runs where the work is (a Ray task or actor) claims the extent for its own node's worker: it is
-loaded where it is read, once, and never sent on. Whoever comes later is told who has the claim. A claim is a hint like any
+Theory of operation. Every reader that knows no holder asks the worker that the hash names, so this worker knows the first
+reader of an extent. A reader that runs where the work is (a Ray task or actor) claims the extent for its own node's worker:
+it is loaded where it is read, once, and never sent on. Later readers are sent to the claimant. A claim is a hint like any
 other: a claimant that is gone or has no free memory is passed over, the reader comes back, and this worker loads and
-forgets the claim. A lost claim (a restart, the bound) costs a second copy at worst; `free` ends all of them, what is
+forgets the claim. A lost claim (a restart, the bound) costs a second copy at worst. `free` ends all claims; what is
 evicted comes back where it was.
 """
 
@@ -18,7 +18,7 @@ from raycache.ranges import Grid
 from raycache.types import BlockId, FileVersion, WorkerId
 from raycache.workers.tiers.segments import SegmentTable
 
-#: Two generations of so many, some 25 bytes each: those not asked for since the last so many are forgotten.
+#: Of one of two generations, some 25 bytes each: claims that were not asked for during a whole generation are forgotten.
 CLAIMS_MAX = 1 << 19
 
 
@@ -66,7 +66,7 @@ class Claims:
         return claimant if claimant != self._worker else None
 
     def claimant(self, block: BlockId) -> WorkerId | None:
-        """Who has claimed the extent of a block or page."""
+        """The worker that has claimed the extent of a block or page."""
         key = self._key(block)
         number = self._young.get(key)
         if number is None:

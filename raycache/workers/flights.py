@@ -1,6 +1,6 @@
 """Blocks on their way from the under storage: single flight, grouping into segments, bounds.
 
-A block that is missing becomes a `Flight`; whoever asks for it until it lands joins that flight. Flights are grouped
+A block that is missing becomes a `Flight`; every request for it joins that flight until it lands. Flights are grouped
 into batches, each meant to be one segment; batches start in the order they came, as long as the bounds on running loads
 allow. So a flight is either *queued* (in exactly one batch) or *running* (in exactly one load).
 """
@@ -199,11 +199,11 @@ class FlightTable:
         return load
 
     def land(self, block: BlockId) -> Flight:
-        """The flight is over; whoever waits is in it."""
+        """The flight is over; those that wait are in it."""
         return self._flights.pop(block)
 
     def waiters(self) -> list[tuple[int, int]]:
-        """Everyone who waits for a block."""
+        """All that wait for a block."""
         return [waiter for flight in self._flights.values() for waiter in flight.waiters]
 
     def blocks(self) -> list[BlockId]:

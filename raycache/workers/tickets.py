@@ -47,7 +47,7 @@ class Ticket:
     shifts: dict[int, int] = field(default_factory=dict)
     #: By position: why a block had to be waited for.
     reasons: dict[int, MissReason] = field(default_factory=dict)
-    #: By position: who has claimed a block that is ELSEWHERE.
+    #: By position: the worker that has claimed a block that is ELSEWHERE.
     claimants: dict[int, WorkerId] = field(default_factory=dict)
 
     @classmethod

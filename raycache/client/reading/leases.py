@@ -1,8 +1,8 @@
 """The segments this process has mapped: what makes a repeated read cost no call.
 
-A worker grants a lease on a segment together with the table of all blocks in it. While the lease lasts, every one of
-those blocks is read in place, from here. When it ends without having been renewed, the segment is forgotten; bytes
-already handed out stay valid, since the buffers keep the memory (plasma pin or mmap) alive.
+A worker grants a lease on a segment together with the table of all blocks in it. While the lease lasts, each of these
+blocks is read in place, from here. When the lease ends without a renewal, the segment is forgotten. Bytes that were handed
+out before stay valid, since the buffers keep the memory (plasma pin or mmap) alive.
 
 Bounds: mapped bytes and segments (least recently used ones go first). All methods are safe to call from several threads.
 """
@@ -20,7 +20,7 @@ from raycache.types import SegmentId, Tier, VersionId
 
 #: The reader stops using a lease this long before the worker ends it: calls take time.
 LEASE_MARGIN_S = 2.0
-#: Segments on disk are mappings of their own, and Linux allows a process 65,530 unless it is told otherwise.
+#: Segments on disk are mappings of their own, and Linux allows a process 65,530 by default.
 SEGMENTS_MAX = 32_768
 
 
@@ -154,8 +154,8 @@ class Leases:
     def renew(self, actor_name: str, segments: list[SegmentId], expires_at_s: float, now_s: float) -> None:
         """The worker has prolonged these leases.
 
-        One that has ended by now stays ended: meanwhile the worker may have dropped the very copy that is mapped here,
-        and prolonged a lease on another one.
+        A lease that has ended by now stays ended: meanwhile the worker may have dropped the very copy that is mapped
+        here, and prolonged a lease on another one.
         """
         with self._lock:
             for segment in segments:

@@ -25,7 +25,7 @@ class Step(enum.Enum):
     COPY = "copy"
     #: The holder loads it first; where it has done so before, the holder is asked for the bytes.
     FILL = "fill"
-    #: Its claimant is asked, unless the worker was asked to load it whoever has claimed it: then as BYPASS.
+    #: Its claimant is asked. If the call has told the worker to ignore claims, this is a BYPASS.
     FOLLOW = "follow"
     #: The worker that the hash names is asked again, and the claim is forgotten.
     RETURN = "return"

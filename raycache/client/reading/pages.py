@@ -1,10 +1,10 @@
 """Whether a part of a block is read by pages: rules only.
 
-Theory of operation. A block is large, so that whole files are cheap. Who wants little of a file that nobody has cached (two
-columns of sixteen, a footer, an image out of an archive) would have all of it loaded. So parts of blocks that no
-worker is known to hold are asked for in pages, as long as less than half of the block was ever wanted here; from then on
-the block is loaded whole, and takes over what was there in pages. Files read from front to back, and small ones, are
-always loaded in blocks.
+Theory of operation. A block is large, so that whole files are cheap. But a reader that wants little of a file (two columns
+of sixteen, a footer, an image out of an archive) would have all of it loaded. So parts of blocks that no worker is known
+to hold are asked for in pages, as long as less than half of the block was ever wanted here. From then on the block is
+loaded whole, and takes over what was there in pages. Files that are read from front to back, and small files, are always
+loaded in blocks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def by_pages(meta: FileMeta, part: BlockRange, grid: Grid, *, goes_on: bool = Fa
     if meta.places.is_held(block):
         return False
     wanted = meta.trace.pages_wanted.get(block, 0)
-    # Who has come to the end of a block that was loaded whole, goes on.
+    # A reader that has come to the end of a block that was loaded whole goes on.
     follows = (
         begins
         and part.offset == 0

@@ -22,7 +22,7 @@ def load_rounds(
     *,
     claimants: Sequence[Mapping[int, WorkerId]] | None = None,
 ) -> list[Round]:
-    """The requests that load whole blocks where the hash places them, or where they are claimed; nothing is handed out.
+    """Make the requests that load whole blocks where the hash places them, or where they are claimed.
 
     Args:
         files: shape (F,).
@@ -43,10 +43,10 @@ def load_rounds(
 def prefetch_calls(
     wanted: Iterable[tuple[FileMeta, Iterable[int]]], bytes_max: int, topology: Topology
 ) -> list[WorkerCall]:
-    """The calls that make blocks resident where they belong: one per worker, for what no worker is hinted to hold.
+    """Make the calls that load what no worker is hinted to hold: one to each worker that it belongs to.
 
     Args:
-        wanted: files and which of their blocks, in the order they will be read; what is not a file is left out.
+        wanted: files and which of their blocks, in the order they will be read; directories and missing files are left out.
         bytes_max: blocks after the one that reaches it are left out.
         topology: where blocks go.
     """
@@ -92,11 +92,11 @@ class Gathering:
         self._metas = metas
         found = self._operation(metas, False)
         if found.is_at_home(0):
-            # It is read where it belongs, maybe by one of many readers that share the directory so: theirs is left to them.
+            # It is read where it belongs. Other readers may share the directory in this way: their files are left to them.
             self._metas = [meta for index, meta in enumerate(metas) if found.is_at_home(index)]
 
     def claim(self, ask: Callable[[Sequence[WorkerCall]], list[Any]]) -> None:
-        """Claim what nobody is known to have for the own worker, one call to each worker that the hash names.
+        """Claim for the own worker what nobody is known to have, with one call to each worker that the hash names.
 
         Args:
             ask: calls workers at once; errors stand in the place of results.
@@ -106,7 +106,7 @@ class Gathering:
         rounds = [found.prefetching() for found in calls if found.worker.worker != self._node]
         for found, answer in zip(rounds, ask([found.to_call() for found in rounds]), strict=True):
             if isinstance(answer, RaycacheError):
-                continue  # whoever reads the file asks again
+                continue  # the read of the file asks again
             reply: BlockReply = decode(answer[0])
             for position, part_index in enumerate(found.part_indices):
                 state = BlockState(reply.states[position])
@@ -116,5 +116,5 @@ class Gathering:
                     cold[part_index].places.learn_holder(found.worker.worker, 0)
 
     def calls(self) -> list[WorkerCall]:
-        """What to tell workers, one call to each: load what is not here, copy what others hold."""
+        """Make one call to each worker: load what is not here, copy what others hold."""
         return [found.prefetching().to_call() for found in self._operation(self._metas, False).next_calls()]

@@ -52,7 +52,7 @@ from raycache.messages import (
 from raycache.ranges import is_page
 from raycache.types import FileVersion, VersionId, WorkerId, WorkerView
 
-#: After so many workers a part goes to the under storage.
+#: After this many workers a part goes to the under storage.
 WORKER_ATTEMPTS_MAX = 2
 
 
@@ -63,7 +63,7 @@ class FileTarget(NamedTuple):
     version: VersionId
     #: Hints: (worker, bit mask of blocks).
     holders: tuple[tuple[WorkerId, int], ...]
-    #: Hints: who has claimed an extent.
+    #: Hints: by extent, the worker that has claimed it.
     claimants: Mapping[int, WorkerId] = MappingProxyType({})
 
 
@@ -97,7 +97,7 @@ class Round(NamedTuple):
 
 
 class _Route(NamedTuple):
-    """Whom to ask and what for; for a copy, also the worker to make it from."""
+    """A worker and what to ask it for; for a copy, also the worker to make it from."""
 
     worker: WorkerId
     purpose: Purpose = Purpose.READ
@@ -132,20 +132,20 @@ class ReadOperation:
         self._by_id = {worker.worker: worker for worker in topology.view.workers}
         self._waiting: list[int] = list(range(len(parts)))
         self._tried: dict[int, list[WorkerId]] = {}
-        #: Parts that the worker of the hash has sent on to another, or that were asked of a claimant at once.
+        #: Parts that the worker of the hash has sent on to another, or that a claimant was asked for at once.
         self._sent_on: set[int] = set()
         #: Parts that were asked for as passive copies.
         self._copies_asked: set[int] = set()
-        #: Parts whose holder, asked for a copy, did not have it: those it is to load first, and all that ever were.
+        #: Parts that their holder did not have when a copy was asked for: those that it has to load first, and all that ever were.
         self._to_fill: set[int] = set()
         self._filled: set[int] = set()
-        #: Parts that a holder has loaded so: they are no hits.
+        #: Parts that a holder has loaded for a copy: they do not count as hits.
         self.loaded: set[int] = set()
         self._blocks_per_extent = topology.blocks_per_extent
         self._owners = self._place()
         self._claims = claims and topology.node in self._by_id
         self._follows_claims = follows_claims
-        #: By (index of the target, extent), who has claimed it, as far as this operation knows; None: nobody that helps.
+        #: By (index of the target, extent), the worker that has claimed it, as far as is known; None: none that helps.
         self.claimants: dict[tuple[int, int], WorkerId | None] = {
             (index, extent): worker
             for index, target in enumerate(targets)
@@ -159,7 +159,7 @@ class ReadOperation:
         self.stale: list[int] = []
 
     def next_calls(self) -> list[Round]:
-        """What to send now, one call per worker; empty when every part is served, stale or due for a bypass."""
+        """Make the calls to send now, one per worker and purpose; none when every part is served, stale or due for a bypass."""
         groups: dict[_Route, list[int]] = {}
         for part_index in self._waiting:
             route = self._route(part_index)
@@ -252,7 +252,7 @@ class ReadOperation:
         return worker in holders and len(holders) < self._topology.replicas_max and 2 * part.length >= length
 
     def _route(self, part_index: int) -> _Route | None:
-        """Whom to ask next."""
+        """The worker to ask next; None: the under storage."""
         tried = self._tried.get(part_index, [])
         if len(tried) >= WORKER_ATTEMPTS_MAX:
             return None
@@ -260,7 +260,7 @@ class ReadOperation:
         holders = [
             worker
             for worker in self._holders(part_index)
-            # Who has sent the reader on does not hold it.
+            # A worker that has sent the reader on does not hold it.
             if worker not in tried and not (worker == owner and part_index in self._sent_on)
         ]
         for preferred in (self._node, owner):

@@ -1,5 +1,10 @@
 """Reading parts of blocks: mapped segments first, then one call per worker, then the under storage.
 
+Theory of operation. `in_place` ends most reads: the range lies in one mapped segment, and a slice of it is the answer. For the
+others, `read` cuts ranges into parts of blocks or pages, takes what is mapped, and lets a `ReadOperation` plan the calls for
+the rest, all ranges of a batch together. Granted segments are mapped and kept in `Leases`, so that what lies beside the
+wanted parts costs no call later. Every part is counted once, where it was found.
+
 Nothing here waits without bound: worker calls and object transfers have timeouts, the number of rounds is limited by
 `ReadOperation`, and the under storage bounds its own retries.
 """
@@ -95,7 +100,7 @@ class Reader:
         self._claims_again_s = 0.0
 
     def in_place(self, meta: FileMeta, offset: int, length: int, now_s: float) -> pa.Buffer | None:
-        """A range as one piece of a mapped segment, and counted; None when some of it is not mapped, or lies elsewhere.
+        """Find a range in one piece of a mapped segment, and count it; None when some of it is not mapped, or lies elsewhere.
 
         Every read tries this first, and most end here: no call, nothing waited for, about 1.5 us.
 
@@ -181,7 +186,7 @@ class Reader:
         ]
 
     def _pieces(self, request: Request, part: BlockRange, now_s: float) -> Iterator[tuple[BlockRange, Span | None]]:
-        """What a part of a block that is not mapped is to be read by: itself, or its pages; and where those are."""
+        """Cut a part of a block that is not mapped into what it is read by, itself or its pages, and find those that are mapped."""
         meta = request.meta
         if self._by_pages(request, part, now_s):
             yield from self._pages(meta, part, now_s)
@@ -207,7 +212,7 @@ class Reader:
         return by_pages(meta, part, self._grid, goes_on=request.in_order or came_from, begins=begins)
 
     def picks(self, request: Request) -> bool:
-        """Whether the end of a range is going to be read by pages: the reader picks what he wants."""
+        """Whether the end of a range is going to be read by pages: the reader picks here and there."""
         now_s = self._clock.now_s()
         picked = False
         for part in block_ranges(request.offset, request.length, self._block_size_bytes):

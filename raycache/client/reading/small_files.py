@@ -1,9 +1,9 @@
 """Small files that are opened one after another, as their directory lists them: which to announce. Rules only.
 
-Theory of operation. A task of a plain reader opens its files one by one, and each that is not mapped here costs a call, and
-becomes a segment of its own where it was not cached. So who comes from a file to one that follows it closely has the
-next ones announced with it, more and more of them: a worker brings them in one piece, which is mapped with the first of
-them, and the rest cost nothing. A jump begins anew; who jumps always, announces nothing.
+Theory of operation. A task of a plain reader opens its files one by one. Each file that is not mapped here costs a call, and
+becomes a segment of its own where it was not cached. So a reader that comes from one file to another that follows it
+closely announces the next ones with it, more and more of them. A worker brings them in one piece, which is mapped with the
+first of them, and the rest cost nothing. A jump starts over; a reader that always jumps announces nothing.
 """
 
 from __future__ import annotations

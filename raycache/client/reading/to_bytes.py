@@ -1,8 +1,8 @@
 """Copies into `bytes`, for callers whose interface promises them.
 
-Most of the cost of a large copy is the first touch of its new memory, page by page. Where the kernel gives huge pages to
-who asks for them (`transparent_hugepage` at "madvise" or "always"), asking makes such a copy about twice as fast. `bytes`
-are made empty and filled before anybody else sees them, as Python's C interface allows.
+Most of the cost of a large copy is the first touch of its new memory, page by page. Where the kernel gives huge pages
+on request (`transparent_hugepage` at "madvise" or "always"), a request makes such a copy about twice as fast. `bytes` are made
+empty and filled before anybody else sees them, as Python's C interface allows.
 """
 
 from __future__ import annotations
