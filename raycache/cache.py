@@ -131,7 +131,7 @@ class Cache:
         """Whether a file or a directory stands at a path.
 
         Raises:
-            UnavailableError, DeniedError: it cannot be told.
+            UnavailableError, DeniedError: the lake does not say.
         """
         return browsing.exists(self.client, path)
 
@@ -171,6 +171,11 @@ class Cache:
 
         Returns:
             A file object; its `read_at` and `read_buffer` give buffers without a copy.
+
+        Raises:
+            NotFoundError, IsADirectoryRequestError: no file stands at the path.
+            DeniedError: writing, and the mount is read-only.
+            InvalidRequestError: another mode, or a path that cannot be.
         """
         return self.client.open(path, mode)
 
@@ -193,17 +198,32 @@ class Cache:
         return self.client.read(path, offset, size)
 
     def read_many(self, paths: Sequence[str]) -> list[pa.Buffer]:
-        """Read whole files: one round trip per worker, not per file. In the order of `paths`."""
+        """Read whole files: one round trip per worker, not per file.
+
+        Args:
+            paths: shape (F,), of files.
+
+        Returns:
+            Shape (F,): a buffer of each file, as `read` gives it, and with the same errors.
+        """
         return self.client.read_many(paths)
 
     def read_ranges(self, paths: Sequence[str], ranges: Sequence[tuple[int, int | None]]) -> list[pa.Buffer]:
-        """Read one range (offset, size) of each path, all in one round trip per worker; see `read`."""
+        """Read one range of each path, all in one round trip per worker.
+
+        Args:
+            paths: shape (F,), of files; a path may come several times.
+            ranges: shape (F,): offset and size, as `read` takes them.
+
+        Returns:
+            Shape (F,): a buffer of each range, as `read` gives it, and with the same errors.
+        """
         return self.client.read_ranges(paths, ranges)
 
     def prefetch(self, paths: str | Sequence[str], bytes_max: int = 256 << 20) -> None:
         """Say which files will be read soon: what is missing of them is loaded in the background.
 
-        A hint, for which nobody waits. For certainty, `load`.
+        It is a hint, and does not wait; `load` makes sure.
 
         Args:
             paths: of files; others are left out.
@@ -232,7 +252,7 @@ class Cache:
         return near.near_many(Whereabouts(self.client), path_lists)
 
     def direct(self, nodes: Mapping[str, str]) -> None:
-        """Say where files should be loaded that nobody holds yet, instead of where the hash would put them.
+        """Say where files should be loaded that no node holds yet, instead of where the hash would put them.
 
         Args:
             nodes: Ray node id by path. A node without a worker is ignored.
@@ -263,13 +283,13 @@ class Cache:
         """Start a warm-up; returns at once. It runs in the master, and goes on when this process ends.
 
         Args:
-            paths: files, directories, globs. The master lists them, freshly.
+            paths: files, directories, globs. The master lists them again.
             replicas: copies of each block on different nodes, as far as there are nodes.
-            metadata_only: only list the files, so that looking them up later asks nobody.
+            metadata_only: only list the files, so that later look-ups do not ask the lake.
             bandwidth: bytes per second that leave the lake, all workers together: "500MiB/s", or a number. None: no limit.
             verify: afterwards compare the etags with the lake's, and check the checksums of what is on disk.
-            priority: of several jobs the one with the larger number goes first.
-            dry_run: move nothing, say what would be.
+            priority: of several jobs, the one with the larger number goes first.
+            dry_run: move nothing, and say what the load would do.
 
         Returns:
             The job; with `dry_run` what it would do.
@@ -298,16 +318,16 @@ class Cache:
         """Drop blocks from the cache, never from the lake. Readers that hold them finish undisturbed.
 
         Args:
-            paths: files, directories (a mount's path is one) and globs; versions that the lake no longer has are meant, too.
+            paths: files, directories (a mount's path is one) and globs, with all versions, also those that left the lake.
             force: also what is pinned.
             older_than_s: only blocks loaded at least this many seconds ago.
         """
         return upkeep.free(self.client, paths, force=force, older_than_s=older_than_s)
 
     def pin(self, paths: str | Sequence[str]) -> None:
-        """Never evict files, directories or globs from now on, nor let them expire; also what is loaded later.
+        """Never evict files, directories or globs from now on, nor let them expire, also when they are loaded later.
 
-        Where pinned files take all the room, loads of others end without space, and reads of others go through.
+        Where pinned files take all the room, loads of other files end without space, and reads of them go through.
         """
         upkeep.say(self.client, RuleKind.PIN, paths, 1)
 
@@ -319,15 +339,15 @@ class Cache:
         """Free blocks this many seconds after they were loaded; the lake is never touched.
 
         Args:
-            paths: files, directories, globs; the later word holds for what both name.
+            paths: files, directories, globs; where two calls name the same path, the later one holds.
             ttl_s: 0 or more; None: no end.
         """
         upkeep.say(self.client, RuleKind.TTL, paths, ttl_s)
 
     def set_quota(self, path: str, bytes: str | int | None) -> None:  # noqa: A002
-        """Let the blocks cached below a path, every copy counted, never take more; its own oldest ones go first.
+        """Bound the bytes cached below a path, in all copies; the path's own oldest blocks make room.
 
-        Each worker may use the share of the quota that its capacity has of the cluster's.
+        A worker's share of the quota is its share of the cluster's capacity.
 
         Args:
             path: a directory or a file.
@@ -355,17 +375,17 @@ class Cache:
         """Compare files, directories or globs with the lake, listing it once: what was added, changed, removed?
 
         Versions that the lake no longer has are dropped, when their readers are done. A file counts as changed when its
-        size or etag is another one (its mtime, where the store has no etags) than when the cache last listed or compared
-        the path. Of a path that it never listed, it knows what it holds.
+        size or etag (its mtime, where the store has no etags) differs from what it was when the cache last listed or
+        compared the path. Of a path that it never listed, the cache knows what it holds.
 
         Args:
             paths: what to compare.
-            dry_run: only tell.
+            dry_run: only compare.
             load: bring in what was added or changed, and nothing else.
-            watch: repeat this, so many seconds after each end.
+            watch: repeat, this many seconds after each end.
 
         Returns:
-            The differences; with `watch` an iterator that yields those of each round, for as long as it is asked.
+            The differences; with `watch` an iterator that yields those of each round, without an end.
 
         Raises:
             NotFoundError: a path is under no mount, or nothing is there, nor was.

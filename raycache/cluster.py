@@ -74,7 +74,7 @@ def start(
         settings: any other field of `raycache.settings.Settings`.
 
     Returns:
-        A connection. When a cache is running already and nothing other is asked for, a connection to that.
+        A connection. Where a cache with these settings is running already, a connection to that one.
 
     Raises:
         AlreadyExistsError: a cache with other settings is running; `raycache.stop()` first.

@@ -155,7 +155,7 @@ class PathRule(Result):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Amount(Result):
-    """So many files of so many bytes in all."""
+    """A number of files, and their bytes."""
 
     files: int = 0
     bytes: int = 0

@@ -40,7 +40,7 @@ class Job:
         """Wait for the end.
 
         Args:
-            timeout_s: None waits as long as the job makes itself heard.
+            timeout_s: None: for as long as the job takes.
 
         Returns:
             The last progress; look at `state` and `failures`.

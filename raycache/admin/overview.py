@@ -93,7 +93,7 @@ class ReaderView(Result):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MountView(Result):
-    """One mount; its options are not told."""
+    """One mount, without its options."""
 
     path: str
     uri: str

@@ -21,12 +21,12 @@ _CALLS_MAX = 1_000
 
 
 def start_dashboard(port: int | None = None, host: str | None = None, token: str | None = None) -> str:
-    """Serve the dashboard from the head node. One that runs is kept when nothing is asked for, else replaced.
+    """Serve the dashboard from the head node. One that runs already is kept if no argument is given, else replaced.
 
     Args:
         port: default 8268; 0 takes a free one.
         host: the address to serve; default 127.0.0.1: only the head node itself. Anybody who reaches it may look.
-        token: allows actions (load, free, pin, stop) to who knows it; default: none are allowed.
+        token: allows actions (load, free, pin, stop) to everybody who knows it; default: none are allowed.
 
     Returns:
         The URL of the page.
