@@ -7,13 +7,9 @@ Theory of operation. Calls and results come in as method calls with the time; ea
 - here, but adopted from disk and unchecked: the ticket waits for a `Verify`; a bad segment is dropped and its blocks
   count as missing;
 - on its way: the ticket joins the flight;
-- missing: a flight is opened, grouped with others into a batch, and queued.
+- missing: a flight is opened, see `loading.py`.
 
-Batches start in order, within the bounds of running loads. Room is made only when a batch starts: in memory, else on
-disk, else for a part of it; what fits nowhere is NO_SPACE at once and costs nothing. A load that comes back lands its
-flights; a ticket with nothing open is answered, exactly once. CHANGED or GONE discards everything of that version.
-
-A block that is freed while a ticket waits for others is not handed out any more (`tickets.final_states`).
+A ticket with nothing open is answered, exactly once, at the end of the event that decided its last block. A block that is freed while a ticket waits for others is not handed out any more (`tickets.final_states`).
 """
 
 from __future__ import annotations
@@ -23,7 +19,6 @@ from collections.abc import Callable
 
 import xxhash
 
-from raycache.errors import RaycacheError
 from raycache.messages import (
     BlockReport,
     BlockRequest,
@@ -33,7 +28,6 @@ from raycache.messages import (
     InventoryReply,
     InventoryRequest,
     MissReason,
-    Need,
     ResidencyReply,
     Selector,
     Shares,
@@ -45,16 +39,14 @@ from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.answers import Answer, Presence
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
-from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, Load, LoadOutcome, Outbox
+from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, LoadOutcome, Outbox
 from raycache.workers.figures.heat import extremes
 from raycache.workers.figures.worker_stats import stats_of
-from raycache.workers.flights import Flight, FlightTable, items_of, pack, prefix_count, size_of
-from raycache.workers.pages_here import block_around, held_parts
-from raycache.workers.selection import by_policy, choose, inventory, residency
-from raycache.workers.tickets import SHORT_LEASE_S, Ticket, final_states, refused, reply_of, validate_tickets
+from raycache.workers.loading import Loading
+from raycache.workers.selection import choose, inventory, residency
+from raycache.workers.tickets import SHORT_LEASE_S, Ticket, TicketTable, final_states, refused, reply_of
 from raycache.workers.tiers.adoption import adoptable
 from raycache.workers.tiers.compaction import Compaction
-from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.tiers.invariants import validate_tiers
 from raycache.workers.tiers.rule_books import Policies
@@ -92,33 +84,28 @@ class WorkerService:
         self._upkeep = Upkeep(self._tiers, self._out)
         self._policies = self._upkeep.policies
         self._claims = Claims(worker, limits.grid, limits.extent_size_bytes)
-        self._flights = FlightTable(limits.loads_inflight_max, limits.load_bytes_inflight_max)
-        self._tickets: dict[int, Ticket] = {}
-        #: Tickets with nothing open, to be answered before the current call returns.
-        self._ready: list[Ticket] = []
+        self._tickets = TicketTable()
         #: Who waits for the check of an adopted segment: (ticket, position).
         self._verify_waiters: dict[SegmentId, list[tuple[int, int]]] = {}
         prefix = f"{xxhash.xxh3_64_hexdigest(worker.encode())[:8]}-{epoch:x}"
         numbers = itertools.count()
-        self._new_id = new_id or (lambda: f"{prefix}-{next(numbers):x}")
-        self._compaction = Compaction(self._tiers, self._new_id, self._out)
+        new_id = new_id or (lambda: f"{prefix}-{next(numbers):x}")
+        self._loading = Loading(limits, self._tiers, self._upkeep, self._tickets, new_id, self._out)
+        self._flights = self._loading.flights
+        self._compaction = Compaction(self._tiers, new_id, self._out)
         self._refusals = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def ask(self, ticket: int, request: BlockRequest, now_s: float) -> list[Effect]:
         """Serve or load blocks; a `Reply` to the ticket comes now, or from a later call. Tickets are never reused."""
-        assert ticket not in self._tickets, f"ticket {ticket} is open already"
         self._out.now_s = now_s
         error = request.refusal()
         if error is not None:
             self._out.put(refused(ticket, request, error))
             return self._conclude()
-        opened = Ticket.of(ticket, request)
-        self._tickets[ticket] = opened
+        opened = self._tickets.open(ticket, request)
         self._tiers.filling.asked(request.keep_since_s(now_s), now_s)
-        if not opened.blocks:
-            self._ready.append(opened)
         for position in range(len(opened.blocks)):
             self._look_up(opened, position)
         return self._conclude()
@@ -127,12 +114,12 @@ class WorkerService:
         """Decide one block, or make it wait for something; see `answers.py`."""
         error = ticket.refusal(position, self._grid)
         if error is not None:
-            self._settle(ticket, position, BlockState.FAILED, error=error)
+            self._tickets.settle(ticket, position, BlockState.FAILED, error=error)
             return
         block = ticket.blocks[position]
-        if is_page(block.block_index):
-            whole = block_around(block, self._table, self._flights, self._grid)
-            if whole is not None:
+        if is_page(block.block_index) and self._table.of_block(block) is None:
+            whole = BlockId(block.version, self._grid.block_of(block.block_index))
+            if self._table.of_block(whole) is not None or self._flights.get(whole) is not None:
                 block = ticket.serve_by(position, whole, self._grid)
         segment = self._table.of_block(block)
         answer = ticket.answers[self._presence(ticket, position, block, segment)]
@@ -145,19 +132,17 @@ class WorkerService:
                 if segment.id not in ticket.held:
                     self._tiers.access(segment)
                 state = BlockState.HIT_MEMORY if segment.in_memory else BlockState.HIT_DISK
-                self._settle(ticket, position, state, segment)
+                self._tickets.settle(ticket, position, state, segment)
             case Answer.CHECK:
                 assert segment is not None
                 self._verify_waiters.setdefault(segment.id, []).append((ticket.number, position))
                 self._tiers.verify(segment)
-            case Answer.JOIN:
-                self._join(ticket, position, self._flights.get(block))
-            case Answer.LOAD:
-                self._join(ticket, position, self._open_flight(ticket, position, block))
+            case Answer.JOIN | Answer.LOAD:
+                self._loading.join(ticket, position, block)
             case Answer.SEND_ON:
-                self._settle(ticket, position, BlockState.ELSEWHERE)
+                self._tickets.settle(ticket, position, BlockState.ELSEWHERE)
             case Answer.REFUSE | None:
-                self._settle(ticket, position, BlockState.NO_SPACE)
+                self._tickets.settle(ticket, position, BlockState.NO_SPACE)
 
     def _presence(self, ticket: Ticket, position: int, block: BlockId, segment: Segment | None) -> Presence:
         """Where a block is, and who has claimed it, if that is asked."""
@@ -173,48 +158,15 @@ class WorkerService:
                 return Presence.CLAIMED
         return Presence.ABSENT
 
-    def _open_flight(self, ticket: Ticket, position: int, block: BlockId) -> Flight | None:
-        """Have a block loaded; None: too many wait already."""
-        version = ticket.version_of(position)
-        length = self._grid.length(block.block_index, version.size_bytes)
-        reason = self._tiers.absences.why(block, version)
-        flight = Flight(block, version, length, ticket.request.source_actor, reason)
-        return flight if self._flights.open(flight) else None
-
-    def _join(self, ticket: Ticket, position: int, flight: Flight | None) -> None:
-        """Wait for a flight."""
-        if flight is None:
-            self._settle(ticket, position, BlockState.NO_SPACE)
-            return
-        need = ticket.terms.need
-        assert need is not None, f"nothing is loaded for {ticket.request.purpose}"
-        flight.join((ticket.number, position), need, ticket.request.keep_since_s(self._out.now_s))
-        ticket.reasons[position] = flight.reason
-
-    def _settle(
-        self,
-        ticket: Ticket,
-        position: int,
-        state: BlockState,
-        segment: Segment | None = None,
-        error: RaycacheError | None = None,
-    ) -> None:
-        if ticket.settle(position, state, segment, error):
-            self._ready.append(ticket)
-
     def _conclude(self) -> list[Effect]:
         """End an event: start what may start, answer what is decided."""
-        for alike in by_policy(self._flights.take_opened(), self._policies.of):
-            self._flights.enqueue(pack(alike, self.limits.block_size_bytes, self.limits.segment_size_bytes))
-        while (batch := self._flights.next_batch()) is not None:
-            self._start(batch)
-        ready, self._ready = self._ready, []
-        for ticket in ready:
+        self._loading.start_some()
+        for ticket in self._tickets.take_decided():
             self._answer(ticket)
         return self._out.drain()
 
     def _answer(self, ticket: Ticket) -> None:
-        del self._tickets[ticket.number]
+        self._tickets.close(ticket)
         states = final_states(ticket)
         if ticket.terms.counts_refusals:
             self._refusals += states.count(BlockState.NO_SPACE)
@@ -227,98 +179,12 @@ class WorkerService:
         for segment in ticket.held.values():
             self._tiers.unhold(segment)
 
-    # --- loads --------------------------------------------------------------------------------------------------------
-
-    def _start(self, batch: list[Flight]) -> None:
-        """Start a load of the batch, or of the part of it that there is room for."""
-        need = max(flight.need for flight in batch)
-        only_free = need < Need.NEEDED
-        batch = self._within_quotas(batch, spare=only_free)
-        if not batch:
-            return
-        if only_free and not self._tiers.reserve_spare(size_of(batch)):
-            for flight in batch:
-                self._land(flight.block, BlockState.NO_SPACE)
-            return
-        keep_since_s = max(flight.keep_since_s for flight in batch)
-        tier = Tier.MEMORY if only_free else self._tiers.reserve(size_of(batch), keep_since_s)
-        if tier is None:
-            room_bytes = self._tiers.room_bytes(keep_since_s)
-            batch = self._fitting(batch, room_bytes)
-            if not batch:
-                return
-            tier = self._tiers.reserve(size_of(batch), keep_since_s)
-            assert tier is not None, f"no room for {size_of(batch)} bytes, where {room_bytes} were promised"
-        items = items_of(batch, self._grid, lambda block: held_parts(block, self._table, self._grid))
-        load = Load(self._flights.new_load_id(), self._new_id(), tier, size_of(batch), items, need is Need.WELCOME)
-        self._flights.start(load)
-        self._policies.expect(load)
-        self._out.put(load)
-
-    def _within_quotas(self, batch: list[Flight], *, spare: bool) -> list[Flight]:
-        """The part of a batch that the quotas of its files allow, with room made for it."""
-        quotas = self._policies.quotas_of(flight.version.uri for flight in batch)
-        if quotas:
-            room_bytes = self._upkeep.room_bytes(quotas, size_of(batch), spare=spare)
-            batch = self._fitting(batch, room_bytes, MissReason.QUOTA)
-            self._upkeep.make_room(quotas, size_of(batch))
-        return batch
-
-    def _fitting(self, batch: list[Flight], room_bytes: int, reason: MissReason | None = None) -> list[Flight]:
-        """The first part of a batch that fits; what does not fit alone has no space, the rest is in line again."""
-        for flight in batch:
-            if flight.length > room_bytes:
-                if reason is not None:
-                    for number, position in flight.waiters:
-                        self._tickets[number].reasons[position] = reason
-                self._land(flight.block, BlockState.NO_SPACE)
-        batch = [flight for flight in batch if flight.length <= room_bytes]
-        count = prefix_count(batch, room_bytes)
-        self._flights.put_back(batch[count:])
-        return batch[:count]
-
-    def _land(
-        self, block: BlockId, state: BlockState, segment: Segment | None = None, error: RaycacheError | None = None
-    ) -> None:
-        for number, position in self._flights.land(block).waiters:
-            self._settle(self._tickets[number], position, state, segment, error)
+    # --- what became of effects -----------------------------------------------------------------------------------------
 
     def loaded(self, load_id: int, outcome: LoadOutcome, now_s: float) -> list[Effect]:
         """A load has ended, and what was good is stored in the load's tier. A late or duplicate word is ignored."""
         self._out.now_s = now_s
-        load = self._flights.finish(load_id)
-        if load is None:
-            return []
-        self._policies.landed(load)
-        entries = {
-            item.block: Entry(item.version, item.block_index, item.offset_in_segment, item.length)
-            for item, state in zip(load.items, outcome.states, strict=True)
-            if state.served
-        }
-        segment: Segment | None = None
-        if entries:
-            table = EntryTable(entries.items())
-            segment = Segment(load.segment, load.size_bytes, table, passive=load.passive, loaded_at_s=now_s)
-            self._tiers.store(segment, load.tier)
-            # What was here of these blocks in pages is here twice now; what a request waits to hand out goes later.
-            twice = self._table.pages_in(entries, self._grid)
-            idle = [page for page in twice if (found := self._table.of_block(page)) is not None and not found.holds]
-            self._tiers.discard_blocks(idle, reason=None)
-        else:
-            self._tiers.cancel(load.size_bytes, load.tier)
-        stale: dict[VersionId, None] = {}
-        for number, (item, state) in enumerate(zip(load.items, outcome.states, strict=True)):
-            good = state.served
-            self._land(item.block, state, segment if good else None, outcome.errors.get(number))
-            if state in (BlockState.CHANGED, BlockState.GONE):
-                stale[item.block.version] = None
-        for version in stale:
-            self._tiers.discard_version(version)
-        # The memory quota may have been lowered while the load ran.
-        self._tiers.reclaim()
-        return self._conclude()
-
-    # --- what became of other effects -----------------------------------------------------------------------------------
+        return self._conclude() if self._loading.ended(load_id, outcome) else []
 
     def demoted(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
         """A `Demote` has ended."""
@@ -481,8 +347,7 @@ class WorkerService:
         validate_tiers(self._tiers, reserved)
         self._flights.validate()
         self._policies.validate(self._table.segments, self._flights.running.values())
-        assert not self._ready, "a ticket with nothing open was not answered"
         waiting = self._flights.waiters() + [w for waiters in self._verify_waiters.values() for w in waiters]
-        validate_tickets(self._tickets, waiting, self._table.segments)
+        self._tickets.validate(waiting, self._table.segments)
         for block in self._flights.blocks():
             assert self._table.of_block(block) is None, f"{block} is here and on its way"

@@ -218,26 +218,67 @@ def refused(number: int, request: BlockRequest, error: RaycacheError) -> Reply:
     return Reply(number, states, [], [-1] * count, [0] * count, dict.fromkeys(positions, error), reasons)
 
 
-def validate_tickets(
-    tickets: Mapping[int, Ticket], waiting: Iterable[tuple[int, int]], segments: Mapping[SegmentId, Segment]
-) -> None:
-    """Check that open tickets wait for what they must, and that segments are held by exactly those that need them.
+class TicketTable:
+    """All requests that have not been answered, and which of them can be."""
 
-    Args:
-        tickets: all open ones, by number.
-        waiting: every (ticket, position) that a flight or a check will decide.
-        segments: all that are here.
-    """
-    still_open: list[tuple[int, int]] = []
-    holds: dict[SegmentId, int] = {}
-    for number, ticket in tickets.items():
-        positions = [position for position, state in enumerate(ticket.states) if state is None]
-        assert positions, f"ticket {number} waits for nothing"
-        assert len(positions) == ticket.open_count, f"ticket {number}: {positions} open, {ticket.open_count} counted"
-        still_open.extend((number, position) for position in positions)
-        for name in ticket.held:
-            holds[name] = holds.get(name, 0) + 1
-    assert sorted(waiting) == sorted(still_open), f"waiters {sorted(waiting)}, open positions {sorted(still_open)}"
-    for name, segment in segments.items():
-        assert segment.holds == holds.pop(name, 0), f"{name} has {segment.holds} holds, tickets say otherwise"
-    assert not holds, f"tickets hold {sorted(holds)}, which are gone"
+    def __init__(self) -> None:
+        self._open: dict[int, Ticket] = {}
+        #: With nothing open, to be answered before the event ends.
+        self._decided: list[Ticket] = []
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __getitem__(self, number: int) -> Ticket:
+        return self._open[number]
+
+    def open(self, number: int, request: BlockRequest) -> Ticket:
+        """A new ticket; numbers are never used twice."""
+        assert number not in self._open, f"ticket {number} is open already"
+        ticket = self._open[number] = Ticket.of(number, request)
+        if not ticket.blocks:
+            self._decided.append(ticket)
+        return ticket
+
+    def settle(
+        self,
+        ticket: Ticket,
+        position: int,
+        state: BlockState,
+        segment: Segment | None = None,
+        error: RaycacheError | None = None,
+    ) -> None:
+        """One block is decided; see `Ticket.settle`."""
+        if ticket.settle(position, state, segment, error):
+            self._decided.append(ticket)
+
+    def take_decided(self) -> list[Ticket]:
+        """The tickets that were decided since the last call, each to be answered and closed."""
+        decided, self._decided = self._decided, []
+        return decided
+
+    def close(self, ticket: Ticket) -> None:
+        """The ticket is being answered."""
+        del self._open[ticket.number]
+
+    def validate(self, waiting: Iterable[tuple[int, int]], segments: Mapping[SegmentId, Segment]) -> None:
+        """Check that open tickets wait for what they must, and that segments are held by exactly those that need them.
+
+        Args:
+            waiting: every (ticket, position) that a flight or a check will decide.
+            segments: all that are here.
+        """
+        assert not self._decided, "a ticket with nothing open was not answered"
+        still_open: list[tuple[int, int]] = []
+        holds: dict[SegmentId, int] = {}
+        for number, ticket in self._open.items():
+            positions = [position for position, state in enumerate(ticket.states) if state is None]
+            assert positions, f"ticket {number} waits for nothing"
+            assert len(positions) == ticket.open_count, f"ticket {number}: {positions}, {ticket.open_count} counted"
+            still_open.extend((number, position) for position in positions)
+            for name in ticket.held:
+                holds[name] = holds.get(name, 0) + 1
+        assert sorted(waiting) == sorted(still_open), f"waiters {sorted(waiting)}, open positions {sorted(still_open)}"
+        for name, segment in segments.items():
+            assert segment.holds == holds.pop(name, 0), f"{name} has {segment.holds} holds, tickets say otherwise"
+        assert not holds, f"tickets hold {sorted(holds)}, which are gone"

@@ -16,11 +16,14 @@ from dataclasses import dataclass, field
 
 from raycache.ranges import Grid, is_page
 from raycache.rules import Pattern
-from raycache.types import BlockId, FileVersion, SegmentId, VersionId
-from raycache.workers.effects import Entry
+from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
+from raycache.workers.effects import Entry, HeldPart
 from raycache.workers.tiers.block_index import BlockIndex
 from raycache.workers.tiers.rule_books import Policies
 from raycache.workers.tiers.segment import Segment
+
+#: Of a block that is here in pages. More would make too many small requests of what lies between them: only the largest count.
+PAGE_RUNS_MAX = 4
 
 
 def _spans(base: str) -> list[tuple[str, str | None]]:
@@ -129,6 +132,26 @@ class SegmentTable:
                 near = pages if len(pages) < len(places) else [page for page in places if page in pages]
                 found += [BlockId(version, page) for page in near if page in places]
         return found
+
+    def parts_of(self, block: BlockId, grid: Grid) -> tuple[HeldPart, ...]:
+        """The parts of a block that are here in pages, in the order of the file; neighbours are one."""
+        if is_page(block.block_index):
+            return ()
+        parts: list[HeldPart] = []
+        for page in sorted(self.pages_in([block], grid)):
+            segment = self.of_block(page)
+            if segment is None or not segment.verified:
+                continue
+            offset, length = segment.entries.place(page)
+            tier = Tier.MEMORY if segment.in_memory else Tier.DISK
+            part = HeldPart(grid.offset(page.block_index), length, segment.id, tier, offset)
+            last = parts[-1] if parts else None
+            if last is not None and last.is_before(part):
+                parts[-1] = last._replace(length=last.length + length)
+            else:
+                parts.append(part)
+        largest = sorted(parts, key=lambda part: -part.length)[:PAGE_RUNS_MAX]
+        return tuple(sorted(largest))
 
     def bytes_of(self, blocks: Iterable[BlockId]) -> int:
         """Bytes of indexed blocks."""
