@@ -1,11 +1,12 @@
-"""Choosing among blocks: what a `Selector` means here, and which files may share a segment. Pure."""
+"""Choosing among what is here: what a `Selector` means, what lists and heat show, and which files may share a segment. Pure."""
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Callable, Iterable
 
-from raycache.messages import FileColumns, InventoryReply, InventoryRequest, ResidencyReply, Selector
+from raycache.messages import FileColumns, FileHeat, InventoryReply, InventoryRequest, ResidencyReply, Selector
 from raycache.ranges import is_page
 from raycache.rules import Policy
 from raycache.types import BlockId, VersionId
@@ -69,6 +70,27 @@ def residency(versions: Iterable[VersionId], table: SegmentTable) -> ResidencyRe
     return reply
 
 
+def hottest_and_coldest(table: SegmentTable, limit: int) -> list[FileHeat]:
+    """The `limit` hottest files, and the `limit` coldest, each once, hottest first; costs one pass over all segments.
+
+    Small files that share a segment share its heat: leases are granted and renewed per segment.
+    """
+    heats: dict[VersionId, FileHeat] = {}
+    for segment in table.segments.values():
+        for block, entry in segment.entries.items():
+            known = heats.get(block.version) or FileHeat(entry.version.uri, 0, 0, 0)
+            heats[block.version] = FileHeat(
+                known.uri,
+                max(known.uses, segment.hits),
+                known.memory_bytes + entry.length * segment.in_memory,
+                known.disk_bytes + entry.length * segment.on_disk,
+            )
+    rows = list(heats.values())
+    hottest = heapq.nlargest(limit, rows, key=_heat_order)
+    coldest = heapq.nsmallest(limit, rows, key=_heat_order) if len(rows) > limit else []
+    return sorted(dict.fromkeys([*hottest, *coldest]), key=_heat_order, reverse=True)
+
+
 def by_policy(flights: Iterable[Flight], policy_of: Callable[[str], Policy]) -> list[list[Flight]]:
     """Flights in groups that the same rules hold for: these may share segments, so that each goes as a whole."""
     groups: dict[Policy, list[Flight]] = {}
@@ -80,3 +102,7 @@ def by_policy(flights: Iterable[Flight], policy_of: Callable[[str], Policy]) -> 
 def _age_s(block: BlockId, table: SegmentTable, now_s: float) -> float:
     segment = table.of_block(block)
     return now_s - segment.loaded_at_s if segment is not None else 0.0
+
+
+def _heat_order(row: FileHeat) -> tuple[int, str]:
+    return row.uses, row.uri

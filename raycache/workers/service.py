@@ -40,10 +40,8 @@ from raycache.workers.answers import Answer, Presence
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, LoadOutcome, Outbox
-from raycache.workers.figures.heat import extremes
-from raycache.workers.figures.worker_stats import stats_of
 from raycache.workers.loading import Loading
-from raycache.workers.selection import choose, inventory, residency
+from raycache.workers.selection import choose, hottest_and_coldest, inventory, residency
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, TicketTable, final_states, refused, reply_of
 from raycache.workers.tiers.adoption import adoptable
 from raycache.workers.tiers.compaction import Compaction
@@ -105,7 +103,7 @@ class WorkerService:
             self._out.put(refused(ticket, request, error))
             return self._conclude()
         opened = self._tickets.open(ticket, request)
-        self._tiers.filling.asked(request.keep_since_s(now_s), now_s)
+        self._tiers.job_guard.asked(request.keep_since_s(now_s), now_s)
         for position in range(len(opened.blocks)):
             self._look_up(opened, position)
         return self._conclude()
@@ -263,8 +261,8 @@ class WorkerService:
         return residency(versions, self._table)
 
     def heat(self, limit: int) -> list[FileHeat]:
-        """The hottest and the coldest files; see `heat.extremes`."""
-        return extremes(self._table, limit)
+        """The hottest and the coldest files; see `selection`."""
+        return hottest_and_coldest(self._table, limit)
 
     def inventory(self, request: InventoryRequest, now_s: float) -> InventoryReply:
         """List the files of which blocks are here, a page at a time."""
@@ -335,7 +333,24 @@ class WorkerService:
 
     def stats(self) -> WorkerStats:
         """The service's own figures; requests to the under storage are counted by the lake meter."""
-        return stats_of(self._tiers, len(self._flights.running), self._refusals)
+        tiers = self._tiers
+        memory, disk = tiers.ledgers[Tier.MEMORY], tiers.ledgers[Tier.DISK]
+        return WorkerStats(
+            memory_used_bytes=memory.used_bytes,
+            memory_capacity_bytes=memory.capacity_bytes,
+            disk_used_bytes=disk.used_bytes,
+            disk_capacity_bytes=disk.capacity_bytes,
+            evictions=tiers.evictions,
+            demotions=tiers.demotions,
+            promotions=tiers.promotions,
+            blocks=self._table.block_count,
+            segments=len(self._table.segments),
+            loads_inflight=len(self._flights.running),
+            refusals=self._refusals,
+            disk_errors=tiers.disk_errors,
+            corrupt_segments=tiers.corrupt_segments,
+            evictions_disk=tiers.evictions_disk,
+        )
 
     def validate(self) -> None:
         """Check every invariant; for tests and the simulator. AssertionError with the story."""

@@ -1,4 +1,4 @@
-"""Which segment should go first: the `EvictionPolicy` protocol, and LRU.
+"""Which segment should go first, and which should stay: the `EvictionPolicy` protocol, LRU, and the guard of load jobs.
 
 A policy keeps records of ids, never the segments themselves; one instance per tier. It gives an order only. Whether a
 segment may go now (leases, running copies) is decided by `tiers`, which skips those that may not.
@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from raycache.types import SegmentId
+
+#: A load job that has not asked for so long does not fill this worker any more.
+FILL_S = 60.0
+_NEVER = float("inf")
 
 
 class EvictionPolicy(Protocol):
@@ -52,3 +56,24 @@ class LruPolicy:
 
     def victims(self) -> Iterator[SegmentId]:
         return iter(self._order)
+
+
+class JobGuard:
+    """The load jobs that ask this worker for blocks, as one: what they brought is not given up for copies between the tiers."""
+
+    def __init__(self) -> None:
+        self._since_s = _NEVER
+        self._until_s = -_NEVER
+
+    def asked(self, since_s: float, now_s: float) -> None:
+        """A load job that began then asks for blocks; infinity: it is none."""
+        if since_s == _NEVER:
+            return
+        if now_s >= self._until_s:
+            self._since_s = _NEVER
+        self._since_s = min(self._since_s, since_s)
+        self._until_s = now_s + FILL_S
+
+    def keep_since_s(self, now_s: float) -> float:
+        """What was loaded or used since then stays where it is; infinity: nothing is spared."""
+        return self._since_s if now_s < self._until_s else _NEVER

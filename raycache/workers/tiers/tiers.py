@@ -31,8 +31,7 @@ from raycache.types import BlockId, SegmentId, Tier, VersionId
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Forget, Outbox, Promote, Verify
 from raycache.workers.tiers.absences import Absences
-from raycache.workers.tiers.eviction import EvictionPolicy
-from raycache.workers.tiers.job_guard import Filling
+from raycache.workers.tiers.eviction import EvictionPolicy, JobGuard
 from raycache.workers.tiers.ledger import TierLedger
 from raycache.workers.tiers.segment import Operation, Segment
 from raycache.workers.tiers.segments import SegmentTable
@@ -73,7 +72,7 @@ class Tiers:
         #: Segments of which less than half can be read; see `compaction`.
         self.wasteful: dict[SegmentId, None] = {}
         self._disk_failing_until_s = float("-inf")
-        self.filling = Filling()
+        self.job_guard = JobGuard()
         self.absences = Absences()
         self.evictions = 0
         #: Of `evictions`, those from disk.
@@ -126,7 +125,7 @@ class Tiers:
         """Set room aside for a copy of what is here, evicting as a demotion may; False when there is none."""
         if tier is Tier.DISK and not self.disk_usable:
             return False
-        return self._take(tier, size_bytes, self.filling.spared_since_s(self._out.now_s))
+        return self._take(tier, size_bytes, self.job_guard.keep_since_s(self._out.now_s))
 
     def _take(self, tier: Tier, size_bytes: int, spare_since_s: float = float("inf")) -> bool:
         ledger = self.ledgers[tier]
@@ -302,7 +301,7 @@ class Tiers:
     def _demote(self, segment: Segment) -> bool:
         if len(self.copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
             return False
-        if not self._take(Tier.DISK, segment.size_bytes, self.filling.spared_since_s(self._out.now_s)):
+        if not self._take(Tier.DISK, segment.size_bytes, self.job_guard.keep_since_s(self._out.now_s)):
             return False
         self.begin(segment, Operation.DEMOTE)
         self._out.put(Demote(segment.id))

@@ -7,7 +7,7 @@ import dataclasses
 from raycache.messages import Purpose
 from raycache.types import FileVersion
 from raycache.workers.effects import Demote, DiskSegment, DropDisk, DropMemory, Entry, Verify
-from raycache.workers.tiers.job_guard import FILL_S
+from raycache.workers.tiers.eviction import FILL_S
 from tests.unit.workers.test_service import BLOCK, HIT_DISK, LOADED, NO_SPACE, Worker, file, loads_in, reply_in
 
 
