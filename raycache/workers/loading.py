@@ -87,10 +87,10 @@ class Loading:
         """Start a load of the batch, or of the part of it that there is room for."""
         need = max(flight.need for flight in batch)
         only_free = need < Need.NEEDED
-        batch = self._within_quotas(batch, spare=only_free)
+        batch = self._within_quotas(batch, evict=not only_free)
         if not batch:
             return
-        if only_free and not self._tiers.reserve_spare(size_of(batch)):
+        if only_free and not self._tiers.reserve_free(size_of(batch)):
             for flight in batch:
                 self._land(flight.block, BlockState.NO_SPACE)
             return
@@ -109,11 +109,11 @@ class Loading:
         self._policies.expect(load)
         self._out.put(load)
 
-    def _within_quotas(self, batch: list[Flight], *, spare: bool) -> list[Flight]:
+    def _within_quotas(self, batch: list[Flight], *, evict: bool) -> list[Flight]:
         """The part of a batch that the quotas of its files allow, with room made for it."""
         quotas = self._policies.quotas_of(flight.version.uri for flight in batch)
         if quotas:
-            room_bytes = self._rules.room_bytes(quotas, size_of(batch), spare=spare)
+            room_bytes = self._rules.room_bytes(quotas, size_of(batch), evict=evict)
             batch = self._fitting(batch, room_bytes, MissReason.QUOTA)
             self._rules.make_room(quotas, size_of(batch))
         return batch
@@ -146,7 +146,7 @@ class Loading:
             if state in (BlockState.CHANGED, BlockState.GONE):
                 stale[item.block.version] = None
         for version in stale:
-            self._tiers.discard_version(version)
+            self._tiers.discard_blocks(self._table.blocks_of(version), MissReason.CHANGED)
         # The memory quota may have been lowered while the load ran.
         self._tiers.reclaim()
         return True

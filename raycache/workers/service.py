@@ -172,7 +172,7 @@ class WorkerService:
         leases_s = {Tier.MEMORY: memory_s, Tier.DISK: self.limits.lease_s}
         reply = reply_of(ticket, states, local=ticket.request.node == self.worker, leases_s=leases_s)
         for grant in reply.grants:
-            self._tiers.lease(ticket.held[grant.segment], self._out.now_s + (grant.lease_s or SHORT_LEASE_S))
+            ticket.held[grant.segment].lease(self._out.now_s + (grant.lease_s or SHORT_LEASE_S))
         self._out.put(reply)
         for segment in ticket.held.values():
             self._tiers.unhold(segment)
@@ -226,7 +226,7 @@ class WorkerService:
         renewed = [self._table.segments[name] for name in self.renewable(segments)]
         # All leases first: one segment's promotion must not evict another that is renewed here.
         for segment in renewed:
-            self._tiers.lease(segment, now_s + self.limits.lease_s)
+            segment.lease(now_s + self.limits.lease_s)
         for segment in renewed:
             self._tiers.access(segment)
         return self._conclude()

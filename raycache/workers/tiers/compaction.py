@@ -63,9 +63,9 @@ class Compaction:
         tier = Tier.MEMORY if segment.in_memory else Tier.DISK
         size_bytes = segment.entries.live_bytes
         # Before room is made: it must not be made of this segment.
-        self._tiers.begin(segment, Operation.COMPACT)
+        self._tiers.copying.begin(segment, Operation.COMPACT)
         if not self._tiers.reserve_beside(tier, size_bytes):
-            self._tiers.end(segment.id, Operation.COMPACT)
+            self._tiers.copying.end(segment.id, Operation.COMPACT)
             return
         parts: list[tuple[int, int]] = []
         entries: dict[BlockId, Entry] = {}
@@ -84,10 +84,10 @@ class Compaction:
     def compacted(self, name: SegmentId, ok: bool) -> None:
         """The copy has ended: it takes the place of the old segment. A late or duplicate word is ignored."""
         rewrite = self._running.pop(name, None)
-        segment = self._tiers.end(name, Operation.COMPACT)
-        if rewrite is None or segment is None:
+        ended = self._tiers.copying.end(name, Operation.COMPACT)
+        if rewrite is None or ended is None:
             return
-        lost = self._tiers.take_lost(name)
+        segment, lost = ended
         if not ok:
             # Not again before more of it is freed.
             self._tiers.wasteful.pop(name, None)

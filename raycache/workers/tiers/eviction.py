@@ -7,10 +7,11 @@ segment may go now (leases, running copies) is decided by `tiers`, which skips t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from raycache.types import SegmentId
+from raycache.types import SegmentId, Tier
+from raycache.workers.tiers.segment import Segment
 
 #: A load job that has not asked for so long does not fill this worker any more.
 FILL_S = 60.0
@@ -58,6 +59,40 @@ class LruPolicy:
         return iter(self._order)
 
 
+class EvictionOrders:
+    """The orders of both tiers. Passive copies in memory have one of their own: they go before all others.
+
+    Args:
+        policy: makes one for each order.
+    """
+
+    def __init__(self, policy: Callable[[], EvictionPolicy]) -> None:
+        self._orders = {Tier.MEMORY: policy(), Tier.DISK: policy()}
+        self._passive = policy()
+
+    def insert(self, segment: Segment, tier: Tier) -> None:
+        """The tier has a copy of the segment now."""
+        self._order(segment, tier).record_insert(segment.id, segment.size_bytes)
+
+    def access(self, segment: Segment) -> None:
+        """The segment was used."""
+        for tier in Tier:
+            self._order(segment, tier).record_access(segment.id)
+
+    def remove(self, segment: Segment, tier: Tier) -> None:
+        """The tier's copy is gone, or not to be evicted because the segment drains. Without one, nothing happens."""
+        self._order(segment, tier).record_remove(segment.id)
+
+    def victims(self, tier: Tier) -> Iterator[SegmentId]:
+        """The copies in a tier, the one to evict first in front."""
+        if tier is Tier.MEMORY:
+            yield from self._passive.victims()
+        yield from self._orders[tier].victims()
+
+    def _order(self, segment: Segment, tier: Tier) -> EvictionPolicy:
+        return self._passive if segment.passive and tier is Tier.MEMORY else self._orders[tier]
+
+
 class JobGuard:
     """The load jobs that ask this worker for blocks, as one: what they brought is not given up for copies between the tiers."""
 
@@ -75,5 +110,5 @@ class JobGuard:
         self._until_s = now_s + FILL_S
 
     def keep_since_s(self, now_s: float) -> float:
-        """What was loaded or used since then stays where it is; infinity: nothing is spared."""
+        """What was loaded or used since then stays where it is; infinity: anything may go."""
         return self._since_s if now_s < self._until_s else _NEVER

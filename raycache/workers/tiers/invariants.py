@@ -34,8 +34,8 @@ def validate_tiers(tiers: Tiers, reserved_bytes: dict[Tier, int]) -> None:
             assert end <= entry.offset, f"{name}: {entry} overlaps the block before it"
             end = entry.offset + entry.length
         assert end <= segment.size_bytes, f"{name}: entries end at {end} of {segment.size_bytes}"
-    demoting = sum(s.size_bytes for s in tiers.copying[Operation.DEMOTE].values())
-    promoting = sum(s.size_bytes for s in tiers.copying[Operation.PROMOTE].values())
+    demoting = tiers.copying.bytes_under(Operation.DEMOTE)
+    promoting = tiers.copying.bytes_under(Operation.PROMOTE)
     for tier, copying in ((Tier.MEMORY, promoting), (Tier.DISK, demoting)):
         ledger = tiers.ledgers[tier]
         held = [s for s in table.segments.values() if (s.in_memory if tier is Tier.MEMORY else s.on_disk)]
@@ -43,13 +43,10 @@ def validate_tiers(tiers: Tiers, reserved_bytes: dict[Tier, int]) -> None:
         assert used == ledger.used_bytes, f"{tier.name}: {used} bytes held, {ledger.used_bytes} in the book"
         reserved = reserved_bytes.get(tier, 0) + copying
         assert reserved == ledger.reserved_bytes, f"{tier.name}: {reserved} reserved, {ledger.reserved_bytes} in book"
-        known = sorted(tiers.victims(tier))
+        known = sorted(tiers.orders.victims(tier))
         names = sorted(segment.id for segment in held if not segment.draining)
-        assert known == names, f"{tier.name}: the policy knows {known}, not {names}"
+        assert known == names, f"{tier.name}: the order of eviction has {known}, not {names}"
     for name in tiers.wasteful:
         assert name in table.segments, f"{name} is to be rewritten and gone"
         assert name not in tiers.draining, f"{name} is to be rewritten and drains"
-    for operation, copying_segments in tiers.copying.items():
-        for name, segment in copying_segments.items():
-            assert table.segments.get(name) is segment, f"{name} is gone while {operation.value} runs"
-            assert segment.operation is operation, f"{name} is in {operation.value}, and says {segment.operation}"
+    tiers.copying.validate(table.segments)

@@ -20,9 +20,14 @@ class TierLedger:
         self.reserved_bytes = 0
 
     @property
+    def charged_bytes(self) -> int:
+        """Used and reserved."""
+        return self.used_bytes + self.reserved_bytes
+
+    @property
     def free_bytes(self) -> int:
         """What can still be reserved; negative while a lowered capacity is exceeded."""
-        return self.capacity_bytes - self.used_bytes - self.reserved_bytes
+        return self.capacity_bytes - self.charged_bytes
 
     def reserve(self, size_bytes: int) -> None:
         """Set bytes aside; they must be free."""

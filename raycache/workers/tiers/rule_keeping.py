@@ -43,18 +43,18 @@ class Upkeep:
         for base, fair_bytes in self.policies.fair.items():
             self._give_up(base, self.policies.taken(base) - fair_bytes)
 
-    def room_bytes(self, quotas: Sequence[str], wanted_bytes: int, *, spare: bool) -> int:
+    def room_bytes(self, quotas: Sequence[str], wanted_bytes: int, *, evict: bool) -> int:
         """How many of these bytes the quotas allow, when they give up their own oldest blocks for it.
 
         Args:
             quotas: all that the files count against.
             wanted_bytes: the answer is at most that.
-            spare: give nothing up.
+            evict: whether they may give anything up.
         """
         found = wanted_bytes
         for base in quotas:
             room_bytes = self.policies.free_bytes(base)
-            if room_bytes < wanted_bytes and not spare and self.policies.limits.get(base, 0) > 0:
+            if room_bytes < wanted_bytes and evict and self.policies.limits.get(base, 0) > 0:
                 for segment, _, size_bytes in self.policies.oldest(base, self._tiers.segments.segments):
                     if room_bytes >= wanted_bytes:
                         break

@@ -61,7 +61,11 @@ class Segment:
         """Whether nobody reads it, waits for it or copies it."""
         return self.holds == 0 and self.operation is None and self.leased_until_s <= now_s
 
-    def is_spared(self, since_s: float) -> bool:
+    def lease(self, until_s: float) -> None:
+        """Promise a reader that the bytes stay."""
+        self.leased_until_s = max(self.leased_until_s, until_s)
+
+    def is_kept(self, since_s: float) -> bool:
         """Whether a job that began then would lose what it has just brought, or what readers use."""
         only_copy = not (self.in_memory and self.on_disk)
         return max(self.loaded_at_s, self.used_at_s) >= since_s and only_copy and not self.passive

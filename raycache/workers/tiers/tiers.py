@@ -9,8 +9,8 @@ it, no lease on it lasts. Room in a tier is made of idle copies, coldest first:
 
 Of a pinned segment the last copy is never evicted, only a second one; where that leaves no room there is none.
 
-A load job spares what was loaded or used since it began, unless that has another copy: a load larger than the cache ends
-with a full cache, not with its own end in place of its beginning. While a job fills, demotions spare the same.
+A load job evicts nothing that was loaded or used since it began, unless that has another copy: a load larger than the cache ends
+with a full cache, not with its own end in place of its beginning. While a job fills a worker, demotions keep the same.
 
 Nothing is evicted unless that makes enough room. What is *discarded* (freed, or of a replaced version) leaves the index
 at once; if it is not idle it drains: its bytes stay charged until it is.
@@ -27,11 +27,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from raycache.messages import MissReason
-from raycache.types import BlockId, SegmentId, Tier, VersionId
+from raycache.types import BlockId, SegmentId, Tier
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Forget, Outbox, Promote, Verify
 from raycache.workers.tiers.absences import Absences
-from raycache.workers.tiers.eviction import EvictionPolicy, JobGuard
+from raycache.workers.tiers.copying import Copying
+from raycache.workers.tiers.eviction import EvictionOrders, EvictionPolicy, JobGuard
 from raycache.workers.tiers.ledger import TierLedger
 from raycache.workers.tiers.segment import Operation, Segment
 from raycache.workers.tiers.segments import SegmentTable
@@ -58,17 +59,10 @@ class Tiers:
             Tier.MEMORY: TierLedger(Tier.MEMORY, limits.memory_bytes),
             Tier.DISK: TierLedger(Tier.DISK, limits.disk_bytes),
         }
-        self.policies = {Tier.MEMORY: policy(), Tier.DISK: policy()}
-        #: Of passive copies in memory, which are not in `policies`: they go before all others.
-        self.passive = policy()
+        self.orders = EvictionOrders(policy)
         #: Discarded, waiting to be idle.
         self.draining: dict[SegmentId, Segment] = {}
-        #: By operation: the segments that a thread copies.
-        self.copying: dict[Operation, dict[SegmentId, Segment]] = {
-            operation: {} for operation in (Operation.DEMOTE, Operation.PROMOTE, Operation.COMPACT)
-        }
-        #: Blocks taken out of a segment while it is being copied: the copy has them.
-        self._lost: dict[SegmentId, list[BlockId]] = {}
+        self.copying = Copying()
         #: Segments of which less than half can be read; see `compaction`.
         self.wasteful: dict[SegmentId, None] = {}
         self._disk_failing_until_s = float("-inf")
@@ -89,34 +83,34 @@ class Tiers:
         """Whether something may be written to disk."""
         return self.ledgers[Tier.DISK].capacity_bytes > 0 and self._out.now_s >= self._disk_failing_until_s
 
-    def reserve(self, size_bytes: int, spare_since_s: float = float("inf")) -> Tier | None:
+    def reserve(self, size_bytes: int, keep_since_s: float) -> Tier | None:
         """Set room aside for a new segment, evicting as needed; None when neither tier can, and nothing was evicted.
 
-        What was loaded or used since `spare_since_s` stays, unless it has another copy.
+        What was loaded or used since `keep_since_s` stays, unless it has another copy.
         """
-        if self._take(Tier.MEMORY, size_bytes, spare_since_s):
+        if self._take(Tier.MEMORY, size_bytes, keep_since_s):
             return Tier.MEMORY
-        if self.disk_usable and self._take(Tier.DISK, size_bytes, spare_since_s):
+        if self.disk_usable and self._take(Tier.DISK, size_bytes, keep_since_s):
             # Demote, so that the next one finds room in memory.
             if size_bytes <= self.ledgers[Tier.MEMORY].capacity_bytes:
                 self._demote_some(size_bytes)
             return Tier.DISK
         return None
 
-    def reserve_spare(self, size_bytes: int) -> bool:
+    def reserve_free(self, size_bytes: int) -> bool:
         """Set free memory aside, for a passive copy or what was claimed: nothing is evicted, nor demoted soon after."""
         ledger = self.ledgers[Tier.MEMORY]
         limit_bytes = int(ledger.capacity_bytes * self.limits.memory_high_watermark)
-        if ledger.used_bytes + ledger.reserved_bytes + size_bytes > limit_bytes:
+        if ledger.charged_bytes + size_bytes > limit_bytes:
             return False
         ledger.reserve(size_bytes)
         return True
 
-    def room_bytes(self, spare_since_s: float = float("inf")) -> int:
+    def room_bytes(self, keep_since_s: float) -> int:
         """The largest segment that `reserve` would take."""
 
         def of(tier: Tier) -> int:
-            droppable = sum(segment.size_bytes for segment in self._droppable(tier, spare_since_s))
+            droppable = sum(segment.size_bytes for segment in self._droppable(tier, keep_since_s))
             return self.ledgers[tier].free_bytes + droppable
 
         return max(of(Tier.MEMORY), of(Tier.DISK) if self.disk_usable else 0)
@@ -127,11 +121,11 @@ class Tiers:
             return False
         return self._take(tier, size_bytes, self.job_guard.keep_since_s(self._out.now_s))
 
-    def _take(self, tier: Tier, size_bytes: int, spare_since_s: float = float("inf")) -> bool:
+    def _take(self, tier: Tier, size_bytes: int, keep_since_s: float) -> bool:
         ledger = self.ledgers[tier]
         if size_bytes > ledger.capacity_bytes:
             return False
-        victims = _enough(self._droppable(tier, spare_since_s), size_bytes - ledger.free_bytes)
+        victims = _enough(self._droppable(tier, keep_since_s), size_bytes - ledger.free_bytes)
         if victims is None:
             return False
         for victim in victims:
@@ -139,28 +133,22 @@ class Tiers:
         ledger.reserve(size_bytes)
         return True
 
-    def _droppable(self, tier: Tier, spare_since_s: float = float("inf")) -> Iterator[Segment]:
+    def _droppable(self, tier: Tier, keep_since_s: float = float("inf")) -> Iterator[Segment]:
         """Copies that can go at once, coldest first."""
         usable, now_s = self.disk_usable, self._out.now_s
-        for name in self.victims(tier):
+        for name in self.orders.victims(tier):
             segment = self.segments.segments[name]
-            if not segment.is_idle(now_s) or segment.is_last_pinned or segment.is_spared(spare_since_s):
+            if not segment.is_idle(now_s) or segment.is_last_pinned or segment.is_kept(keep_since_s):
                 continue
             at_once = segment.passive or segment.on_disk or not usable or self._too_large_for_disk(segment)
             if tier is Tier.DISK or at_once:
                 yield segment
 
-    def victims(self, tier: Tier) -> Iterator[SegmentId]:
-        """Every copy that is not discarded, the one to evict first in front."""
-        if tier is Tier.MEMORY:
-            yield from self.passive.victims()
-        yield from self.policies[tier].victims()
-
-    def _policy(self, segment: Segment, tier: Tier) -> EvictionPolicy:
-        return self.passive if segment.passive and tier is Tier.MEMORY else self.policies[tier]
-
     def _too_large_for_disk(self, segment: Segment) -> bool:
         return segment.size_bytes > self.ledgers[Tier.DISK].capacity_bytes
+
+    def _is_demotable(self, segment: Segment) -> bool:
+        return not segment.on_disk and not segment.passive and not self._too_large_for_disk(segment)
 
     def _drop_copy(self, segment: Segment, tier: Tier) -> None:
         """Evict one copy."""
@@ -177,7 +165,7 @@ class Tiers:
             self.segments.forget(segment)
 
     def _remove_copy(self, segment: Segment, tier: Tier) -> None:
-        self._policy(segment, tier).record_remove(segment.id)
+        self.orders.remove(segment, tier)
         self.ledgers[tier].release(segment.size_bytes)
         segment.hits = 0
         if tier is Tier.MEMORY:
@@ -219,7 +207,7 @@ class Tiers:
         else:
             segment.on_disk = True
         if not segment.draining:
-            self._policy(segment, tier).record_insert(segment.id, segment.size_bytes)
+            self.orders.insert(segment, tier)
 
     # --- use ----------------------------------------------------------------------------------------------------------
 
@@ -228,21 +216,16 @@ class Tiers:
         segment.hits += 1
         segment.uses += 1
         segment.used_at_s = self._out.now_s
-        self._policy(segment, Tier.MEMORY).record_access(segment.id)
-        self.policies[Tier.DISK].record_access(segment.id)
+        self.orders.access(segment)
         # Not at every further hit: the search for colder segments costs.
         if not segment.in_memory and segment.hits % self.limits.promote_after_hits == 0:
             self._promote(segment)
-
-    def lease(self, segment: Segment, until_s: float) -> None:
-        """Promise a reader that the bytes stay."""
-        segment.leased_until_s = max(segment.leased_until_s, until_s)
 
     @property
     def pressed(self) -> bool:
         """Whether memory holds more than it may by now: then no lease keeps it for long."""
         ledger = self.ledgers[Tier.MEMORY]
-        return ledger.used_bytes + ledger.reserved_bytes > ledger.capacity_bytes
+        return ledger.charged_bytes > ledger.capacity_bytes
 
     def unhold(self, segment: Segment) -> None:
         """An open request that was to be answered from the segment has been."""
@@ -253,31 +236,31 @@ class Tiers:
 
     def _promote(self, segment: Segment) -> None:
         """Copy to memory when that costs nothing hotter: room below the high watermark, or copies with fewer hits."""
-        copying = self.copying[Operation.PROMOTE]
-        if len(copying) >= COPIES_INFLIGHT_MAX or segment.operation or segment.draining or not segment.verified:
+        full = len(self.copying.under(Operation.PROMOTE)) >= COPIES_INFLIGHT_MAX
+        if full or segment.operation or segment.draining or not segment.verified:
             return
         ledger = self.ledgers[Tier.MEMORY]
         limit_bytes = int(ledger.capacity_bytes * self.limits.memory_high_watermark)
         if segment.size_bytes > limit_bytes:
             return
         colder = (victim for victim in self._droppable(Tier.MEMORY) if victim.hits < segment.hits)
-        excess_bytes = ledger.used_bytes + ledger.reserved_bytes + segment.size_bytes - limit_bytes
+        excess_bytes = ledger.charged_bytes + segment.size_bytes - limit_bytes
         victims = _enough(colder, excess_bytes)
         if victims is None:
             return
         for victim in victims:
             self._drop_copy(victim, Tier.MEMORY)
         ledger.reserve(segment.size_bytes)
-        self.begin(segment, Operation.PROMOTE)
+        self.copying.begin(segment, Operation.PROMOTE)
         self._out.put(Promote(segment.id))
 
     def promoted(self, name: SegmentId, ok: bool) -> None:
         """The copy to memory has ended. When it failed the segment stays where it is."""
-        segment = self.end(name, Operation.PROMOTE)
-        if segment is None:
+        ended = self.copying.end(name, Operation.PROMOTE)
+        if ended is None:
             return
         # What was freed meanwhile has been noted beside the copy on disk.
-        self.take_lost(name)
+        segment, _ = ended
         if ok:
             self.ledgers[Tier.MEMORY].commit(segment.size_bytes)
             self._set_copy(segment, Tier.MEMORY)
@@ -288,36 +271,31 @@ class Tiers:
 
     def _demote_some(self, wanted_bytes: int) -> None:
         """Start copying the coldest idle memory segments to disk until `wanted_bytes` are on the way."""
-        coming_bytes = self.demoting_bytes
-        for name in self.policies[Tier.MEMORY].victims():
+        coming_bytes = self.copying.bytes_under(Operation.DEMOTE)
+        for name in self.orders.victims(Tier.MEMORY):
             if coming_bytes >= wanted_bytes:
                 return
             segment = self.segments.segments[name]
-            if segment.is_idle(self._out.now_s) and not segment.on_disk and not self._too_large_for_disk(segment):
+            if segment.is_idle(self._out.now_s) and self._is_demotable(segment):
                 if not self._demote(segment):
                     return
                 coming_bytes += segment.size_bytes
 
     def _demote(self, segment: Segment) -> bool:
-        if len(self.copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
+        if len(self.copying.under(Operation.DEMOTE)) >= COPIES_INFLIGHT_MAX:
             return False
         if not self._take(Tier.DISK, segment.size_bytes, self.job_guard.keep_since_s(self._out.now_s)):
             return False
-        self.begin(segment, Operation.DEMOTE)
+        self.copying.begin(segment, Operation.DEMOTE)
         self._out.put(Demote(segment.id))
         return True
 
-    @property
-    def demoting_bytes(self) -> int:
-        """Bytes of memory that running demotions will give back."""
-        return sum(segment.size_bytes for segment in self.copying[Operation.DEMOTE].values())
-
     def demoted(self, name: SegmentId, ok: bool) -> None:
         """The copy to disk has ended. Memory gives its copy up, unless a reader has come meanwhile."""
-        segment = self.end(name, Operation.DEMOTE)
-        if segment is None:
+        ended = self.copying.end(name, Operation.DEMOTE)
+        if ended is None:
             return
-        lost = self.take_lost(name)
+        segment, lost = ended
         if ok:
             self.ledgers[Tier.DISK].commit(segment.size_bytes)
             self._set_copy(segment, Tier.DISK)
@@ -329,18 +307,6 @@ class Tiers:
         self.settle_one(segment)
         if lost and segment.on_disk:
             self._out.put(Forget(name, lost))
-
-    def begin(self, segment: Segment, operation: Operation) -> None:
-        """A thread copies the segment from now on."""
-        segment.operation = operation
-        self.copying[operation][segment.id] = segment
-
-    def end(self, name: SegmentId, operation: Operation) -> Segment | None:
-        """None for a late or duplicate word."""
-        segment = self.copying[operation].pop(name, None)
-        if segment is not None:
-            segment.operation = None
-        return segment
 
     # --- checks -------------------------------------------------------------------------------------------------------
 
@@ -393,8 +359,7 @@ class Tiers:
         for name, chosen in by_segment.items():
             segment = self.segments.segments[name]
             size_bytes += self.segments.unlist(segment, chosen)
-            if segment.operation in self.copying:
-                self._lost.setdefault(name, []).extend(chosen)
+            self.copying.lose(segment, chosen)
             if segment.entries:
                 self._weigh(segment)
             else:
@@ -409,10 +374,6 @@ class Tiers:
         if not segment.passive and 2 * segment.entries.live_bytes < segment.size_bytes:
             self.wasteful[segment.id] = None
 
-    def take_lost(self, name: SegmentId) -> list[BlockId]:
-        """The blocks taken out of a segment while it was copied."""
-        return self._lost.pop(name, [])
-
     def replace(self, segment: Segment, copy: Segment, tier: Tier) -> None:
         """A reserved copy of all that a segment lists has arrived, and takes its place."""
         blocks = list(segment.entries)
@@ -422,14 +383,10 @@ class Tiers:
         if segment.on_disk:
             self._out.put(Forget(segment.id, blocks))
 
-    def discard_version(self, version: VersionId) -> None:
-        """The version no longer exists in the lake."""
-        self.discard_blocks(self.segments.blocks_of(version), MissReason.CHANGED)
-
     def _discard(self, segment: Segment) -> None:
         self.segments.unlist(segment, segment.entries)
-        for policy in (self.passive, *self.policies.values()):
-            policy.record_remove(segment.id)
+        for tier in Tier:
+            self.orders.remove(segment, tier)
         segment.draining = True
         self.draining[segment.id] = segment
         self.wasteful.pop(segment.id, None)
@@ -452,24 +409,23 @@ class Tiers:
     def reclaim(self) -> None:
         """Give memory back: what is over a lowered quota at once, and in the background down to the low watermark."""
         ledger = self.ledgers[Tier.MEMORY]
-        charged_bytes = ledger.used_bytes + ledger.reserved_bytes
-        over_bytes = charged_bytes - ledger.capacity_bytes - self.demoting_bytes
+        charged_bytes = ledger.charged_bytes
+        over_bytes = charged_bytes - ledger.capacity_bytes - self.copying.bytes_under(Operation.DEMOTE)
         if over_bytes <= 0 and (
             charged_bytes <= ledger.capacity_bytes * self.limits.memory_high_watermark or not self.disk_usable
         ):
             return
         low_bytes = int(ledger.capacity_bytes * self.limits.memory_low_watermark)
-        wanted_bytes = charged_bytes - low_bytes - self.demoting_bytes
-        for name in list(self.victims(Tier.MEMORY)):
+        wanted_bytes = charged_bytes - low_bytes - self.copying.bytes_under(Operation.DEMOTE)
+        for name in list(self.orders.victims(Tier.MEMORY)):
             if wanted_bytes <= 0:
                 return
             segment = self.segments.segments[name]
             if not segment.is_idle(self._out.now_s):
                 continue
             on_its_way = False
-            demotable = not segment.on_disk and not segment.passive and not self._too_large_for_disk(segment)
-            if demotable and self.disk_usable:
-                if len(self.copying[Operation.DEMOTE]) >= COPIES_INFLIGHT_MAX:
+            if self._is_demotable(segment) and self.disk_usable:
+                if len(self.copying.under(Operation.DEMOTE)) >= COPIES_INFLIGHT_MAX:
                     # Goes on when one of them has ended.
                     return
                 on_its_way = self._demote(segment)
