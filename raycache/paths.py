@@ -13,9 +13,12 @@ Inside pyarrow filesystems, whose paths may hold no scheme, `s3://bucket/key` is
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+
+from fsspec.utils import glob_translate
 
 from raycache.errors import InvalidRequestError
 
@@ -25,6 +28,7 @@ _OURS = frozenset({"raycache", "fsspec+raycache"})
 #: Schemes whose URIs may have no authority: `file:///x`, `hdfs:///x` (the default name node).
 _NO_AUTHORITY = frozenset({"file", "hdfs", "viewfs"})
 _GLOB = re.compile(r"[*?\[]")
+_GLOBS_REMEMBERED = 10_000
 _FILESYSTEM_MARK = "/@"
 
 
@@ -121,13 +125,25 @@ def is_glob(path: str) -> bool:
     return _GLOB.search(path) is not None
 
 
-def glob_base(pattern: str) -> str:
-    """The directory above the first part with a wildcard: `/lake/a` of `/lake/a/*.parquet`."""
+def glob_bases(pattern: str) -> list[str]:
+    """The directories that a glob may start from, the best first: `[/lake/run[1], /lake]` of `/lake/run[1]/*.parquet`.
+
+    The last one lies above the first wildcard. Those before it look like globs themselves, but may be names of directories.
+    """
     parts = pattern.split("/")
-    for position, part in enumerate(parts):
-        if is_glob(part):
-            return "/".join(parts[:position]) or "/"
-    return pattern
+    wild = [position for position, part in enumerate(parts) if is_glob(part)]
+    if not wild:
+        return [pattern]
+    return ["/".join(parts[:end]) or "/" for end in range(len(parts) - 1, wild[0] - 1, -1)]
+
+
+@functools.lru_cache(_GLOBS_REMEMBERED)
+def glob_regex(glob: str) -> re.Pattern[str]:
+    """What a glob names: all that it matches, and all that lies below a directory that it matches.
+
+    `*` and `?` stay within a part of a path, `**` does not.
+    """
+    return re.compile(f"{glob_translate(glob)}|{glob_translate(f'{glob}/**')}")
 
 
 def filesystem_path(path: str) -> str:

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import enum
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fsspec.utils import glob_translate
-
+from raycache import paths
 from raycache.errors import InvalidRequestError
 
 RULES_MAX = 10_000
@@ -43,14 +41,14 @@ class Pattern(NamedTuple):
 
     #: A URI without a slash at its end: it and everything below. "" is everything there is.
     base: str
-    #: Only what this matches of the rest behind the base: `*` and `?` stay within a part, `**` does not. "" is all.
+    #: Only what this names of the rest behind the base; see `paths.glob_regex`. "" is all.
     glob: str = ""
 
     def names(self, uri: str) -> bool:
         """Whether a file is meant."""
         if self.glob:
             rest = uri[len(self.base) + 1 :] if self.base else uri
-            return _is_below(self.base, uri) and _regex(self.glob).match(rest) is not None
+            return _is_below(self.base, uri) and paths.glob_regex(self.glob).match(rest) is not None
         return uri == self.base or _is_below(self.base, uri)
 
     def covers(self, other: Pattern) -> bool:
@@ -181,11 +179,6 @@ class Matcher:
             ttl_s=latest[RuleKind.TTL][1],
             quotas=tuple(base for base in above if base in quotas) if quotas else (),
         )
-
-
-@functools.lru_cache(RULES_MAX)
-def _regex(glob: str) -> re.Pattern[str]:
-    return re.compile(glob_translate(glob))
 
 
 def _is_below(base: str, uri: str) -> bool:

@@ -5,32 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raycache import paths as names
-from raycache.client.expanding import as_list
+from raycache.client.expanding import Glob, as_list, looked_up
 from raycache.client.locator import Locator
 from raycache.errors import NotFoundError
 from raycache.messages import MountTable
 from raycache.results import PathRule
 from raycache.rules import Pattern, RuleTable
-from raycache.types import FileKind
 
 
 def patterns_of(locator: Locator, paths: str | Sequence[str]) -> list[Pattern]:
     """The files that paths mean, now and later, without asking what there is: directories, files, globs, mounts.
 
-    A directory above mounts means these mounts. A name with wildcards that is the name of a file or a directory means that.
+    A directory above mounts means these mounts. For globs see `client.expanding`.
 
     Raises:
         NotFoundError: a path is under no mount.
         InvalidRequestError: not a path.
     """
-    return [pattern for path in as_list(paths) for pattern in _patterns(locator, path)]
+    return [pattern for path in as_list(paths) for pattern in _patterns(locator, names.normalise(path))]
 
 
-def _patterns(locator: Locator, path: str) -> list[Pattern]:
-    name = names.normalise(path)
-    if names.is_glob(name) and locator.resolve([name])[0].kind is FileKind.MISSING:
-        base = names.glob_base(name)
-        return [Pattern(locator.uri_of(base).rstrip("/"), name[len(base) :].lstrip("/"))]
+def _patterns(locator: Locator, name: str) -> list[Pattern]:
+    if names.is_glob(name):
+        _, found = looked_up(locator, [name])[0]
+        if isinstance(found, Glob):
+            return [Pattern(locator.uri_of(found.base).rstrip("/"), found.glob)]
+        if found.error is not None:
+            raise found.error
     try:
         return [Pattern(locator.uri_of(name).rstrip("/"))]
     except NotFoundError:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from raycache import paths as names
 from raycache.admin.patterns import path_of
-from raycache.admin.upkeep import patterns_of
+from raycache.admin.upkeep import patterns_of, require_matches
 from raycache.admin.warming import Wanted, Warmed, warmed_by
 from raycache.client.client import Client
 from raycache.client.mount_options import environment_options
@@ -31,6 +31,8 @@ def sync(client: Client, paths: str | Sequence[str], *, dry_run: bool, load: boo
         client.locator.announce(root_uri, environment_options(root_uri))
     request = SyncRequest(patterns, dry_run, FILES_MAX if load and not dry_run else SHOWN_MAX)
     reply: SyncReply = client.calls.master("sync", encode(request), timeout_s=_TIMEOUT_S)
+    if not any(tally.files for tally in (reply.added, reply.changed, reply.removed, reply.unchanged)):
+        require_matches(client, paths)
     loaded = Loaded(Amount(), ())
 
     def shown(uri: str) -> str:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Sequence
 
+from raycache import paths as names
 from raycache.admin import patterns
 from raycache.client.client import Client
+from raycache.client.expanding import as_list
 from raycache.client.ports import WorkerCall
-from raycache.errors import RaycacheError
+from raycache.errors import DeniedError, RaycacheError, UnavailableError
 from raycache.messages import FreeReply, Selector, decode, encode
 from raycache.results import FreeResult, PathRule
 from raycache.rules import Pattern, Rule, RuleKind
 
 _FREE_TIMEOUT_S = 60.0
 _RULES_TIMEOUT_S = 30.0
+#: The master lists the lake.
+_MATCHES_TIMEOUT_S = 120.0
 
 
 def free(client: Client, paths: str | Sequence[str], *, force: bool, older_than_s: float) -> FreeResult:
     """Drop blocks from the cache, never from the lake; see `Cache.free`."""
-    return drop(client, Selector(patterns_of(client, paths), [], older_than_s), force=force)
+    result = drop(client, Selector(patterns_of(client, paths), [], older_than_s), force=force)
+    if not result.blocks and not result.pinned_blocks:
+        # Only then: a glob may also name what the lake no longer has.
+        require_matches(client, paths)
+    return result
 
 
 def drop(client: Client, selector: Selector, *, force: bool) -> FreeResult:
@@ -37,7 +46,10 @@ def drop(client: Client, selector: Selector, *, force: bool) -> FreeResult:
 
 def say(client: Client, kind: RuleKind, paths: str | Sequence[str], value: float | None) -> None:
     """Set a rule on paths; None takes it away."""
-    add_rules(client, [Rule(kind, pattern, value) for pattern in patterns_of(client, paths)])
+    said = [Rule(kind, pattern, value) for pattern in patterns_of(client, paths)]
+    if value is not None:
+        require_matches(client, paths)
+    add_rules(client, said)
 
 
 def add_rules(client: Client, rules: Sequence[Rule]) -> None:
@@ -48,6 +60,15 @@ def add_rules(client: Client, rules: Sequence[Rule]) -> None:
 def rules(client: Client) -> list[PathRule]:
     """All pins, TTLs and quotas, the oldest first."""
     return patterns.listing(client.calls.master("rules"), client.locator.mounts)
+
+
+def require_matches(client: Client, paths: str | Sequence[str]) -> None:
+    """Raise NotFoundError when a glob among these paths matches nothing in the lake; where the lake says."""
+    globs = [path for path in map(names.normalise, as_list(paths)) if names.is_glob(path)]
+    if globs:
+        client.locator.announce_paths(globs)
+        with contextlib.suppress(UnavailableError, DeniedError):
+            client.calls.master("require", encode(globs), timeout_s=_MATCHES_TIMEOUT_S)
 
 
 def patterns_of(client: Client, paths: str | Sequence[str]) -> list[Pattern]:

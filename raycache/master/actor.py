@@ -300,6 +300,11 @@ class MasterActor:
         return await self._driver.survey(decode(blob))
 
     @replies
+    async def require(self, blob: bytes) -> None:
+        """Raise NotFoundError unless there is something that these paths mean: files, directories, globs."""
+        await self._driver.require(decode(blob))
+
+    @replies
     async def job_progress(self, job_id: str) -> JobProgress:
         """How far a job is."""
         return self._board.progress(job_id, self._clock.now_s())

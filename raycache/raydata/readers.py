@@ -227,10 +227,7 @@ def _globs_expanded(whereabouts: Whereabouts, paths: list[str]) -> list[str]:
     result: list[str] = []
     for path in paths:
         if names.is_glob(path):
-            found = [info.path for info in whereabouts.expand(path)]
-            if not found:
-                raise NotFoundError(f"no file matches {path}; check the pattern", path=path)
-            result.extend(found)
+            result.extend(info.path for info in whereabouts.expand(path))
         else:
             result.append(path)
     return result

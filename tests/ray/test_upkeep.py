@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import ray
 
 import raycache
 from raycache.cache import Cache
+from raycache.errors import NotFoundError
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.proxy.proxy import S3Proxy
@@ -122,3 +124,47 @@ def test_when_a_free_returns_nobody_is_sent_to_what_it_dropped(cache: Cache, lak
         wait_until(lambda: all(meta.places.holders for meta in cache.client.locator.resolve(paths, fresh=True)))
         cache.free("/lake/a")
         assert [()] * 6 == [meta.places.holders for meta in cache.client.locator.resolve(paths)]
+
+
+def test_a_glob_that_matches_directories_means_what_is_below(cache: Cache, tmp_path: Path) -> None:
+    """To everything that takes one; and one that matches nothing is an error, as is a path that does not exist."""
+    for year in (2020, 2021):
+        (tmp_path / f"year={year}").mkdir()
+        (tmp_path / f"year={year}" / "a.bin").write_bytes(b"x" * 1000)
+    cache.mount("/years", f"file://{tmp_path}")
+    try:
+        progress = cache.load("/years/year=*").wait(60)
+        assert (progress.state, progress.files_total) == ("SUCCEEDED", 2)
+        assert (cache.check("/years/year=*").complete, len(cache.locate("/years/y*"))) == (True, 2)
+        cache.pin("/years/year=202*")
+        freed = cache.free("/years")
+        assert (freed.bytes, freed.pinned_bytes) == (0, 2000)
+        assert cache.free("/years/year=*", force=True).bytes == 2000
+        verbs: list[Callable[[str], object]] = [
+            cache.load,
+            cache.check,
+            cache.locate,
+            cache.free,
+            cache.pin,
+            cache.sync,
+        ]
+        for verb in [*verbs, cache.expand, cache.du, cache.near, lambda path: cache.set_ttl(path, 1)]:
+            for typo in ("/years/year=2020/*.typo", "/years/month=*", "/years/**/*.typo"):
+                with pytest.raises(NotFoundError):
+                    verb(typo)
+        assert [rule.path for rule in cache.rules() if rule.path.startswith("/years")] == ["/years/year=202*"]
+    finally:
+        cache.unpin("/years")
+        cache.unmount("/years", force=True)
+
+
+def test_a_glob_frees_what_the_lake_no_longer_has(cache: Cache, tmp_path: Path) -> None:
+    """That it matches nothing in the lake is no error then."""
+    (tmp_path / "gone.bin").write_bytes(b"x" * 1000)
+    cache.mount("/gone", f"file://{tmp_path}")
+    try:
+        cache.load("/gone").wait(60)
+        (tmp_path / "gone.bin").unlink()
+        assert cache.free("/gone/*.bin").bytes == 1000
+    finally:
+        cache.unmount("/gone", force=True)

@@ -30,7 +30,7 @@ from raycache.messages import (
     decode,
     encode,
 )
-from raycache.paths import glob_base, join, split_uri
+from raycache.paths import glob_bases, join, split_uri
 from raycache.types import FileKind, FileVersion
 from raycache.ufs.base import ObjectInfo
 
@@ -143,6 +143,9 @@ class SimulatedMaster:
                 reply(service.stats())
             case "load":
                 self._start_job(arguments[0][:12], decode(arguments[1]), reply)
+            case "require":
+                (path,) = decode(arguments[0])
+                self._find(path, lambda found: reply(found if isinstance(found, RaycacheError) else None))
             case "job_progress":
                 reply(self.board.progress(arguments[0], now_s))
             case _:
@@ -321,7 +324,7 @@ class SimulatedMaster:
 
     def _find(self, path: str, then: Callable[[Files | RaycacheError], None]) -> None:
         """The files that one path means, or why that cannot be told: what `LoadListing` does, in one go."""
-        base = glob_base(path)
+        base = glob_bases(path)[-1]
         question = ResolveRequest([base], 0, 0, fresh=True)
         listing = ListRequest(base, "**" in path or base == path, fresh=True)
 

@@ -92,6 +92,39 @@ def test_wildcards_are_seen() -> None:
     assert [path for path in ("/a/*", "/a/?", "/a/[0]", "/a/b") if paths.is_glob(path)] == ["/a/*", "/a/?", "/a/[0]"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "bases"),
+    [
+        ("/lake/*.bin", ["/lake"]),
+        ("/*", ["/"]),
+        ("/lake/run[1]/x*.bin", ["/lake/run[1]", "/lake"]),
+        ("/lake/a*/b/c", ["/lake/a*/b", "/lake/a*", "/lake"]),
+        ("s3://b/a/[0]", ["s3://b/a"]),
+        ("/lake/a", ["/lake/a"]),
+    ],
+)
+def test_a_glob_may_start_from_several_directories(pattern: str, bases: list[str]) -> None:
+    """Those that look like globs themselves first; the last is above the first wildcard."""
+    assert bases == paths.glob_bases(pattern)
+
+
+@pytest.mark.parametrize(
+    ("glob", "named", "others"),
+    [
+        ("year=*", ["year=1", "year=1/a", "year=1/a/b"], ["a/year=1", "year"]),
+        ("*.bin", ["x.bin", "x.bin/part"], ["a/x.bin", "x.binary"]),
+        ("a/**", ["a/b", "a/b/c"], ["a", "b"]),
+        ("**/x", ["x", "a/x", "a/b/x/y"], ["ax"]),
+        ("[!a]?", ["bc", "bc/d"], ["ab", "b", "bcd"]),
+        ("odd[[]1]", ["odd[1]", "odd[1]/x"], ["odd1"]),
+        ("a|b", ["a|b"], ["a", "b"]),
+    ],
+)
+def test_a_glob_names_what_lies_below_what_it_matches(glob: str, named: list[str], others: list[str]) -> None:
+    """`*` and `?` stay within a part, `**` does not; of a directory everything is meant."""
+    assert named == [name for name in [*named, *others] if paths.glob_regex(glob).match(name)]
+
+
 def test_directories_are_implied_by_names() -> None:
     """All that a relative name lies in, each once; keys may have empty parts."""
     names = ["a/b/c", "a/b/d", "e", "x//y"]

@@ -43,11 +43,14 @@ def policy(uri: str, *rules: Rule) -> Policy:
         (Pattern(LAKE, "*.parquet"), f"{LAKE}/d/a.parquet", False),
         (Pattern(LAKE, "**/*.parquet"), f"{LAKE}/d/e/a.parquet", True),
         (Pattern(LAKE, "day=*/x"), f"{LAKE}/day=1/x", True),
+        (Pattern(LAKE, "day=*"), f"{LAKE}/day=1/x", True),
+        (Pattern(LAKE, "day=*/x"), f"{LAKE}/day=1/x/y", True),
+        (Pattern(LAKE, "day=*"), f"{LAKE}/a/day=1/x", False),
         (Pattern("s3://b/[1]"), "s3://b/[1]/x", True),
     ],
 )
 def test_a_pattern_names_what_is_below_it(pattern: Pattern, uri: str, named: bool) -> None:
-    """A base means itself and everything below, at a slash; a glob means what it matches of the rest."""
+    """A base means itself and everything below, at a slash; a glob what it matches of the rest, and below that."""
     assert pattern.names(uri) is named
 
 

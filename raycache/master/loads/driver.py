@@ -105,6 +105,10 @@ class JobDriver:
         await self._listing.stream(request.paths, take)
         return survey.result()
 
+    async def require(self, paths: list[str]) -> None:
+        """Raise NotFoundError unless there is something that these paths mean; see `LoadListing`."""
+        await self._listing.require(paths)
+
     async def ended(self, job_id: str, wait_s: float) -> JobProgress:
         """How far a job is, as soon as it has ended; else after so long, or half the time that callers wait for a master.
 

@@ -1,7 +1,8 @@
 """From the paths of a load to its files, page by page.
 
 Theory of operation. All paths are looked up at once, freshly: files are rows at once, directories and globs become
-*targets*, each of which is one listing of the lake. A listing is handed on as it comes. A file that an earlier target
+*targets*, each of which is one listing of the lake; what a glob matches of directories is listed after it. A glob that
+matches nothing is an error, at once where little stands beside it. A listing is handed on as it comes. A file that an earlier target
 names already is left out, so that each is there once. A listing that is small enough is given to the namespace, too, so
 that readers who come after the load need not ask the lake.
 """
@@ -9,13 +10,9 @@ that readers who come after the load need not ask the lake.
 from __future__ import annotations
 
 import asyncio
-import functools
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple, TypeAlias
-
-from fsspec.utils import glob_translate
 
 from raycache import paths as names
 from raycache.clock import Clock
@@ -36,6 +33,10 @@ Ask: TypeAlias = Callable[[list[Need]], Awaitable[Mapping[Need, RaycacheError]]]
 
 #: Entries of a listing that are kept in the namespace.
 KEPT_MAX = 20_000
+#: Directories that a glob matches.
+_LISTED_AT_ONCE = 4
+#: Entries that a glob does not match, before it is taken for one that matches something.
+_LOOKED_AT_MAX = 20_000
 #: A page waits so long for the event loop before the listing is given up.
 _HAND_OVER_TIMEOUT_S = 120.0
 
@@ -50,15 +51,23 @@ class Target(NamedTuple):
     mount: MountInfo
     origin: Origin
     recursive: bool
-    #: What of it is meant, as a glob of whole paths; "" is all.
+    #: What of the rest of a path is meant, see `paths.glob_regex`; "" is all.
     glob: str
 
     def names(self, path: str) -> bool:
-        """Whether a file is meant."""
-        rest = path[len(self.origin.path.rstrip("/")) :]
-        if not path.startswith(self.origin.path.rstrip("/")) or not rest.startswith("/"):
+        """Whether a file or directory is meant."""
+        base = self.origin.path.rstrip("/")
+        if not path.startswith(f"{base}/"):
             return False
-        return not self.glob or _matcher(self.glob).match(path) is not None
+        return not self.glob or names.glob_regex(self.glob).match(path[len(base) + 1 :]) is not None
+
+    def path_of(self, key: str) -> str:
+        """The path of a key; of a directory's prefix, too."""
+        return self.origin.path_of(key.rstrip("/"))
+
+    def names_any(self, keys: Iterable[str]) -> bool:
+        """Whether one of these keys is meant."""
+        return any(self.names(self.path_of(key)) for key in keys)
 
 
 #: Files by their origin, and what is to be listed.
@@ -87,12 +96,32 @@ class LoadListing:
         """Say what normalised paths mean: files by their origin, and what is to be listed.
 
         Raises:
-            NotFoundError: nothing stands at a path, or at the directory of a glob.
+            NotFoundError: nothing stands at a path, or a glob matches nothing.
             RaycacheError: the lake cannot be asked, or several mounts are below one path.
         """
+        files, targets = await self._looked_up(paths)
+        for target in targets:
+            path = target.origin.path
+            nested = self._service.mounts.nested_in(path)
+            if nested and target.recursive:
+                raise InvalidRequestError(
+                    f"{path} has other mounts below it ({', '.join(nested[:5])}); load each mount by itself", path=path
+                )
+        return files, targets
+
+    async def require(self, paths: Sequence[str]) -> None:
+        """Raise unless there is something that normalised paths mean.
+
+        Raises:
+            NotFoundError: nothing stands at a path, or a glob matches nothing.
+            RaycacheError: the lake cannot be asked.
+        """
+        await self._looked_up(paths)
+
+    async def _looked_up(self, paths: Sequence[str]) -> LookedUp:
         found = await self._resolve(paths)
         globs = [path for path, (kind, _) in found.items() if kind is FileKind.MISSING and names.is_glob(path)]
-        bases = await self._resolve([names.glob_base(path) for path in globs])
+        bases = await self._resolve([base for path in globs for base in names.glob_bases(path)])
         files: dict[Origin, list[Row]] = {}
         targets: list[Target] = []
         for path, (kind, row) in found.items():
@@ -101,11 +130,10 @@ class LoadListing:
                 origin = _origin(mount.uri, mount.path)
                 files.setdefault(origin, []).append((names.split_uri(uri)[1], row))
             elif kind is FileKind.DIRECTORY:
-                targets.append(self._target(path, "", recursive=True))
-            elif path in globs and bases[names.glob_base(path)][0] is FileKind.DIRECTORY:
-                base = names.glob_base(path)
-                recursive = "/" in path[len(base) :].lstrip("/") or "**" in path
-                targets.append(self._target(base, path, recursive=recursive))
+                targets.append(self._target(path, ""))
+            elif path in globs and (above := [b for b in names.glob_bases(path) if bases[b][0] is FileKind.DIRECTORY]):
+                targets.append(self._target(above[0], path[len(above[0]) :].lstrip("/")))
+                await self._require_match(targets[-1])
             else:
                 raise NotFoundError(f"{path} does not exist; check the path", path=path)
         return files, targets
@@ -155,15 +183,17 @@ class LoadListing:
         kept: dict[str, bytes] | None = {}
         path_of = target.origin.path_of
         select = bool(target.glob or earlier or named)
+        matched = not target.glob
 
         async def on_loop(found: dict[str, bytes]) -> None:
-            nonlocal kept
+            nonlocal kept, matched
             if not wanted():
                 raise NotWantedError
             if kept is not None:
                 kept.update(found)
                 if len(kept) > KEPT_MAX and not keep_all:
                     kept = None
+            matched = matched or target.names_any(found)
             rows = [row for row in found.items() if row[1] != DIRECTORY]
             if select:
                 rows = [row for row in rows if self._is_meant(path_of(row[0]), target, earlier, named)]
@@ -172,17 +202,44 @@ class LoadListing:
         def hand_over(found: dict[str, bytes]) -> None:
             asyncio.run_coroutine_threadsafe(on_loop(found), loop).result(_HAND_OVER_TIMEOUT_S)
 
-        def in_thread() -> list[str]:
-            if not target.recursive:
-                return self._lister.level(target.mount, target.origin.prefix, hand_over)
-            self._lister.pages(target.mount, target.origin.prefix, lambda part: hand_over(part.found))
-            return []
-
-        directories = await loop.run_in_executor(self._threads, in_thread)
+        directories = await loop.run_in_executor(self._threads, self._pages, target, hand_over)
         for need in needs:
             if kept is not None and isinstance(need, ListNeed):
                 result = NeedResult(is_directory=True, found=kept, directories=directories)
                 self._service.fetched(need, result)
+        if not matched and not target.names_any(directories):
+            raise _nothing_matches(target)
+        if target.glob:
+            below = [self._target(path, "") for path in map(target.path_of, directories) if target.names(path)]
+            for start in range(0, len(below), _LISTED_AT_ONCE):
+                some = below[start : start + _LISTED_AT_ONCE]
+                await asyncio.gather(
+                    *(self._list(one, earlier, named, take, wanted, keep_all=keep_all) for one in some)
+                )
+
+    async def _require_match(self, target: Target) -> None:
+        """Raise NotFoundError when a glob matches nothing. Of much that it does not match, only the beginning is looked at."""
+        seen = 0
+
+        def look(found: dict[str, bytes]) -> None:
+            nonlocal seen
+            seen += len(found)
+            if seen > _LOOKED_AT_MAX or target.names_any(found):
+                raise NotWantedError
+
+        try:
+            directories = await asyncio.get_running_loop().run_in_executor(self._threads, self._pages, target, look)
+        except NotWantedError:
+            return
+        if not target.names_any(directories):
+            raise _nothing_matches(target)
+
+    def _pages(self, target: Target, hand_over: Callable[[dict[str, bytes]], None]) -> list[str]:
+        """List a target in this thread; returns the directories of the level, where it is one."""
+        if not target.recursive:
+            return self._lister.level(target.mount, target.origin.prefix, hand_over)
+        self._lister.pages(target.mount, target.origin.prefix, lambda part: hand_over(part.found))
+        return []
 
     @staticmethod
     def _is_meant(path: str, target: Target, earlier: Sequence[Target], named: Mapping[str, None]) -> bool:
@@ -203,21 +260,16 @@ class LoadListing:
             for path, kind, (uri, size, etag, mtime_ns) in zip(request.paths, reply.kinds, rows, strict=True)
         }
 
-    def _target(self, path: str, glob: str, *, recursive: bool) -> Target:
-        nested = self._service.mounts.nested_in(path)
-        if nested and recursive:
-            raise InvalidRequestError(
-                f"{path} has other mounts below it ({', '.join(nested[:5])}); load each mount by itself", path=path
-            )
+    def _target(self, path: str, glob: str) -> Target:
         mount, uri = self._service.mounts.resolve(path)
-        return Target(mount, _origin(uri, path), recursive, glob)
+        return Target(mount, _origin(uri, path), not glob or "/" in glob or "**" in glob, glob)
+
+
+def _nothing_matches(target: Target) -> NotFoundError:
+    pattern = names.join(target.origin.path, target.glob)
+    return NotFoundError(f"nothing matches {pattern}; check the pattern", path=pattern)
 
 
 def _origin(uri: str, path: str) -> Origin:
     root_uri, key = names.split_uri(uri)
     return Origin(root_uri, f"{key}/" if key else "", path)
-
-
-@functools.lru_cache(maxsize=1_000)
-def _matcher(glob: str) -> re.Pattern[str]:
-    return re.compile(glob_translate(glob))

@@ -61,6 +61,7 @@ class Bench:
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     bench = Bench()
+    bench.storage.put("top/run[1]/x", b"x")
     yield bench
     bench.lister.close()
     bench.threads.shutdown()
@@ -69,13 +70,21 @@ def bench() -> Iterator[Bench]:
 @pytest.mark.parametrize(
     ("paths", "expected"),
     [
-        (["/lake"], ["/lake/a/1", "/lake/a/2", "/lake/a/b/3", "/lake/a/b/4.x", "/lake/c", "/lake/odd*"]),
+        (
+            ["/lake"],
+            ["/lake/a/1", "/lake/a/2", "/lake/a/b/3", "/lake/a/b/4.x", "/lake/c", "/lake/odd*", "/lake/run[1]/x"],
+        ),
         (["/lake/a/b", "/lake/c"], ["/lake/a/b/3", "/lake/a/b/4.x", "/lake/c"]),
-        (["/lake/a/*"], ["/lake/a/1", "/lake/a/2"]),
+        (["/lake/a/*"], ["/lake/a/1", "/lake/a/2", "/lake/a/b/3", "/lake/a/b/4.x"]),
+        (["/lake/a/?"], ["/lake/a/1", "/lake/a/2", "/lake/a/b/3", "/lake/a/b/4.x"]),
+        (["/lake/a/[12]"], ["/lake/a/1", "/lake/a/2"]),
+        (["/lake/*/b"], ["/lake/a/b/3", "/lake/a/b/4.x"]),
+        (["/lake/run[1]"], ["/lake/run[1]/x"]),
+        (["/lake/run[1]/*"], ["/lake/run[1]/x"]),
+        (["/lake/a/b", "/lake/a*"], ["/lake/a/1", "/lake/a/2", "/lake/a/b/3", "/lake/a/b/4.x"]),
         (["/lake/a/**"], ["/lake/a/1", "/lake/a/2", "/lake/a/b/3", "/lake/a/b/4.x"]),
         (["/lake/*/b/*.x"], ["/lake/a/b/4.x"]),
         (["/lake/odd*"], ["/lake/odd*"]),
-        (["/lake/a/nothing*"], []),
         (
             ["/lake/a/1", "/lake/a", "/lake/a/*", "/lake/a/b"],
             ["/lake/a/1", "/lake/a/2", "/lake/a/b/3", "/lake/a/b/4.x"],
@@ -84,15 +93,26 @@ def bench() -> Iterator[Bench]:
     ],
 )
 def test_paths_mean_each_file_once(bench: Bench, paths: list[str], expected: list[str]) -> None:
-    """Files, directories and globs, also where they overlap, and a name that only looks like a glob."""
+    """Files, directories and globs, which mean what is below a directory they match; also where they overlap, and names
+    that only look like globs."""
     assert expected == bench.files(*paths)
 
 
 def test_what_does_not_exist_is_told(bench: Bench) -> None:
-    """A missing file, the missing directory of a glob, and a path under no mount."""
-    for path in ("/lake/none", "/lake/none/*", "/elsewhere"):
+    """A missing file, the missing directory of a glob, a glob that matches nothing, and a path under no mount."""
+    for path in ("/lake/none", "/lake/none/*", "/lake/a/nothing*", "/lake/*/nothing", "/lake/run[1]/y", "/elsewhere"):
         with pytest.raises(NotFoundError):
             bench.files(path)
+        with pytest.raises(NotFoundError):
+            asyncio.run(bench.listing.require([path]))
+
+
+def test_of_much_that_a_glob_does_not_match_the_listing_tells(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that was broken off says nothing; when all is listed, it is an error all the same."""
+    monkeypatch.setattr(expansion, "_LOOKED_AT_MAX", 1)
+    asyncio.run(bench.listing.require(["/lake/a/nothing*"]))
+    with pytest.raises(NotFoundError, match="/lake/a/nothing"):
+        bench.files("/lake/a/nothing*")
 
 
 def test_nested_mounts_are_loaded_one_by_one(bench: Bench) -> None:
