@@ -15,7 +15,7 @@ HIDDEN = "***"
 #: By their own names; aliases of these may be shown, too.
 _SHOWN = frozenset({
     "allow_http", "anonymous", "ca_file", "connect_timeout_s", "endpoint_url", "path_style", "profile", "region",
-    "request_timeout_s", "retries_max", "verify_tls",
+    "request_payer", "request_timeout_s", "retries_max", "verify_tls",
 })  # fmt: skip
 
 

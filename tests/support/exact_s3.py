@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import ssl
 import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.message import Message
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, quote_plus, unquote, unquote_plus
@@ -60,14 +62,22 @@ class Manners:
     wants_md5: bool = False
     #: DeleteObjects denies these, in an answer that is fine otherwise.
     keeps: frozenset[str] = frozenset()
+    #: A session token that has expired, and the code that says so.
+    expired: tuple[str, str] = ("", "")
+    #: Only who says that they pay is served.
+    wants_payer: bool = False
     #: Single deletes of what is not there are 404.
     misses_deleted: bool = False
 
 
 class ExactS3:
-    """One bucket, `exact`."""
+    """One bucket, `exact`.
 
-    def __init__(self) -> None:
+    Args:
+        tls: speak TLS, as `localhost`.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         #: How much later than now objects are written.
         self.later_s = 0
         self.lake = MemoryStorage("memory://exact", now_ns=lambda: time.time_ns() + self.later_s * 10**9)
@@ -77,6 +87,10 @@ class ExactS3:
         self.failures: deque[tuple[int, str] | str | Callable[[], object]] = deque()
         #: (method, raw path with its query) of each request, as it came over the wire.
         self.seen: list[tuple[str, str]] = []
+        #: The heads of the same requests.
+        self.heads: list[Message] = []
+        #: How many of them came as to a proxy.
+        self.proxied = 0
         #: By upload: its parts by number.
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.delay_s = 0.0
@@ -84,6 +98,9 @@ class ExactS3:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+            self.endpoint_url = f"https://localhost:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def options(self, **more: object) -> dict[str, object]:
@@ -95,8 +112,8 @@ class ExactS3:
 
 
 @contextmanager
-def exact_s3() -> Iterator[ExactS3]:
-    server = ExactS3()
+def exact_s3(tls: ssl.SSLContext | None = None) -> Iterator[ExactS3]:
+    server = ExactS3(tls)
     try:
         yield server
     finally:
@@ -125,7 +142,11 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def _serve(self) -> None:
+            if self.path.startswith("http://"):  # the server is asked as a proxy, for whatever host
+                self.path = "/" + self.path.removeprefix("http://").partition("/")[2]
+                server.proxied += 1
             server.seen.append((self.command, self.path))
+            server.heads.append(self.headers)
             self._answers = True
             raw_path, _, raw_query = self.path.partition("?")
             query = dict(parse_qsl(raw_query, keep_blank_values=True))
@@ -142,6 +163,10 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
                 self._fail(*failure)
             elif bucket != "exact":
                 self._fail(404, "NoSuchBucket")
+            elif server.manners.wants_payer and self.headers.get("x-amz-request-payer") != "requester":
+                self._fail(403, "AccessDenied")
+            elif self.headers.get("x-amz-security-token") == server.manners.expired[0]:
+                self._fail(400, server.manners.expired[1])
             elif refusal := server.manners.refuses.get(self._verb(raw_key)):
                 self._fail(*refusal)
             elif not raw_key:

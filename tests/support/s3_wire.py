@@ -41,6 +41,8 @@ class Wire:
         for key in (ODD, PLAIN):
             self.server.lake.put(key, b"0123456789")
         self.server.seen.clear()
+        self.server.heads.clear()
+        self.server.proxied = 0
         self.waits_s.clear()
 
     def asked(self) -> Counter[str]:

@@ -2,24 +2,27 @@
 
 obstore costs a fifth to an eighth of boto3's CPU per small GET, but it normalises paths: keys with empty segments
 ("a//b", "/a", "dir/"), "." or ".." or control characters cannot be said in it (`is_plain_key`), nor can it list them.
-Both clients sign with the same credentials, have the same time-outs, and never retry: `retry.py` does.
+Both clients sign with the same credentials, reach the same host by the same way, trust the same authorities, have the same
+time-outs, and never retry: `retry.py` does. boto3 decides, since people know its rules, and obstore is told everything: it
+would otherwise read `AWS_*` variables, some of which overrule explicit arguments.
 
 On AWS the bucket's own region is asked for once: boto3 follows redirects to it, obstore does not.
 
-obstore also reads `AWS_*` variables for whatever it is not told, and lets AWS_ENDPOINT_URL_S3 override an explicit
-endpoint; so it is told everything.
+The time-out of a request is for a server that sends nothing; what keeps arriving may take `_WHOLE_REQUEST` times as long.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from raycache.errors import DeniedError, InvalidRequestError
+from raycache.ufs.s3.credentials import CredentialSource
+from raycache.ufs.s3.environment import ca_file, obstore_may_write, proxy_for, requester_pays
 from raycache.ufs.s3.hooks import add_hooks
 from raycache.ufs.s3.options import S3Options
 
@@ -30,8 +33,11 @@ CONNECTIONS_MAX = 64
 
 _REGION_DEFAULT = "us-east-1"
 _UNSAYABLE = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)(?:\.{0,2})(?:/|$)")
-#: obstore asks again this often; botocore itself refreshes credentials that have less than 10 minutes left.
-_CREDENTIALS_KEPT = timedelta(minutes=5)
+#: A bucket's name that can be a part of a host's, under a certificate for "*.host".
+_HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_WHOLE_REQUEST = 20
+#: Matches every host for obstore.
+_NO_PROXY_AT_ALL = "0.0.0.0/0,::/0,*"
 
 
 class S3Clients(NamedTuple):
@@ -42,6 +48,12 @@ class S3Clients(NamedTuple):
     store: Any
     #: Where they send requests, for messages.
     endpoint_url: str
+    #: None when requests are not signed.
+    credentials: CredentialSource | None
+    #: Through which they go there; "": straight.
+    proxy_url: str
+    #: Whether obstore writes what boto3 would write.
+    store_may_write: bool
 
 
 def is_plain_key(key: str) -> bool:
@@ -60,29 +72,30 @@ def make_clients(bucket: str, options: S3Options) -> S3Clients:
     from botocore.exceptions import ProfileNotFound
 
     try:
-        session = boto3.session.Session(
+        session: Any = boto3.session.Session(
             aws_access_key_id=options.access_key_id or None,
             aws_secret_access_key=options.secret_access_key or None,
             aws_session_token=options.session_token or None,
             region_name=options.region or None,
             profile_name=options.profile or None,
         )
-        region = session.region_name or _REGION_DEFAULT
-        boto = _make_boto(session, options, region)
         credentials = None if options.anonymous else session.get_credentials()
     except ProfileNotFound as error:
         raise InvalidRequestError(f"{error}; set option profile") from error
-    except ValueError as error:  # botocore's word for an impossible endpoint or region
-        raise InvalidRequestError("these S3 options make no endpoint; check endpoint_url and region") from error
     if credentials is None and not options.anonymous:
         raise DeniedError(
             f"no credentials for s3://{bucket}; give access_key_id and secret_access_key, or anonymous=True",
             uri=f"s3://{bucket}",
         )
-    if is_aws(boto.meta.endpoint_url):
-        region = bucket_region(boto, bucket) or region
-    store = _make_store(bucket, options, region, boto.meta.endpoint_url, _provider(credentials))
-    return S3Clients(boto, store, boto.meta.endpoint_url)
+    region = session.region_name or os.environ.get("AWS_REGION") or _REGION_DEFAULT
+    authorities = _authorities(options, session)
+    boto = _make_boto(session, options, region, authorities)
+    if is_aws(boto.meta.endpoint_url) and (home := bucket_region(boto, bucket)) not in (None, region):
+        boto = _make_boto(session, options, home or region, authorities)
+    source = None if credentials is None else CredentialSource(credentials)
+    proxy_url = proxy_for(boto.meta.endpoint_url, os.environ)
+    store = _make_store(bucket, options, boto, authorities, proxy_url, source)
+    return S3Clients(boto, store, boto.meta.endpoint_url, source, proxy_url, obstore_may_write(os.environ))
 
 
 def is_aws(endpoint_url: str) -> bool:
@@ -105,81 +118,120 @@ def bucket_region(boto: S3Client, bucket: str) -> str | None:
     return region
 
 
-def _make_boto(session: Any, options: S3Options, region: str) -> S3Client:
+def _authorities(options: S3Options, session: Any) -> tuple[str, str]:
+    """The file of authorities to trust, and what names it; two times "" for those of the libraries."""
+    if not options.verify_tls:
+        return "", ""
+    if options.ca_file:
+        return options.ca_file, "option ca_file"
+    configured = session._session.get_config_variable("ca_bundle")  # noqa: SLF001  # AWS_CA_BUNDLE, or the profile's
+    return (configured, "AWS_CA_BUNDLE") if configured else ca_file(os.environ)
+
+
+def _read_authorities(name: str, origin: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"cannot read the CA file {name}; set {origin} to one that is there") from error
+
+
+def _make_boto(session: Any, options: S3Options, region: str, authorities: tuple[str, str]) -> S3Client:
     from botocore import UNSIGNED
     from botocore.config import Config
+    from botocore.utils import get_environ_proxies
 
-    style: Any = "path" if options.uses_path_style else ("auto" if options.path_style is None else "virtual")
-    config = Config(
-        s3={"addressing_style": style},
-        connect_timeout=options.connect_timeout_s,
-        read_timeout=options.request_timeout_s,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        max_pool_connections=CONNECTIONS_MAX,
+    settings: dict[str, Any] = {
+        "connect_timeout": options.connect_timeout_s,
+        "read_timeout": options.request_timeout_s,
+        "retries": {"total_max_attempts": 1, "mode": "standard"},
+        "max_pool_connections": CONNECTIONS_MAX,
+        "s3": {"us_east_1_regional_endpoint": "regional"},
         # Stores other than AWS's stumble over checksums they were not asked for.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        **({"signature_version": UNSIGNED} if options.anonymous else {}),
-    )
-    client: S3Client = session.client(
-        "s3",
-        endpoint_url=options.endpoint_url or None,
-        region_name=region,
-        config=config,
-        verify=(options.ca_file or None) if options.verify_tls else False,
-    )
-    add_hooks(client)
-    return client
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    if options.path_style is not None or options.endpoint_url:  # else what the profile says
+        settings["s3"]["addressing_style"] = "path" if options.uses_path_style else "virtual"
+    if options.anonymous:
+        settings["signature_version"] = UNSIGNED
+
+    def make() -> S3Client:
+        try:
+            client: S3Client = session.client(
+                "s3",
+                endpoint_url=options.endpoint_url or None,
+                region_name=region,
+                config=Config(**settings),
+                verify=(authorities[0] or None) if options.verify_tls else False,
+            )
+        except ValueError as error:  # botocore's word for an impossible endpoint or region
+            raise InvalidRequestError("these S3 options make no endpoint; check endpoint_url and region") from error
+        return client
+
+    boto = make()
+    endpoint_url = boto.meta.endpoint_url
+    proxy_url = proxy_for(endpoint_url, os.environ)
+    scheme = urlsplit(endpoint_url).scheme
+    if proxy_url != get_environ_proxies(endpoint_url).get(scheme, ""):
+        settings["proxies"] = {scheme: proxy_url} if proxy_url else {}
+        boto = make()
+    add_hooks(boto, requester_pays=_requester_pays(options))
+    return boto
 
 
 def _make_store(
-    bucket: str, options: S3Options, region: str, endpoint_url: str, provider: Callable[[], dict[str, Any]] | None
+    bucket: str,
+    options: S3Options,
+    boto: Any,
+    authorities: tuple[str, str],
+    proxy_url: str,
+    source: CredentialSource | None,
 ) -> Any:
     from obstore.store import S3Store
 
-    parts = urlsplit(endpoint_url)
-    on_aws = is_aws(endpoint_url)
-    path_style = options.uses_path_style or (options.path_style is None and not on_aws)
-    store_endpoint_url = endpoint_url
-    if not path_style:  # obstore wants the bucket in the endpoint itself
-        host = f"s3.{region}.{parts.netloc[parts.netloc.index('amazonaws.com') :]}" if on_aws else parts.netloc
-        store_endpoint_url = f"{parts.scheme}://{bucket}.{host}"
+    parts = urlsplit(boto.meta.endpoint_url)
+    in_host = _in_host(bucket, boto)
+    endpoint_url = boto.meta.endpoint_url
+    if in_host:  # obstore wants the bucket in the endpoint itself
+        endpoint_url = parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl()
     client_options: dict[str, Any] = {
         "allow_http": parts.scheme == "http",
         "connect_timeout": timedelta(seconds=options.connect_timeout_s),
-        "timeout": timedelta(seconds=options.request_timeout_s),
+        "read_timeout": timedelta(seconds=options.request_timeout_s),
+        "timeout": timedelta(seconds=options.request_timeout_s * _WHOLE_REQUEST),
         "allow_invalid_certificates": not options.verify_tls,
+        "proxy_url": proxy_url or "http://localhost",
     }
-    if options.ca_file:
-        try:
-            client_options["root_certificate"] = Path(options.ca_file).read_bytes()
-        except OSError as error:
-            raise InvalidRequestError(f"cannot read {options.ca_file}; set option ca_file") from error
+    if not proxy_url:
+        client_options["proxy_excludes"] = _NO_PROXY_AT_ALL
+    if authorities[0] and parts.scheme == "https":
+        client_options["root_certificate"] = _read_authorities(*authorities)
     return S3Store(
         bucket,
-        region=region,
-        endpoint=store_endpoint_url,
-        aws_endpoint_url_s3=store_endpoint_url,
-        virtual_hosted_style_request=not path_style,
+        region=boto.meta.region_name,
+        endpoint=endpoint_url,
+        aws_endpoint_url_s3=endpoint_url,
+        virtual_hosted_style_request=in_host,
         skip_signature=options.anonymous,
+        request_payer=_requester_pays(options),
+        s3_express=False,
+        unsigned_payload=False,
+        disable_tagging=False,
         client_options=client_options,
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=options.request_timeout_s)},
-        credential_provider=provider,
+        credential_provider=source,
     )
 
 
-def _provider(credentials: Any) -> Callable[[], dict[str, Any]] | None:
-    """Hands botocore's credentials, which refresh themselves, to obstore."""
-    if credentials is None:
-        return None
+def _in_host(bucket: str, boto: Any) -> bool:
+    """Whether boto3 puts the bucket into the host's name rather than into the path."""
+    style = (boto.meta.config.s3 or {}).get("addressing_style") or "auto"
+    if style == "path" or (style == "auto" and not is_aws(boto.meta.endpoint_url)):
+        return False
+    if style == "virtual" and urlsplit(boto.meta.endpoint_url).scheme == "http":  # no certificate forbids dots
+        bucket = bucket.replace(".", "")
+    return _HOST_LABEL.fullmatch(bucket) is not None
 
-    def provide() -> dict[str, Any]:
-        frozen = credentials.get_frozen_credentials()
-        return {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
-            "expires_at": datetime.now(UTC) + _CREDENTIALS_KEPT,
-        }
 
-    return provide
+def _requester_pays(options: S3Options) -> bool:
+    return options.request_payer or requester_pays(os.environ)

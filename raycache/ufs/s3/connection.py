@@ -1,23 +1,32 @@
 """One bucket at one endpoint: its two clients, and the one way in which every request to it is made.
 
-`run` calls with retries, and turns whatever the clients raise into errors of the cache.
+`run` calls with retries, and turns whatever the clients raise into errors of the cache. When credentials are refused as
+expired that nobody gave as options, they are looked for again where they came from (files that some program rewrites, an
+instance's role, a session of SSO), and the request is sent once more.
 """
 
 from __future__ import annotations
 
+import math
+import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
-from raycache.errors import RaycacheError, UnavailableError
-from raycache.ufs.errors import S3Errors, shown
+from raycache.errors import DeniedError, RaycacheError, UnavailableError
 from raycache.ufs.retry import Retrier, RetryPolicy
-from raycache.ufs.s3.clients import make_clients
+from raycache.ufs.s3.clients import S3Clients, make_clients
+from raycache.ufs.s3.errors import EXPIRED_CODES, S3Errors
 from raycache.ufs.s3.options import S3Options
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
+
+#: Credentials are not looked for more often than this.
+_RENEWAL_PERIOD_S = 5.0
 
 
 class S3Connection:
@@ -35,8 +44,11 @@ class S3Connection:
 
     def __init__(self, bucket: str, options: S3Options, retrier: Retrier | None = None) -> None:
         self.bucket = bucket
+        self._options = options
         self._clients = make_clients(bucket, options)
-        self.errors = S3Errors(f"s3://{bucket}", self.endpoint_url, options.secrets)
+        self._renewing = threading.Lock()
+        self._renewed_s = -math.inf
+        self.errors = S3Errors(f"s3://{bucket}", self.endpoint_url, self._secrets)
         self._retrier = retrier or Retrier(
             RetryPolicy(attempts_max=options.retries_max + 1, total_s=2 * options.request_timeout_s)
         )
@@ -60,6 +72,11 @@ class S3Connection:
         return self._clients.endpoint_url
 
     @property
+    def store_may_write(self) -> bool:
+        """Whether obstore writes what boto3 would write."""
+        return self._clients.store_may_write
+
+    @property
     def slow_downs(self) -> int:
         """How often the store has said "slow down" so far."""
         return self._retrier.slow_downs
@@ -78,28 +95,60 @@ class S3Connection:
         """
 
         def once() -> T:
+            clients = self._clients
             try:
-                return function()
-            except RaycacheError:
-                raise
-            except Exception as error:
-                raise self.errors.map(error, action, key) from self.errors.cause(error)
+                return self._once(action, key, function)
+            except DeniedError as refused:
+                if refused.fields.get("code") not in EXPIRED_CODES or not self._renew(clients):
+                    raise
+                return self._once(action, key, function)
 
         return self._retrier.call(once)
 
     def broken(self, what: str, action: str, key: str) -> UnavailableError:
-        """The error for an answer that no S3 may give.
-
-        Args:
-            what: the endpoint did.
-            action: as for `run`.
-            key: what was asked about.
-        """
-        uri = self.uri(key)
-        return UnavailableError(
-            f"{self.endpoint_url} {what} ({action} {shown(uri)}); try later, or have that server put right", uri=uri
-        )
+        """The error for an answer that no S3 may give; `what` the endpoint did."""
+        return self.errors.broken(what, action, key)
 
     def close(self) -> None:
         """Let go of connections. A later call connects again."""
         self.boto.close()
+
+    def _once(self, action: str, key: str, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except RaycacheError:
+            raise
+        except Exception as error:
+            source = self._clients.credentials
+            if source is not None and source.error is not None:  # obstore makes a text of it
+                raise self.errors.map(source.error, action, key) from self.errors.cause(source.error)
+            raise self.errors.map(error, action, key) from self.errors.cause(error)
+
+    def _renew(self, refused: S3Clients) -> bool:
+        """Look for credentials again; False when there are no others."""
+        if self._options.access_key_id or self._options.anonymous:
+            return False
+        with self._renewing:
+            if self._clients is not refused:  # another thread has done it
+                return True
+            now_s = time.monotonic()
+            if now_s < self._renewed_s + _RENEWAL_PERIOD_S:
+                return False
+            self._renewed_s = now_s
+            try:
+                found = make_clients(self.bucket, self._options)
+                fresh = found.credentials
+                if fresh is None or (fresh() and fresh.secrets == self._handed_out()):
+                    return False
+            except Exception:  # whatever stands in the way of others, that these are refused is the answer
+                return False
+            self._clients = found
+            return True
+
+    def _handed_out(self) -> tuple[str, ...]:
+        credentials = self._clients.credentials
+        return credentials.secrets if credentials is not None else ()
+
+    def _secrets(self) -> tuple[str, ...]:
+        password = urlsplit(self._clients.proxy_url).password
+        return (*self._options.secrets, *self._handed_out(), *((password,) if password else ()))

@@ -11,12 +11,18 @@ from typing import Any
 BODY_FIELD = "RaycacheBody"
 
 
-def add_hooks(boto: Any) -> None:
+def add_hooks(boto: Any, *, requester_pays: bool = False) -> None:
     """Make `list_objects_v2` of this client return the raw page (botocore's parser costs 50 us a key), and
     `delete_objects` send the MD5 of its body rather than a CRC32: older stores know only that, and S3 takes both.
+
+    Args:
+        boto: the client.
+        requester_pays: every request says that its sender pays for it.
     """
     boto.meta.events.register("before-parse.s3.ListObjectsV2", _take_body)
     boto.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
+    if requester_pays:
+        boto.meta.events.register("before-call.s3", _add_payer)
 
 
 def _take_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
@@ -31,3 +37,7 @@ def _add_md5(params: dict[str, Any], **_: Any) -> None:
         digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
         params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
         params["context"].pop("checksum", None)
+
+
+def _add_payer(params: dict[str, Any], **_: Any) -> None:
+    params["headers"]["x-amz-request-payer"] = "requester"

@@ -22,8 +22,8 @@ from typing_extensions import Buffer
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
 from raycache.ufs.base import ObjectInfo
 from raycache.ufs.checks import as_bytes_view
-from raycache.ufs.s3.answers import quoted
 from raycache.ufs.s3.connection import S3Connection
+from raycache.ufs.s3.objects.answers import quoted
 
 _MIB = 1 << 20
 PARTS_MAX = 10_000

@@ -31,6 +31,9 @@ ALIASES = {
     "anon": "anonymous",
     "aws_profile": "profile",
     "profile_name": "profile",
+    "requester_pays": "request_payer",
+    "aws_request_payer": "request_payer",
+    "aws_ca_bundle": "ca_file",
 }
 
 
@@ -52,13 +55,15 @@ class S3Options:
     #: The bucket in the path rather than in the host's name. None: yes with an endpoint_url, no with AWS.
     path_style: bool | None = None
     connect_timeout_s: float = 5.0
-    #: One request, its body included.
+    #: How long nothing may arrive. What keeps arriving may take longer.
     request_timeout_s: float = 30.0
     #: Attempts after the first.
     retries_max: int = 4
     verify_tls: bool = True
-    #: A PEM file of further authorities to trust.
+    #: A PEM file of authorities to trust. Empty: that of `AWS_CA_BUNDLE` or `REQUESTS_CA_BUNDLE`, or the system's.
     ca_file: str = ""
+    #: The bucket's owner lets those pay who read: say that it is you. True, or "requester" as AWS calls it.
+    request_payer: bool = False
 
     def __post_init__(self) -> None:
         if self.endpoint_url:
@@ -132,11 +137,12 @@ def options_from_environment(environment: Mapping[str, str]) -> dict[str, str]:
         environment: usually `os.environ`.
 
     Returns:
-        Only what is set: endpoint_url, region, and either the keys or a profile.
+        Only what is set: endpoint_url, region, request_payer, and either the keys or a profile.
     """
     found = {
         "endpoint_url": environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"),
         "region": environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
+        "request_payer": environment.get("AWS_REQUEST_PAYER"),
     }
     if environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"):
         found["access_key_id"] = environment["AWS_ACCESS_KEY_ID"]
@@ -150,6 +156,8 @@ def options_from_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def _convert(name: str, kind: str, value: Any) -> Any:
     """Make a value, perhaps text, the field's type; the message never repeats it, since it may be a secret."""
     try:
+        if name == "request_payer" and str(value).strip().lower() == "requester":
+            return True
         if kind.startswith("bool"):
             return _convert_bool(value)
         if kind == "float":

@@ -19,16 +19,16 @@ from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import as_bytes_view, check_file_key, check_limit, check_range
 from raycache.ufs.identity import Way, key_way
 from raycache.ufs.retry import Retrier
-from raycache.ufs.s3.answers import quoted
-from raycache.ufs.s3.binding import BoundReader
 from raycache.ufs.s3.clients import is_plain_key
 from raycache.ufs.s3.connection import S3Connection
-from raycache.ufs.s3.copying import copy
-from raycache.ufs.s3.deletes import Deleter
-from raycache.ufs.s3.gets import ODD_HEAD, RangeGetter
-from raycache.ufs.s3.heads import Describer
 from raycache.ufs.s3.listing import Listing
 from raycache.ufs.s3.multipart import S3Requests, S3Sizes, S3Writer, with_mtime
+from raycache.ufs.s3.objects.answers import quoted
+from raycache.ufs.s3.objects.binding import BoundReader
+from raycache.ufs.s3.objects.copying import copy
+from raycache.ufs.s3.objects.deletes import Deleter
+from raycache.ufs.s3.objects.gets import ODD_HEAD, RangeGetter
+from raycache.ufs.s3.objects.heads import Describer
 from raycache.ufs.s3.options import S3Options, canonical_names, options_from_environment
 from raycache.ufs.trees import delete_keys
 
@@ -169,7 +169,7 @@ class S3Storage:
         connection = self._connection
 
         def put_once() -> str | None:
-            if not is_plain_key(key):
+            if not is_plain_key(key) or not connection.store_may_write:
                 return connection.boto.put_object(Bucket=connection.bucket, Key=key, Body=bytes(data)).get("ETag")
             try:
                 written: Any = obstore.put(connection.store, key, data, use_multipart=False)

@@ -12,7 +12,7 @@ from raycache.ufs.shown_options import HIDDEN, shown_option
 SECRET = "hunter2"
 HARMLESS = {
     "endpoint_url", "region", "anonymous", "profile", "path_style", "connect_timeout_s", "request_timeout_s",
-    "retries_max", "verify_tls", "ca_file",
+    "retries_max", "verify_tls", "ca_file", "request_payer",
 }  # fmt: skip
 
 

@@ -28,8 +28,8 @@ from raycache.errors import ConflictError, DeniedError, InvalidRequestError
 from raycache.types import FileVersion
 from raycache.ufs.checks import changed, past_end
 from raycache.ufs.s3.connection import S3Connection
-from raycache.ufs.s3.gets import Got, RangeGetter
-from raycache.ufs.s3.heads import Describer
+from raycache.ufs.s3.objects.gets import Got, RangeGetter
+from raycache.ufs.s3.objects.heads import Describer
 
 #: Files whose etags are remembered in GET's spelling.
 _SPELLINGS_MAX = 1 << 16
