@@ -1,7 +1,8 @@
-"""Time as an argument: rules take `now_s`, services take a `Clock`."""
+"""Time as an argument: rules take `now_s`, services take a `Clock`. And times of files as moments."""
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from typing import Protocol
 
@@ -35,3 +36,8 @@ class ManualClock:
         if seconds < 0:
             raise ValueError(f"time cannot go back by {-seconds} s")
         self._now_s += seconds
+
+
+def moment_of(time_ns: int | None) -> dt.datetime | None:
+    """Nanoseconds since the epoch, within 64 bits, as a moment; None is not known."""
+    return None if time_ns is None else dt.datetime.fromtimestamp(time_ns / 1e9, tz=dt.UTC)

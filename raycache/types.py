@@ -18,7 +18,8 @@ SegmentId: TypeAlias = str
 class FileVersion(NamedTuple):
     """One immutable content of one object: the identity blocks hang on.
 
-    A changed object has another etag (or mtime, where the store has no etags), so it is another version.
+    A changed object has another etag (or mtime, where the store has no etags), so it is another version. Where a store has
+    neither, objects of one size cannot be told apart.
     """
 
     #: The object in the under storage, `scheme://authority/key`; the key is not percent-encoded.
@@ -26,14 +27,23 @@ class FileVersion(NamedTuple):
     size_bytes: int
     #: As the store gave it, quotes included; empty when the store has none.
     etag: str
-    #: Nanoseconds since the epoch; 0 when unknown.
-    mtime_ns: int
+    #: Nanoseconds since the epoch, within 64 bits (`clamp_ns`); None when the store does not say.
+    mtime_ns: int | None
 
     def id(self) -> VersionId:
         """16 bytes. The mtime counts only without an etag: copies between stores keep one and not the other."""
         tag = self.etag or str(self.mtime_ns)
         text = f"{self.uri}\0{self.size_bytes}\0{tag}"
         return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
+
+
+#: How packed records say that a time is not known: no file has it.
+NO_MTIME_NS = -(1 << 63)
+
+
+def clamp_ns(time_ns: int) -> int:
+    """A time of a file, within what 64 bits can say: disks and stores know times before 1678 and after 2262."""
+    return min(max(time_ns, NO_MTIME_NS + 1), (1 << 63) - 1)
 
 
 class BlockId(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 from collections.abc import Sequence
 
 from raycache.admin import residency
@@ -11,6 +10,7 @@ from raycache.admin.patterns import path_of
 from raycache.client.client import Client
 from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.ports import WorkerCall
+from raycache.clock import moment_of
 from raycache.errors import RaycacheError
 from raycache.messages import FileHeat, ListReply, decode
 from raycache.ranges import mask_bytes, union
@@ -136,7 +136,7 @@ def entry_of(meta: FileMeta) -> Entry:
     if meta.kind is FileKind.DIRECTORY:
         return Entry(meta.path, name, "directory", 0, None, "", meta.file.uri)
     return Entry(
-        meta.path, name, "file", meta.file.size_bytes, _time(meta.file.mtime_ns), meta.file.etag, meta.file.uri
+        meta.path, name, "file", meta.file.size_bytes, moment_of(meta.file.mtime_ns), meta.file.etag, meta.file.uri
     )
 
 
@@ -149,13 +149,9 @@ def entries_of(path: str, reply: ListReply) -> list[Entry]:
             row.name.rpartition("/")[2],
             "file" if row.kind == FileKind.FILE else "directory",
             row.size_bytes,
-            _time(row.mtime_ns) if row.kind == FileKind.FILE else None,
+            moment_of(row.mtime_ns) if row.kind == FileKind.FILE else None,
             row.etag,
             reply.uri(row.name),
         )
         for row in reply.rows()
     ]
-
-
-def _time(mtime_ns: int) -> dt.datetime | None:
-    return dt.datetime.fromtimestamp(mtime_ns / 1e9, tz=dt.UTC) if mtime_ns else None

@@ -281,7 +281,7 @@ class Locator:
 
     def _unattended(self, path: str) -> FileMeta:
         """Look a path up in the under storage itself, since the master does not answer."""
-        nothing = FileVersion("", 0, "", 0)
+        nothing = FileVersion("", 0, "", None)
         expires_at_s = self._clock.now_s() + _UNATTENDED_TTL_S
         try:
             uri = self.uri_of(path)

@@ -24,6 +24,7 @@ from raycache.client.client import Client
 from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.mount_options import with_environment
 from raycache.client.reading.to_bytes import bytes_of
+from raycache.clock import moment_of
 from raycache.errors import (
     InvalidRequestError,
     NotADirectoryRequestError,
@@ -389,8 +390,8 @@ def _each(strip: Callable[[str], str]) -> Callable[[Any], Any]:
     return stripped
 
 
-def _file(name: str, size: int, mtime_ns: int, etag: str) -> dict[str, Any]:
-    mtime = dt.datetime.fromtimestamp(mtime_ns / 1e9, tz=dt.UTC) if mtime_ns else None
+def _file(name: str, size: int, mtime_ns: int | None, etag: str) -> dict[str, Any]:
+    mtime = moment_of(mtime_ns)
     return {"name": name, "size": size, "type": "file", "mtime": mtime, "LastModified": mtime, "ETag": etag}
 
 

@@ -149,7 +149,7 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
         found: dict[str, pafs.FileInfo] = {}
         for name, kind, size, _, mtime_ns in reply.rows(implied=True):
             if kind == FileKind.FILE:
-                found[name] = pafs.FileInfo(f"{base}/{name}", pafs.FileType.File, size=size, mtime_ns=mtime_ns or None)
+                found[name] = pafs.FileInfo(f"{base}/{name}", pafs.FileType.File, size=size, mtime_ns=mtime_ns)
             else:
                 found[name] = pafs.FileInfo(f"{base}/{name}", pafs.FileType.Directory)
         return [found[name] for name in sorted(found)]
@@ -241,4 +241,4 @@ def _info(path: str, meta: FileMeta) -> pafs.FileInfo:
         return pafs.FileInfo(path, pafs.FileType.NotFound)
     if meta.kind is FileKind.DIRECTORY:
         return pafs.FileInfo(path, pafs.FileType.Directory)
-    return pafs.FileInfo(path, pafs.FileType.File, size=meta.file.size_bytes, mtime_ns=meta.file.mtime_ns or None)
+    return pafs.FileInfo(path, pafs.FileType.File, size=meta.file.size_bytes, mtime_ns=meta.file.mtime_ns)

@@ -32,7 +32,7 @@ class FileColumns(NamedTuple):
     uris: list[str]
     sizes_bytes: list[int]
     etags: list[str]
-    mtimes_ns: list[int]
+    mtimes_ns: list[int | None]
 
     @classmethod
     def of(cls, versions: Iterable[FileVersion]) -> FileColumns:

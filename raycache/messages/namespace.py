@@ -78,7 +78,8 @@ class ListedRow(NamedTuple):
     kind: int
     size_bytes: int
     etag: str
-    mtime_ns: int
+    #: None when the store does not say.
+    mtime_ns: int | None
 
 
 class ListReply(NamedTuple):
@@ -90,7 +91,7 @@ class ListReply(NamedTuple):
     kinds: list[int]
     sizes_bytes: list[int]
     etags: list[str]
-    mtimes_ns: list[int]
+    mtimes_ns: list[int | None]
     #: The URI the names are relative to, no trailing slash.
     base_uri: str
     expires_in_s: float

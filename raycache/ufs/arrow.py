@@ -100,7 +100,7 @@ class ArrowStorage:
         view = as_bytes_view(data)
         if key.endswith("/") and not view:
             self.make_directory(key)
-            return ObjectInfo(key, 0, "", 0)
+            return ObjectInfo(key, 0, "", None)
         writer = self.open_writer(key)
         try:
             writer.write(view)
@@ -227,15 +227,14 @@ class ArrowStorage:
 
     def _read_once(self, key: str, offset: int, length: int, version: FileVersion | None) -> Buffer:
         found = self._head_once(key)  # also because some filesystems open directories
-        check_version(self.uri(key), found.size_bytes, found.etag, found.mtime_ns, version)
+        check_version(self.uri(key), found, version)
         if offset + length > found.size_bytes:
             raise past_end(self.uri(key), offset, length, found.size_bytes)
         with self.filesystem.open_input_file(self.path(key)) as stream:
             stream.seek(offset)
             data: Buffer = stream.read_buffer(length)
         if version is not None:
-            found = self._head_once(key)
-            check_version(self.uri(key), found.size_bytes, found.etag, found.mtime_ns, version)
+            check_version(self.uri(key), self._head_once(key), version)
         if memoryview(data).nbytes < length:
             raise UnavailableError(f"{shown(self.uri(key))} gave too few bytes; try later", uri=self.uri(key))
         return data
@@ -366,7 +365,7 @@ class _ArrowTree:
 
 def describe(key: str, found: Any) -> ObjectInfo:
     """A pyarrow FileInfo as ours."""
-    return ObjectInfo(key, found.size or 0, "", found.mtime_ns or 0)
+    return ObjectInfo(key, found.size or 0, "", found.mtime_ns)
 
 
 def temporary_key(key: str) -> str:

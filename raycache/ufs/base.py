@@ -25,8 +25,8 @@ class ObjectInfo(NamedTuple):
     size_bytes: int
     #: Quotes included; empty when the store has no etags.
     etag: str
-    #: Nanoseconds since the epoch; 0 when unknown.
-    mtime_ns: int
+    #: Nanoseconds since the epoch, within 64 bits (`types.clamp_ns`); None when the store does not say.
+    mtime_ns: int | None
 
 
 class ListPage(NamedTuple):

@@ -6,6 +6,7 @@ from typing_extensions import Buffer
 
 from raycache.errors import ConflictError, InvalidRequestError
 from raycache.types import FileVersion
+from raycache.ufs.base import ObjectInfo
 from raycache.ufs.errors import shown
 
 LIST_LIMIT_MAX = 1000
@@ -37,19 +38,18 @@ def is_path_key(key: str) -> bool:
     return "\0" not in key and all(part not in ("", ".", "..") for part in key.split("/"))
 
 
-def check_version(uri: str, size_bytes: int, etag: str, mtime_ns: int, version: FileVersion | None) -> None:
+def check_version(uri: str, found: ObjectInfo, version: FileVersion | None) -> None:
     """ConflictError unless what the store holds is this version.
 
     With an etag on both sides etag and size decide; else size and mtime, where both are known.
     """
     if version is None:
         return
-    if etag and version.etag:
-        same = etag == version.etag and size_bytes == version.size_bytes
+    if found.etag and version.etag:
+        same = found.etag == version.etag
     else:
-        known = mtime_ns and version.mtime_ns and not version.etag
-        same = size_bytes == version.size_bytes and (not known or mtime_ns == version.mtime_ns)
-    if not same:
+        same = found.mtime_ns is None or version.mtime_ns is None or found.mtime_ns == version.mtime_ns
+    if found.size_bytes != version.size_bytes or not same:
         raise changed(uri)
 
 

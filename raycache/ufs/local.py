@@ -1,8 +1,9 @@
 """A local or shared disk, `file://`: keys are paths below "/".
 
-A version is size and mtime; there are no etags. A read that is bound to a version looks at both before and after, on
-the same open file, so a file replaced by rename gives the old bytes or a ConflictError, never a mixture. A file written
-in place within the clock's granularity and without a change of size goes unseen: lakes should replace, not overwrite.
+A version is size and etag, which is made of times and inode (`local_version.py`). A read that is bound to a version looks at
+both before and after, on the same open file, so a file replaced by rename gives the old bytes or a ConflictError, never a
+mixture. A file written in place within the clock's granularity and without a change of size goes unseen: lakes should
+replace, not overwrite.
 
 Writes replace (`local_writer.py`). Symbolic links are followed for reading, listing and writing; what deletes removes
 the link itself. Links in a circle end a walk. Sockets, pipes and devices are not files and are never opened.
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from typing_extensions import Buffer
 
 from raycache.errors import InvalidRequestError, IsADirectoryRequestError, NotFoundError
-from raycache.types import FileVersion
+from raycache.types import FileVersion, clamp_ns
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import (
     as_bytes_view,
@@ -33,6 +34,7 @@ from raycache.ufs.checks import (
 )
 from raycache.ufs.errors import shown
 from raycache.ufs.identity import Step, Way
+from raycache.ufs.local_version import etag_of
 from raycache.ufs.local_writer import LocalWriter, make_directories, mapped_os_errors, remove_leftovers
 from raycache.ufs.walk import TEMPORARY_PREFIX, Children, Pager, WalkEntry
 
@@ -87,10 +89,10 @@ class LocalStorage:
                 before = os.fstat(descriptor)
                 if not stat.S_ISREG(before.st_mode):
                     raise self._no_file(key)
-                check_version(uri, before.st_size, "", before.st_mtime_ns, version)
+                check_version(uri, _info(key, before), version)
                 data = _pread(descriptor, offset, length)
                 after = os.fstat(descriptor)
-                check_version(uri, after.st_size, "", after.st_mtime_ns, version)
+                check_version(uri, _info(key, after), version)
                 if len(data) < length:
                     raise past_end(uri, offset, length, after.st_size)
                 return data
@@ -102,7 +104,7 @@ class LocalStorage:
         view = as_bytes_view(data)
         if key.endswith("/") and not view:
             self.make_directory(key)
-            return ObjectInfo(key, 0, "", 0)
+            return ObjectInfo(key, 0, "", None)
         writer = self.open_writer(key)
         writer.write(view)
         return writer.close()
@@ -290,7 +292,7 @@ def _raise_unless_missing(error: OSError) -> None:
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(key, status.st_size, "", status.st_mtime_ns)
+    return ObjectInfo(key, status.st_size, etag_of(status), clamp_ns(status.st_mtime_ns))
 
 
 def _pread(descriptor: int, offset: int, length: int) -> bytes:

@@ -89,7 +89,7 @@ class MemoryStorage:
         """See `UnderStorage.read`."""
         check_range(self._uri(key), offset, length)
         info, content = self._get(key)
-        check_version(self._uri(key), info.size_bytes, info.etag, info.mtime_ns, version)
+        check_version(self._uri(key), info, version)
         if offset + length > info.size_bytes:
             raise past_end(self._uri(key), offset, length, info.size_bytes)
         return memoryview(content)[offset : offset + length]

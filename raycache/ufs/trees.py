@@ -106,7 +106,7 @@ def check_directory(storage: UnderStorage, key: str) -> None:
 
 
 #: Size, etag and mtime.
-Described = tuple[int, str, int]
+Described = tuple[int, str, int | None]
 
 
 def tree(storage: UnderStorage, prefix: str) -> dict[str, Described]:

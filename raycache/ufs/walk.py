@@ -88,7 +88,7 @@ def walk(tree: Tree, prefix: str, start_after: str, *, delimiter: bool) -> Itera
         if entry is None:
             levels.pop()
             if not level.has_content and level.base > start_after and level.base.startswith(prefix):
-                yield ObjectInfo(level.base, 0, "", 0)
+                yield ObjectInfo(level.base, 0, "", None)
             continue
         key = level.base + entry.name
         if not key.startswith(prefix):

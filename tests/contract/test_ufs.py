@@ -336,7 +336,9 @@ class TestKeys:
         assert copy == storage.head(copy.key)
         writer = storage.open_writer(key)
         writer.write(content)
-        assert info[:3] == writer.close()[:3]
+        again = writer.close()
+        assert info[:2] == again[:2]
+        assert info.etag == again.etag or storage.has_directories  # there it names the file, not its content
         storage.delete([key])
         assert [copy] == files_of(storage)
         storage.delete([copy.key])

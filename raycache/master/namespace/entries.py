@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 
-from raycache.types import FileVersion
+from raycache.types import NO_MTIME_NS, FileVersion
 from raycache.ufs.base import ObjectInfo
 
 DIRECTORY = b""
@@ -24,16 +24,19 @@ def pack(info: ObjectInfo) -> bytes:
     """The entry of an object; a key that ends in "/" marks a directory."""
     if info.key.endswith("/"):
         return DIRECTORY
+    mtime_ns = NO_MTIME_NS if info.mtime_ns is None else info.mtime_ns
     match = _MD5_ETAG.fullmatch(info.etag)
     if match is None:
-        return _HEADER.pack(info.size_bytes, info.mtime_ns, _PLAIN) + info.etag.encode("utf-8", "surrogatepass")
+        return _HEADER.pack(info.size_bytes, mtime_ns, _PLAIN) + info.etag.encode("utf-8", "surrogatepass")
     parts = match[2] or ""
-    return _HEADER.pack(info.size_bytes, info.mtime_ns, _MD5) + bytes.fromhex(match[1]) + parts.encode()
+    return _HEADER.pack(info.size_bytes, mtime_ns, _MD5) + bytes.fromhex(match[1]) + parts.encode()
 
 
-def unpack(entry: bytes) -> tuple[int, str, int]:
-    """(size in bytes, etag, mtime in nanoseconds) of a file's entry."""
+def unpack(entry: bytes) -> tuple[int, str, int | None]:
+    """(size in bytes, etag, mtime in nanoseconds or None) of a file's entry."""
     size_bytes, mtime_ns, form = _HEADER.unpack_from(entry)
+    if mtime_ns == NO_MTIME_NS:
+        mtime_ns = None
     tag = entry[_HEADER.size :]
     if form == _MD5:
         return size_bytes, f'"{tag[:16].hex()}{tag[16:].decode()}"', mtime_ns

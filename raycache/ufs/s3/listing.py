@@ -32,8 +32,8 @@ _LAST_KEY_MARK = "\0"
 class _Answer(NamedTuple):
     """One ListObjectsV2 answer, keys as they are spelled."""
 
-    #: (key, size in bytes, etag, mtime in ns)
-    rows: list[tuple[str, int, str, int]]
+    #: (key, size in bytes, etag, mtime in ns or None)
+    rows: list[tuple[str, int, str, int | None]]
     prefixes: list[str]
     says_encoded: bool
     truncated: bool
@@ -121,7 +121,7 @@ def _parse(body: bytes) -> _Answer:
     try:
         root = ET.fromstring(body)  # noqa: S314  # expat has limits against entity bombs since 2.4.1
         namespace = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
-        rows: list[tuple[str, int, str, int]] = []
+        rows: list[tuple[str, int, str, int | None]] = []
         prefixes: list[str] = []
         for element in root:
             if element.tag == f"{namespace}Contents":
@@ -142,9 +142,9 @@ def _parse(body: bytes) -> _Answer:
     return _Answer(rows, prefixes, root.findtext(f"{namespace}EncodingType") == "url", more, token)
 
 
-def _mtime_ns(text: str | None) -> int:
-    """0 when there is none, or none that can be read: the object is there all the same."""
+def _mtime_ns(text: str | None) -> int | None:
+    """None when there is none, or none that can be read: the object is there all the same."""
     try:
         return seconds_ns(datetime.fromisoformat(text or ""))
     except ValueError:
-        return 0
+        return None

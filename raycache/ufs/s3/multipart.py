@@ -164,7 +164,7 @@ class S3Writer:
                 if self._buffer:
                     self._send_part()
                 etag = self._upload.complete(self._size_bytes)
-                self._info = with_mtime(self._requests.head, ObjectInfo(self._key, self._size_bytes, etag, 0))
+                self._info = with_mtime(self._requests.head, ObjectInfo(self._key, self._size_bytes, etag, None))
         self._ended = True
         self._buffer = bytearray()
         return self._info
@@ -208,7 +208,7 @@ class _AbortOnError:
 
 
 def with_mtime(head: Callable[[str], ObjectInfo], written: ObjectInfo) -> ObjectInfo:
-    """What was just written, with the store's time of it; 0 when another writer has replaced it already."""
+    """What was just written, with the store's time of it; None when another writer has replaced it already."""
     try:
         found = head(written.key)
     except RaycacheError:

@@ -129,7 +129,7 @@ class S3Storage:
         if source_key == target_key:
             return source
         etag = copy(self._requests, source, target_key)
-        return with_mtime(self.head, ObjectInfo(target_key, source.size_bytes, etag, 0))
+        return with_mtime(self.head, ObjectInfo(target_key, source.size_bytes, etag, None))
 
     def delete(self, keys: Sequence[str]) -> None:
         """See `UnderStorage.delete`."""
@@ -180,4 +180,4 @@ class S3Storage:
             return str(written["e_tag"] or "")
 
         etag = quoted(connection.run("write", key, put_once))
-        return with_mtime(self.head, ObjectInfo(key, memoryview(data).nbytes, etag, 0))
+        return with_mtime(self.head, ObjectInfo(key, memoryview(data).nbytes, etag, None))

@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from raycache.types import BlockId, FileVersion, VersionId
+from raycache.types import NO_MTIME_NS, BlockId, FileVersion, VersionId
 from raycache.workers.effects import Entry
 
 _VERSION_BYTES = 16
@@ -188,7 +188,10 @@ class EntryTable:
         start += _FILE.size
         etag = self._files[start : start + etag_bytes].decode(*_TEXT)
         return FileVersion(
-            self._prefix + self._files[start + etag_bytes : end].decode(*_TEXT), size_bytes, etag, mtime_ns
+            self._prefix + self._files[start + etag_bytes : end].decode(*_TEXT),
+            size_bytes,
+            etag,
+            None if mtime_ns == NO_MTIME_NS else mtime_ns,
         )
 
     def _uri(self, number: int) -> str:
@@ -203,4 +206,5 @@ def _key(block: BlockId) -> bytes:
 
 def _pack(file: FileVersion, prefix_chars: int) -> bytes:
     etag = file.etag.encode(*_TEXT)
-    return _FILE.pack(file.size_bytes, file.mtime_ns, len(etag)) + etag + file.uri[prefix_chars:].encode(*_TEXT)
+    mtime_ns = NO_MTIME_NS if file.mtime_ns is None else file.mtime_ns
+    return _FILE.pack(file.size_bytes, mtime_ns, len(etag)) + etag + file.uri[prefix_chars:].encode(*_TEXT)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import MINYEAR, datetime
 from typing import Any
 
+from raycache.types import clamp_ns
 from raycache.ufs.base import ObjectInfo
 
 _NS_PER_S = 1_000_000_000
-#: The year 2262; what is later is written down as this.
-_MTIME_NS_MAX = (1 << 63) - 1
 
 
 def quoted(etag: str | None) -> str:
@@ -26,14 +25,17 @@ def quoted(etag: str | None) -> str:
     return f'"{etag.removeprefix("W/").removeprefix("w/").strip(chr(34))}"'
 
 
-def seconds_ns(moment: datetime) -> int:
-    """Nanoseconds since the epoch, whole seconds: the only part that a listing and a HEAD agree on."""
-    return min(int(moment.timestamp()) * _NS_PER_S, _MTIME_NS_MAX)
+def seconds_ns(moment: datetime | None) -> int | None:
+    """Nanoseconds since the epoch, whole seconds: the only part that a listing and a HEAD agree on.
+
+    None where there is none: some stores say the year 1 where they do not know.
+    """
+    if moment is None or moment.year == MINYEAR:
+        return None
+    return clamp_ns(int(moment.timestamp()) * _NS_PER_S)
 
 
 def info_of_boto(key: str, described: Any) -> ObjectInfo:
     """What boto3's HEAD or GET of a whole object says; KeyError when it does not say how large it is."""
     modified = described.get("LastModified")
-    return ObjectInfo(
-        key, described["ContentLength"], quoted(described.get("ETag")), seconds_ns(modified) if modified else 0
-    )
+    return ObjectInfo(key, described["ContentLength"], quoted(described.get("ETag")), seconds_ns(modified))

@@ -104,6 +104,7 @@ class BoundReader:
         return False
 
 
-def _is_like(version: FileVersion, size_bytes: int, mtime_ns: int) -> bool:
+def _is_like(version: FileVersion, size_bytes: int, mtime_ns: int | None) -> bool:
     """Whether an object may be this version by its size and time, as far as both are known."""
-    return size_bytes == version.size_bytes and (not mtime_ns or not version.mtime_ns or mtime_ns == version.mtime_ns)
+    known = mtime_ns is not None and version.mtime_ns is not None
+    return size_bytes == version.size_bytes and (not known or mtime_ns == version.mtime_ns)

@@ -32,8 +32,8 @@ class Got(NamedTuple):
     etag: str
     #: Of the whole object.
     size_bytes: int
-    #: Whole seconds; 0 when the server did not say.
-    mtime_ns: int
+    #: Whole seconds; None when the server did not say.
+    mtime_ns: int | None
     #: What it sent of the range; shorter where the object ends.
     body: Buffer
 
@@ -106,7 +106,7 @@ class RangeGetter:
                 raise self._connection.broken("sent another range than it was asked for", "read", key)
             size_bytes, data = int(sent[3]), body.read()
         modified = answer.get("LastModified")
-        return Got(quoted(answer.get("ETag")), size_bytes, seconds_ns(modified) if modified else 0, data)
+        return Got(quoted(answer.get("ETag")), size_bytes, seconds_ns(modified), data)
 
     def _warn(self) -> None:
         if not self._ignores_ranges:
