@@ -298,7 +298,9 @@ class JsonLines(Datasource):
 def test_any_datasource_is_placed_by_its_input_files(cache: Cache) -> None:
     """A datasource we know nothing of keeps its tasks; each wants the node of its files."""
     source = JsonLines(cache, "/lake/json")
-    located = LocatedDatasource(source, cache).located_tasks(99, None, ray.data.DataContext.get_current())
+    located = LocatedDatasource(source, Whereabouts(cache.client)).located_tasks(
+        99, None, ray.data.DataContext.get_current()
+    )
     found = {task.metadata.input_files[0]: node for task, node in located}
     assert found == {
         path: nodes[0] for path, nodes in zip(source.files, Whereabouts(cache.client).place(source.files), strict=True)
@@ -358,7 +360,7 @@ def test_what_was_loaded_elsewhere_is_read_there(cache: Cache) -> None:
     dataset = readers.read_parquet(list(wanted), cache=cache, override_num_blocks=24)
     assert local_share(dataset, {file_index(path): node for path, node in wanted.items()}) >= 0.95
     path, node = next(iter(wanted.items()))
-    assert near.near_node(cache, path, dict) == node
+    assert near.near_node(Whereabouts(cache.client), path, dict) == node
 
 
 # --- Ray's own readers, given the cache as filesystem ------------------------------------------------------------------
@@ -414,14 +416,14 @@ def test_task_near_its_bytes_runs_there(cache: Cache) -> None:
     def where() -> str:
         return str(ray.get_runtime_context().get_node_id())
 
-    found = {path: ray.get(where.options(**near.near(cache, path)).remote(), timeout=60) for path in wanted}
+    found = {path: ray.get(where.options(**cache.near(path)).remote(), timeout=60) for path in wanted}
     assert wanted == found
 
 
 def test_many_tasks_are_spread_over_all_nodes(cache: Cache) -> None:
     """`near_many` uses every node that holds data, evenly."""
     paths = [info.path for info in cache.expand("/lake/many")]
-    options = near.near_many(cache, [paths[start : start + 6] for start in range(MANY - 6)])
+    options = cache.near_many([paths[start : start + 6] for start in range(MANY - 6)])
     nodes = [found["scheduling_strategy"].node_id for found in options]
     counts = [nodes.count(node) for node in sorted(set(nodes))]
     assert len(counts) == 3
@@ -444,7 +446,7 @@ def test_busy_node_does_not_hold_tasks_up(cache: Cache) -> None:
     blocker = Occupant.options(scheduling_strategy=strategy).remote()
     try:
         wait_until(lambda: _free_cpus(node) == 0)
-        assert ray.get(where.options(**near.near(cache, path)).remote(), timeout=60) != node
+        assert ray.get(where.options(**cache.near(path)).remote(), timeout=60) != node
     finally:
         ray.kill(blocker)
 
