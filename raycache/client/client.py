@@ -28,6 +28,7 @@ from raycache.client.topology import Topology
 from raycache.client.writes import CacheWriter, Writes
 from raycache.clock import Clock, SystemClock
 from raycache.errors import ConflictError, InvalidRequestError
+from raycache.invalidations import InvalidationFeed, log_path
 from raycache.messages import Hello
 from raycache.ranges import block_count, clip
 from raycache.settings import Settings
@@ -66,7 +67,8 @@ class Parts:
         """The parts of a process that belongs to the cache that said `hello`."""
         settings, clock, counters = Settings(**hello.settings), SystemClock(), Counters()
         leases = Leases(settings.client_mapped_bytes_max)
-        locator = Locator(calls, open_storage, environment_options, clock, settings.client_paths_max)
+        feed = InvalidationFeed(log_path(hello.cache_id, node))
+        locator = Locator(calls, open_storage, environment_options, clock, settings.client_paths_max, feed)
         locator.learn(hello.view, hello.mounts)
         flusher = Flusher(
             calls,
@@ -135,7 +137,7 @@ class Client:
     def open(self, path: str, mode: str = "rb") -> CacheFile | CacheWriter:
         """Open a file; see `Cache.open`."""
         if mode in ("r", "rb"):
-            return self.open_meta(self.locator.file(path), read_ahead=True)
+            return self.open_meta(self.locator.opened(path), read_ahead=True)
         if mode in ("w", "wb"):
             return self.writes.open(path)
         raise InvalidRequestError(f"mode {mode!r} is not supported; use 'rb' or 'wb'")

@@ -14,9 +14,11 @@ from typing import Any
 
 from raycache import paths as names
 from raycache.client.file_meta import FileMeta, require_file
+from raycache.client.freshness import Freshness
 from raycache.client.ports import MasterCalls
 from raycache.clock import Clock
 from raycache.errors import NotFoundError, RaycacheError, UnavailableError
+from raycache.invalidations import InvalidationFeed
 from raycache.messages import (
     HoldersReply,
     ListReply,
@@ -37,6 +39,7 @@ _NEIGHBOURS_MIN = 32
 _LOCATE_BATCH = 50_000
 #: How long an answer that came from the under storage, past a silent master, may be used.
 _UNATTENDED_TTL_S = 2.0
+_DISK = "file://"
 
 
 class Locator:
@@ -47,6 +50,7 @@ class Locator:
         open_storage: (root_uri, options) -> UnderStorage, cached by the callee.
         clock: monotonic time.
         paths_max: bound on remembered paths.
+        feed: of what is written through the cache.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Locator:
         environment_options: Callable[[str], dict[str, Any]],
         clock: Clock,
         paths_max: int,
+        feed: InvalidationFeed,
     ) -> None:
         self._calls = calls
         self._open_storage = open_storage
@@ -64,6 +69,9 @@ class Locator:
         self._paths_max = paths_max
         self._metas: dict[str, FileMeta] = {}
         self._lock = threading.Lock()
+        self._freshness = Freshness(feed)
+        #: Paths of which a reader found another version than was known; the lake is asked for them next.
+        self._outdated: set[str] = set()
         #: Where the last look-up of a single path was, and how many neighbours it asked for.
         self._directory = ""
         self._neighbours = 0
@@ -77,6 +85,10 @@ class Locator:
 
     def cached(self, path: str, now_s: float) -> FileMeta | None:
         """What is remembered of a path (as given, normalised or not), if it may still be used."""
+        # As `Freshness.is_due`, which costs a call; this is asked at every read.
+        freshness = self._freshness
+        if freshness.words[0] != freshness.sequence or now_s > freshness.again_at_s:
+            self._catch_up(now_s)
         meta = self._metas.get(path)
         return meta if meta is not None and meta.expires_at_s > now_s else None
 
@@ -119,6 +131,27 @@ class Locator:
         """
         return require_file(self.resolve([path], fresh=fresh)[0], path)
 
+    def opened(self, path: str) -> FileMeta:
+        """Resolve a file that is about to be opened. On a disk a look costs microseconds: it is taken, whatever the TTL.
+
+        Raises:
+            As `file`.
+        """
+        meta = self.file(path)
+        if meta.file.uri.startswith(_DISK):
+            storage, key = self.storage(meta.file.uri)
+            try:
+                found = storage.head(key)
+                same = meta.file[1:] == (found.size_bytes, found.etag, found.mtime_ns)
+            except NotFoundError:
+                same = False  # removed, or not to be seen from this host: the master is asked
+            except RaycacheError:
+                same = True
+            if not same:
+                self.outdated([meta.path])
+                meta = self.file(path)
+        return meta
+
     def kind(self, path: str) -> FileKind:
         """What stands at a path; MISSING when nothing does.
 
@@ -139,9 +172,10 @@ class Locator:
         """
         path = names.normalise(path)
         self.announce_paths([path])
+        mark = self._mark()
         reply: ListReply = self._calls.master("list_directory", encode(ListRequest(path, recursive, fresh)))
         if len(reply.names) <= self._paths_max // 4:
-            self._remember_listing(path, reply)
+            self._remember_listing(path, reply, mark)
         return reply
 
     def locate(self, metas: Iterable[FileMeta]) -> None:
@@ -158,6 +192,13 @@ class Locator:
                 return
             for meta, number in zip(batch, reply.numbers, strict=True):
                 meta.places.holders = reply.said[number]
+
+    def outdated(self, paths: Iterable[str]) -> None:
+        """These paths are no longer what is known of them: the lake itself is asked when they are next looked up."""
+        paths = [names.normalise(path) for path in paths]
+        self.forget_files(paths)
+        with self._lock:
+            self._outdated.update(paths)
 
     def forget(self, paths: Iterable[str]) -> None:
         """Drop what is known of these paths and everything below them."""
@@ -209,7 +250,12 @@ class Locator:
 
     def _ask(self, paths: list[str], *, fresh: bool) -> list[FileMeta]:
         self.announce_paths(paths)
+        if self._outdated:
+            with self._lock:
+                fresh = fresh or not self._outdated.isdisjoint(paths)
+                self._outdated.difference_update(paths)
         neighbours_max = 0 if fresh else self._neighbours_max(paths)
+        mark = self._mark()
         request = ResolveRequest(paths, self.view.view_id, self.mounts.version, fresh, neighbours_max)
         try:
             reply: ResolveReply = self._calls.master("resolve", encode(request))
@@ -233,7 +279,7 @@ class Locator:
         if neighbours_max and len(metas) == len(paths):
             # They are known, or there are none: no more of them.
             self._directory = ""
-        self._remember(metas)
+        self._remember(metas, mark)
         return metas[: len(paths)]
 
     def _neighbours_max(self, paths: list[str]) -> int:
@@ -249,9 +295,10 @@ class Locator:
 
     def learn(self, view: MembershipView | None, mounts: MountTable | None) -> None:
         """Take over newer knowledge of the cluster."""
-        if view is not None:
+        # An answer that was long on its way may bring older knowledge.
+        if view is not None and view.view_id >= self.view.view_id:
             self.view = view
-        if mounts is not None and mounts.version != self.mounts.version:
+        if mounts is not None and mounts.version > self.mounts.version:
             changed = {m[:2] for m in self.mounts.mounts} - {m[:2] for m in mounts.mounts}
             self.mounts = mounts
             deep, self._deep = self._deep, mounts.deep()
@@ -294,10 +341,48 @@ class Locator:
         except RaycacheError as error:
             return FileMeta(path, FileKind.MISSING, nothing, (), expires_at_s, error)
 
-    def _remember(self, metas: Iterable[FileMeta]) -> None:
+    def _mark(self) -> int:
+        """To be taken before the master is asked; see `Freshness.mark`."""
+        now_s = self._clock.now_s()
+        if self._freshness.is_due(now_s):
+            self._catch_up(now_s)
+        return self._freshness.mark()
+
+    def _catch_up(self, now_s: float) -> None:
+        """Forget what was written since the last time, by whomever."""
+        was_trusted = self._freshness.trusted
+        for found in self._freshness.catch_up(now_s):
+            if found.below:
+                self._forget_where(found.concerns)
+            else:
+                self.forget_files(self.mounts.paths_of(found.uri))
+        if was_trusted and not self._freshness.trusted:
+            self._forget_where(self.mounts.is_writable)
+
+    def _forget_where(self, concerns: Callable[[str], bool]) -> None:
+        with self._lock:
+            for name, meta in list(self._metas.items()):
+                if concerns(meta.file.uri):
+                    del self._metas[name]
+
+    def _may_be_kept(self, mark: int) -> Callable[[FileMeta], bool]:
+        """Of answers to what was asked after a mark."""
+        now_s = self._clock.now_s()
+        if self._freshness.is_due(now_s):
+            self._catch_up(now_s)
+        written, trusted = self._freshness.since(mark), self._freshness.trusted
+
+        def may_be_kept(meta: FileMeta) -> bool:
+            uri = meta.file.uri
+            return (trusted or not self.mounts.is_writable(uri)) and not any(w.concerns(uri) for w in written)
+
+        return may_be_kept
+
+    def _remember(self, metas: Iterable[FileMeta], mark: int) -> None:
+        may_be_kept = self._may_be_kept(mark)
         with self._lock:
             for meta in metas:
-                if meta.error is None and meta.kind is FileKind.FILE:
+                if meta.error is None and meta.kind is FileKind.FILE and may_be_kept(meta):
                     old = self._metas.get(meta.path)
                     if old is not None and old.version == meta.version:
                         meta.places.claimants = old.places.claimants
@@ -307,7 +392,7 @@ class Locator:
             while len(self._metas) > self._paths_max:
                 del self._metas[next(iter(self._metas))]
 
-    def _remember_listing(self, path: str, reply: ListReply) -> None:
+    def _remember_listing(self, path: str, reply: ListReply, mark: int) -> None:
         expires_at_s = self._clock.now_s() + reply.expires_in_s
         base_path = path.rstrip("/")
         found: list[FileMeta] = []
@@ -324,7 +409,7 @@ class Locator:
                 unknown.append(meta)
             found.append(meta)
         _chain(found)
-        self._remember(unknown)
+        self._remember(unknown, mark)
 
 
 def _chain(metas: Sequence[FileMeta]) -> None:

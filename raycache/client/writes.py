@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _COPIES_INFLIGHT = 16
+#: The master waits for nodes that do not answer until their readers trust nothing any more.
+_TOLD_TIMEOUT_S = 60.0
 
 
 class CacheWriter(io.RawIOBase):
@@ -370,9 +372,11 @@ class Writes:
         self._locator.forget_files(file_names)
         if directory_names:
             self._locator.forget(directory_names)
-        uris = dict.fromkeys(name for name in (*file_names, *directory_names) if not name.startswith("/"))
+        # A name that starts with a slash is that of a mount; its URI is there, too.
+        changed = [(name, False) for name in file_names if not name.startswith("/")]
+        changed += [(name, True) for name in directory_names if not name.startswith("/")]
         with contextlib.suppress(UnavailableError):  # the write stands; see the module's text
-            self._calls.master("invalidate", list(uris))
+            self._calls.master("invalidate", changed, timeout_s=_TOLD_TIMEOUT_S)
 
     def _names(self, places: Iterable[LakePlace]) -> dict[str, None]:
         """What places are called: as given, by URI, below every mount that reaches them, and every mount below them."""

@@ -312,7 +312,7 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
                 f"mode {mode!r} is not supported: files are written whole; use 'rb', 'wb' or 'xb'"
             )
         client = self.client
-        return ReadFile(self, path, client.open_meta(client.locator.file(self._full(path)), read_ahead=True))
+        return ReadFile(self, path, client.open_meta(client.locator.opened(self._full(path)), read_ahead=True))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -159,7 +159,7 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
     def open_input_file(self, path: str) -> pa.NativeFile:
         """Open a file for reading in any order."""
         client = self.fs.client
-        meta = client.locator.file(path)
+        meta = client.locator.opened(path)
         whole = client.whole(meta)
         return pa.PythonFile(ArrowSource(client.open_meta(meta)), mode="r") if whole is None else pa.BufferReader(whole)
 

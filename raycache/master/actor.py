@@ -22,6 +22,7 @@ import ray
 from raycache import paths as names
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, RaycacheError, UnavailableError
+from raycache.invalidations import EVERYTHING, LEASE_S
 from raycache.master.figures.checkpoint import Checkpoint
 from raycache.master.journal import Journal, open_journal
 from raycache.master.loads.board import JobBoard
@@ -67,6 +68,9 @@ _WORKERS_WAIT_MAX = 10
 #: Looks at whether a new quota is divided among the workers, which takes two or three heartbeats.
 _QUOTA_WAIT_MAX = 60
 _QUOTA_LOOK_S = 0.05
+#: For a node that does not answer, until its lease is over.
+_WRITTEN_LOOK_S = 0.05
+_WRITTEN_LOOKS_MAX = int(1.5 * LEASE_S / _WRITTEN_LOOK_S)
 _UNMOUNTS_KEPT_MAX = 100
 #: A longer journal is compacted when the master starts.
 _JOURNAL_RECORDS_MAX = 1_000
@@ -96,7 +100,7 @@ class MasterActor:
         self._started_s = self._clock.now_s()
         self._journal: Journal = open_journal(self._settings.journal, cache_id)
         records = self._journal.replay()
-        self._service = MasterService(self._settings, records)
+        self._service = MasterService(self._settings, records, started_s=self._started_s)
         self._restore_counts()
         self._board = JobBoard(self._settings, self._service.locations.holders)
         self._board.replay(records, self._started_s)
@@ -166,9 +170,15 @@ class MasterActor:
         self._service.direct(decode(blob))
 
     @replies
-    async def invalidate(self, paths: list[str]) -> None:
-        """Somebody wrote these paths: ask the lake when they are next read, drop older blocks."""
-        self._service.written(paths)
+    async def invalidate(self, changed: list[tuple[str, bool]]) -> None:
+        """These paths, or also what is below them, were written; when this returns, no reader anywhere sees older ones."""
+        before = self._service.written.position
+        await self._announce(before, self._service.wrote(changed))
+
+    async def _announce(self, before: int, position: int) -> None:
+        """Wait until no reader uses what it remembers from before what was written between two positions."""
+        await self._workers.tell_written(self._service.written_news(before))
+        await _until(lambda: self._service.is_heard(position, self._clock.now_s()), _WRITTEN_LOOKS_MAX, _WRITTEN_LOOK_S)
 
     # --- mounts -------------------------------------------------------------------------------------------------------
 
@@ -185,6 +195,7 @@ class MasterActor:
         if all(other.path != mount.path for other in self._service.mounts.table().mounts):
             await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
         await self._record(self._service.mount(request_id, mount))
+        await self._announce_mounts()
         return self._service.mounts.table()
 
     @replies
@@ -205,10 +216,16 @@ class MasterActor:
                     raise ConflictError(f"{path} is in use by load {job.job_id}; stop it, or unmount with force=True")
                 await self._driver.stop(job.job_id)
         await self._record(self._service.unmount(request_id, path))
+        await self._announce_mounts()
         self._unmounted[request_id] = uri
         while len(self._unmounted) > _UNMOUNTS_KEPT_MAX:
             del self._unmounted[next(iter(self._unmounted))]
         return uri, self._service.mounts.table()
+
+    async def _announce_mounts(self) -> None:
+        """Paths mean something else from now on, or may be written: all that is remembered of them is asked again."""
+        before = self._service.written.position
+        await self._announce(before, self._service.written.append([EVERYTHING]))
 
     @replies
     async def mounts(self) -> list[RedactedMount]:

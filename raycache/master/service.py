@@ -12,6 +12,7 @@ membership are soft: the workers say them again. So are their counters; what els
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -20,7 +21,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
-from raycache.errors import InvalidRequestError, RaycacheError
+from raycache import paths as names
+from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
+from raycache.invalidations import Invalidation
 from raycache.master.figures.checkpoint import Checkpoint, Keeping, read_checkpoint
 from raycache.master.figures.nodes import Figures
 from raycache.master.figures.watch import Watch
@@ -30,6 +33,7 @@ from raycache.master.namespace.catalog import Catalog
 from raycache.master.namespace.lookups import Need, NeedResult
 from raycache.master.namespace.mount_table import Mounts
 from raycache.master.quotas import QuotaShares
+from raycache.master.written import WrittenLog
 from raycache.messages import (
     Delivery,
     DirectRequest,
@@ -44,6 +48,7 @@ from raycache.messages import (
     ResolveRequest,
     Shares,
     StatusReply,
+    WrittenNews,
 )
 from raycache.ranges import block_count
 from raycache.rules import Rule, RuleTable, add_rules, record_of, rules_of
@@ -78,9 +83,17 @@ class MasterService:
         settings: of the cache.
         records: what earlier masters wrote in the journal, and this one's start. Unknown ones are passed over.
         start_ns: the time of this start, in nanoseconds; numbers that must grow over restarts start there.
+        started_s: the same, by the clock of `now_s`.
     """
 
-    def __init__(self, settings: Settings, records: Sequence[Record] = (), *, start_ns: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        records: Sequence[Record] = (),
+        *,
+        start_ns: int | None = None,
+        started_s: float = float("-inf"),
+    ) -> None:
         self._settings = settings
         starts = [record for record in records if record.get("op") == "start"]
         numbers = [int(record.get("start_ns") or record.get("version") or 0) for record in records]
@@ -104,6 +117,8 @@ class MasterService:
         self._invalidated: deque[VersionId] = deque()
         #: Position in the log of the first one kept.
         self._invalidated_start = 0
+        #: What was written through the cache.
+        self.written = WrittenLog(self._first_number, started_s)
         self._shares = QuotaShares()
         self._replay(records)
 
@@ -224,9 +239,22 @@ class MasterService:
         for file, worker in zip(request.files.versions(), request.workers, strict=True):
             self.locations.expect(file.id(), worker, (1 << block_count(file.size_bytes, block_size_bytes)) - 1)
 
-    def written(self, paths: Sequence[str]) -> list[VersionId]:
-        """Somebody wrote these paths, or below them; returns the versions of which workers will hear."""
-        return self.invalidate(self.catalog.invalidate(paths))
+    def wrote(self, changed: Sequence[tuple[str, bool]]) -> int:
+        """These paths, and where it says so what is below them, were written.
+
+        Returns:
+            The position in `written` of which all workers must hear before readers everywhere see it.
+        """
+        self.invalidate(self.catalog.invalidate([path for path, _ in changed]))
+        found: list[Invalidation] = []
+        for path, below in changed:
+            with contextlib.suppress(NotFoundError):  # unmounted meanwhile: nobody knows it by this name
+                found.append(Invalidation(self.mounts.resolve(names.normalise(path))[1], below))
+        return self.written.append(found)
+
+    def is_heard(self, position: int, now_s: float) -> bool:
+        """Whether no reader trusts what it remembered from before this position of `written`."""
+        return not self.written.unheard(position, now_s, complete=not self.membership.missing()[0])
 
     def invalidate(self, versions: list[VersionId]) -> list[VersionId]:
         """These versions are no longer what the lake has: workers hear of it with their heartbeats. Returns them."""
@@ -241,6 +269,7 @@ class MasterService:
     def nodes_changed(self, nodes: Sequence[WorkerId], now_s: float) -> list[Effect]:
         """Compare Ray's live nodes with the workers; to be called regularly, also without a change."""
         self._watch.tick(now_s)
+        self.written.forget_silent(now_s)
         effects = self.membership.nodes_changed(nodes, now_s)
         self._drop_the_absent()
         return effects
@@ -266,6 +295,8 @@ class MasterService:
         weight_bytes = heartbeat.stats.memory_capacity_bytes + heartbeat.stats.disk_capacity_bytes
         if not self.membership.spoke(heartbeat.worker, heartbeat.epoch, weight_bytes, now_s):
             return HeartbeatReply(accepted=False, want_full=False, view=None, mounts=None, invalidated=[])
+        if delivered:
+            self.written.spoke(heartbeat.worker, heartbeat.epoch, heartbeat.written, now_s)
         known = self._reporting.get(heartbeat.worker)
         if known is None or known.epoch != heartbeat.epoch:
             known = _Reporting(heartbeat.epoch, heard=self._invalidated_start + len(self._invalidated))
@@ -286,7 +317,12 @@ class MasterService:
             view=self.membership.news(heartbeat.view_id),
             mounts=self._mounts_news(heartbeat.mounts_version),
             invalidated=self._unheard(known) if delivered else [],
+            written=self.written_news(heartbeat.written) if delivered else None,
         )
+
+    def written_news(self, heard: int) -> WrittenNews:
+        """What a worker lacks that has heard up to a position."""
+        return WrittenNews(heard, self.written.position, self.written.since(heard))
 
     def count(self, node: WorkerId, delivery: Delivery, now_s: float) -> None:
         """Counters of a reader on a node without a worker."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from raycache.clock import Clock
 from raycache.master.membership import AdoptWorker, Effect, ForgetWorker, StartWorker
 from raycache.master.service import MasterService
-from raycache.messages import decode
+from raycache.messages import WrittenNews, decode, encode
 from raycache.settings import Settings
 from raycache.types import WorkerId, WorkerView
 
@@ -83,6 +83,22 @@ class WorkerKeeper:
     async def hear_all(self) -> None:
         """Ask every live worker for its word now."""
         await asyncio.gather(*(self._hear(worker) for worker in self._service.membership.view().workers))
+
+    async def tell_written(self, news: WrittenNews) -> None:
+        """Tell every live worker what was written; one that does not answer hears of it with its next heartbeat."""
+        blob = encode(news)
+        await asyncio.gather(*(self._tell(worker, blob) for worker in self._service.membership.view().workers))
+
+    async def _tell(self, worker: WorkerView, blob: bytes) -> None:
+        handle = self.handle(worker)
+        if handle is None:
+            return
+        try:
+            position = await asyncio.wait_for(handle.heed_written.remote(blob), _BEAT_TIMEOUT_S)
+        except Exception:
+            # Until it speaks again, its readers trust nothing.
+            return
+        self._service.written.heard(worker.worker, worker.epoch, position)
 
     async def _stay_with(self, effect: StartWorker | AdoptWorker) -> None:
         """Start one worker, or find the one an earlier master started, and stay with it until its end."""

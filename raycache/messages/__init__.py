@@ -50,6 +50,7 @@ from raycache.messages.heartbeats import BlockReport as BlockReport
 from raycache.messages.heartbeats import Heartbeat as Heartbeat
 from raycache.messages.heartbeats import HeartbeatReply as HeartbeatReply
 from raycache.messages.heartbeats import Shares as Shares
+from raycache.messages.heartbeats import WrittenNews as WrittenNews
 from raycache.messages.inventories import InventoryReply as InventoryReply
 from raycache.messages.inventories import InventoryRequest as InventoryRequest
 from raycache.messages.inventories import SyncReply as SyncReply

@@ -75,17 +75,30 @@ class MountTable(NamedTuple):
         names = {name for mount in self.mounts for name in (mount.path, mount.uri)}
         return frozenset(name for name in names if paths.dataset_of(paths.join(name, "file")) != name)
 
+    def is_writable(self, uri: str) -> bool:
+        """Whether some mount lets this URI be written."""
+        return any(_is_above(m.uri, uri) for m in self.mounts if not m.readonly)
+
+    def paths_of(self, uri: str) -> list[str]:
+        """All names of a URI in the namespace: itself, and its path below each mount above it."""
+        above = [m for m in self.mounts if m.path.startswith("/") and _is_above(m.uri, uri)]
+        return [uri, *(m.path.rstrip("/") + uri[len(m.uri.rstrip("/")) :] for m in above)]
+
     def of_uri(self, uri: str) -> MountInfo | None:
         """The mount whose options open this URI: the longest mounted URI above it."""
-        above = [m for m in self.mounts if uri == m.uri or uri.startswith(m.uri.rstrip("/") + "/")]
+        above = [m for m in self.mounts if _is_above(m.uri, uri)]
         return max(above, key=lambda mount: len(mount.uri), default=None)
 
     def of_path(self, path: str) -> MountInfo | None:
         """The mount a namespace path or a URI belongs to: the longest one above it."""
         if not path.startswith("/"):
             return self.of_uri(path)
-        above = [m for m in self.mounts if path == m.path or path.startswith(m.path.rstrip("/") + "/")]
+        above = [m for m in self.mounts if _is_above(m.path, path)]
         return max(above, key=lambda mount: len(mount.path), default=None)
+
+
+def _is_above(base: str, name: str) -> bool:
+    return name == base or name.startswith(base.rstrip("/") + "/")
 
 
 class Hello(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from raycache.invalidations import Invalidation
 from raycache.messages.encoding import MountTable
 from raycache.messages.figures import ReadCounters, ReadTag, WorkerStats
 from raycache.rules import RuleTable
@@ -30,6 +31,14 @@ class Shares(NamedTuple):
     limits: dict[str, int]
 
 
+class WrittenNews(NamedTuple):
+    """What was written through the cache between two positions of the master's log; see `raycache.invalidations`."""
+
+    start: int
+    position: int
+    found: list[Invalidation]
+
+
 class Heartbeat(NamedTuple):
     """A worker's periodic word."""
 
@@ -50,6 +59,8 @@ class Heartbeat(NamedTuple):
     quota_limits: dict[str, int] = {}  # noqa: RUF012  # a NamedTuple's default, never changed
     #: By quota, the bytes taken here.
     quota_used: dict[str, int] = {}  # noqa: RUF012
+    #: How far the worker has heard what was written.
+    written: int = 0
 
 
 class HeartbeatReply(NamedTuple):
@@ -67,3 +78,5 @@ class HeartbeatReply(NamedTuple):
     rules: RuleTable | None = None
     #: What the worker may use from now on; None: no news.
     shares: Shares | None = None
+    #: What the worker has not heard of what was written; its readers may trust their log once that is appended.
+    written: WrittenNews | None = None

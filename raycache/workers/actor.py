@@ -45,6 +45,7 @@ from raycache.workers.effects import (
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
 from raycache.workers.figures.self_check import examine
+from raycache.workers.node_log import NodeLog
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.allocator import give_back, keep_buffers
 from raycache.workers.stores.disk import DiskStore, open_slot
@@ -86,6 +87,7 @@ class WorkerActor:
                 disk = DiskStore(slot, fsync=self._settings.disk_fsync == "always")
             except OSError:
                 self._capacity = self._capacity._replace(disk_bytes=0)
+        self._log = NodeLog.create(cache_id, node)
         keep_buffers()
         self._stores = Stores(MemoryStore(), disk)
         limits = WorkerLimits.of(self._settings, self._capacity.memory_bytes, self._capacity.disk_bytes)
@@ -155,6 +157,10 @@ class WorkerActor:
             await self._tell(urgent=True)
         return encode(reply)
 
+    async def heed_written(self, blob: bytes) -> int:
+        """What was written through the cache: this node's readers know it when this returns; answers how far they know."""
+        return self._log.heed(decode(blob))
+
     async def heed_rules(self, blob: bytes) -> None:
         """A newer `RuleTable`: it holds when this call returns, apart from what leases delay."""
         self._ports.run(self._service.set_rules(decode(blob), None, self._clock.now_s()))
@@ -182,6 +188,7 @@ class WorkerActor:
 
     async def shutdown(self) -> None:
         """Remove everything from disk; the actor is killed after."""
+        self._log.close()
         await self._ports.in_thread(self._stores.clear)
 
     def _refusal(self, request: BlockRequest) -> bytes:
@@ -263,6 +270,7 @@ class WorkerActor:
             rules_version=self._service.policies.version,
             quota_limits=self._service.policies.limits,
             quota_used=self._service.policies.used(),
+            written=self._log.position,
         )
 
     async def _tell(self, *, urgent: bool) -> None:
@@ -277,10 +285,10 @@ class WorkerActor:
             self._ports.run(self._service.tick(self._clock.now_s()))
             try:
                 told, self._told = self._told, asyncio.Event()
-                beat = self._heartbeat()
+                sent_s, beat = self._clock.now_s(), self._heartbeat()
                 good, reply = decode(await self._call_master("heartbeat", encode(beat)))
                 if good:
-                    self._heed(reply)
+                    self._heed(reply, sent_s)
                     self._readings.arrived(beat.readers)
                     told.set()
             except Exception:
@@ -293,11 +301,13 @@ class WorkerActor:
                 await asyncio.wait_for(self._hurry.wait(), self._settings.heartbeat_period_s)
             self._hurry.clear()
 
-    def _heed(self, reply: HeartbeatReply) -> None:
+    def _heed(self, reply: HeartbeatReply, sent_s: float) -> None:
         self._heard_s = self._clock.now_s()
         if not reply.accepted:
             # A newer worker stands on this node.
             os._exit(0)
+        if reply.written is not None:
+            self._log.trust(reply.written, sent_s)
         self._want_full = self._want_full or reply.want_full
         if reply.view is not None:
             self._view = reply.view

@@ -144,7 +144,7 @@ class _Lakes(RuleBasedStateMachine):
 
     def _tell(self, keys: Any) -> None:
         if self.told:
-            self.service.written([f"/m/{key}" for key in keys])
+            self.service.wrote([(f"/m/{key}", False) for key in keys])
 
     def _ask(self, needs_of: Callable[[], Any]) -> None:
         for need, result in self.lister.fetch(needs_of()).items():

@@ -262,6 +262,7 @@ class Reader:
             stale = sorted({metas[parts[i].target_index].path for i in operation.stale})
             for i in operation.stale:
                 self._leases.forget_version(targets[parts[i].target_index].version)
+            self._locator.outdated(stale)
             raise ConflictError(f"{stale[0]} was replaced in the lake while being read; read it again", paths=stale)
         return [span for span in spans if span is not None]
 

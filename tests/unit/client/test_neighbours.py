@@ -6,6 +6,7 @@ from typing import Any
 
 from raycache.client.locator import NEIGHBOURS_MAX, Locator
 from raycache.clock import ManualClock
+from raycache.invalidations import InvalidationFeed
 from raycache.messages import ResolveRequest, decode
 from raycache.types import FileKind
 from tests.unit.master.test_service import _TTL_S, _Master
@@ -24,7 +25,7 @@ class Process:
         self.rows = 0
         clock = ManualClock(0.0)
         nowhere: Any = None
-        self.locator = Locator(self, nowhere, lambda root_uri: {}, clock, 10_000)
+        self.locator = Locator(self, nowhere, lambda root_uri: {}, clock, 10_000, InvalidationFeed())
         self.clock = clock
 
     def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:

@@ -263,7 +263,7 @@ def test_a_fresh_question_does_not_share_an_older_answer(master: _Master) -> Non
     assert [first] == master.service.catalog.resolve_needs(request, 1.0)
     [fresh] = master.service.catalog.resolve_needs(request._replace(fresh=True), 1.0)
     assert first != fresh
-    master.service.written(["/m/other"])
+    master.service.wrote([("/m/other", False)])
     [after] = master.service.catalog.resolve_needs(request, 1.0)
     assert after not in (first, fresh)
 
@@ -378,7 +378,7 @@ def test_every_worker_hears_of_every_invalidated_version_once(master: _Master) -
     second = master.resolve("/m/f", fresh=True).files.versions()[0].id()
     assert [first] == master.invalidated
     assert [first] == workers.beat("a").invalidated
-    assert [second] == master.service.written(["/m/f"])
+    master.service.wrote([("/m/f", False)])
     assert [] == workers.beat("b", delivered=False).invalidated
     assert [second] == workers.beat("a").invalidated
     assert [first, second] == workers.beat("b").invalidated
