@@ -24,7 +24,7 @@ import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,6 +128,8 @@ class InvalidationLog:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         if self._file is not None:
+            # The mapping has the file open, too.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
             os.close(self._file)
             self._file = None
 
@@ -142,18 +144,26 @@ class InvalidationFeed:
     """The following side.
 
     Args:
-        path: of the log; it may come into being later.
-        words: instead of a path, where the log is in this process's memory.
+        find: the log that stands now; an OSError when there is none.
     """
 
-    def __init__(self, path: Path | None = None, words: Words | None = None) -> None:
-        self._path = path
-        self._words = words if words is not None else Words.in_memory()
-        self._taken = self._words.words[_HEAD]
-        #: Read at every look-up, so it is the log's own word, and no method of this class.
+    def __init__(self, find: Callable[[], Words]) -> None:
+        self._find = find
+        self._words = Words.in_memory()
+        self._taken = 0
+        #: Read at every look-up, so it is the log's own words, and no method of this class.
         self.words = self._words.words
-        if path is not None:
-            self._open()
+        self._open()
+
+    @classmethod
+    def at(cls, path: Path) -> InvalidationFeed:
+        """Of the log at a path; it may come into being later."""
+        return cls(lambda: _mapped(path))
+
+    @classmethod
+    def of_nothing(cls) -> InvalidationFeed:
+        """Where there is no log, nor will be."""
+        return cls(Words.in_memory)
 
     @property
     def sequence(self) -> int:
@@ -176,15 +186,14 @@ class InvalidationFeed:
 
     def trusted_until_s(self) -> float:
         """Until when nothing is missing, by the machine's monotonic clock; 0: not at all."""
-        if self._path is not None and not self.words[_TRUSTED_US]:
+        if not self.words[_TRUSTED_US]:
             self._open()
         return self.words[_TRUSTED_US] / 1e6
 
     def _open(self) -> None:
-        """Follow the log that stands at the path now, from its present end."""
-        assert self._path is not None
+        """Follow the log that stands now, from its present end."""
         try:
-            self._words = _mapped(self._path)
+            self._words = self._find()
         except OSError:
             self._words = Words.in_memory()
         self.words = self._words.words

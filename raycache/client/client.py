@@ -67,7 +67,7 @@ class Parts:
         """The parts of a process that belongs to the cache that said `hello`."""
         settings, clock, counters = Settings(**hello.settings), SystemClock(), Counters()
         leases = Leases(settings.client_mapped_bytes_max)
-        feed = InvalidationFeed(log_path(hello.cache_id, node))
+        feed = InvalidationFeed.at(log_path(hello.cache_id, node))
         locator = Locator(calls, open_storage, environment_options, clock, settings.client_paths_max, feed)
         locator.learn(hello.view, hello.mounts)
         flusher = Flusher(

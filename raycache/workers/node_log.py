@@ -19,6 +19,7 @@ class NodeLog:
         self._log = log
         #: In the master's log.
         self.position = 0
+        self._trusted_s = 0.0
 
     @classmethod
     def create(cls, cache_id: str, node: str) -> NodeLog:
@@ -40,8 +41,9 @@ class NodeLog:
     def trust(self, news: WrittenNews, sent_s: float) -> None:
         """The master has answered a heartbeat that was sent at this time, with what was lacking then."""
         self.heed(news)
+        self._trusted_s = max(self._trusted_s, sent_s + LEASE_S)
         if self._log is not None:
-            self._log.trust_until(sent_s + LEASE_S)
+            self._log.trust_until(self._trusted_s)
 
     def close(self) -> None:
         """The node's readers trust nothing any more."""

@@ -20,6 +20,7 @@ from raycache.client.ports import WorkerCall
 from raycache.client.reading.leases import Leases
 from raycache.client.reading.reader import Reader, Request
 from raycache.errors import RaycacheError, UnavailableError
+from raycache.invalidations import InvalidationFeed
 from raycache.messages import Counts, Hello, ReadCounters, ResolveReply, sum_counters
 from raycache.ranges import block_ranges
 from raycache.types import FileVersion
@@ -179,8 +180,9 @@ class SimulatedCache(Cache):
         calls: Any = SimulatedCalls(client)
         clock: Any = cluster.engine.clock
         leases = Leases(settings.client_mapped_bytes_max)
+        feed = InvalidationFeed(client.node.find_log)
         locator = Locator(
-            calls, lambda root_uri, options: client.door, lambda root_uri: {}, clock, settings.client_paths_max
+            calls, lambda root_uri, options: client.door, lambda root_uri: {}, clock, settings.client_paths_max, feed
         )
         locator.learn(hello.view, hello.mounts)
         flusher = QuietFlusher(calls, locator, leases, client.counters, clock, node, lambda: settings.lease_s)

@@ -53,7 +53,7 @@ class Cluster:
         self.acted: dict[SimulatedWorker, None] = {}
         self.start_master()
         assert self.master is not None
-        self.mount = MountInfo("/lake", ROOT_URI, {}, plan.settings.metadata_ttl_s, True)
+        self.mount = MountInfo("/lake", ROOT_URI, {}, plan.settings.metadata_ttl_s, not plan.written_through)
         self.journal.extend(self.master.service.mount("mount /lake", self.mount))
         hello = Hello("sim", plan.settings.as_dict(), {}, MembershipView(0, ()), MountTable(0, ()))
         hello = hello._replace(mounts=self.master.service.mounts.table())

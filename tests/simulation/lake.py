@@ -36,6 +36,8 @@ class Lake:
         self.engine = engine
         self.storage = MemoryStorage(ROOT_URI, now_ns=lambda: 1 + int(engine.now_s * 1e9))
         self.history: dict[str, list[Revision]] = {}
+        #: Writers that have closed: (when, how many revisions of the key there were when it was written).
+        self.closed: dict[str, list[tuple[float, int]]] = {}
         #: False: no request fails any more.
         self.unlucky = True
 
@@ -51,6 +53,16 @@ class Lake:
         self.storage.delete([key])
         self.history.setdefault(key, []).append(Revision(self.engine.now_s, None))
         self.engine.note(f"lake: {key} is removed")
+
+    def closed_at(self, key: str, count: int) -> None:
+        """The writer of a key's revision, the last of so many, has closed: it was told that all have heard."""
+        self.closed.setdefault(key, []).append((self.engine.now_s, count))
+
+    def since_closed(self, key: str, now_s: float) -> list[bytes | None]:
+        """What may be seen of a key by whoever opens it now: the last revision closed, and all later ones."""
+        counts = [count for closed_s, count in self.closed.get(key, []) if closed_s <= now_s]
+        history = self.history.get(key, [])
+        return [revision.content for revision in history[max(counts, default=0) - 1 if counts else 0 :]]
 
     def content(self, key: str) -> bytes | None:
         """What is there now."""

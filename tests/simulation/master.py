@@ -31,7 +31,7 @@ from raycache.messages import (
     encode,
 )
 from raycache.paths import glob_bases, join, split_uri
-from raycache.types import FileKind, FileVersion
+from raycache.types import FileKind, FileVersion, WorkerView
 from raycache.ufs.base import ObjectInfo
 
 from .lake import LakeDoor
@@ -73,7 +73,9 @@ class SimulatedMaster:
         self.door = LakeDoor(cluster.lake, self.name, cluster.plan.lake_failing)
         start_ns = 1 + int(self.engine.now_s * 1e9)
         cluster.journal.append({"op": "start", "start_ns": start_ns, "cache_id": "sim"})
-        self.service = MasterService(cluster.plan.settings, list(cluster.journal), start_ns=start_ns)
+        self.service = MasterService(
+            cluster.plan.settings, list(cluster.journal), start_ns=start_ns, started_s=self.engine.now_s
+        )
         if cluster.kept:
             self.service.restore(json.loads(cluster.kept), self.engine.now_s, self.engine.now_s)
         self._lister = Lister(lambda mount: self.door, 1)  # there is one lake
@@ -122,6 +124,8 @@ class SimulatedMaster:
                 mount: MountInfo = decode(arguments[1])
                 self._record(service.mount(arguments[0], mount))
                 reply(service.mounts.table())
+            case "invalidate":
+                self._announce(arguments[0], reply)
             case "unmount":
                 uri = self._unmounted_uri(arguments[1])
                 self._record(service.unmount(arguments[0], arguments[1]))
@@ -150,6 +154,29 @@ class SimulatedMaster:
                 reply(self.board.progress(arguments[0], now_s))
             case _:
                 raise AssertionError(f"the simulated master has no {method}")
+
+    def _announce(self, changed: list[tuple[str, bool]], reply: Then) -> None:
+        """As `MasterActor.invalidate`."""
+        service = self.service
+        before = service.written.position
+        position = service.wrote(changed)
+        news = encode(service.written_news(before))
+        for worker in service.membership.view().workers:
+
+            def answered(answer: Any, worker: WorkerView = worker) -> None:
+                if not isinstance(answer, RaycacheError):
+                    service.written.heard(worker.worker, worker.epoch, answer)
+
+            name, call = worker.actor_name, self.cluster.network.call
+            call(lambda name=name: self.cluster.workers.get(name), "heed_written", (news,), _RULES_TIMEOUT_S, answered)
+
+        def look() -> None:
+            if service.is_heard(position, self.engine.now_s):
+                reply(None)
+            else:
+                self._later(0.05, look)
+
+        look()
 
     def _tell_rules(self, reply: Then) -> None:
         """Answer when the workers have heard, or did not answer in time."""

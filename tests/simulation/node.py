@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
+from raycache.invalidations import InvalidationLog, Words
 from raycache.types import BlockId, SegmentId
 from raycache.workers.effects import DiskSegment, Entry
 
@@ -86,6 +87,21 @@ class Node:
     disk_bytes: int
     alive: bool = True
     slots: list[Slot] = field(default_factory=list)
+    #: The memory of the log that stands now.
+    log: Words | None = None
+
+    def start_log(self) -> InvalidationLog:
+        """As `InvalidationLog.create`."""
+        if self.log is not None:
+            InvalidationLog(self.log).close()
+        self.log = Words.in_memory()
+        return InvalidationLog(self.log)
+
+    def find_log(self) -> Words:
+        """The log that stands now."""
+        if self.log is None:
+            raise FileNotFoundError(self.name)
+        return self.log
 
     def take_slot(self, owner: SimulatedWorker) -> Slot:
         """The first directory that no living worker has."""

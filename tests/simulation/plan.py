@@ -51,6 +51,8 @@ class Plan:
     claims: bool = True
     #: How many files are read at a time.
     read_counts: tuple[int, ...] = (1, 1, 2, 4)
+    #: Files are written through the cache: a writer tells the master, and waits for its answer.
+    written_through: bool = False
     #: What operators do where there is no room for everything, besides loads and checks.
     operations: tuple[str, ...] = ("free", "mount", "pin", "unpin", "ttl", "quota", "sync")
 
@@ -112,6 +114,7 @@ def plan_of(seed: int) -> Plan:
         pressure_period_s=draw.choice([0.0, 5.0]) if not roomy else 0.0,
         sizes_bytes=_SIZES_BYTES,
         claims=random.Random(f"claims {seed}").random() < 0.5,
+        written_through=random.Random(f"written {seed}").random() < 0.5,
     )
     return plan if roomy or draw.random() < 0.65 else _of_small_files(plan)
 

@@ -137,6 +137,22 @@ class Scenario:
             self.cluster.lake.remove(key)
         else:
             self.cluster.lake.write(key, self._size())
+        if self.plan.written_through and self.operating < _OPERATING_MAX:
+            self._close(key)
+
+    def _close(self, key: str) -> None:
+        """The writer closes the file: it tells the master, and goes on when that has answered."""
+        client, count = self.draw.choice(self.cluster.clients), len(self.cluster.lake.history[key])
+        self.operating += 1
+        try:
+            client.cache.client.calls.master("invalidate", [(f"/lake/{key}", False)])
+        except RaycacheError as error:
+            self.engine.note(f"{client.name} has not heard that {key} is closed: {error!r}")
+        else:
+            self.cluster.lake.closed_at(key, count)
+            self.cluster.checkers.count("writers closed")
+        finally:
+            self.operating -= 1
 
     def _crash_worker(self) -> None:
         live = self.cluster.live_workers()

@@ -15,10 +15,12 @@ import pytest
 
 from raycache.client.counters import Counters
 from raycache.client.flusher import Flusher
+from raycache.client.freshness import Freshness
 from raycache.client.locator import Locator
 from raycache.client.reading.leases import BlockView, Leases
 from raycache.client.reading.reader import Reader
 from raycache.errors import UnavailableError
+from raycache.invalidations import InvalidationFeed
 from raycache.master.loads.pieces import Piece
 from raycache.master.locations import Locations
 from raycache.master.membership import Membership
@@ -31,6 +33,7 @@ from raycache.types import FileVersion, VersionId
 from raycache.workers import carrier
 from raycache.workers.claims import Claims
 from raycache.workers.flights import FlightTable
+from raycache.workers.node_log import NodeLog
 from raycache.workers.service import WorkerService
 from raycache.workers.tiers.ledger import TierLedger
 from raycache.workers.tiers.segment import Segment
@@ -69,11 +72,14 @@ STILL = {
 }  # fmt: skip
 
 
-def caught_by(seeds: int = SEEDS_MAX, **changes: Any) -> str:
+def caught_by(seeds: int = SEEDS_MAX, ttl_s: float | None = None, **changes: Any) -> str:
     """The checker that finds the fault first; empty when none does. `changes` are made to each seed's plan."""
     for seed in range(seeds):
+        plan = dataclasses.replace(plan_of(seed), **changes)
+        if ttl_s is not None:
+            plan = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, metadata_ttl_s=ttl_s))
         try:
-            simulate(seed, dataclasses.replace(plan_of(seed), **changes))
+            simulate(seed, plan)
         except ViolationError as error:
             print(f"seed {seed}: {error}")
             return error.checker
@@ -132,13 +138,13 @@ def test_a_segment_table_that_forgets_the_version(monkeypatch: pytest.MonkeyPatc
 def test_a_reader_that_keeps_metadata_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the TTL the new version is read."""
     monkeypatch.setattr(Locator, "cached", lambda self, path, now_s: self._metas.get(path))
-    assert caught_by(overwrite_period_s=0.5) == "ReadsAreOfOneVersion"
+    assert caught_by(overwrite_period_s=0.5, written_through=False) == "ReadsAreOfOneVersion"
 
 
 def test_a_reader_that_gives_up_on_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was replaced is resolved again, and read."""
     monkeypatch.setattr("raycache.client.client.READ_ATTEMPTS_MAX", 1)
-    assert caught_by() == "ReadsNeverFailBecauseOfTheCache"
+    assert caught_by(written_through=False) == "ReadsNeverFailBecauseOfTheCache"
 
 
 def test_a_reader_that_does_not_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,3 +441,39 @@ def test_a_worker_that_counts_a_repeated_delivery_again(monkeypatch: pytest.Monk
     assert caught_by(seeds=12, **LOSSY) == ""
     monkeypatch.setattr(Deliveries, "is_new", lambda _self, _delivery: True)
     assert caught_by(**LOSSY) == "AccountingIsExact"
+
+
+#: Some answers take long, and few files are read all the time.
+LATE = {
+    **REORDERED,
+    "weather": Weather(delay_s=0.02, lost=0.0, doubled=0.0, slow=0.4), "read_period_s": 0.1, "overwrite_period_s": 1.0,
+    "files": 2, "read_counts": (1,), "active_s": 20.0, "operator_period_s": 0.0, "clients": 3,
+}  # fmt: skip
+
+#: Files are written through the cache, again and again, and read in between.
+WRITTEN = {"written_through": True, "overwrite_period_s": 0.5, "lake_failing": 0.0, "read_period_s": 0.2}
+
+
+def test_a_worker_that_tells_its_node_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers go on with what they remember, although the writer has closed."""
+    original = NodeLog.heed
+    monkeypatch.setattr(NodeLog, "heed", lambda self, news: original(self, news._replace(found=[])))
+    assert caught_by(**WRITTEN) == "OpensSeeWhatWasClosed"
+
+
+def test_a_master_that_does_not_wait_for_silent_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost message is not heard, whatever the master believes."""
+    monkeypatch.setattr(MasterService, "is_heard", lambda *_: True)
+    assert caught_by(**WRITTEN, **REORDERED) == "OpensSeeWhatWasClosed"
+
+
+def test_an_answer_that_was_on_its_way_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was given before the write, and comes after it."""
+    monkeypatch.setattr(Freshness, "since", lambda *_: [])
+    assert caught_by(ttl_s=4.0, **{**WRITTEN, **LATE}) == "OpensSeeWhatWasClosed"
+
+
+def test_a_log_that_is_trusted_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no worker is left on the node, nobody tells its readers."""
+    monkeypatch.setattr(InvalidationFeed, "trusted_until_s", lambda _: float("inf"))
+    assert caught_by(**{**WRITTEN, **CRASHES}) == "OpensSeeWhatWasClosed"

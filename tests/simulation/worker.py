@@ -39,6 +39,7 @@ from raycache.workers.effects import (
 )
 from raycache.workers.figures.lake_meter import LakeMeter
 from raycache.workers.figures.readings import Readings
+from raycache.workers.node_log import NodeLog
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.loader import BlockSource, Loader, _outcome, _runs
@@ -90,6 +91,7 @@ class SimulatedWorker:
         self.replies: dict[int, Then] = {}
         self.mounts = MountTable(0, ())
         self.view = MembershipView(0, ())
+        self.log = NodeLog(node.start_log())
         self.readings = Readings()
         self.running: dict[int, Load] = {}
         #: Segments on their way to memory from disk, or from another segment, and their bytes.
@@ -128,6 +130,8 @@ class SimulatedWorker:
         match method:
             case "start":
                 reply(self.weight_bytes)
+            case "heed_written":
+                reply(self.log.heed(decode(arguments[0])))
             case "read":
                 self._read(decode(arguments[0]), reply)
             case "touch":
@@ -341,13 +345,14 @@ class SimulatedWorker:
                 rules_version=self.service.policies.version,
                 quota_limits=self.service.policies.limits,
                 quota_used=self.service.policies.used(),
+                written=self.log.position,
             )
         )
 
     def _beat(self) -> None:
         self.run(self.service.tick(self.engine.now_s))
 
-        blob = self._heartbeat()
+        sent_s, blob = self.engine.now_s, self._heartbeat()
 
         def answered(reply: Any) -> None:
             if not self.alive:
@@ -357,16 +362,18 @@ class SimulatedWorker:
             if isinstance(reply, RaycacheError):
                 self._want_full = True
             else:
-                self._heed(reply)
+                self._heed(reply, sent_s)
             if self.alive:
                 self._later(self.cluster.plan.settings.heartbeat_period_s, self._beat)
 
         self._call_master("heartbeat", (blob,), answered)
 
-    def _heed(self, reply: HeartbeatReply) -> None:
+    def _heed(self, reply: HeartbeatReply, sent_s: float) -> None:
         if not reply.accepted:
             self.die()
             return
+        if reply.written is not None:
+            self.log.trust(reply.written, sent_s)
         self._want_full = self._want_full or reply.want_full
         if reply.view is not None:
             self.view = reply.view

@@ -60,7 +60,7 @@ VIEW = MembershipView(1, (WorkerView("n", 1, 100, "worker-n"),))
 def flusher_of(worker: Worker, counters: Counters) -> Flusher:
     calls: Any = worker
     clock = SystemClock()
-    locator = Locator(calls, lambda root, options: None, lambda root: {}, clock, 100, InvalidationFeed())  # type: ignore[arg-type, return-value]
+    locator = Locator(calls, lambda root, options: None, lambda root: {}, clock, 100, InvalidationFeed.of_nothing())  # type: ignore[arg-type, return-value]
     locator.learn(VIEW, None)
     return Flusher(calls, locator, Leases(1 << 20), counters, clock, "n", lambda: 0.5)
 

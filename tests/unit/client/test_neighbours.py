@@ -25,7 +25,7 @@ class Process:
         self.rows = 0
         clock = ManualClock(0.0)
         nowhere: Any = None
-        self.locator = Locator(self, nowhere, lambda root_uri: {}, clock, 10_000, InvalidationFeed())
+        self.locator = Locator(self, nowhere, lambda root_uri: {}, clock, 10_000, InvalidationFeed.of_nothing())
         self.clock = clock
 
     def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:

@@ -50,6 +50,11 @@ class Surroundings:
         assert self.meta.path == path
         return self.meta
 
+    opened = file
+
+    def outdated(self, paths: Sequence[str]) -> None:
+        pass
+
     def resolve(self, paths: Sequence[str]) -> list[FileMeta]:
         return [self.file(path) for path in paths]
 
