@@ -61,7 +61,7 @@ class Reader:
 
     Args:
         calls: to the workers.
-        locator: knows the under storages.
+        locator: knows the under storages, and hears of files that were replaced.
         leases: segments mapped here.
         counters: where reads are counted.
         clock: monotonic time.
@@ -85,6 +85,7 @@ class Reader:
         claims: Callable[[], bool] = lambda: False,
     ) -> None:
         self._calls = calls
+        self._locator = locator
         self._leases = leases
         self._counters = counters
         self._clock = clock
