@@ -7,6 +7,7 @@ from typing import Any
 from raycache.client.locator import Locator
 from raycache.client.writes import Writes
 from raycache.clock import ManualClock
+from raycache.invalidations import InvalidationFeed, InvalidationLog, Words
 from raycache.messages import FileColumns, MountInfo, MountTable, ResolveReply, ResolveRequest, decode
 from raycache.types import FileKind
 from raycache.ufs.base import UnderStorage
@@ -27,7 +28,16 @@ class LoneWriter:
         infos = (MountInfo(path, uri, {}, 60.0, path.startswith("/ro")) for path, uri in mounts.items())
         #: URIs that the master was told of.
         self.invalidated: list[str] = []
-        self.locator = Locator(self, lambda root, options: self.storages[root], lambda root: {}, ManualClock(0.0), 1000)
+        log = Words.in_memory()
+        InvalidationLog(log).trust_until(1e9)
+        self.locator = Locator(
+            self,
+            lambda root, options: self.storages[root],
+            lambda root: {},
+            ManualClock(0.0),
+            1000,
+            InvalidationFeed(lambda: log),
+        )
         self._table = MountTable(1, tuple(infos))
         self.locator.learn(None, self._table)
         calls: Any = self
@@ -36,7 +46,7 @@ class LoneWriter:
     def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
         del timeout_s
         if method == "invalidate":
-            self.invalidated += arguments[0]
+            self.invalidated += [uri for uri, _ in arguments[0]]
             return None
         if method == "auto_mount":
             own = MountInfo(arguments[0], arguments[0], {}, 60.0, readonly=False)
