@@ -84,32 +84,6 @@ class ReadsAreOfOneVersion(Checker):
             self.require(False, f"{client.name} read {key} at {offset}, {size}: {got!r} is not in {slices!r}")
 
 
-class OpensSeeWhatWasClosed(Checker):
-    """A file that is opened after a writer through the cache has closed it is read as it was written, or later."""
-
-    def read_ended(
-        self,
-        client: SimulatedClient,
-        keys: Sequence[str],
-        ranges: Sequence[tuple[int, int | None]],
-        started_s: float,
-        outcome: Sequence[bytes] | None,
-    ) -> None:
-        """Compare with what was closed before; an outcome of None: a file was not found."""
-        if self.cluster.plan.lake_failing:
-            return  # where the lake does not answer, what is known from before is used rather than failing
-        for number, (key, (offset, size)) in enumerate(zip(keys, ranges, strict=True)):
-            versions = self.cluster.lake.since_closed(key, started_s)
-            if outcome is None:
-                if None in versions:
-                    return
-                continue
-            slices = [_slice(content, offset, size) for content in versions if content is not None]
-            story = f"{client.name} opened {key} at {started_s} and got {outcome[number]!r}, not of {slices!r}"
-            self.require(outcome[number] in slices, story)
-        self.require(outcome is not None, f"{client.name} did not find any of {list(keys)}, which were closed")
-
-
 class ReadsNeverFailBecauseOfTheCache(Checker):
     """A read fails only for what the lake did: the file is not there, it kept changing, or the lake failed the reader."""
 
@@ -377,6 +351,7 @@ class Checkers:
     """All of them, and a tally of what happened."""
 
     def __init__(self, cluster: Cluster) -> None:
+        from .opens import OpensSeeWhatWasClosed
         from .residue import FreedStaysFreed
         from .rules import RulesAreKept, SyncsAreExact
 
