@@ -50,7 +50,7 @@ class Locator:
         open_storage: (root_uri, options) -> UnderStorage, cached by the callee.
         clock: monotonic time.
         paths_max: bound on remembered paths.
-        feed: of what is written through the cache.
+        feed: of what is written through the cache; None: nothing is heard of it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Locator:
         environment_options: Callable[[str], dict[str, Any]],
         clock: Clock,
         paths_max: int,
-        feed: InvalidationFeed,
+        feed: InvalidationFeed | None = None,
     ) -> None:
         self._calls = calls
         self._open_storage = open_storage
@@ -69,7 +69,7 @@ class Locator:
         self._paths_max = paths_max
         self._metas: dict[str, FileMeta] = {}
         self._lock = threading.Lock()
-        self._freshness = Freshness(feed)
+        self._freshness = Freshness(feed or InvalidationFeed.of_nothing())
         #: Paths of which a reader found another version than was known; the lake is asked for them next.
         self._outdated: set[str] = set()
         #: Where the last look-up of a single path was, and how many neighbours it asked for.

@@ -17,6 +17,7 @@ from raycache.client.counters import Counters
 from raycache.client.flusher import Flusher
 from raycache.client.freshness import Freshness
 from raycache.client.locator import Locator
+from raycache.client.reading.bypass import Bypass
 from raycache.client.reading.leases import BlockView, Leases
 from raycache.client.reading.reader import Reader
 from raycache.errors import UnavailableError
@@ -100,9 +101,9 @@ def test_a_loader_that_drops_the_version_check(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_reader_that_bypasses_without_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read that goes past the cache is bound to the version, too."""
-    original = Reader._bypass_one
+    original = Bypass._fetch
 
-    def bypass(self: Reader, metas: Any, parts: Any, group: list[int]) -> Any:
+    def bypass(self: Bypass, metas: Any, parts: Any, group: list[int]) -> Any:
         storage, key = self._locator.storage(metas[parts[group[0]].target_index].file.uri)
         first = parts[group[0]]
         offset = self._grid.offset(first.block_index) + first.offset
@@ -112,7 +113,7 @@ def test_a_reader_that_bypasses_without_the_version(monkeypatch: pytest.MonkeyPa
             return original(self, metas, parts, group)
         return pa.py_buffer(content[offset : offset + length])
 
-    monkeypatch.setattr(Reader, "_bypass_one", bypass)
+    monkeypatch.setattr(Bypass, "_fetch", bypass)
     assert caught_by() == "ReadsAreOfOneVersion"
 
 
@@ -187,7 +188,7 @@ def test_single_flight_off(monkeypatch: pytest.MonkeyPatch) -> None:
         return True
 
     monkeypatch.setattr(FlightTable, "open", open_anyway)
-    assert caught_by() == "BlocksAreLoadedOnce"
+    assert caught_by(written_through=False) == "BlocksAreLoadedOnce"
 
 
 #: Room for everything, and readers that load where they are.
