@@ -76,7 +76,7 @@ class RuleTable(NamedTuple):
     rules: tuple[Rule, ...]
 
 
-class Policy(NamedTuple):
+class FileRules(NamedTuple):
     """What holds for one file."""
 
     pinned: bool = False
@@ -139,7 +139,7 @@ def _bounded(rules: Sequence[Rule]) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-_NO_POLICY = Policy()
+_NO_RULES = FileRules()
 
 
 class Matcher:
@@ -160,11 +160,11 @@ class Matcher:
                 self._bases[rule.kind][rule.pattern.base] = (position, rule.value)
         self._remembered = functools.lru_cache(_REMEMBERED_MAX)(self._look_up)
 
-    def of(self, uri: str) -> Policy:
+    def of(self, uri: str) -> FileRules:
         """What holds for a file."""
-        return self._remembered(uri) if self.table.rules else _NO_POLICY
+        return self._remembered(uri) if self.table.rules else _NO_RULES
 
-    def _look_up(self, uri: str) -> Policy:
+    def _look_up(self, uri: str) -> FileRules:
         above = _self_and_above(uri)
         latest: dict[RuleKind, tuple[int, float | None]] = {}
         for kind in (RuleKind.PIN, RuleKind.TTL):
@@ -174,7 +174,7 @@ class Matcher:
             if position > latest[rule.kind][0] and rule.pattern.names(uri):
                 latest[rule.kind] = (position, rule.value)
         quotas = self._bases[RuleKind.QUOTA]
-        return Policy(
+        return FileRules(
             pinned=bool(latest[RuleKind.PIN][1]),
             ttl_s=latest[RuleKind.TTL][1],
             quotas=tuple(base for base in above if base in quotas) if quotas else (),

@@ -128,7 +128,7 @@ class WorkerActor:
             return self._refusal(request), []
         if request.mounts_version > self._mounts.version:
             self._take_mounts(await self._ask_master("mount_table"))
-        if self._service.policies.version < 0 and request.loads:
+        if self._service.rule_books.version < 0 and request.loads:
             # Just started: what may be kept here is not known before the first word of the master.
             self._ports.run(self._service.set_rules(await self._ask_master("rules"), None, self._clock.now_s()))
         reply = await self._ports.ask(request)
@@ -267,9 +267,9 @@ class WorkerActor:
             self._view.view_id,
             self._mounts.version,
             self._readings.batches(),
-            rules_version=self._service.policies.version,
-            quota_limits=self._service.policies.limits,
-            quota_used=self._service.policies.used(),
+            rules_version=self._service.rule_books.version,
+            quota_limits=self._service.rule_books.limits,
+            quota_used=self._service.rule_books.used(),
             written=self._log.position,
         )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from raycache.messages import MissReason, Need
 from raycache.ranges import Grid, is_page
+from raycache.rules import FileRules
 from raycache.types import BlockId, FileVersion, VersionId
 from raycache.workers.effects import HeldPart, Load, LoadItem
 
@@ -82,6 +83,14 @@ def prefix_count(batch: list[Flight], room_bytes: int) -> int:
         if total > room_bytes:
             return count
     return len(batch)
+
+
+def by_rules(flights: Iterable[Flight], rules_of: Callable[[str], FileRules]) -> list[list[Flight]]:
+    """Flights in groups that the same rules hold for: these may share segments, so that each goes as a whole."""
+    groups: dict[FileRules, list[Flight]] = {}
+    for flight in flights:
+        groups.setdefault(rules_of(flight.version.uri), []).append(flight)
+    return list(groups.values())
 
 
 def pack(flights: Iterable[Flight], block_size_bytes: int, segment_size_bytes: int) -> list[list[Flight]]:

@@ -15,11 +15,10 @@ from raycache.messages import BlockState, MissReason, Need
 from raycache.types import BlockId, SegmentId, Tier, VersionId
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import Entry, Load, LoadOutcome, Outbox
-from raycache.workers.flights import Flight, FlightTable, items_of, pack, prefix_count, size_of
-from raycache.workers.selection import by_policy
+from raycache.workers.flights import Flight, FlightTable, by_rules, items_of, pack, prefix_count, size_of
 from raycache.workers.tickets import Ticket, TicketTable
 from raycache.workers.tiers.entry_table import EntryTable
-from raycache.workers.tiers.rule_keeping import Upkeep
+from raycache.workers.tiers.rule_keeping import RuleKeeping
 from raycache.workers.tiers.segment import Segment
 from raycache.workers.tiers.tiers import Tiers
 
@@ -30,7 +29,7 @@ class Loading:
     Args:
         limits: bounds of running loads, sizes of blocks and segments.
         tiers: where segments go.
-        rules: keeps the quotas.
+        rule_keeping: keeps the quotas.
         tickets: wait for the flights.
         new_id: names new segments.
         out: of the worker's service.
@@ -40,7 +39,7 @@ class Loading:
         self,
         limits: WorkerLimits,
         tiers: Tiers,
-        rules: Upkeep,
+        rule_keeping: RuleKeeping,
         tickets: TicketTable,
         new_id: Callable[[], SegmentId],
         out: Outbox,
@@ -50,8 +49,8 @@ class Loading:
         self._grid = limits.grid
         self._tiers = tiers
         self._table = tiers.segments
-        self._rules = rules
-        self._policies = rules.policies
+        self._rule_keeping = rule_keeping
+        self._rule_books = rule_keeping.rule_books
         self._tickets = tickets
         self._new_id = new_id
         self._out = out
@@ -78,7 +77,7 @@ class Loading:
 
     def start_some(self) -> None:
         """End of an event: put the flights opened in it in line, and start the loads that may start."""
-        for alike in by_policy(self.flights.take_opened(), self._policies.of):
+        for alike in by_rules(self.flights.take_opened(), self._rule_books.of):
             self.flights.enqueue(pack(alike, self._limits.block_size_bytes, self._limits.segment_size_bytes))
         while (batch := self.flights.next_batch()) is not None:
             self._start(batch)
@@ -106,16 +105,16 @@ class Loading:
         items = items_of(batch, self._grid, lambda block: self._table.parts_of(block, self._grid))
         load = Load(self.flights.new_load_id(), self._new_id(), tier, size_of(batch), items, need is Need.WELCOME)
         self.flights.start(load)
-        self._policies.expect(load)
+        self._rule_books.expect(load)
         self._out.put(load)
 
     def _within_quotas(self, batch: list[Flight], *, evict: bool) -> list[Flight]:
         """The part of a batch that the quotas of its files allow, with room made for it."""
-        quotas = self._policies.quotas_of(flight.version.uri for flight in batch)
+        quotas = self._rule_books.quotas_of(flight.version.uri for flight in batch)
         if quotas:
-            room_bytes = self._rules.room_bytes(quotas, size_of(batch), evict=evict)
+            room_bytes = self._rule_keeping.room_bytes(quotas, size_of(batch), evict=evict)
             batch = self._fitting(batch, room_bytes, MissReason.QUOTA)
-            self._rules.make_room(quotas, size_of(batch))
+            self._rule_keeping.make_room(quotas, size_of(batch))
         return batch
 
     def _fitting(self, batch: list[Flight], room_bytes: int, reason: MissReason | None = None) -> list[Flight]:
@@ -138,7 +137,7 @@ class Loading:
         load = self.flights.finish(load_id)
         if load is None:
             return False
-        self._policies.landed(load)
+        self._rule_books.landed(load)
         segment = self._arrived(load, outcome)
         stale: dict[VersionId, None] = {}
         for number, (item, state) in enumerate(zip(load.items, outcome.states, strict=True)):

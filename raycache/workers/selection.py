@@ -1,16 +1,14 @@
-"""Choosing among what is here: what a `Selector` means, what lists and heat show, and which files may share a segment. Pure."""
+"""Choosing among what is here: what a `Selector` means, and what lists, maps and heat show. Pure."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from raycache.messages import FileColumns, FileHeat, InventoryReply, InventoryRequest, ResidencyReply, Selector
 from raycache.ranges import is_page
-from raycache.rules import Policy
 from raycache.types import BlockId, VersionId
-from raycache.workers.flights import Flight
 from raycache.workers.tiers.segments import SegmentTable
 
 
@@ -26,7 +24,7 @@ def choose(
         blocks = table.blocks_of(version)
         if older_than_s > 0:
             blocks = [block for block in blocks if _age_s(block, table, now_s) >= older_than_s]
-        (chosen if force or not table.policies.of(table.file(version).uri).pinned else pinned).extend(blocks)
+        (chosen if force or not table.rule_books.of(table.file(version).uri).pinned else pinned).extend(blocks)
     return chosen, pinned
 
 
@@ -47,7 +45,7 @@ def inventory(request: InventoryRequest, table: SegmentTable, now_s: float) -> I
         masks=[table.mask(version) for version in versions],
         uses=uses,
         idle_s=idle_s,
-        pinned=[table.policies.of(file.uri).pinned for file in files],
+        pinned=[table.rule_books.of(file.uri).pinned for file in files],
         after=(files[-1].uri, versions[-1]) if len(versions) == request.limit else None,
     )
 
@@ -89,14 +87,6 @@ def hottest_and_coldest(table: SegmentTable, limit: int) -> list[FileHeat]:
     hottest = heapq.nlargest(limit, rows, key=_heat_order)
     coldest = heapq.nsmallest(limit, rows, key=_heat_order) if len(rows) > limit else []
     return sorted(dict.fromkeys([*hottest, *coldest]), key=_heat_order, reverse=True)
-
-
-def by_policy(flights: Iterable[Flight], policy_of: Callable[[str], Policy]) -> list[list[Flight]]:
-    """Flights in groups that the same rules hold for: these may share segments, so that each goes as a whole."""
-    groups: dict[Policy, list[Flight]] = {}
-    for flight in flights:
-        groups.setdefault(policy_of(flight.version.uri), []).append(flight)
-    return list(groups.values())
 
 
 def _age_s(block: BlockId, table: SegmentTable, now_s: float) -> float:

@@ -47,8 +47,8 @@ from raycache.workers.tiers.adoption import adoptable
 from raycache.workers.tiers.compaction import Compaction
 from raycache.workers.tiers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.tiers.invariants import validate_tiers
-from raycache.workers.tiers.rule_books import Policies
-from raycache.workers.tiers.rule_keeping import Upkeep
+from raycache.workers.tiers.rule_books import RuleBooks
+from raycache.workers.tiers.rule_keeping import RuleKeeping
 from raycache.workers.tiers.segment import Segment
 from raycache.workers.tiers.tiers import Tiers
 
@@ -79,8 +79,8 @@ class WorkerService:
         self._out = Outbox()
         self._tiers = Tiers(limits, policy, self._out)
         self._table = self._tiers.segments
-        self._upkeep = Upkeep(self._tiers, self._out)
-        self._policies = self._upkeep.policies
+        self._rule_keeping = RuleKeeping(self._tiers, self._out)
+        self._rule_books = self._rule_keeping.rule_books
         self._claims = Claims(worker, limits.grid, limits.extent_size_bytes)
         self._tickets = TicketTable()
         #: Who waits for the check of an adopted segment: (ticket, position).
@@ -88,7 +88,7 @@ class WorkerService:
         prefix = f"{xxhash.xxh3_64_hexdigest(worker.encode())[:8]}-{epoch:x}"
         numbers = itertools.count()
         new_id = new_id or (lambda: f"{prefix}-{next(numbers):x}")
-        self._loading = Loading(limits, self._tiers, self._upkeep, self._tickets, new_id, self._out)
+        self._loading = Loading(limits, self._tiers, self._rule_keeping, self._tickets, new_id, self._out)
         self._flights = self._loading.flights
         self._compaction = Compaction(self._tiers, new_id, self._out)
         self._refusals = 0
@@ -301,23 +301,23 @@ class WorkerService:
     # --- rules --------------------------------------------------------------------------------------------------------
 
     @property
-    def policies(self) -> Policies:
+    def rule_books(self) -> RuleBooks:
         """What the rules say of what is here."""
-        return self._policies
+        return self._rule_books
 
     def set_rules(self, table: RuleTable | None, shares: Shares | None, now_s: float) -> list[Effect]:
         """Take over newer rules, and this worker's shares of the quotas; None: no news."""
         self._out.now_s = now_s
         if table is not None:
-            self._upkeep.set_rules(table, self._flights.running.values())
+            self._rule_keeping.set_rules(table, self._flights.running.values())
         if shares is not None:
-            self._upkeep.set_shares(shares)
+            self._rule_keeping.set_shares(shares)
         return self._conclude()
 
     def tick(self, now_s: float) -> list[Effect]:
         """To be called every second or so: ends leases, keeps the rules, gives memory back in the background."""
         self._out.now_s = now_s
-        self._upkeep.tick()
+        self._rule_keeping.tick()
         self._compaction.start()
         self._tiers.settle()
         self._tiers.reclaim()
@@ -361,7 +361,7 @@ class WorkerService:
             reserved[tier] += self._compaction.reserved_bytes(tier)
         validate_tiers(self._tiers, reserved)
         self._flights.validate()
-        self._policies.validate(self._table.segments, self._flights.running.values())
+        self._rule_books.validate(self._table.segments, self._flights.running.values())
         waiting = self._flights.waiters() + [w for waiters in self._verify_waiters.values() for w in waiters]
         self._tickets.validate(waiting, self._table.segments)
         for block in self._flights.blocks():

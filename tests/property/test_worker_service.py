@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from raycache.errors import UnavailableError
 from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Purpose, Selector, Shares
 from raycache.ranges import BlockRange, block_count, block_length
-from raycache.rules import Matcher, Pattern, Policy, Rule, RuleKind, RuleTable, add_rule, quotas_of
+from raycache.rules import FileRules, Matcher, Pattern, Rule, RuleKind, RuleTable, add_rule, quotas_of
 from raycache.types import BlockId, FileVersion, Tier
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import (
@@ -234,10 +234,10 @@ class WorkerMachine(RuleBasedStateMachine):
         self.now_s += seconds
         self.run_effects(self.service.tick(self.now_s))
         for block in self.here():
-            policy = self.policy(block.version)
-            if policy.ttl_s is not None and not policy.pinned:
+            file_rules = self.file_rules(block.version)
+            if file_rules.ttl_s is not None and not file_rules.pinned:
                 age_s = self.now_s - self.arrived.get(block, 100.0)
-                assert age_s < policy.ttl_s, f"a block has outlived its TTL by {age_s} s"
+                assert age_s < file_rules.ttl_s, f"a block has outlived its TTL by {age_s} s"
 
     @rule(data=st.data())
     def touch(self, data: st.DataObject) -> None:
@@ -248,7 +248,7 @@ class WorkerMachine(RuleBasedStateMachine):
     @rule(pattern=st.sampled_from(PATTERNS), force=st.booleans(), older_than_s=st.sampled_from([0.0, 0.0, 10.0]))
     def free(self, pattern: Pattern, force: bool, older_than_s: float) -> None:
         before = [block for block in self.here() if pattern.names(self.world.ids[block.version].uri)]
-        pinned = {block for block in before if self.policy(block.version).pinned and not force}
+        pinned = {block for block in before if self.file_rules(block.version).pinned and not force}
         self.may_lose_pinned = force
         reply, effects = self.service.free(Selector([pattern], [], older_than_s), force, self.now_s)
         self.run_effects(effects)
@@ -272,7 +272,7 @@ class WorkerMachine(RuleBasedStateMachine):
         self.rules = RuleTable(self.rules.version + 1, add_rule(self.rules.rules, said))
         self.matcher = Matcher(self.rules)
         if self.matcher.table.rules:
-            self.pinned = {v: m for v, m in self.pinned.items() if self.policy(v).pinned}
+            self.pinned = {v: m for v, m in self.pinned.items() if self.file_rules(v).pinned}
         quotas = quotas_of(self.rules)
         taken = self.quota_taken()
         self.quota_bounds = {base: max(self.quota_bounds.get(base, 0), taken[base]) for base in quotas}
@@ -286,7 +286,7 @@ class WorkerMachine(RuleBasedStateMachine):
         self.may_lose_pinned = not self.rules.rules
         self.run_effects(self.service.set_rules(self.rules, told, self.now_s))
 
-    def policy(self, version: bytes) -> Policy:
+    def file_rules(self, version: bytes) -> FileRules:
         return self.matcher.of(self.world.ids[version].uri)
 
     def quota_taken(self) -> dict[str, int]:
@@ -433,7 +433,7 @@ class WorkerMachine(RuleBasedStateMachine):
             for version, mask in self.pinned.items():
                 assert not mask & ~held.get(version, 0), f"pinned blocks of {self.world.ids[version].uri} are gone"
         self.may_lose_pinned = False
-        self.pinned = {version: mask for version, mask in held.items() if self.policy(version).pinned}
+        self.pinned = {version: mask for version, mask in held.items() if self.file_rules(version).pinned}
         for base, taken in self.quota_taken().items():
             assert taken <= self.quota_bounds[base], f"{base} takes {taken}, {self.quota_bounds[base]} allowed"
             self.quota_bounds[base] = max(self.shares.get(base, 0), taken)

@@ -32,19 +32,19 @@ class RulesAreKept(Checker):
     def after_event(self, acted: list[SimulatedWorker]) -> None:
         """Weigh the workers that have just acted, and then all together."""
         for worker in acted:
-            policies = worker.service.policies
+            books = worker.service.rule_books
             taken = self._taken(worker)
-            for base in policies.limits:
+            for base in books.limits:
                 version, bound = self._of_worker.get((worker.name, base), (-1, 0))
                 now = taken.get(base, 0)
-                if version == policies.version:
+                if version == books.version:
                     self.require(now <= bound, f"{worker.name} takes {now} bytes of {base}, {bound} are allowed")
-                self._of_worker[worker.name, base] = (policies.version, max(now, policies.limits[base]))
+                self._of_worker[worker.name, base] = (books.version, max(now, books.limits[base]))
         master = self.cluster.master
         if not acted or master is None or not self.cluster.plan.calm:
             return
         rules, workers = master.service.rules, self.cluster.live_workers()
-        if any(worker.service.policies.version != rules.version for worker in workers):
+        if any(worker.service.rule_books.version != rules.version for worker in workers):
             return
         for base, quota in quotas_of(rules).items():
             now = sum(self._taken(worker).get(base, 0) for worker in workers)
@@ -55,8 +55,8 @@ class RulesAreKept(Checker):
 
     def _taken(self, worker: SimulatedWorker) -> dict[str, int]:
         """By quota: readable blocks, and loads on their way."""
-        policies = worker.service.policies
-        if not policies.used():
+        books = worker.service.rule_books
+        if not books.used():
             return {}
         taken: dict[str, int] = {}
         block_bytes = worker.limits.block_size_bytes
@@ -65,11 +65,11 @@ class RulesAreKept(Checker):
             file = table.file(version)
             mask = worker.held_masks([version])[0]
             size = sum(block_length(i, file.size_bytes, block_bytes) for i in range(mask.bit_length()) if mask >> i & 1)
-            for base in policies.of(file.uri).quotas:
+            for base in books.of(file.uri).quotas:
                 taken[base] = taken.get(base, 0) + size
         for load in worker.running.values():
             for item in load.items:
-                for base in policies.of(item.version.uri).quotas:
+                for base in books.of(item.version.uri).quotas:
                     taken[base] = taken.get(base, 0) + item.length
         return taken
 
@@ -81,18 +81,18 @@ class RulesAreKept(Checker):
         matcher = Matcher(rules)
         taken = dict.fromkeys(quotas_of(rules), 0)
         for worker in self.cluster.live_workers():
-            known = worker.service.policies.version
+            known = worker.service.rule_books.version
             self.require(known == rules.version, f"{worker.name} knows rules {known}, they are at {rules.version}")
             for segment in worker.service._table.segments.values():
                 for block, entry in segment.entries.items():
-                    policy = matcher.of(entry.version.uri)
+                    file_rules = matcher.of(entry.version.uri)
                     age_s = now_s - segment.loaded_at_s
                     # Ticks come once a second.
-                    good = policy.pinned or policy.ttl_s is None or age_s <= policy.ttl_s + 1.5
+                    good = file_rules.pinned or file_rules.ttl_s is None or age_s <= file_rules.ttl_s + 1.5
                     self.require(
-                        good, f"{worker.name} holds {BlockId(*block)} for {age_s} s, its TTL is {policy.ttl_s}"
+                        good, f"{worker.name} holds {BlockId(*block)} for {age_s} s, its TTL is {file_rules.ttl_s}"
                     )
-                    for base in policy.quotas if not policy.pinned else ():
+                    for base in file_rules.quotas if not file_rules.pinned else ():
                         taken[base] += entry.length
         for base, quota in quotas_of(rules).items():
             self.require(taken[base] <= quota, f"{taken[base]} bytes of {base} are cached, its quota is {quota}")

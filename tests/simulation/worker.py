@@ -157,7 +157,7 @@ class SimulatedWorker:
                 raise AssertionError(f"the simulated worker has no {method}")
 
     def _read(self, request: BlockRequest, reply: Then) -> None:
-        if self.service.policies.version < 0 and request.loads:
+        if self.service.rule_books.version < 0 and request.loads:
 
             def heard(table: Any) -> None:
                 if self.alive:
@@ -342,9 +342,9 @@ class SimulatedWorker:
                 self.view.view_id,
                 self.mounts.version,
                 self.readings.batches(),
-                rules_version=self.service.policies.version,
-                quota_limits=self.service.policies.limits,
-                quota_used=self.service.policies.used(),
+                rules_version=self.service.rule_books.version,
+                quota_limits=self.service.rule_books.limits,
+                quota_used=self.service.rule_books.used(),
                 written=self.log.position,
             )
         )

@@ -8,7 +8,7 @@ import pytest
 
 from raycache.errors import InvalidRequestError
 from raycache.master.service import MasterService
-from raycache.rules import Matcher, Pattern, Policy, Rule, RuleKind, RuleTable, add_rules
+from raycache.rules import FileRules, Matcher, Pattern, Rule, RuleKind, RuleTable, add_rules
 from raycache.settings import Settings
 
 LAKE = "s3://b/lake"
@@ -26,7 +26,7 @@ def quota(base: str, value: float | None) -> Rule:
     return Rule(RuleKind.QUOTA, Pattern(base), value)
 
 
-def policy(uri: str, *rules: Rule) -> Policy:
+def file_rules(uri: str, *rules: Rule) -> FileRules:
     return Matcher(RuleTable(1, add_rules((), rules))).of(uri)
 
 
@@ -56,14 +56,14 @@ def test_a_pattern_names_what_is_below_it(pattern: Pattern, uri: str, named: boo
 
 def test_the_later_word_holds() -> None:
     """A part may be taken out of a pin; a later pin of the whole takes it in again."""
-    assert policy(f"{LAKE}/tmp/x", pin(LAKE), pin(f"{LAKE}/tmp", None)) == Policy()
-    assert policy(f"{LAKE}/x", pin(LAKE), pin(f"{LAKE}/tmp", None)).pinned
-    assert policy(f"{LAKE}/tmp/x", pin(LAKE), pin(f"{LAKE}/tmp", None), pin(LAKE)).pinned
-    assert policy(f"{LAKE}/x", ttl(LAKE, 60), ttl(f"{LAKE}/x", 5)).ttl_s == 5
-    assert policy(f"{LAKE}/x", ttl(f"{LAKE}/x", 5), ttl(LAKE, 60)).ttl_s == 60
-    assert policy(f"{LAKE}/x.bin", pin(LAKE, glob="*.bin"), pin(LAKE, None)) == Policy()
-    assert policy(f"{LAKE}/x.bin", pin(f"{LAKE}/x.bin", None), pin(LAKE, glob="*.bin")).pinned
-    assert policy(f"{LAKE}/x.bin", pin(LAKE, glob="*.bin"), pin(f"{LAKE}/x.bin", None)) == Policy()
+    assert file_rules(f"{LAKE}/tmp/x", pin(LAKE), pin(f"{LAKE}/tmp", None)) == FileRules()
+    assert file_rules(f"{LAKE}/x", pin(LAKE), pin(f"{LAKE}/tmp", None)).pinned
+    assert file_rules(f"{LAKE}/tmp/x", pin(LAKE), pin(f"{LAKE}/tmp", None), pin(LAKE)).pinned
+    assert file_rules(f"{LAKE}/x", ttl(LAKE, 60), ttl(f"{LAKE}/x", 5)).ttl_s == 5
+    assert file_rules(f"{LAKE}/x", ttl(f"{LAKE}/x", 5), ttl(LAKE, 60)).ttl_s == 60
+    assert file_rules(f"{LAKE}/x.bin", pin(LAKE, glob="*.bin"), pin(LAKE, None)) == FileRules()
+    assert file_rules(f"{LAKE}/x.bin", pin(f"{LAKE}/x.bin", None), pin(LAKE, glob="*.bin")).pinned
+    assert file_rules(f"{LAKE}/x.bin", pin(LAKE, glob="*.bin"), pin(f"{LAKE}/x.bin", None)) == FileRules()
 
 
 def test_what_says_nothing_any_more_is_forgotten() -> None:
@@ -77,9 +77,9 @@ def test_what_says_nothing_any_more_is_forgotten() -> None:
 def test_nested_quotas_all_hold() -> None:
     """A file counts against every quota above it; taking one away leaves the others."""
     rules = [quota(LAKE, 100), quota(f"{LAKE}/a", 10)]
-    assert policy(f"{LAKE}/a/x", *rules).quotas == (f"{LAKE}/a", LAKE)
-    assert policy(f"{LAKE}/a/x", *rules, quota(LAKE, None)).quotas == (f"{LAKE}/a",)
-    assert policy(f"{LAKE}/ab", *rules).quotas == (LAKE,)
+    assert file_rules(f"{LAKE}/a/x", *rules).quotas == (f"{LAKE}/a", LAKE)
+    assert file_rules(f"{LAKE}/a/x", *rules, quota(LAKE, None)).quotas == (f"{LAKE}/a",)
+    assert file_rules(f"{LAKE}/ab", *rules).quotas == (LAKE,)
 
 
 @pytest.mark.parametrize("rule", [Rule(RuleKind.QUOTA, Pattern(LAKE, "*"), 5), quota(LAKE, -1), ttl(LAKE, -0.5)])

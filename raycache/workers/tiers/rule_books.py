@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from raycache.rules import Matcher, Policy, RuleTable, quotas_of
+from raycache.rules import FileRules, Matcher, RuleTable, quotas_of
 from raycache.types import BlockId, SegmentId
 from raycache.workers.effects import Entry, Load
 from raycache.workers.tiers.segment import Segment
@@ -21,7 +21,7 @@ from raycache.workers.tiers.segment import Segment
 _NEVER = float("inf")
 
 
-class Policies:
+class RuleBooks:
     """The rules as this worker knows them, and the books on its segments."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Policies:
         """Of the table of rules; -1 when it is not known yet."""
         return self._matcher.table.version
 
-    def of(self, uri: str) -> Policy:
+    def of(self, uri: str) -> FileRules:
         """What holds for a file."""
         return self._matcher.of(uri)
 
@@ -105,10 +105,10 @@ class Policies:
                     self._coming[base] += sign * item.length
 
     def _mark(self, segment: Segment) -> None:
-        policies = {entry.version.uri: self.of(entry.version.uri) for entry in segment.entries.values()}
+        by_uri = {entry.version.uri: self.of(entry.version.uri) for entry in segment.entries.values()}
         # A passive copy is a further one: whoever it was made from keeps the pinned blocks.
-        segment.pinned = not segment.passive and any(policy.pinned for policy in policies.values())
-        ttls = [policy.ttl_s for policy in policies.values() if policy.ttl_s is not None and not policy.pinned]
+        segment.pinned = not segment.passive and any(rules.pinned for rules in by_uri.values())
+        ttls = [rules.ttl_s for rules in by_uri.values() if rules.ttl_s is not None and not rules.pinned]
         segment.expires_at_s = segment.loaded_at_s + min(ttls) if ttls else _NEVER
         self.next_expiry_s = min(self.next_expiry_s, segment.expires_at_s)
 
@@ -120,8 +120,8 @@ class Policies:
         blocks: list[BlockId] = []
         for segment in due:
             for block, entry in segment.entries.items():
-                policy = self.of(entry.version.uri)
-                if policy.ttl_s is not None and not policy.pinned and segment.loaded_at_s + policy.ttl_s <= now_s:
+                rules = self.of(entry.version.uri)
+                if rules.ttl_s is not None and not rules.pinned and segment.loaded_at_s + rules.ttl_s <= now_s:
                     blocks.append(block)
         later = (segment.expires_at_s for segment in segments.values() if segment.expires_at_s > now_s)
         self.next_expiry_s = min(later, default=_NEVER)
@@ -154,8 +154,8 @@ class Policies:
             chosen: list[BlockId] = []
             size_bytes = 0
             for block, entry in segment.entries.items():
-                policy = self.of(entry.version.uri)
-                if base in policy.quotas and not policy.pinned:
+                rules = self.of(entry.version.uri)
+                if base in rules.quotas and not rules.pinned:
                     chosen.append(block)
                     size_bytes += entry.length
             if chosen:

@@ -11,37 +11,37 @@ from collections.abc import Iterable, Sequence
 from raycache.messages import MissReason, Shares
 from raycache.rules import RuleTable
 from raycache.workers.effects import Load, Outbox
-from raycache.workers.tiers.rule_books import Policies
+from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.tiers import Tiers
 
 
-class Upkeep:
+class RuleKeeping:
     """Keeps a worker's tiers to the rules."""
 
     def __init__(self, tiers: Tiers, out: Outbox) -> None:
         self._out = out
         self._tiers = tiers
-        self.policies: Policies = tiers.segments.policies
+        self.rule_books: RuleBooks = tiers.segments.rule_books
 
     def set_rules(self, table: RuleTable, loads: Iterable[Load]) -> None:
         """Take newer rules over; older ones are ignored."""
-        if table.version > self.policies.version:
-            self.policies.set_rules(table, self._tiers.segments.segments.values(), loads)
+        if table.version > self.rule_books.version:
+            self.rule_books.set_rules(table, self._tiers.segments.segments.values(), loads)
             self.tick()
 
     def set_shares(self, shares: Shares) -> None:
         """Take over what this worker may use of each quota; shares of older rules are ignored."""
-        if shares.rules_version == self.policies.version:
-            self.policies.fair, self.policies.limits = dict(shares.fair), dict(shares.limits)
+        if shares.rules_version == self.rule_books.version:
+            self.rule_books.fair, self.rule_books.limits = dict(shares.fair), dict(shares.limits)
             self.tick()
 
     def tick(self) -> None:
         """Drop what has expired, and what is over a quota; to be called every second or so."""
-        if self.policies.next_expiry_s <= self._out.now_s:
-            blocks = self.policies.expired(self._tiers.segments.segments, self._out.now_s)
+        if self.rule_books.next_expiry_s <= self._out.now_s:
+            blocks = self.rule_books.expired(self._tiers.segments.segments, self._out.now_s)
             self._tiers.discard_blocks(blocks, MissReason.EXPIRED)
-        for base, fair_bytes in self.policies.fair.items():
-            self._give_up(base, self.policies.taken(base) - fair_bytes)
+        for base, fair_bytes in self.rule_books.fair.items():
+            self._give_up(base, self.rule_books.taken(base) - fair_bytes)
 
     def room_bytes(self, quotas: Sequence[str], wanted_bytes: int, *, evict: bool) -> int:
         """How many of these bytes the quotas allow, when they give up their own oldest blocks for it.
@@ -53,9 +53,9 @@ class Upkeep:
         """
         found = wanted_bytes
         for base in quotas:
-            room_bytes = self.policies.free_bytes(base)
-            if room_bytes < wanted_bytes and evict and self.policies.limits.get(base, 0) > 0:
-                for segment, _, size_bytes in self.policies.oldest(base, self._tiers.segments.segments):
+            room_bytes = self.rule_books.free_bytes(base)
+            if room_bytes < wanted_bytes and evict and self.rule_books.limits.get(base, 0) > 0:
+                for segment, _, size_bytes in self.rule_books.oldest(base, self._tiers.segments.segments):
                     if room_bytes >= wanted_bytes:
                         break
                     room_bytes += size_bytes if segment.is_idle(self._out.now_s) else 0
@@ -65,11 +65,11 @@ class Upkeep:
     def make_room(self, quotas: Sequence[str], wanted_bytes: int) -> None:
         """Give up the oldest blocks of each quota until so much is free, as `room_bytes` has promised."""
         for base in quotas:
-            self._give_up(base, wanted_bytes - self.policies.free_bytes(base))
+            self._give_up(base, wanted_bytes - self.rule_books.free_bytes(base))
 
     def _give_up(self, base: str, excess_bytes: int) -> None:
         """Drop a quota's oldest blocks, as far as nobody uses them."""
-        for segment, blocks, size_bytes in self.policies.oldest(base, self._tiers.segments.segments):
+        for segment, blocks, size_bytes in self.rule_books.oldest(base, self._tiers.segments.segments):
             if excess_bytes <= 0:
                 return
             if segment.is_idle(self._out.now_s):

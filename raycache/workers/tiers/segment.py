@@ -48,7 +48,7 @@ class Segment:
     #: Heat, in whatever tier: how often it was used, and when last.
     uses: int = 0
     used_at_s: float = float("-inf")
-    #: By the rules, see `policies`: its last copy is never evicted; some blocks are to go at that time.
+    #: By the rules, see `rule_books`: its last copy is never evicted; some blocks are to go at that time.
     pinned: bool = False
     expires_at_s: float = float("inf")
 

@@ -19,7 +19,7 @@ from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
 from raycache.workers.effects import Entry, HeldPart
 from raycache.workers.tiers.block_index import BlockIndex
-from raycache.workers.tiers.rule_books import Policies
+from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.segment import Segment
 
 #: Of a block that is here in pages. More would make too many small requests of what lies between them: only the largest count.
@@ -37,7 +37,7 @@ class SegmentTable:
 
     segments: dict[SegmentId, Segment] = field(default_factory=dict)
     #: What the rules say of all this.
-    policies: Policies = field(default_factory=Policies)
+    rule_books: RuleBooks = field(default_factory=RuleBooks)
     #: Blocks indexed.
     block_count: int = 0
     _index: BlockIndex = field(default_factory=BlockIndex)
@@ -60,7 +60,7 @@ class SegmentTable:
             if not is_page(block.block_index):
                 self._changed[block.version] = None
         self.block_count += len(segment.entries)
-        self.policies.added(segment)
+        self.rule_books.added(segment)
 
     def unlist(self, segment: Segment, blocks: Iterable[BlockId]) -> int:
         """Take blocks of a segment out of it and of the index; returns their bytes."""
@@ -73,7 +73,7 @@ class SegmentTable:
             if not is_page(block.block_index):
                 self._changed[block.version] = None
         self.block_count -= len(removed)
-        self.policies.removed(segment, removed)
+        self.rule_books.removed(segment, removed)
         return size_bytes
 
     def forget(self, segment: Segment) -> None:
