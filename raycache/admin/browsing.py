@@ -34,8 +34,8 @@ class CachedEntry(Result):
     nodes: dict[str, int]
     #: Whether a rule pins it: a file, or a directory and what comes into it.
     pinned: bool = False
-    #: Uses of the file's segments, on all nodes together; see `HeatRow`. None for a directory.
-    uses: int | None = None
+    #: As in `HeatRow`. None for a directory.
+    hits: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class HeatRow(Result):
     """How much one file is used, on all nodes together."""
 
     path: str
-    uses: int
+    #: Reads of its busiest segment since that came to its present tier. A cache map's `uses` are all there ever were.
+    hits: int
     bytes_memory: int
     bytes_disk: int
 
@@ -100,7 +101,7 @@ def with_residency(client: Client, entries: Sequence[Entry]) -> list[CachedEntry
             for masks in (held.masks, held.memory, held.disk)
         )
         nodes = {worker: mask_bytes(mask, meta.file.size_bytes, size) for worker, mask in held.masks[position].items()}
-        found.append(CachedEntry(entry, cached, memory, disk, nodes, pins.of(entry.uri).pinned, held.uses[position]))
+        found.append(CachedEntry(entry, cached, memory, disk, nodes, pins.of(entry.uri).pinned, held.hits[position]))
     return found
 
 
@@ -121,11 +122,11 @@ def heat(client: Client, limit: int) -> tuple[list[HeatRow], list[HeatRow]]:
             known = sums.get(row.uri, HeatRow("", 0, 0, 0))
             sums[row.uri] = HeatRow(
                 path_of(client.locator.mounts, row.uri),
-                known.uses + row.uses,
+                known.hits + row.hits,
                 known.bytes_memory + row.memory_bytes,
                 known.bytes_disk + row.disk_bytes,
             )
-    ordered = sorted(sums.values(), key=lambda row: (-row.uses, row.path))
+    ordered = sorted(sums.values(), key=lambda row: (-row.hits, row.path))
     hottest = ordered[:limit]
     return hottest, ordered[len(hottest) :][::-1][:limit]
 

@@ -27,8 +27,8 @@ class Residency(NamedTuple):
     memory: list[dict[WorkerId, int]]
     #: And on disk; a block may be in both.
     disk: list[dict[WorkerId, int]]
-    #: Uses, all workers together; see `FileHeat.uses`.
-    uses: list[int]
+    #: All workers together; see `FileHeat.hits`.
+    hits: list[int]
 
 
 def check(client: Client, paths: str | Sequence[str]) -> CheckResult:
@@ -59,7 +59,7 @@ def ask(calls: ActorCalls, view: MembershipView, versions: Sequence[FileVersion]
     masks: list[dict[WorkerId, int]] = [{} for _ in versions]
     in_memory: list[dict[WorkerId, int]] = [{} for _ in versions]
     on_disk: list[dict[WorkerId, int]] = [{} for _ in versions]
-    uses = [0] * len(versions)
+    hits = [0] * len(versions)
     for start in range(0, len(versions), _BATCH):
         blob = encode([version.id() for version in versions[start : start + _BATCH]])
         replies = calls.workers(
@@ -70,8 +70,8 @@ def ask(calls: ActorCalls, view: MembershipView, versions: Sequence[FileVersion]
                 continue
             held: ResidencyReply = decode(reply)
             pairs = zip(held.memory_masks, held.disk_masks, strict=True)
-            for position, count in enumerate(held.uses, start):
-                uses[position] += count
+            for position, count in enumerate(held.hits, start):
+                hits[position] += count
             for position, (memory, disk) in enumerate(pairs, start):
                 if memory | disk:
                     masks[position][worker.worker] = memory | disk
@@ -79,7 +79,7 @@ def ask(calls: ActorCalls, view: MembershipView, versions: Sequence[FileVersion]
                     in_memory[position][worker.worker] = memory
                 if disk:
                     on_disk[position][worker.worker] = disk
-    return Residency(masks, in_memory, on_disk, uses)
+    return Residency(masks, in_memory, on_disk, hits)
 
 
 def summed_up(files: Sequence[tuple[str, FileVersion]], residency: Residency, block_size_bytes: int) -> CheckResult:

@@ -222,13 +222,13 @@ def cached_row(found: CachedEntry) -> Row:
         "nodes": sorted(found.nodes, key=lambda node: -found.nodes[node])[:3],
         "nodes_count": len(found.nodes),
         "pinned": found.pinned,
-        "heat": found.uses,
+        "heat": found.hits,
     }
 
 
 def heat_row(row: HeatRow) -> Row:
     """One of the hottest or coldest files."""
-    return {"path": row.path, "heat": row.uses, "bytes_memory": row.bytes_memory, "bytes_disk": row.bytes_disk}
+    return {"path": row.path, "heat": row.hits, "bytes_memory": row.bytes_memory, "bytes_disk": row.bytes_disk}
 
 
 def table(rows: Sequence[Row], query: Query, default: str, searched: Sequence[str]) -> dict[str, Any]:

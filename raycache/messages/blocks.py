@@ -195,5 +195,5 @@ class ResidencyReply(NamedTuple):
 
     memory_masks: list[int]
     disk_masks: list[int]
-    #: Heat of each, see `FileHeat.uses`.
-    uses: list[int]
+    #: Heat of each, see `FileHeat.hits`.
+    hits: list[int]

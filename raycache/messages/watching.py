@@ -12,8 +12,8 @@ class FileHeat(NamedTuple):
     """How much one file is used on one node."""
 
     uri: str
-    #: Uses of its busiest segment since that came to its present tier.
-    uses: int
+    #: Reads of its busiest segment since that came to its present tier.
+    hits: int
     memory_bytes: int
     disk_bytes: int
 

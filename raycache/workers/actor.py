@@ -44,7 +44,7 @@ from raycache.workers.effects import (
 )
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
-from raycache.workers.figures.self_check import examine
+from raycache.workers.figures.self_check import look_around
 from raycache.workers.node_log import NodeLog
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.allocator import give_back, keep_buffers
@@ -97,7 +97,7 @@ class WorkerActor:
         self._readings = Readings()
         self._exporter = Exporter(node)
         loads_max = self._settings.loads_inflight_max
-        loader = Loader(self._storage_of, self._stores.held, self._settings.block_size_bytes, threads=loads_max)
+        loader = Loader(self._storage_of, self._stores.cached, self._settings.block_size_bytes, threads=loads_max)
         self._ports = ThreadPorts(self._service, self._stores, loader, loads_max, self._clock, self._exporter)
         #: Set when the next heartbeat to be made was accepted.
         self._told = asyncio.Event()
@@ -179,7 +179,7 @@ class WorkerActor:
 
     async def examine(self) -> bytes:
         """Look at disk and lake from here; answers a `Health`."""
-        looking = asyncio.to_thread(examine, self._node, self._capacity.disk_path, self._mounts.mounts)
+        looking = asyncio.to_thread(look_around, self._node, self._capacity.disk_path, self._mounts.mounts)
         return encode(await looking)
 
     async def beat(self) -> bytes:

@@ -18,12 +18,12 @@ from raycache.workers.effects import (
     DropDisk,
     DropMemory,
     Effect,
-    Entry,
     Forget,
     Load,
     LoadOutcome,
     Promote,
     Reply,
+    SegmentEntry,
     SegmentGrant,
     Verify,
 )
@@ -64,7 +64,7 @@ class WorkerPorts(Protocol):
         """For the figures."""
         ...
 
-    async def demote(self, segment: SegmentId, entries: Sequence[Entry]) -> bool:
+    async def demote(self, segment: SegmentId, entries: Sequence[SegmentEntry]) -> bool:
         """Copy from memory to disk."""
         ...
 
@@ -179,7 +179,7 @@ async def _load(load: Load, ports: WorkerPorts) -> None:
     ports.run(ports.service.loaded(load.load_id, outcome, ports.now_s()))
 
 
-async def _demote(segment: SegmentId, entries: Sequence[Entry], ports: WorkerPorts) -> None:
+async def _demote(segment: SegmentId, entries: Sequence[SegmentEntry], ports: WorkerPorts) -> None:
     good = await ports.demote(segment, entries)
     ports.run(ports.service.demoted(segment, good, ports.now_s()))
 

@@ -15,7 +15,7 @@ from raycache.messages import BlockState, GrantKind
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId, WorkerId
 
 
-class Entry(NamedTuple):
+class SegmentEntry(NamedTuple):
     """Where one block lies in a segment."""
 
     version: FileVersion
@@ -30,12 +30,12 @@ class DiskSegment(NamedTuple):
 
     segment: SegmentId
     size_bytes: int
-    entries: list[Entry]
+    entries: list[SegmentEntry]
     #: Since it was written.
     age_s: float = 0.0
 
 
-class HeldPart(NamedTuple):
+class CachedPart(NamedTuple):
     """A part of a file that a segment here holds."""
 
     file_offset: int
@@ -45,7 +45,7 @@ class HeldPart(NamedTuple):
     #: Within the segment.
     offset: int
 
-    def is_before(self, other: HeldPart) -> bool:
+    def is_before(self, other: CachedPart) -> bool:
         """Whether the other goes on where this one ends, in the file and in the segment."""
         here = self.file_offset + self.length, self.segment, self.tier, self.offset + self.length
         return here == (other.file_offset, other.segment, other.tier, other.offset)
@@ -68,7 +68,7 @@ class LoadItem(NamedTuple):
     #: Not needed: when the other worker does not have it, it fails rather than ask the under storage.
     passive: bool = False
     #: Of the block, what was here when the load began; it may be gone by now.
-    held: tuple[HeldPart, ...] = ()
+    cached: tuple[CachedPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Load:
     #: The segment is the first to be evicted; see `Need.WELCOME`.
     passive: bool = False
 
-    def entries(self, outcome: LoadOutcome) -> list[Entry]:
+    def entries(self, outcome: LoadOutcome) -> list[SegmentEntry]:
         """The segment's table: what to write into a disk segment's footer.
 
         Args:
@@ -106,7 +106,7 @@ class Load:
                 believed after a restart.
         """
         return [
-            Entry(item.version, item.block_index, item.offset_in_segment, item.length)
+            SegmentEntry(item.version, item.block_index, item.offset_in_segment, item.length)
             for number, item in enumerate(self.items)
             if outcome.states[number].served
         ]
@@ -196,7 +196,7 @@ class Compact:
     #: Shape (P,): (offset in the old segment, length); in the new one they follow each other.
     parts: list[tuple[int, int]]
     #: The new segment's table.
-    entries: list[Entry]
+    entries: list[SegmentEntry]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from raycache.messages import MissReason, Need
 from raycache.ranges import Grid, is_page
 from raycache.rules import FileRules
 from raycache.types import BlockId, FileVersion, VersionId
-from raycache.workers.effects import HeldPart, Load, LoadItem
+from raycache.workers.effects import CachedPart, Load, LoadItem
 
 #: Blocks waiting for their load to start. More are not worth waiting for: they are read through.
 QUEUED_BLOCKS_MAX = 1 << 16
@@ -51,14 +51,14 @@ def size_of(batch: Iterable[Flight]) -> int:
 
 
 def items_of(
-    batch: Iterable[Flight], grid: Grid, held: Callable[[BlockId], tuple[HeldPart, ...]]
+    batch: Iterable[Flight], grid: Grid, cached_of: Callable[[BlockId], tuple[CachedPart, ...]]
 ) -> tuple[LoadItem, ...]:
     """What to fetch for a batch, one block behind the other.
 
     Args:
         batch: the flights.
         grid: how files are cut.
-        held: tells what is here of a block that comes from the lake; another worker hands over whole blocks.
+        cached_of: tells what is here of a block that comes from the lake; another worker hands over whole blocks.
     """
     items: list[LoadItem] = []
     offset = 0
@@ -66,7 +66,7 @@ def items_of(
         block, source = flight.block, flight.source_actor
         start = grid.offset(block.block_index)
         is_passive = flight.need is Need.WELCOME
-        parts = () if source else held(block)
+        parts = () if source else cached_of(block)
         item = LoadItem(
             block, flight.version, block.block_index, start, offset, flight.length, source, is_passive, parts
         )

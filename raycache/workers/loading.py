@@ -14,7 +14,7 @@ from raycache.errors import RaycacheError
 from raycache.messages import BlockState, MissReason, Need
 from raycache.types import BlockId, SegmentId, Tier, VersionId
 from raycache.workers.capacity import WorkerLimits
-from raycache.workers.effects import Entry, Load, LoadOutcome, Outbox
+from raycache.workers.effects import Load, LoadOutcome, Outbox, SegmentEntry
 from raycache.workers.flights import Flight, FlightTable, by_rules, items_of, pack, prefix_count, size_of
 from raycache.workers.tickets import Ticket, TicketTable
 from raycache.workers.tiers.entry_table import EntryTable
@@ -153,7 +153,7 @@ class Loading:
     def _arrived(self, load: Load, outcome: LoadOutcome) -> Segment | None:
         """Take the load's segment in; None when no block of it is good."""
         entries = {
-            item.block: Entry(item.version, item.block_index, item.offset_in_segment, item.length)
+            item.block: SegmentEntry(item.version, item.block_index, item.offset_in_segment, item.length)
             for item, state in zip(load.items, outcome.states, strict=True)
             if state.served
         }

@@ -64,7 +64,7 @@ def residency(versions: Iterable[VersionId], table: SegmentTable) -> ResidencyRe
             disk_mask |= segment.on_disk << block.block_index
         reply.memory_masks.append(memory_mask)
         reply.disk_masks.append(disk_mask)
-        reply.uses.append(max((segment.hits for segment in table.segments_of(version)), default=0))
+        reply.hits.append(max((segment.hits for segment in table.segments_of(version)), default=0))
     return reply
 
 
@@ -79,7 +79,7 @@ def hottest_and_coldest(table: SegmentTable, limit: int) -> list[FileHeat]:
             known = heats.get(block.version) or FileHeat(entry.version.uri, 0, 0, 0)
             heats[block.version] = FileHeat(
                 known.uri,
-                max(known.uses, segment.hits),
+                max(known.hits, segment.hits),
                 known.memory_bytes + entry.length * segment.in_memory,
                 known.disk_bytes + entry.length * segment.on_disk,
             )
@@ -95,4 +95,4 @@ def _age_s(block: BlockId, table: SegmentTable, now_s: float) -> float:
 
 
 def _heat_order(row: FileHeat) -> tuple[int, str]:
-    return row.uses, row.uri
+    return row.hits, row.uri

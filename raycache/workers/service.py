@@ -36,10 +36,10 @@ from raycache.messages import (
 from raycache.ranges import is_page
 from raycache.rules import RuleTable
 from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
-from raycache.workers.answers import Answer, Presence
+from raycache.workers.answer_table import Answer, Presence
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
-from raycache.workers.effects import DiskSegment, DropDisk, Effect, Entry, LoadOutcome, Outbox
+from raycache.workers.effects import DiskSegment, DropDisk, Effect, LoadOutcome, Outbox, SegmentEntry
 from raycache.workers.loading import Loading
 from raycache.workers.selection import choose, hottest_and_coldest, inventory, residency
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, TicketTable, final_states, refused, reply_of
@@ -109,7 +109,7 @@ class WorkerService:
         return self._conclude()
 
     def _look_up(self, ticket: Ticket, position: int) -> None:
-        """Decide one block, or make it wait for something; see `answers.py`."""
+        """Decide one block, or make it wait for something; see `answer_table.py`."""
         error = ticket.refusal(position, self._grid)
         if error is not None:
             self._tickets.settle(ticket, position, BlockState.FAILED, error=error)
@@ -237,8 +237,8 @@ class WorkerService:
         While memory is to be given back, none in memory: or what is always in use would never be.
         """
         found = [(name, self._table.get(name)) for name in segments]
-        held = [(name, s) for name, s in found if s is not None and s.verified and not s.draining]
-        return [name for name, s in held if not (s.in_memory and self._tiers.pressed)]
+        here = [(name, s) for name, s in found if s is not None and s.verified and not s.draining]
+        return [name for name, s in here if not (s.in_memory and self._tiers.pressed)]
 
     def free(self, selector: Selector, force: bool, now_s: float) -> tuple[FreeReply, list[Effect]]:
         """Drop blocks, with `force` also pinned ones. What is leased goes when the lease ends: readers have mapped it.
@@ -268,7 +268,7 @@ class WorkerService:
         """List the files of which blocks are here, a page at a time."""
         return inventory(request, self._table, now_s)
 
-    def entries(self, segment: SegmentId) -> list[Entry]:
+    def entries(self, segment: SegmentId) -> list[SegmentEntry]:
         """What to write into the segment's footer; empty when it is being given up."""
         found = self._table.get(segment)
         return [] if found is None else list(found.entries.values())

@@ -12,7 +12,7 @@ from raycache.clock import Clock
 from raycache.messages import BlockRequest
 from raycache.types import BlockId, SegmentId
 from raycache.workers.carrier import carry
-from raycache.workers.effects import Compact, Effect, Entry, Load, LoadOutcome, Reply, SegmentGrant
+from raycache.workers.effects import Compact, Effect, Load, LoadOutcome, Reply, SegmentEntry, SegmentGrant
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.assembly import Bytes
@@ -103,7 +103,7 @@ class ThreadPorts:
         self.buffers_used = True
         self._exporter.loaded(took_s)
 
-    async def demote(self, segment: SegmentId, entries: Sequence[Entry]) -> bool:
+    async def demote(self, segment: SegmentId, entries: Sequence[SegmentEntry]) -> bool:
         return await self.in_thread(self._stores.demote, segment, entries)
 
     async def promote(self, segment: SegmentId) -> bool:

@@ -9,7 +9,7 @@ from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.messages import BlockRequest, BlockState, GrantKind, MissReason, Terms
 from raycache.ranges import Grid
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId, WorkerId
-from raycache.workers.answers import ANSWERS, Answer
+from raycache.workers.answer_table import ANSWERS, Answer
 from raycache.workers.effects import Reply, SegmentGrant
 from raycache.workers.tiers.entry_table import Columns
 from raycache.workers.tiers.segment import Segment
@@ -34,7 +34,7 @@ class Ticket:
     open_count: int
     #: What the purpose of the request means.
     terms: Terms
-    #: By `Presence`, what is done with a block; see `answers.py`.
+    #: By `Presence`, what is done with a block; see `answer_table.py`.
     answers: tuple[Answer | None, ...]
     #: Segments that the reply will be made from; they stay until then.
     held: dict[SegmentId, Segment] = field(default_factory=dict)

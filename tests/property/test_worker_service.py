@@ -19,12 +19,12 @@ from raycache.workers.effects import (
     DropDisk,
     DropMemory,
     Effect,
-    Entry,
     Forget,
     Load,
     LoadOutcome,
     Promote,
     Reply,
+    SegmentEntry,
     Verify,
 )
 from raycache.workers.service import WorkerService
@@ -82,7 +82,7 @@ class WorkerMachine(RuleBasedStateMachine):
             self.world.disk[name] = data
             if corrupt:
                 self.world.corrupt.append(name)
-            found.append(DiskSegment(name, len(data), [Entry(version, 0, 0, len(data))]))
+            found.append(DiskSegment(name, len(data), [SegmentEntry(version, 0, 0, len(data))]))
             self.list_entries(name, found[-1].entries)
         self.run_effects(self.service.adopt(found, self.now_s))
 
@@ -207,7 +207,7 @@ class WorkerMachine(RuleBasedStateMachine):
         self.run_effects(self.service.compacted(effect.segment, ok, self.now_s))
         self.run_effects(self.service.compacted(effect.segment, ok, self.now_s))
 
-    def list_entries(self, segment: str, entries: list[Entry]) -> None:
+    def list_entries(self, segment: str, entries: list[SegmentEntry]) -> None:
         self.world.listed[segment] = {BlockId(entry.version.id(), entry.block_index) for entry in entries}
 
     @rule(

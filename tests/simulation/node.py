@@ -13,7 +13,7 @@ import xxhash
 
 from raycache.invalidations import InvalidationLog, Words
 from raycache.types import BlockId, SegmentId
-from raycache.workers.effects import DiskSegment, Entry
+from raycache.workers.effects import DiskSegment, SegmentEntry
 
 if TYPE_CHECKING:
     from .worker import SimulatedWorker
@@ -24,7 +24,7 @@ class StoredSegment:
     """One segment file."""
 
     data: npt.NDArray[np.uint8]
-    entries: list[Entry]
+    entries: list[SegmentEntry]
     #: Of the data as it was written.
     checksum: int
     #: Before it rotted.
@@ -49,7 +49,7 @@ class Slot:
     owner: SimulatedWorker | None = None
     files: dict[SegmentId, StoredSegment] = field(default_factory=dict)
 
-    def write(self, segment: SegmentId, data: npt.NDArray[np.uint8], entries: Sequence[Entry]) -> None:
+    def write(self, segment: SegmentId, data: npt.NDArray[np.uint8], entries: Sequence[SegmentEntry]) -> None:
         """Store a segment whole."""
         self.files[segment] = StoredSegment(data.copy(), list(entries), xxhash.xxh3_64_intdigest(data.tobytes()))
 

@@ -37,7 +37,7 @@ def test_a_freed_block_that_a_restart_finds(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_rewritten_segment_with_the_old_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks move to the front when those before them are left out."""
-    monkeypatch.setattr(compaction.Entry, "_replace", lambda self, **changes: self)
+    monkeypatch.setattr(compaction.SegmentEntry, "_replace", lambda self, **changes: self)
     assert caught_by() in ("ReadsAreOfOneVersion", "ServicesKeepTheirInvariants")
 
 

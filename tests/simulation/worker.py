@@ -27,14 +27,14 @@ from raycache.types import BlockId, MembershipView, SegmentId, Tier, WorkerId
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.carrier import carry, hand_out
 from raycache.workers.effects import (
+    CachedPart,
     Compact,
     Effect,
-    Entry,
-    HeldPart,
     Load,
     LoadItem,
     LoadOutcome,
     Reply,
+    SegmentEntry,
     SegmentGrant,
 )
 from raycache.workers.figures.lake_meter import LakeMeter
@@ -85,7 +85,7 @@ class SimulatedWorker:
         self.service = _HeardTwice(self, node.name, epoch, self.limits)
         self.door = LakeDoor(cluster.lake, f"worker {name}", plan.lake_failing)
         self.lake = LakeMeter()
-        self.loader = Loader(self._storage_of, self._held, self.limits.block_size_bytes, threads=1)
+        self.loader = Loader(self._storage_of, self._cached, self.limits.block_size_bytes, threads=1)
         self.slot = node.take_slot(self)
         self.memory: dict[SegmentId, Bytes] = {}
         self.replies: dict[int, Then] = {}
@@ -238,7 +238,7 @@ class SimulatedWorker:
     def load_ended(self, load: Load, took_s: float) -> None:
         del self.running[load.load_id]
 
-    async def demote(self, segment: SegmentId, entries: Sequence[Entry]) -> bool:
+    async def demote(self, segment: SegmentId, entries: Sequence[SegmentEntry]) -> bool:
         await self._pause(self._disk_s())
         if self._write_fails(Tier.DISK):
             return False
@@ -308,7 +308,7 @@ class SimulatedWorker:
         stored = self.slot.files.get(segment)
         return None if stored is None else stored.data
 
-    def _held(self, part: HeldPart) -> Bytes | None:
+    def _cached(self, part: CachedPart) -> Bytes | None:
         found = self._whole(part.segment, part.tier)
         return None if found is None else found[part.offset : part.offset + part.length]
 

@@ -184,7 +184,7 @@ class FakeSource:
                     cached * 2 // 3,
                     cached // 3,
                     {f"{number % 3:x}" * 56: cached} if cached else {},
-                    uses=number % 7 * (cached > 0),
+                    hits=number % 7 * (cached > 0),
                 )
             )
         return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from raycache.messages import BlockRequest
 from raycache.ranges import Grid
 from raycache.types import BlockId, FileVersion
-from raycache.workers.effects import Compact, Entry, Load
+from raycache.workers.effects import Compact, Load, SegmentEntry
 
 BLOCK = 8
 PAGE = 2
@@ -33,7 +33,7 @@ class World:
     corrupt: list[str] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     demotes: list[str] = field(default_factory=list)
-    demoting: dict[str, list[Entry]] = field(default_factory=dict)
+    demoting: dict[str, list[SegmentEntry]] = field(default_factory=dict)
     promotes: list[str] = field(default_factory=list)
     verifies: list[str] = field(default_factory=list)
     compacts: list[Compact] = field(default_factory=list)

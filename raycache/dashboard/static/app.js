@@ -244,7 +244,7 @@ function dataView(data) {
       row.kind !== "mount" && button(row.pinned ? "unpin" : "pin", row.path, row.pinned ? "Unpin" : "Pin")) },
   ];
   const rank = (title, rows) => card("s6", el("h2", {}, title, " ", tip("heat", "files")), rows.length
-    ? el("ol.rank", {}, rows.map((row) => el("li", {}, el("span.mono", {}, row.path), el("span.muted", {}, `${count(row.heat)} uses`))))
+    ? el("ol.rank", {}, rows.map((row) => el("li", {}, el("span.mono", {}, row.path), el("span.muted", {}, `${count(row.heat)} hits`))))
     : el("p.empty", {}, "Nothing is cached yet."));
   return el("div.grid", {},
     card("s12", [crumbs, el("div.controls", {}, search("Filter by name"), data.path !== "/" && button("load", data.path, "Load all"), data.path !== "/" && button("free", data.path, "Free all"))],

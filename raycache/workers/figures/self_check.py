@@ -23,7 +23,7 @@ _MOUNT_TIMEOUT_S = 10.0
 _LEFTOVERS_MAX = 20
 
 
-def examine(node: WorkerId, disk_path: Path | None, mounts: Sequence[MountInfo]) -> Health:
+def look_around(node: WorkerId, disk_path: Path | None, mounts: Sequence[MountInfo]) -> Health:
     """Look around.
 
     Args:
@@ -42,17 +42,17 @@ def examine(node: WorkerId, disk_path: Path | None, mounts: Sequence[MountInfo])
 
 
 def leftovers(disk_path: Path) -> list[tuple[str, int]]:
-    """(directory, bytes) of slots that no living process holds, largest first."""
+    """(directory, bytes) of slots that no living process has locked, largest first."""
     found: list[tuple[str, int]] = []
     for slot in sorted(disk_path.glob("raycache-*/slot-*")):
         with contextlib.suppress(OSError):
-            if not _is_held(slot):
+            if not _is_locked(slot):
                 size = sum(file.stat().st_size for file in slot.iterdir() if file.is_file())
                 found.append((str(slot), size))
     return sorted(found, key=lambda item: -item[1])[:_LEFTOVERS_MAX]
 
 
-def _is_held(slot: Path) -> bool:
+def _is_locked(slot: Path) -> bool:
     descriptor = os.open(slot, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,7 +19,7 @@ OTHER = "other"
 _DATASETS_MAX = 10_000
 
 
-class Reads(NamedTuple):
+class MountReads(NamedTuple):
     """What was read of one mount by one Ray job."""
 
     mount: str
@@ -53,9 +53,9 @@ class ReadSeries:
             self._series[pair] = sums.plus(counters), now_s
         return requests
 
-    def all(self) -> Iterable[Reads]:
+    def all(self) -> Iterable[MountReads]:
         """Those there are."""
-        return (Reads(mount, job, counters) for (mount, job), (counters, _) in self._series.items())
+        return (MountReads(mount, job, counters) for (mount, job), (counters, _) in self._series.items())
 
 
 def label_of(mount: MountInfo) -> str:

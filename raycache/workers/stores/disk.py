@@ -33,7 +33,7 @@ import xxhash
 
 from raycache.errors import CorruptBlockError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
 from raycache.types import BlockId, FileVersion, SegmentId
-from raycache.workers.effects import DiskSegment, Entry
+from raycache.workers.effects import DiskSegment, SegmentEntry
 from raycache.workers.stores.assembly import Bytes
 
 _SUFFIX = ".segment"
@@ -77,7 +77,7 @@ class DiskStore:
         """The segment's file; the data is at its start."""
         return self._directory / f"{segment}{_SUFFIX}"
 
-    def write(self, segment: SegmentId, pieces: Sequence[Bytes], entries: Sequence[Entry]) -> None:
+    def write(self, segment: SegmentId, pieces: Sequence[Bytes], entries: Sequence[SegmentEntry]) -> None:
         """Store a segment, atomically; an older one of that name is replaced.
 
         Args:
@@ -172,13 +172,6 @@ class DiskStore:
                     path.unlink()
         return [segment for _, segment in sorted(found, key=lambda item: (item[0], item[1].segment))]
 
-    def free_bytes(self) -> int:
-        """What the file system has left, for everyone on it."""
-        try:
-            return shutil.disk_usage(self._directory).free
-        except OSError as error:
-            raise _mapped(error, self._directory) from error
-
     def clear(self) -> None:
         """The end of the store: delete all its files, the directory too, and the base when that is empty then."""
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -269,7 +262,7 @@ def _freed_record(block: BlockId) -> bytes:
     return _FREED.pack(block.version, block.block_index, xxhash.xxh3_64_intdigest(block.version + index))
 
 
-def _encode_entries(entries: Sequence[Entry]) -> bytes:
+def _encode_entries(entries: Sequence[SegmentEntry]) -> bytes:
     """Each file once, then (file number, block index, offset, length) per block; ASCII, so any key survives."""
     numbers: dict[FileVersion, int] = {}
     rows = [
@@ -279,11 +272,12 @@ def _encode_entries(entries: Sequence[Entry]) -> bytes:
     return json.dumps({"files": list(numbers), "blocks": rows}, separators=(",", ":")).encode("ascii")
 
 
-def _decode_entries(footer: bytes) -> list[Entry]:
+def _decode_entries(footer: bytes) -> list[SegmentEntry]:
     found = json.loads(footer)
     files = [FileVersion(*row) for row in found["files"]]
     return [
-        Entry(files[number], block_index, offset, length) for number, block_index, offset, length in found["blocks"]
+        SegmentEntry(files[number], block_index, offset, length)
+        for number, block_index, offset, length in found["blocks"]
     ]
 
 

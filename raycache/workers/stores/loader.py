@@ -19,7 +19,7 @@ from typing_extensions import Buffer
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import BlockState
 from raycache.types import FileVersion
-from raycache.workers.effects import HeldPart, Load, LoadItem, LoadOutcome
+from raycache.workers.effects import CachedPart, Load, LoadItem, LoadOutcome
 from raycache.workers.stores.assembly import Bytes, joinable
 
 _Result = TypeVar("_Result")
@@ -38,7 +38,7 @@ class BlockSource(Protocol):
 #: The store to read a block from, and the object's key there.
 StorageOf: TypeAlias = Callable[[LoadItem], tuple[BlockSource, str]]
 #: The bytes of a part that is here; None when it is gone.
-HeldOf: TypeAlias = Callable[[HeldPart], Bytes | None]
+CachedOf: TypeAlias = Callable[[CachedPart], Bytes | None]
 
 
 class Loader:
@@ -46,14 +46,14 @@ class Loader:
 
     Args:
         storage_of: finds the store of a block.
-        held_of: gives what is here.
+        cached_of: gives what is here.
         request_bytes_max: of one read, unless a block is larger.
         threads: concurrent reads, all loads together.
     """
 
-    def __init__(self, storage_of: StorageOf, held_of: HeldOf, request_bytes_max: int, threads: int) -> None:
+    def __init__(self, storage_of: StorageOf, cached_of: CachedOf, request_bytes_max: int, threads: int) -> None:
         self._storage_of = storage_of
-        self._held_of = held_of
+        self._cached_of = cached_of
         self._request_bytes_max = request_bytes_max
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="raycache-fetch")
@@ -111,7 +111,7 @@ class Loader:
 
     def _fetch(self, run: Sequence[LoadItem]) -> Fetched | RaycacheError:
         first, length = run[0], sum(item.length for item in run)
-        found = [(part, data) for item in run for part in item.held if (data := self._held_of(part)) is not None]
+        found = [(part, data) for item in run for part in item.cached if (data := self._cached_of(part)) is not None]
         if not found:
             return self._read(first, first.file_offset, length)
         buffer = np.empty(length, dtype=np.uint8)

@@ -23,18 +23,17 @@ class MemoryStore:
     def __init__(self) -> None:
         self._references: dict[SegmentId, tuple[Any, int]] = {}
         self._lock = threading.Lock()
-        #: Bytes held by references here.
+        #: Bytes of the objects that the references here keep.
         self.used_bytes = 0
 
-    def put(self, segment: SegmentId, pieces: Sequence[Bytes]) -> Any:
-        """Copy a segment, in pieces that follow each other, into the object store as one array; returns its reference."""
+    def put(self, segment: SegmentId, pieces: Sequence[Bytes]) -> None:
+        """Copy a segment, in pieces that follow each other, into the object store as one array."""
         size_bytes = sum(piece.nbytes for piece in pieces)
         reference = ray.put(pieces[0] if len(pieces) == 1 else Pieces(pieces))
         self.drop(segment)
         with self._lock:
             self._references[segment] = (reference, size_bytes)
             self.used_bytes += size_bytes
-        return reference
 
     def reference(self, segment: SegmentId) -> Any:
         """The reference to hand to a reader; None when the segment is not here."""
@@ -91,9 +90,9 @@ def room_bytes(store_bytes: int, own_bytes: int, use: StoreUse, before: StoreUse
         use, before: now, and at the last look.
     """
     # What Ray has spilled need not be in the store any more. Whose it is, Ray does not tell: all that is used counts as
-    # others' then, so that what is held in name only is given up.
-    held_bytes = own_bytes if use.spilled_bytes == before.spilled_bytes else 0
-    others_bytes = max(0, use.used_bytes - held_bytes)
+    # others' then, so that what is the cache's in name only is given up.
+    kept_bytes = own_bytes if use.spilled_bytes == before.spilled_bytes else 0
+    others_bytes = max(0, use.used_bytes - kept_bytes)
     return max(0, int(store_bytes * OBJECT_STORE_SHARE_MAX) - others_bytes)
 
 

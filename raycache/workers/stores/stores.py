@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from raycache.types import BlockId, SegmentId, Tier
-from raycache.workers.effects import Compact, DiskSegment, Entry, HeldPart, Load, LoadOutcome, SegmentGrant
+from raycache.workers.effects import CachedPart, Compact, DiskSegment, Load, LoadOutcome, SegmentEntry, SegmentGrant
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.disk import DiskStore
 from raycache.workers.stores.plasma import MemoryStore
@@ -42,7 +42,7 @@ class Stores:
             return False
         return True
 
-    def demote(self, segment: SegmentId, entries: Sequence[Entry]) -> bool:
+    def demote(self, segment: SegmentId, entries: Sequence[SegmentEntry]) -> bool:
         """From memory to disk."""
         try:
             self._on_disk().write(segment, [self._memory.view(segment)], entries)
@@ -74,7 +74,7 @@ class Stores:
             return False
         return True
 
-    def held(self, part: HeldPart) -> Bytes | None:
+    def cached(self, part: CachedPart) -> Bytes | None:
         """What a segment holds of a file; None when it has been evicted since."""
         try:
             return self._whole(part.segment, part.tier)[part.offset : part.offset + part.length]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from raycache.ranges import Grid
 from raycache.types import BlockId, SegmentId
-from raycache.workers.effects import DiskSegment, Entry
+from raycache.workers.effects import DiskSegment, SegmentEntry
 from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.segment import Segment
 from raycache.workers.tiers.segments import SegmentTable
@@ -39,7 +39,7 @@ def adoptable(
     for found in reversed(segments):
         if table.get(found.segment) is not None:
             continue
-        entries: dict[BlockId, Entry] = {}
+        entries: dict[BlockId, SegmentEntry] = {}
         for entry in found.entries:
             block = BlockId(entry.version.id(), entry.block_index)
             if block not in taken and table.of_block(block) is None and _is_block(entry, grid):
@@ -55,6 +55,6 @@ def adoptable(
     return kept, dropped
 
 
-def _is_block(entry: Entry, grid: Grid) -> bool:
+def _is_block(entry: SegmentEntry, grid: Grid) -> bool:
     size_bytes, index = entry.version.size_bytes, entry.block_index
     return grid.exists(index, size_bytes) and entry.length == grid.length(index, size_bytes)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from raycache.types import BlockId, SegmentId, Tier
-from raycache.workers.effects import Compact, DropDisk, DropMemory, Entry, Forget, Outbox
+from raycache.workers.effects import Compact, DropDisk, DropMemory, Forget, Outbox, SegmentEntry
 from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.segment import Operation, Segment
 from raycache.workers.tiers.tiers import Tiers
@@ -30,7 +30,7 @@ class _Rewrite(NamedTuple):
     tier: Tier
     size_bytes: int
     #: As they lie in the target.
-    entries: dict[BlockId, Entry]
+    entries: dict[BlockId, SegmentEntry]
 
 
 class Compaction:
@@ -68,7 +68,7 @@ class Compaction:
             self._tiers.copying.end(segment.id, Operation.COMPACT)
             return
         parts: list[tuple[int, int]] = []
-        entries: dict[BlockId, Entry] = {}
+        entries: dict[BlockId, SegmentEntry] = {}
         offset = 0
         # In the order in which they lie, so that a file's blocks stay together.
         for block, entry in sorted(segment.entries.items(), key=lambda item: item[1].offset):

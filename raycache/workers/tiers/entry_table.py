@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from raycache.types import NO_MTIME_NS, BlockId, FileVersion, VersionId
-from raycache.workers.effects import Entry
+from raycache.workers.effects import SegmentEntry
 
 _VERSION_BYTES = 16
 _KEY_BYTES = _VERSION_BYTES + 4
@@ -51,7 +51,7 @@ class EntryTable:
         "_taken",
     )
 
-    def __init__(self, entries: Iterable[tuple[BlockId, Entry]]) -> None:
+    def __init__(self, entries: Iterable[tuple[BlockId, SegmentEntry]]) -> None:
         """Pack blocks, none of them twice; versions have 16 bytes."""
         rows = sorted(entries, key=lambda row: row[0])
         files: dict[VersionId, FileVersion] = {block.version: entry.version for block, entry in rows}
@@ -80,7 +80,7 @@ class EntryTable:
     def __contains__(self, block: BlockId) -> bool:
         return self._row(block) is not None
 
-    def __getitem__(self, block: BlockId) -> Entry:
+    def __getitem__(self, block: BlockId) -> SegmentEntry:
         return self._entry(self._require(block))
 
     def __iter__(self) -> Iterator[BlockId]:
@@ -89,11 +89,11 @@ class EntryTable:
     def __repr__(self) -> str:
         return f"EntryTable({dict(self.items())})"
 
-    def values(self) -> Iterator[Entry]:
+    def values(self) -> Iterator[SegmentEntry]:
         """The entries, in the order of their ids."""
         return (self._entry(row) for row in self._rows())
 
-    def items(self) -> Iterator[tuple[BlockId, Entry]]:
+    def items(self) -> Iterator[tuple[BlockId, SegmentEntry]]:
         """Both."""
         return ((self._block(row), self._entry(row)) for row in self._rows())
 
@@ -121,7 +121,7 @@ class EntryTable:
         """The file of a version of which a block is or was here."""
         return self._file(self._file_of[self._first_row(version)])
 
-    def pop(self, block: BlockId) -> Entry:
+    def pop(self, block: BlockId) -> SegmentEntry:
         """Take a block out."""
         row = self._require(block)
         self._here[row] = 0
@@ -175,9 +175,9 @@ class EntryTable:
         key = self._keys[row * _KEY_BYTES : (row + 1) * _KEY_BYTES]
         return BlockId(key[:_VERSION_BYTES], int.from_bytes(key[_VERSION_BYTES:], "big"))
 
-    def _entry(self, row: int) -> Entry:
+    def _entry(self, row: int) -> SegmentEntry:
         block = self._block(row)
-        return Entry(self._file(self._file_of[row]), block.block_index, self._offsets[row], self._lengths[row])
+        return SegmentEntry(self._file(self._file_of[row]), block.block_index, self._offsets[row], self._lengths[row])
 
     def _version(self, number: int) -> VersionId:
         return self._block(bisect_left(self._file_of, number)).version

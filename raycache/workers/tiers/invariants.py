@@ -38,13 +38,13 @@ def validate_tiers(tiers: Tiers, reserved_bytes: dict[Tier, int]) -> None:
     promoting = tiers.copying.bytes_under(Operation.PROMOTE)
     for tier, copying in ((Tier.MEMORY, promoting), (Tier.DISK, demoting)):
         ledger = tiers.ledgers[tier]
-        held = [s for s in table.segments.values() if (s.in_memory if tier is Tier.MEMORY else s.on_disk)]
-        used = sum(segment.size_bytes for segment in held)
+        present = [s for s in table.segments.values() if (s.in_memory if tier is Tier.MEMORY else s.on_disk)]
+        used = sum(segment.size_bytes for segment in present)
         assert used == ledger.used_bytes, f"{tier.name}: {used} bytes held, {ledger.used_bytes} in the book"
         reserved = reserved_bytes.get(tier, 0) + copying
         assert reserved == ledger.reserved_bytes, f"{tier.name}: {reserved} reserved, {ledger.reserved_bytes} in book"
         known = sorted(tiers.orders.victims(tier))
-        names = sorted(segment.id for segment in held if not segment.draining)
+        names = sorted(segment.id for segment in present if not segment.draining)
         assert known == names, f"{tier.name}: the order of eviction has {known}, not {names}"
     for name in tiers.wasteful:
         assert name in table.segments, f"{name} is to be rewritten and gone"

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from raycache.rules import FileRules, Matcher, RuleTable, quotas_of
 from raycache.types import BlockId, SegmentId
-from raycache.workers.effects import Entry, Load
+from raycache.workers.effects import Load, SegmentEntry
 from raycache.workers.tiers.segment import Segment
 
 _NEVER = float("inf")
@@ -78,7 +78,7 @@ class RuleBooks:
                 self._members[base][segment.id] = None
         self._mark(segment)
 
-    def removed(self, segment: Segment, entries: Iterable[Entry]) -> None:
+    def removed(self, segment: Segment, entries: Iterable[SegmentEntry]) -> None:
         """Some of the segment's blocks cannot be read any more."""
         if not self._matcher.table.rules:
             return

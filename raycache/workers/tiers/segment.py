@@ -39,13 +39,13 @@ class Segment:
     leased_until_s: float = float("-inf")
     #: Open requests that will be answered from it.
     holds: int = 0
-    #: Uses since it came to its present tier.
+    #: Reads since it came to its present tier.
     hits: int = 0
     draining: bool = False
     #: A copy of what another worker holds, made because there was room: the first to be evicted, never demoted.
     passive: bool = False
     loaded_at_s: float = 0.0
-    #: Heat, in whatever tier: how often it was used, and when last.
+    #: Reads ever, in whatever tier, and when the last one was.
     uses: int = 0
     used_at_s: float = float("-inf")
     #: By the rules, see `rule_books`: its last copy is never evicted; some blocks are to go at that time.

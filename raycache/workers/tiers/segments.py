@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from raycache.ranges import Grid, is_page
 from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
-from raycache.workers.effects import Entry, HeldPart
+from raycache.workers.effects import CachedPart, SegmentEntry
 from raycache.workers.tiers.block_index import BlockIndex
 from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.segment import Segment
@@ -65,7 +65,7 @@ class SegmentTable:
     def unlist(self, segment: Segment, blocks: Iterable[BlockId]) -> int:
         """Take blocks of a segment out of it and of the index; returns their bytes."""
         size_bytes = 0
-        removed: list[Entry] = []
+        removed: list[SegmentEntry] = []
         for block in list(blocks):
             removed.append(segment.entries.pop(block))
             size_bytes += removed[-1].length
@@ -133,18 +133,18 @@ class SegmentTable:
                 found += [BlockId(version, page) for page in near if page in places]
         return found
 
-    def parts_of(self, block: BlockId, grid: Grid) -> tuple[HeldPart, ...]:
+    def parts_of(self, block: BlockId, grid: Grid) -> tuple[CachedPart, ...]:
         """The parts of a block that are here in pages, in the order of the file; neighbours are one."""
         if is_page(block.block_index):
             return ()
-        parts: list[HeldPart] = []
+        parts: list[CachedPart] = []
         for page in sorted(self.pages_in([block], grid)):
             segment = self.of_block(page)
             if segment is None or not segment.verified:
                 continue
             offset, length = segment.entries.place(page)
             tier = Tier.MEMORY if segment.in_memory else Tier.DISK
-            part = HeldPart(grid.offset(page.block_index), length, segment.id, tier, offset)
+            part = CachedPart(grid.offset(page.block_index), length, segment.id, tier, offset)
             last = parts[-1] if parts else None
             if last is not None and last.is_before(part):
                 parts[-1] = last._replace(length=last.length + length)

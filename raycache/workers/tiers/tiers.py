@@ -31,7 +31,7 @@ from raycache.types import BlockId, SegmentId, Tier
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Forget, Outbox, Promote, Verify
 from raycache.workers.tiers.absences import Absences
-from raycache.workers.tiers.copying import Copying
+from raycache.workers.tiers.copies import Copies
 from raycache.workers.tiers.eviction import EvictionOrders, EvictionPolicy, JobGuard
 from raycache.workers.tiers.ledger import TierLedger
 from raycache.workers.tiers.segment import Operation, Segment
@@ -62,7 +62,7 @@ class Tiers:
         self.orders = EvictionOrders(policy)
         #: Discarded, waiting to be idle.
         self.draining: dict[SegmentId, Segment] = {}
-        self.copying = Copying()
+        self.copying = Copies()
         #: Segments of which less than half can be read; see `compaction`.
         self.wasteful: dict[SegmentId, None] = {}
         self._disk_failing_until_s = float("-inf")

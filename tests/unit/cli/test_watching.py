@@ -32,7 +32,7 @@ from raycache.messages import (
 )
 from raycache.results import NodeStats, Setting, Stats
 from raycache.workers.figures import self_check as health_module
-from raycache.workers.figures.self_check import examine, leftovers
+from raycache.workers.figures.self_check import leftovers, look_around
 from tests.support.fake_cache import FakeBackend, FakeCache
 from tests.support.fake_source import EVIL, GIB, FakeSource
 
@@ -233,7 +233,7 @@ def test_a_worker_tries_its_mounts(tmp_path: Path) -> None:
     """One that answers says how fast, one that does not says why, one that hangs is given up."""
     good = MountInfo("/good", f"file://{tmp_path}", {}, 60.0, readonly=True)
     bad = MountInfo("/bad", "nonsense://x", {}, 60.0, readonly=True)
-    found = examine("node", tmp_path, [good, bad])
+    found = look_around("node", tmp_path, [good, bad])
     assert ["", True] == [found.mounts[0].error, bool(found.mounts[1].error)]
     assert found.disk_total_bytes >= found.disk_free_bytes > 0
 
@@ -245,6 +245,6 @@ def test_a_hanging_store_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     release = threading.Event()
     monkeypatch.setattr(health_module, "_MOUNT_TIMEOUT_S", 0.05)
     monkeypatch.setattr(health_module, "open_storage", lambda *_: release.wait(30))
-    (found,) = examine("node", None, [MountInfo("/slow", f"file://{tmp_path}", {}, 60.0, readonly=True)]).mounts
+    (found,) = look_around("node", None, [MountInfo("/slow", f"file://{tmp_path}", {}, 60.0, readonly=True)]).mounts
     release.set()
     assert "no answer within" in found.error

@@ -16,7 +16,7 @@ from raycache.ufs import local_version
 from raycache.ufs.base import ObjectInfo
 from raycache.ufs.checks import check_version
 from raycache.ufs.local import LocalStorage
-from raycache.workers.effects import Entry
+from raycache.workers.effects import SegmentEntry
 from raycache.workers.tiers.entry_table import EntryTable
 from tests.support.stores import version_of
 
@@ -91,7 +91,7 @@ def test_odd_times_cost_nobody_anything(time_ns: int, storage: LocalStorage, tmp
     version = version_of(storage, odd)
     assert bytes(storage.read("d/odd", 0, 1, version)) == b"2"
     assert odd[1:] == entries.unpack(entries.pack(odd))
-    assert version == EntryTable([(BlockId(version.id(), 0), Entry(version, 0, 0, 1))]).file(version.id())
+    assert version == EntryTable([(BlockId(version.id(), 0), SegmentEntry(version, 0, 0, 1))]).file(version.id())
     assert moment_of(odd.mtime_ns) is not None
 
 
@@ -99,7 +99,7 @@ def test_a_time_nobody_knows_stays_unknown() -> None:
     """A record without a time comes back without one, and not as 1970."""
     info = ObjectInfo("x", 3, '"e"', None)
     version = FileVersion("s3://b/x", *info[1:])
-    assert version == EntryTable([(BlockId(version.id(), 0), Entry(version, 0, 0, 1))]).file(version.id())
+    assert version == EntryTable([(BlockId(version.id(), 0), SegmentEntry(version, 0, 0, 1))]).file(version.id())
     assert info[1:] == entries.unpack(entries.pack(info))
     assert entries.pack(info) != entries.pack(info._replace(mtime_ns=0))
     assert moment_of(None) is None

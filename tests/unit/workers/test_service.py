@@ -28,11 +28,11 @@ from raycache.workers.effects import (
     DropDisk,
     DropMemory,
     Effect,
-    Entry,
     Load,
     LoadOutcome,
     Promote,
     Reply,
+    SegmentEntry,
     Verify,
 )
 from raycache.workers.service import WorkerService
@@ -408,7 +408,7 @@ def test_an_adopted_segment_is_checked_before_its_first_use() -> None:
     """The reader waits for the check; a good segment is a disk hit, and is not checked again."""
     worker = Worker(disk=100)
     version = file("a", 8)
-    worker.service.adopt([DiskSegment("old", 8, [Entry(version, 0, 0, 8)])], 0.0)
+    worker.service.adopt([DiskSegment("old", 8, [SegmentEntry(version, 0, 0, 8)])], 0.0)
     assert worker.ask(version) == [Verify("old")]
     assert worker.ask(version) == []
     replies = worker.service.verified("old", True, 1.0)
@@ -420,7 +420,7 @@ def test_a_corrupt_adopted_segment_is_dropped_and_loaded_again_for_the_same_requ
     """The reader sees a miss, never the bad bytes."""
     worker = Worker(disk=100)
     version = file("a", 8)
-    worker.service.adopt([DiskSegment("old", 8, [Entry(version, 0, 0, 8)])], 0.0)
+    worker.service.adopt([DiskSegment("old", 8, [SegmentEntry(version, 0, 0, 8)])], 0.0)
     worker.ask(version)
     drop, load = worker.service.verified("old", False, 1.0)
     assert drop == DropDisk("old")
@@ -433,11 +433,11 @@ def test_adoption_keeps_the_newest_that_fit_and_drops_doubles() -> None:
     worker = Worker(disk=16)
     a, b, c = file("a", 8), file("b", 8), file("c", 8)
     found = [
-        DiskSegment("1", 8, [Entry(c, 0, 0, 8)]),
-        DiskSegment("2", 8, [Entry(a, 0, 0, 8)]),
-        DiskSegment("3", 4, [Entry(b, 0, 0, 4)]),
-        DiskSegment("4", 8, [Entry(a, 0, 0, 8)]),
-        DiskSegment("5", 8, [Entry(b, 0, 0, 8)]),
+        DiskSegment("1", 8, [SegmentEntry(c, 0, 0, 8)]),
+        DiskSegment("2", 8, [SegmentEntry(a, 0, 0, 8)]),
+        DiskSegment("3", 4, [SegmentEntry(b, 0, 0, 4)]),
+        DiskSegment("4", 8, [SegmentEntry(a, 0, 0, 8)]),
+        DiskSegment("5", 8, [SegmentEntry(b, 0, 0, 8)]),
     ]
     effects = worker.service.adopt(found, 0.0)
     worker.service.validate()

@@ -152,12 +152,12 @@ def test_a_copy_from_another_worker_takes_nothing_over() -> None:
     worker.loaded(ask(worker, version, page(5), purpose=Purpose.PREFETCH)[0])
     (copied,) = ask(worker, version, 1, source_actor="other", purpose=Purpose.PREFETCH_COPY)
     assert isinstance(copied, Load)
-    assert copied.items[0].held == ()
+    assert copied.items[0].cached == ()
     again = Worker()
     again.loaded(ask(again, version, page(5), purpose=Purpose.PREFETCH)[0])
     (loaded,) = ask(again, version, 1, purpose=Purpose.PREFETCH)
     assert isinstance(loaded, Load)
-    assert [(part.file_offset, part.length) for part in loaded.items[0].held] == [(10, 2)]
+    assert [(part.file_offset, part.length) for part in loaded.items[0].cached] == [(10, 2)]
 
 
 def test_a_page_that_waits_to_be_handed_out_stays() -> None:

@@ -14,11 +14,11 @@ import pytest
 
 from raycache.errors import CorruptBlockError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
 from raycache.types import BlockId, FileVersion
-from raycache.workers.effects import DiskSegment, Entry
+from raycache.workers.effects import DiskSegment, SegmentEntry
 from raycache.workers.stores.disk import DiskStore, _mapped, open_slot
 
 VERSION = FileVersion("s3://b/ü %2F \udcff.parquet", 1000, '"etag"', 7)
-ENTRIES = [Entry(VERSION, 0, 0, 600), Entry(VERSION, 3, 600, 400)]
+ENTRIES = [SegmentEntry(VERSION, 0, 0, 600), SegmentEntry(VERSION, 3, 600, 400)]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import BlockState
 from raycache.types import BlockId, FileVersion, Tier
-from raycache.workers.effects import HeldPart, Load, LoadItem
+from raycache.workers.effects import CachedPart, Load, LoadItem
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.loader import Loader
 
@@ -54,10 +54,10 @@ def load_of(*parts: tuple[str, list[int]]) -> Load:
 
 @contextmanager
 def loader_of(
-    lake: Lake, request_bytes_max: int = 4 * BLOCK, held: dict[HeldPart, Bytes] | None = None
+    lake: Lake, request_bytes_max: int = 4 * BLOCK, cached: dict[CachedPart, Bytes] | None = None
 ) -> Iterator[Loader]:
     loader = Loader(
-        lambda item: (lake, item.version.uri.removeprefix("s3://b/")), (held or {}).get, request_bytes_max, threads=2
+        lambda item: (lake, item.version.uri.removeprefix("s3://b/")), (cached or {}).get, request_bytes_max, threads=2
     )
     try:
         yield loader
@@ -209,15 +209,17 @@ def test_only_what_left_the_lake_is_loaded() -> None:
 
 
 def test_what_is_here_of_a_block_is_not_read_again() -> None:
-    """Only what lies around the parts held leaves the lake; a part that is gone by then is read like the rest."""
+    """Only what lies around the cached parts leaves the lake; a part that is gone by then is read like the rest."""
     lake = Lake()
     load = load_of(("a", [3, 4]))
-    parts = [HeldPart(offset, 3, "s", Tier.MEMORY, 0) for offset in (3 * BLOCK + 2, 4 * BLOCK + 1, 5 * BLOCK - 3)]
+    parts = [CachedPart(offset, 3, "s", Tier.MEMORY, 0) for offset in (3 * BLOCK + 2, 4 * BLOCK + 1, 5 * BLOCK - 3)]
     first, second = load.items
-    load = Load(1, "s", Tier.MEMORY, 2 * BLOCK, (first._replace(held=(parts[0],)), second._replace(held=(*parts[1:],))))
-    held = {part: np.frombuffer(lake.read("a", part.file_offset, 3, first.version), np.uint8) for part in parts[::2]}
+    load = Load(
+        1, "s", Tier.MEMORY, 2 * BLOCK, (first._replace(cached=(parts[0],)), second._replace(cached=(*parts[1:],)))
+    )
+    cached = {part: np.frombuffer(lake.read("a", part.file_offset, 3, first.version), np.uint8) for part in parts[::2]}
     lake.reads.clear()
-    with loader_of(lake, held=held) as loader:
+    with loader_of(lake, cached=cached) as loader:
         pieces, _ = loader.load(load)
         assert expected(load) == b"".join(piece.tobytes() for piece in pieces)
         assert [("a", 24, 2), ("a", 29, 8)] == lake.reads

@@ -6,7 +6,17 @@ import pytest
 
 from raycache.messages import Purpose, Selector
 from raycache.types import BlockId, FileVersion, Tier
-from raycache.workers.effects import Compact, Demote, DiskSegment, DropDisk, DropMemory, Effect, Entry, Forget, Verify
+from raycache.workers.effects import (
+    Compact,
+    Demote,
+    DiskSegment,
+    DropDisk,
+    DropMemory,
+    Effect,
+    Forget,
+    SegmentEntry,
+    Verify,
+)
 from tests.unit.workers.test_service import HIT_MEMORY, LOADED, NO_SPACE, Worker, file, loads_in, reply_in
 
 A, B, C, D = (file(name, 7) for name in "abcd")
@@ -56,7 +66,7 @@ def test_less_than_half_left_is_rewritten() -> None:
     free(worker, D, now_s=3.0)
     effect = compact_in(tick(worker, 4.0))
     assert (effect.segment, effect.target, effect.tier) == ("s0", "s1", Tier.MEMORY)
-    assert (effect.parts, effect.entries) == ([(14, 7)], [Entry(C, 0, 0, 7)])
+    assert (effect.parts, effect.entries) == ([(14, 7)], [SegmentEntry(C, 0, 0, 7)])
     assert worker.service.stats().memory_used_bytes == 28
     assert compacted(worker, effect, 5.0) == [DropMemory("s0")]
     assert worker.service.stats().memory_used_bytes == 7
@@ -76,7 +86,7 @@ def test_blocks_of_a_file_stay_together() -> None:
     worker.loaded(load)
     worker.service._tiers.discard_blocks([block(LONG, 0), block(LONG, 1)])
     effect = next(e for e in tick(worker, 3.0) if isinstance(e, Compact) and e.segment == load.segment)
-    assert (effect.parts, effect.entries) == ([(16, 4)], [Entry(LONG, 2, 0, 4)])
+    assert (effect.parts, effect.entries) == ([(16, 4)], [SegmentEntry(LONG, 2, 0, 4)])
 
 
 def test_nothing_is_rewritten_while_it_is_leased() -> None:
@@ -170,7 +180,7 @@ def test_on_disk_what_is_freed_is_noted(tier: str) -> None:
     free(worker, B, now_s=4.0)
     assert free(worker, C, now_s=5.0) == [Forget("s0", [block(C)])]
     effect = compact_in(tick(worker, 6.0))
-    assert (effect.tier, effect.parts, effect.entries) == (Tier.DISK, [(21, 7)], [Entry(D, 0, 0, 7)])
+    assert (effect.tier, effect.parts, effect.entries) == (Tier.DISK, [(21, 7)], [SegmentEntry(D, 0, 0, 7)])
     worker.ask(D, now_s=7.0)
     assert compacted(worker, effect, 8.0) == [Forget("s0", [block(D)])], "leased: the old file stays for now"
     assert tick(worker, 30.0) == [DropDisk("s0")]
@@ -179,7 +189,7 @@ def test_on_disk_what_is_freed_is_noted(tier: str) -> None:
 def test_what_a_restart_found_is_checked_before_it_is_copied() -> None:
     """A copy has a checksum of its own."""
     worker = Worker(memory=0, disk=100)
-    entries = [Entry(version, 0, 7 * number, 7) for number, version in enumerate((A, B, C, D))]
+    entries = [SegmentEntry(version, 0, 7 * number, 7) for number, version in enumerate((A, B, C, D))]
     worker.service.adopt([DiskSegment("old", 28, entries)], 0.0)
     free(worker, A, B, D)
     assert tick(worker, 2.0) == [Verify("old")]

@@ -6,7 +6,7 @@ import tracemalloc
 
 from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion
-from raycache.workers.effects import Entry
+from raycache.workers.effects import SegmentEntry
 from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.segment import Segment
 from raycache.workers.tiers.segments import SegmentTable
@@ -17,9 +17,10 @@ B_NEW = FileVersion("s3://b/dir/b\udcff", 6, "weak", 0)
 FILES = (B, A, B_NEW)
 
 
-def rows(*blocks: tuple[FileVersion, int]) -> dict[BlockId, Entry]:
+def rows(*blocks: tuple[FileVersion, int]) -> dict[BlockId, SegmentEntry]:
     return {
-        BlockId(file.id(), index): Entry(file, index, 10 * number, 10) for number, (file, index) in enumerate(blocks)
+        BlockId(file.id(), index): SegmentEntry(file, index, 10 * number, 10)
+        for number, (file, index) in enumerate(blocks)
     }
 
 

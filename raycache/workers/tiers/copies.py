@@ -12,7 +12,7 @@ from raycache.types import BlockId, SegmentId
 from raycache.workers.tiers.segment import Operation, Segment
 
 
-class Copying:
+class Copies:
     """The segments that are being copied, by operation; a check is no copy."""
 
     def __init__(self) -> None:
