@@ -128,6 +128,27 @@ class Grid(NamedTuple):
             yield page._replace(block_index=FIRST_PAGE + page.block_index)
 
 
+def extents_of(mask: int, blocks_per_extent: int) -> Iterator[tuple[int, int]]:
+    """(extent, its part of a bit mask of blocks) of each extent that has some, in order."""
+    every = (1 << blocks_per_extent) - 1
+    for extent in range(-(-mask.bit_length() // blocks_per_extent)):
+        part = mask & every << extent * blocks_per_extent
+        if part:
+            yield extent, part
+
+
+def runs_of(mask: int) -> Iterator[tuple[int, int]]:
+    """Consecutive blocks of a bit mask, as (first, count)."""
+    first = 0
+    while mask:
+        gap = (mask & -mask).bit_length() - 1
+        mask >>= gap
+        count = (~mask & (mask + 1)).bit_length() - 1
+        yield first + gap, count
+        mask >>= count
+        first += gap + count
+
+
 def mask_bytes(mask: int, size_bytes: int, block_size_bytes: int) -> int:
     """Bytes in the blocks of a bit mask, of a file of this size."""
     last = block_count(size_bytes, block_size_bytes) - 1

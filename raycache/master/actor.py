@@ -312,6 +312,12 @@ class MasterActor:
         return await self._driver.load(request_id, decode(blob))
 
     @replies
+    async def load_files(self, request_id: str, blob: bytes) -> str:
+        """Start a `LoadRequest` that is given its files, with their packed pages; as `load`."""
+        request, pages = decode(blob)
+        return await self._driver.load_files(request_id, request, pages)
+
+    @replies
     async def survey(self, blob: bytes) -> LoadSurvey:
         """What a `LoadRequest` would do."""
         return await self._driver.survey(decode(blob))

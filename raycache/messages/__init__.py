@@ -59,6 +59,9 @@ from raycache.messages.inventories import Tally as Tally
 from raycache.messages.load_jobs import JobProgress as JobProgress
 from raycache.messages.load_jobs import LoadRequest as LoadRequest
 from raycache.messages.load_jobs import LoadSurvey as LoadSurvey
+from raycache.messages.load_jobs import WantedFile as WantedFile
+from raycache.messages.load_jobs import pack_files as pack_files
+from raycache.messages.load_jobs import unpack_files as unpack_files
 from raycache.messages.namespace import DirectRequest as DirectRequest
 from raycache.messages.namespace import HoldersReply as HoldersReply
 from raycache.messages.namespace import ListedRow as ListedRow

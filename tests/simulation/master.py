@@ -150,8 +150,14 @@ class SimulatedMaster:
             case "require":
                 (path,) = decode(arguments[0])
                 self._find(path, lambda found: reply(found if isinstance(found, RaycacheError) else None))
+            case "load_files":
+                given, pages = decode(arguments[1])
+                self._record(self.board.start(arguments[0][:12], given, now_s, pages))
+                reply(arguments[0][:12])
             case "job_progress":
                 reply(self.board.progress(arguments[0], now_s))
+            case "job_ended":
+                self._wait(*arguments, reply)
             case _:
                 raise AssertionError(f"the simulated master has no {method}")
 
@@ -349,6 +355,11 @@ class SimulatedMaster:
 
         self._find(request.paths[0], found)
 
+    def _wait(self, job_id: str, wait_s: float, reply: Then) -> None:
+        """Answer how far a job is when the time is over."""
+        self.board.progress(job_id, self.engine.now_s)  # an unknown one is told at once
+        self._later(wait_s, lambda: reply(self.board.progress(job_id, self.engine.now_s)))
+
     def _find(self, path: str, then: Callable[[Files | RaycacheError], None]) -> None:
         """The files that one path means, or why that cannot be told: what `LoadListing` does, in one go."""
         base = glob_bases(path)[-1]
@@ -398,6 +409,11 @@ class SimulatedMaster:
                 job.add(Origin(root_uri, key, path), [(key, pack(info))], self.service.membership.view())
             job.all_listed(now_s)
 
+        if job.request.given:
+            for page in self.board.given(job.job_id):
+                job.add_packed(page, self.service.membership.view())
+            job.all_listed(self.engine.now_s)
+            return
         self._find(job.request.paths[0], found)
 
     def _send(self, job: LoadJob, batch: Batch) -> None:

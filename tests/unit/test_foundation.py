@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import raycache.errors as errors_module
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
 from raycache.hashing import extent_key, place, place_many
-from raycache.ranges import block_count, block_length, block_ranges, clip, union
+from raycache.ranges import block_count, block_length, block_ranges, clip, extents_of, runs_of, union
 from raycache.settings import GIB, MIB, Settings, parse_size
 from raycache.types import FileVersion, WorkerView
 
@@ -175,3 +176,14 @@ def test_settings_check_their_relations(values) -> None:
 def test_a_union_of_masks_has_every_block_of_any(masks: list[int], expected: int) -> None:
     """Of none, no block."""
     assert expected == union(masks)
+
+
+@pytest.mark.parametrize("mask", [0, 1, 0b1011, 0b1110000, 1 << 70, (1 << 200) - 1, 0b101 << 62])
+def test_a_mask_is_its_runs_and_its_extents(mask: int) -> None:
+    """Both have every block once; no two runs touch."""
+    runs = list(runs_of(mask))
+    assert mask == union(((1 << count) - 1) << first for first, count in runs)
+    assert all(first + count < second for (first, count), (second, _) in itertools.pairwise(runs))
+    parts = list(extents_of(mask, 8))
+    assert mask == union(part for _, part in parts)
+    assert all(part and part >> extent * 8 < 256 for extent, part in parts)

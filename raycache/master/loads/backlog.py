@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Container, Iterable
 
 from raycache.master.loads.files import Page
-from raycache.master.loads.pieces import BATCH_BLOCKS_MAX, BATCH_BYTES_MAX, Aim, Piece, runs_of
+from raycache.master.loads.pieces import BATCH_BLOCKS_MAX, BATCH_BYTES_MAX, Aim, Piece
+from raycache.ranges import runs_of, union
 from raycache.types import WorkerId
 
 _LARGE_BATCH_BYTES = BATCH_BYTES_MAX // 4
@@ -69,7 +70,7 @@ class Backlog:
 
     def put_at(self, like: Piece, blocks: list[int], worker: WorkerId) -> None:
         """Take in pieces of some blocks of an open page, which are for this worker."""
-        for first, count in runs_of(blocks):
+        for first, count in runs_of(union(1 << block for block in blocks)):
             self._open[like.page].pending_blocks += count
             self.assign(like._replace(first_block=first, block_count=count), worker)
 

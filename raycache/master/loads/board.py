@@ -6,17 +6,19 @@ flight are bounded however many jobs there are. A free place goes to the job of 
 one with the fewest batches at that worker, the older one first. When the lake asks to slow down, all jobs share one
 window of requests (`pacing.Congestion`).
 
-In the journal are the requests, and every change between running, stopped and ended: not the blocks, since a job that
-starts anew asks the workers what they hold. So after a restart of the master, unfinished jobs start anew under their ids,
-ended ones keep the figures they ended with.
+In the journal are the requests, the files of those loads that are given them, and every change between running, stopped
+and ended: not what is done, since a job that begins again asks the workers what they hold. So after a restart of the
+master, unfinished jobs begin again under their ids, and ended ones keep the figures they ended with. Given files are kept
+while their job runs; who wants a load that has ended to go on gives them again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from raycache.errors import NotFoundError, RaycacheError, UnavailableError
+from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError, UnavailableError
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pacing import Congestion
 from raycache.master.loads.pieces import Batch, JobState
@@ -30,6 +32,8 @@ Record: TypeAlias = dict[str, Any]
 BATCHES_INFLIGHT_MAX = 4.0
 JOBS_RUNNING_MAX = 16
 JOBS_KEPT_MAX = 100
+#: Pages of given files in one journal record.
+_PAGES_PER_RECORD = 16
 #: Failures of an ended job that outlive the master.
 FAILURES_KEPT_MAX = 20
 
@@ -49,6 +53,8 @@ class JobBoard:
         self._jobs: dict[str, LoadJob] = {}
         self._requests: dict[str, LoadRequest] = {}
         self._ended: dict[str, JobProgress] = {}
+        #: By id, of live jobs that were given their files: the packed pages.
+        self._given: dict[str, Sequence[bytes]] = {}
         self._congestion = Congestion()
         self._workers_count = 0
         #: Batches each live worker has been sent.
@@ -58,9 +64,13 @@ class JobBoard:
 
     def replay(self, records: Iterable[Mapping[str, Any]], now_s: float) -> None:
         """Take over what earlier masters wrote; others' records are passed over."""
+        parts: dict[str, dict[int, list[bytes]]] = {}
         for record in records:
             job_id = str(record.get("job_id", ""))
             match record.get("op"):
+                case "load_files":
+                    # Written once more by a repeated call, a part replaces itself.
+                    parts.setdefault(job_id, {})[record["number"]] = [*map(base64.b85decode, record["pages"])]
                 case "load":
                     known = {name: record["request"][name] for name in LoadRequest._fields if name in record["request"]}
                     self._requests.setdefault(job_id, LoadRequest(**known))
@@ -68,14 +78,19 @@ class JobBoard:
                 case "load_ended" if job_id in self._requests:
                     self._ended[job_id] = _progress_of(record["progress"])
         self._forget_old()
-        for job_id in self._requests:
-            if job_id not in self._ended:
-                self._jobs[job_id] = self._new(job_id, now_s)
+        for job_id, request in self._requests.items():
+            if job_id in self._ended:
+                continue
+            if request.given:
+                pages = parts.get(job_id, {})
+                self._given[job_id] = [page for number in sorted(pages) for page in pages[number]]
+            self._jobs[job_id] = self._new(job_id, now_s)
 
     def snapshot(self) -> list[Record]:
         """Records that replay to the present state: for compaction."""
         records = []
         for job_id, request in self._requests.items():
+            records += _files_of(job_id, self._given.get(job_id, ()))
             records.append(_started(job_id, request))
             if job_id in self._ended:
                 records.append(_ended(job_id, self._ended[job_id]))
@@ -83,30 +98,45 @@ class JobBoard:
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
-    def start(self, job_id: str, request: LoadRequest, now_s: float) -> list[Record]:
+    def start(self, job_id: str, request: LoadRequest, now_s: float, pages: Sequence[bytes] = ()) -> list[Record]:
         """Begin a job, unless it is known; returns the journal records.
 
+        Args:
+            job_id: its name.
+            request: what to load.
+            now_s: the time.
+            pages: the files it is given, see `messages.pack_files`.
+
         Raises:
+            InvalidRequestError: a request that cannot be.
             UnavailableError: too many run already.
         """
         if job_id in self._requests:
             return []
+        if request.given and (request.verify or request.metadata_only):
+            raise InvalidRequestError("a load that is given its files does not ask the lake about them; load the paths")
         self._refuse_too_many()
+        if request.given:
+            self._given[job_id] = pages
         self._requests[job_id] = request
         self._jobs[job_id] = self._new(job_id, now_s)
         self._forget_old()
-        return [_started(job_id, request)]
+        # The request comes last: without all of its files it is none.
+        return [*_files_of(job_id, pages), _started(job_id, request)]
 
     def resume(self, job_id: str, now_s: float) -> list[Record]:
         """Let a stopped or failed job go on; what is resident is not moved again. Nothing to do when it runs or is done.
 
         Raises:
             NotFoundError: unknown.
+            InvalidRequestError: it was given its files, which are not kept.
             UnavailableError: too many run already.
         """
         state = self.progress(job_id, now_s).state
         if state not in (JobState.STOPPED, JobState.FAILED):
             return []
+        if self._requests[job_id].given:
+            raise InvalidRequestError(f"load {job_id} was given its files, which are not kept; load the paths instead")
         self._refuse_too_many()
         self._ended.pop(job_id, None)
         self._jobs[job_id] = self._new(job_id, now_s)
@@ -134,12 +164,17 @@ class JobBoard:
         """Jobs that are to be listed now: see `LoadJob.begin_listing`."""
         return [job for job in self._jobs.values() if job.begin_listing()]
 
+    def given(self, job_id: str) -> Sequence[bytes]:
+        """The files that a live job was given, in packed pages."""
+        return self._given.get(job_id, ())
+
     def take_ended(self, now_s: float) -> list[Record]:
         """Put jobs that have ended since the last call away; returns the journal records."""
         ended = [job_id for job_id, job in self._jobs.items() if job.finished]
         records = []
         for job_id in ended:
             self._ended[job_id] = self._jobs.pop(job_id).progress(now_s)
+            self._given.pop(job_id, None)
             records.append(_ended(job_id, self._ended[job_id]))
         return records
 
@@ -239,6 +274,14 @@ class JobBoard:
 
 def _started(job_id: str, request: LoadRequest) -> Record:
     return {"op": "load", "job_id": job_id, "request": request._asdict()}
+
+
+def _files_of(job_id: str, pages: Sequence[bytes]) -> list[Record]:
+    starts = range(0, len(pages), _PAGES_PER_RECORD)
+    parts = ([base64.b85encode(page).decode() for page in pages[start : start + _PAGES_PER_RECORD]] for start in starts)
+    return [
+        {"op": "load_files", "job_id": job_id, "number": number, "pages": part} for number, part in enumerate(parts)
+    ]
 
 
 def _ended(job_id: str, progress: JobProgress) -> Record:

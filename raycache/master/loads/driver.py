@@ -93,6 +93,13 @@ class JobDriver:
         self._moved.set()
         return job_id
 
+    async def load_files(self, request_id: str, request: LoadRequest, pages: list[bytes]) -> str:
+        """Start a job that is given its files; as `load`."""
+        job_id = request_id[:12]
+        await self._record(self._board.start(job_id, request, self._clock.now_s(), pages))
+        self._moved.set()
+        return job_id
+
     async def survey(self, request: LoadRequest) -> LoadSurvey:
         """What a load would do, without doing it."""
         sizes = (self._settings.block_size_bytes, self._settings.extent_size_bytes)
@@ -182,13 +189,16 @@ class JobDriver:
             job.add(origin, rows, self._service.membership.view())
 
         try:
-            await self._listing.stream(
-                job.request.paths,
-                take,
-                wanted=lambda: not job.finished,
-                keep_all=job.request.metadata_only,
-                found=self._looked_up.pop(job.job_id, None),
-            )
+            if job.request.given:
+                await self._hand_over(job)
+            else:
+                await self._listing.stream(
+                    job.request.paths,
+                    take,
+                    wanted=lambda: not job.finished,
+                    keep_all=job.request.metadata_only,
+                    found=self._looked_up.pop(job.job_id, None),
+                )
         except NotWantedError:
             return
         except Exception as error:  # whatever it was, the job must not wait for ever
@@ -198,6 +208,14 @@ class JobDriver:
             job.all_listed(self._clock.now_s())
         finally:
             self._moved.set()
+
+    async def _hand_over(self, job: LoadJob) -> None:
+        """Given files are there: a page at a time, so that nobody waits long for the event loop."""
+        for page in self._board.given(job.job_id):
+            if job.finished:
+                raise NotWantedError
+            job.add_packed(page, self._service.membership.view())
+            await asyncio.sleep(0)
 
     async def _send(self, job: LoadJob, batch: Batch) -> None:
         try:

@@ -3,10 +3,12 @@
 Theory of operation. Files come as they are listed, a page of at most `PAGE_ROWS` at a time. A page is packed at once into
 one compressed blob and is unpacked again only when its turn comes to be loaded: so the whole listing never exists as
 objects. Beside the blobs there are eight bytes a file, a digest of its version, by which a later listing is compared.
+A load that is given its files gets them packed already (`messages.pack_files`), and keeps them so.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,7 +20,8 @@ import numpy.typing as npt
 from raycache import paths
 from raycache.errors import InvalidRequestError
 from raycache.master.namespace import entries
-from raycache.ranges import block_length
+from raycache.messages import unpack_files
+from raycache.ranges import block_count, block_length
 from raycache.types import FileVersion, VersionId
 
 PAGE_ROWS = 1_000
@@ -47,20 +50,46 @@ Row: TypeAlias = tuple[str, bytes]
 class Page(NamedTuple):
     """One page, unpacked; shape (R,) each."""
 
-    origin: Origin
-    keys: list[str]
     versions: list[FileVersion]
     ids: list[VersionId]
+    #: Of listed files; None: the files were given, and their URIs are their names.
+    origin: Origin | None
+    #: Of given files: the blocks wanted, as bit masks; None: all.
+    blocks: list[int | None] | None = None
 
     @classmethod
     def of(cls, origin: Origin, keys: list[str], packed: list[bytes]) -> Page:
-        """Unpack rows."""
+        """Unpack listed rows."""
         versions = [entries.version(origin.root_uri, key, entry) for key, entry in zip(keys, packed, strict=True)]
-        return cls(origin, keys, versions, [version.id() for version in versions])
+        return cls(versions, [version.id() for version in versions], origin)
+
+    @classmethod
+    def given(cls, blob: bytes) -> Page:
+        """Unpack given files."""
+        versions, blocks = unpack_files(blob)
+        return cls(versions, [version.id() for version in versions], None, blocks)
 
     def path(self, row: int) -> str:
         """The user's name of a file."""
-        return self.origin.path_of(self.keys[row])
+        uri = self.versions[row].uri
+        return uri if self.origin is None else self.origin.path_of(uri[len(self.origin.root_uri) + 1 :])
+
+    def roots(self) -> list[str]:
+        """URIs that end in a slash, so that each file is below one of them."""
+        if self.origin is not None:
+            return [f"{self.origin.root_uri}/{self.origin.prefix}"]
+        above: dict[str, str] = {}
+        for version in self.versions:
+            root_uri = paths.split_uri(version.uri)[0]
+            known = above.get(root_uri, version.uri)
+            above[root_uri] = os.path.commonprefix([known, version.uri])  # noqa: RUF071  # cut at a slash below
+        return [prefix[: prefix.rfind("/") + 1] for prefix in above.values()]
+
+    def wanted(self, row: int, block_size_bytes: int) -> int:
+        """The blocks wanted of a file, as a bit mask."""
+        every = (1 << block_count(self.versions[row].size_bytes, block_size_bytes)) - 1
+        wanted = None if self.blocks is None else self.blocks[row]
+        return every if wanted is None else wanted & every
 
     def length(self, row: int, block: int, block_size_bytes: int) -> int:
         """Bytes in a block of a file."""
@@ -68,11 +97,15 @@ class Page(NamedTuple):
 
 
 class FileTable:
-    """All files of one load."""
+    """All files of one load.
 
-    def __init__(self) -> None:
+    Args:
+        given: whether they come packed; see `add_packed`.
+    """
+
+    def __init__(self, *, given: bool = False) -> None:
+        self._given = given
         self._blobs: list[bytes] = []
-        self._rows: list[int] = []
         self._digests: list[npt.NDArray[np.uint64]] = []
         self.files = 0
 
@@ -90,19 +123,31 @@ class FileTable:
         pages: list[Page] = []
         for start in range(0, len(added), PAGE_ROWS):
             part = added[start : start + PAGE_ROWS]
-            if self.files + len(part) > FILES_MAX:
-                raise InvalidRequestError(f"more than {FILES_MAX} files; load the directories below one by one")
+            self._refuse_too_many(len(part))
             keys, packed = [key for key, _ in part], [entry for _, entry in part]
             page = Page.of(origin, keys, packed)
             self._blobs.append(zlib.compress(pickle.dumps((origin, keys, packed), protocol=5), level=1))
-            self._rows.append(len(part))
             self._digests.append(digests(page.ids))
             self.files += len(part)
             pages.append(page)
         return pages
 
+    def add_packed(self, blob: bytes) -> Page:
+        """Take a page of given files in.
+
+        Raises:
+            InvalidRequestError: more than `FILES_MAX`.
+        """
+        page = Page.given(blob)
+        self._refuse_too_many(len(page.versions))
+        self._blobs.append(blob)
+        self.files += len(page.versions)
+        return page
+
     def page(self, index: int) -> Page:
         """Unpack one page. About 3 ms."""
+        if self._given:
+            return Page.given(self._blobs[index])
         return Page.of(*pickle.loads(zlib.decompress(self._blobs[index])))
 
     def absent_from(self, listed: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
@@ -114,6 +159,10 @@ class FileTable:
         for index, known in enumerate(self._digests):
             for row in np.flatnonzero(~np.isin(known, listed)).tolist():
                 yield index, row
+
+    def _refuse_too_many(self, more: int) -> None:
+        if self.files + more > FILES_MAX:
+            raise InvalidRequestError(f"more than {FILES_MAX} files; load the directories below one by one")
 
 
 def digests_of(origin: Origin, rows: Iterable[Row]) -> npt.NDArray[np.uint64]:

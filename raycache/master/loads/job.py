@@ -41,6 +41,7 @@ from raycache.master.loads.pieces import (
     JobState,
     Piece,
     by_holder,
+    pieces_of,
     request_of,
 )
 from raycache.master.loads.survey import Holders, Survey
@@ -95,7 +96,7 @@ class LoadJob:
         self._block_size_bytes = block_size_bytes
         self._blocks_per_extent = extent_size_bytes // block_size_bytes
         self._holders = holders
-        self._table = FileTable()
+        self._table = FileTable(given=request.given)
         self._survey = Survey(block_size_bytes, extent_size_bytes, request.replicas, holders)
         self._figures = JobFigures(now_s)
         self._started_s = now_s
@@ -144,9 +145,16 @@ class LoadJob:
         if self.state is not JobState.WAITING:
             return
         for page in self._table.add(origin, rows):
-            self._survey.add(page, view.workers)
-            self._figures.add_files(page, self._block_size_bytes)
-        self._roots[f"{origin.root_uri}/{origin.prefix}"] = None
+            self._take(page, view)
+
+    def add_packed(self, page: bytes, view: MembershipView) -> None:
+        """Take a page of given files in.
+
+        Raises:
+            InvalidRequestError: too many.
+        """
+        if self.state is JobState.WAITING:
+            self._take(self._table.add_packed(page), view)
 
     def all_listed(self, now_s: float) -> None:
         """No more files will come of this listing."""
@@ -328,20 +336,24 @@ class LoadJob:
             bytes_over=0 if self.request.metadata_only else survey.bytes_over,
         )
 
+    # --- inside: files ------------------------------------------------------------------------------------------------
+
+    def _take(self, page: Page, view: MembershipView) -> None:
+        self._survey.add(page, view.workers)
+        self._figures.add_files(page, self._block_size_bytes)
+        self._roots.update(dict.fromkeys(page.roots()))
+
     # --- inside: planning ---------------------------------------------------------------------------------------------
 
     def _pieces_of(self, index: int, page: Page) -> Iterator[Piece]:
-        """A page, cut; whole blocks first, the largest file first, since a long one at the end delays it."""
-        rows = sorted(
-            range(len(page.keys)),
-            key=lambda row: -size if (size := page.versions[row].size_bytes) >= self._block_size_bytes else 0,
-        )
-        for row in rows:
-            if self._figures.is_failed(index, row):
-                continue
-            count = block_count(page.versions[row].size_bytes, self._block_size_bytes)
-            for first in range(0, count, self._blocks_per_extent):
-                yield Piece(index, row, first, min(self._blocks_per_extent, count - first), self._aim)
+        """A page, cut. Given files keep their order; of listed ones whole blocks come first, and the largest file of these:
+        a long one at the end delays it.
+        """
+        sizes = [version.size_bytes for version in page.versions]
+        rows = [row for row in range(len(sizes)) if not self._figures.is_failed(index, row)]
+        if not self.request.given:
+            rows.sort(key=lambda row: -sizes[row] if sizes[row] >= self._block_size_bytes else 0)
+        return pieces_of(page, index, rows, self._aim, self._block_size_bytes, self._blocks_per_extent)
 
     def _ranked(self, pieces: Sequence[Piece], copies: int) -> list[list[WorkerView]]:
         """The workers that the hash names for each piece, best first."""

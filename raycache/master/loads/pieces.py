@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from raycache.master.loads.files import Page
 from raycache.messages import BlockRequest, BlockState, Claim, FileColumns, Purpose, claim_column
-from raycache.ranges import block_length
+from raycache.ranges import block_length, extents_of, runs_of
 from raycache.types import FileVersion, WorkerId, WorkerView
 
 #: Why a block is not resident, where nobody says more.
@@ -111,15 +111,14 @@ class Batch(NamedTuple):
         )
 
 
-def runs_of(blocks: list[int]) -> list[tuple[int, int]]:
-    """Consecutive runs of sorted block indices, as (first, count)."""
-    runs: list[tuple[int, int]] = []
-    for block in blocks:
-        if runs and runs[-1][0] + runs[-1][1] == block:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((block, 1))
-    return runs
+def pieces_of(
+    page: Page, index: int, rows: Iterable[int], aim: Aim, block_size_bytes: int, blocks_per_extent: int
+) -> Iterator[Piece]:
+    """Some files of a page, cut: each piece is a run of wanted blocks of one extent."""
+    for row in rows:
+        for _, part in extents_of(page.wanted(row, block_size_bytes), blocks_per_extent):
+            for first, count in runs_of(part):
+                yield Piece(index, row, first, count, aim)
 
 
 def by_holder(

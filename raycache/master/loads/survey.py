@@ -10,7 +10,7 @@ import numpy as np
 from raycache.hashing import extent_key, place_many
 from raycache.master.loads.files import Page
 from raycache.messages import LoadSurvey
-from raycache.ranges import block_count, union
+from raycache.ranges import extents_of, mask_bytes, union
 from raycache.types import VersionId, WorkerId, WorkerView
 
 #: Tells which workers hold which blocks of a version, as (worker, mask of blocks).
@@ -30,7 +30,7 @@ class Survey:
 
     def __init__(self, block_size_bytes: int, extent_size_bytes: int, replicas: int, holders: Holders) -> None:
         self._block_size_bytes = block_size_bytes
-        self._extent_size_bytes = extent_size_bytes
+        self._blocks_per_extent = extent_size_bytes // block_size_bytes
         self._replicas = replicas
         self._holders = holders
         self._result = LoadSurvey(0, 0, 0, 0, 0, 0, 0, 0, [])
@@ -42,18 +42,18 @@ class Survey:
         """Take a page in, given who is alive now."""
         self._room = {worker.worker: worker.weight_bytes for worker in workers}
         result = self._result
-        blocks = files_cached = bytes_cached = 0
-        for version, name in zip(page.versions, page.ids, strict=True):
-            count = block_count(version.size_bytes, self._block_size_bytes)
-            held = union(mask for worker, mask in self._holders(name) if worker in self._room)
-            cached = self._bytes_of(held, count, version.size_bytes)
-            blocks += count
-            files_cached += cached == version.size_bytes
-            bytes_cached += cached
+        blocks = size_bytes = files_cached = bytes_cached = 0
+        for row, (version, name) in enumerate(zip(page.versions, page.ids, strict=True)):
+            wanted = page.wanted(row, self._block_size_bytes)
+            held = union(mask for worker, mask in self._holders(name) if worker in self._room) & wanted
+            blocks += wanted.bit_count()
+            size_bytes += mask_bytes(wanted, version.size_bytes, self._block_size_bytes)
+            files_cached += held == wanted
+            bytes_cached += mask_bytes(held, version.size_bytes, self._block_size_bytes)
         self._result = result._replace(
-            files=result.files + len(page.keys),
+            files=result.files + len(page.versions),
             blocks=result.blocks + blocks,
-            bytes=result.bytes + sum(version.size_bytes for version in page.versions),
+            bytes=result.bytes + size_bytes,
             files_cached=result.files_cached + files_cached,
             bytes_cached=result.bytes_cached + bytes_cached,
         )
@@ -71,9 +71,9 @@ class Survey:
         sizes: list[int] = []
         rows: list[int] = []
         for row, (version, name) in enumerate(zip(page.versions, page.ids, strict=True)):
-            for extent, start in enumerate(range(0, version.size_bytes, self._extent_size_bytes)):
+            for extent, part in extents_of(page.wanted(row, self._block_size_bytes), self._blocks_per_extent):
                 keys.append(extent_key(name, extent))
-                sizes.append(min(self._extent_size_bytes, version.size_bytes - start))
+                sizes.append(mask_bytes(part, version.size_bytes, self._block_size_bytes))
                 rows.append(row)
         chosen = place_many(np.array(keys, dtype=np.uint64), workers, self._replicas).tolist()
         over: dict[int, None] = {}
@@ -87,8 +87,3 @@ class Survey:
         self._result = self._result._replace(
             files_over=self._result.files_over + len(over), over=[*self._result.over, *shown]
         )
-
-    def _bytes_of(self, mask: int, count: int, size_bytes: int) -> int:
-        """Bytes in the blocks of a mask."""
-        full = mask.bit_count() * self._block_size_bytes
-        return full - (count * self._block_size_bytes - size_bytes if count and mask >> (count - 1) & 1 else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raycache.master.loads.files import Page
 from raycache.messages import JobProgress
-from raycache.ranges import block_count
+from raycache.ranges import mask_bytes
 
 FAILURES_SHOWN_MAX = 1_000
 
@@ -34,12 +34,12 @@ class JobFigures:
 
     def add_files(self, page: Page, block_size_bytes: int) -> None:
         """More files are to be loaded; empty ones are."""
-        self.files_total += len(page.keys)
-        for version in page.versions:
-            count = block_count(version.size_bytes, block_size_bytes)
-            self.blocks_total += count
-            self.bytes_total += version.size_bytes
-            self.files_done += count == 0
+        self.files_total += len(page.versions)
+        for row, version in enumerate(page.versions):
+            wanted = page.wanted(row, block_size_bytes)
+            self.blocks_total += wanted.bit_count()
+            self.bytes_total += mask_bytes(wanted, version.size_bytes, block_size_bytes)
+            self.files_done += wanted == 0
         self._block_size_bytes = block_size_bytes
 
     def is_failed(self, index: int, row: int) -> bool:
@@ -71,7 +71,7 @@ class JobFigures:
 
     def blame(self, page: Page, index: int, row: int, reason: str, *, was_done: bool = False) -> None:
         """Name a file as failed, once."""
-        flags = self._failed.setdefault(index, bytearray(len(page.keys)))
+        flags = self._failed.setdefault(index, bytearray(len(page.versions)))
         if flags[row]:
             return
         flags[row] = 1
@@ -119,7 +119,7 @@ class JobFigures:
         key = (index, row)
         left = self._left.pop(key, None)
         if left is None:
-            left = block_count(page.versions[row].size_bytes, self._block_size_bytes)
+            left = page.wanted(row, self._block_size_bytes).bit_count()
         if left > 1:
             self._left[key] = left - 1
         return left == 1

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from raycache.errors import NotFoundError, UnavailableError
+from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
 from raycache.master.loads.board import BATCHES_INFLIGHT_MAX, JOBS_KEPT_MAX, JOBS_RUNNING_MAX, JobBoard, Record
 from raycache.master.loads.files import Origin
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pieces import Batch
 from raycache.master.namespace.entries import pack
-from raycache.messages import BlockReply, BlockState, LoadRequest
+from raycache.messages import BlockReply, BlockState, LoadRequest, WantedFile, pack_files
 from raycache.settings import Settings
-from raycache.types import MembershipView, WorkerView
+from raycache.types import FileVersion, MembershipView, WorkerView
 from raycache.ufs.base import ObjectInfo
 
 MIB = 1 << 20
@@ -163,3 +163,45 @@ def test_jobs_are_bounded() -> None:
         found.start(f"more-{number}", LoadRequest(["/lake"]), 0.0)
     with pytest.raises(UnavailableError):
         found.start("too many", LoadRequest(["/lake"]), 0.0)
+
+
+def given_pages(count: int) -> list[bytes]:
+    return pack_files(WantedFile(FileVersion(f"s3://b/{number}", 8, "e", 0), 1) for number in range(count))
+
+
+def test_given_files_outlive_the_master_while_their_job_runs() -> None:
+    """From the records and from a snapshot alike; a repeated request has them once; afterwards they are forgotten."""
+    first, pages = board(), given_pages(40_000)
+    request = LoadRequest(["s3://b/map"], given=True, bandwidth_bytes_s=5)
+    records = first.start("x", request, 0.0, pages)
+    assert [] == first.start("x", request, 0.0, pages)
+    assert ["load_files", "load_files", "load_files", "load"] == [record["op"] for record in records]
+    for written in (records, [*records[:2], *records], first.snapshot()):
+        second = board()
+        second.replay(through_json(written), 5.0)
+        (job,) = second.live()
+        assert (request, pages) == (job.request, second.given("x"))
+    first.stop("x", 1.0)
+    records += first.take_ended(2.0)
+    third = board()
+    third.replay(through_json(records), 5.0)
+    for ended in (first, third):
+        assert ("STOPPED", ()) == (ended.progress("x", 3.0).state, ended.given("x"))
+        assert {"load", "load_ended"} == {record["op"] for record in ended.snapshot()}
+        with pytest.raises(InvalidRequestError, match="not kept"):
+            ended.resume("x", 3.0)
+
+
+def test_files_without_their_request_are_no_job() -> None:
+    """The master died before all of it was written: its caller was told so, and asks again."""
+    records = board().start("x", LoadRequest(["s3://b/map"], given=True), 0.0, given_pages(10))
+    found = board()
+    found.replay(through_json(records[:-1]), 1.0)
+    assert [] == found.live()
+
+
+@pytest.mark.parametrize("wish", [{"verify": True}, {"metadata_only": True}])
+def test_given_files_are_not_asked_of_the_lake(wish: dict[str, bool]) -> None:
+    """A load that is given its files cannot promise what only a listing can."""
+    with pytest.raises(InvalidRequestError):
+        board().start("x", LoadRequest(["s3://b/map"], given=True, **wish), 0.0, given_pages(1))

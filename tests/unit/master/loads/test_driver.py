@@ -13,9 +13,9 @@ from raycache.errors import NotFoundError
 from raycache.master.loads.board import JobBoard, Record
 from raycache.master.loads.driver import JobDriver
 from raycache.master.loads.expansion import LoadListing
-from raycache.messages import BlockReply, BlockState, LoadRequest, decode, encode
+from raycache.messages import BlockReply, BlockState, LoadRequest, WantedFile, decode, encode, pack_files
 from raycache.settings import Settings
-from raycache.types import WorkerView
+from raycache.types import FileVersion, WorkerView
 from tests.unit.master.loads.test_expansion import Bench
 
 
@@ -157,6 +157,29 @@ def test_it_waits_for_a_lost_worker_only_so_long() -> None:
         assert master.state("old") == "SUCCEEDED"
 
     master.run(scenario())
+
+
+def test_given_files_are_loaded_without_a_listing() -> None:
+    """Also by the next master, which finds them in the journal; nothing of them has to be in the lake's listing."""
+    wanted = [WantedFile(FileVersion(f"s3://elsewhere/{number}", 100, "e", 0)) for number in range(1_500)]
+    request, journal = LoadRequest(["s3://elsewhere"], given=True), list[Record]()
+    first = Master(journal)
+
+    async def begin() -> None:
+        assert "r" * 12 == await first.driver.load_files("r" * 32, request, pack_files(wanted))
+        assert "r" * 12 == await first.driver.load_files("r" * 32, request, pack_files(wanted))
+        assert ["load_files", "load"] == [record["op"] for record in journal]
+
+    first.run(begin())
+    second = Master(journal)
+
+    async def go_on() -> None:
+        second.register("a", "b")
+        second.clock.advance(60.0)
+        await second.until(lambda: second.state("r" * 12) == "SUCCEEDED")
+        assert second.asked == 1_500
+
+    second.run(go_on())
 
 
 def test_who_waits_for_a_job_hears_of_its_end_at_once() -> None:

@@ -12,8 +12,8 @@ from raycache.master.loads.files import Origin
 from raycache.master.loads.job import ATTEMPTS_MAX, LAKE_ATTEMPTS_MAX, LoadJob
 from raycache.master.loads.pieces import Batch
 from raycache.master.namespace.entries import pack
-from raycache.messages import BlockReply, BlockState, LoadRequest, Purpose
-from raycache.types import MembershipView, WorkerView
+from raycache.messages import BlockReply, BlockState, LoadRequest, Purpose, WantedFile, pack_files
+from raycache.types import FileVersion, MembershipView, WorkerView
 from raycache.ufs.base import ObjectInfo
 
 BLOCK = 4
@@ -316,6 +316,78 @@ def test_a_bandwidth_is_kept() -> None:
     for tick in range(200):
         run(free, view("a"), lambda batch: answer(batch, BlockState.HIT_MEMORY), tick / 1000)
     assert free.progress(1.0).state == "SUCCEEDED"
+
+
+class TestGivenFiles:
+    """A load that is given versions and blocks, in an order, instead of paths."""
+
+    @staticmethod
+    def given(*wanted: WantedFile) -> LoadJob:
+        load = LoadJob("j", LoadRequest(["s3://b/map"], given=True), BLOCK, EXTENT, 0.0)
+        assert load.begin_listing()
+        for page in pack_files(wanted):
+            load.add_packed(page, view("a"))
+        load.all_listed(0.0)
+        return load
+
+    @staticmethod
+    def file(name: str, size: int, blocks: int | None = None) -> WantedFile:
+        return WantedFile(FileVersion(f"s3://b/{name}", size, "e", 0), blocks)
+
+    def test_exactly_the_wanted_blocks_are_asked_for_in_their_order(self) -> None:
+        """Parts of files, over extents; a large file does not go before a hotter small one."""
+        hot, part, all_of_it = self.file("hot", 3), self.file("part", 30, 0b10110001), self.file("all", 9)
+        load = self.given(hot, part, all_of_it)
+        sent = blocks_of(run(load, view("a")))
+        expected = [("hot", 0), *[("part", block) for block in (0, 4, 5, 7)], *[("all", block) for block in range(3)]]
+        assert [(f"s3://b/{name}", block) for name, block in expected] == sent
+        progress = load.progress(2.0)
+        assert (progress.state, progress.files_done, progress.blocks_total, progress.blocks_done) == (
+            "SUCCEEDED",
+            3,
+            8,
+            8,
+        )
+        assert progress.bytes_total == progress.bytes_done == 3 + (4 + 4 + 4 + 2) + 9
+
+    def test_a_file_of_which_nothing_is_wanted_is_done(self) -> None:
+        """So is an empty one; the rest goes on."""
+        load = self.given(self.file("empty", 0), self.file("nothing", 8, 0), self.file("x", 8, 0b10))
+        run(load, view("a"))
+        assert (load.progress(2.0).files_done, load.progress(2.0).bytes_done) == (3, 4)
+
+    def test_what_is_not_loaded_is_named_by_its_uri(self) -> None:
+        """Only the file concerned fails."""
+
+        def reply(batch: Batch) -> BlockReply:
+            found = answer(batch)
+            for position, (uri, _) in enumerate(blocks_of([batch])):
+                if uri == "s3://b/gone":
+                    found.states[position] = BlockState.GONE
+            return found
+
+        load = self.given(self.file("here", 8), self.file("gone", 8, 0b1))
+        run(load, view("a"), reply)
+        progress = load.progress(2.0)
+        assert ("FAILED", 1, 1, ["s3://b/gone"]) == (
+            progress.state, progress.files_done, progress.files_failed, [path for path, _ in progress.failures],
+        )  # fmt: skip
+
+    def test_after_a_lost_worker_the_wanted_blocks_are_asked_for_once_more(self) -> None:
+        """And no others."""
+        load = self.given(*(self.file(str(number), 12, 0b101) for number in range(20)))
+        batches = send(load, view("a", "b"))
+        load.plan(view("a", view_id=2), 1.0)
+        for batch in batches:
+            load.replied(batch.batch_id, answer(batch), 1.0)
+        again = run(load, view("a", view_id=2), now_s=9.0)
+        assert sorted((f"s3://b/{n}", block) for n in range(20) for block in (0, 2)) == sorted(blocks_of(again))
+        assert "SUCCEEDED" == load.progress(9.0).state
+
+    def test_it_reads_below_what_is_above_its_files(self) -> None:
+        """An unmount of that is refused while it runs, of something else it is not."""
+        load = self.given(self.file("d/x", 8), self.file("d/y", 8))
+        assert (load.reads_below("s3://b/"), load.reads_below("s3://b/e/")) == (True, False)
 
 
 class TestVerifying:

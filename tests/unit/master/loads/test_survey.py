@@ -5,7 +5,8 @@ from __future__ import annotations
 from raycache.master.loads.files import Origin, Page
 from raycache.master.loads.survey import Survey
 from raycache.master.namespace.entries import pack
-from raycache.types import WorkerView
+from raycache.messages import WantedFile, pack_files
+from raycache.types import FileVersion, WorkerView
 from raycache.ufs.base import ObjectInfo
 
 
@@ -34,3 +35,14 @@ def test_a_survey_without_workers_says_nothing_of_room() -> None:
     survey = Survey(4, 16, 1, lambda _: ())
     survey.add(five_files(), [])
     assert (survey.result().capacity_bytes, survey.result().bytes_over) == (0, 0)
+
+
+def test_of_given_files_only_the_wanted_blocks_count() -> None:
+    """What else of a file is cached, or is not, does not matter."""
+    version = FileVersion("s3://b/x", 10, "e", 0)
+    (packed,) = pack_files([WantedFile(version, 0b101)])
+    survey = Survey(4, 16, 1, lambda _: (("a", 0b110),))
+    survey.add(Page.given(packed), [WorkerView("a", 1, 5, "actor-a")])
+    found = survey.result()
+    assert (found.files, found.blocks, found.bytes, found.files_cached, found.bytes_cached) == (1, 2, 6, 0, 2)
+    assert (found.bytes_over, found.over) == (1, ["s3://b/x"])
