@@ -361,17 +361,20 @@ class Cache:
 
     @overload
     def sync(
-        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, watch: None = None
-    ) -> SyncResult: ...
+        self, paths: str | Sequence[str], dry_run: bool = ..., load: bool = ..., watch: None = ...,
+        bandwidth: str | int | None = ...,
+    ) -> SyncResult: ...  # fmt: skip
 
     @overload
     def sync(
-        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, *, watch: float
-    ) -> Iterator[SyncResult]: ...
+        self, paths: str | Sequence[str], dry_run: bool = ..., load: bool = ..., *, watch: float,
+        bandwidth: str | int | None = ...,
+    ) -> Iterator[SyncResult]: ...  # fmt: skip
 
     def sync(
-        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, watch: float | None = None
-    ) -> SyncResult | Iterator[SyncResult]:
+        self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, watch: float | None = None,
+        bandwidth: str | int | None = None,
+    ) -> SyncResult | Iterator[SyncResult]:  # fmt: skip
         """Compare files, directories or globs with the lake, listing it once: what was added, changed, removed?
 
         Versions that the lake no longer has are dropped, when their readers are done. A file counts as changed when its
@@ -381,8 +384,10 @@ class Cache:
         Args:
             paths: what to compare.
             dry_run: only compare.
-            load: bring in what was added or changed, and nothing else.
+            load: bring in what was added or changed, and nothing else. It is a load job, and this waits for its end; the job
+                goes on when this process ends.
             watch: repeat, this many seconds after each end.
+            bandwidth: of that load; see `load`.
 
         Returns:
             The differences; with `watch` an iterator that yields those of each round, without an end.
@@ -390,10 +395,11 @@ class Cache:
         Raises:
             NotFoundError: a path is under no mount, or nothing is there, nor was.
             UnavailableError, DeniedError: the lake cannot be listed.
+            InvalidRequestError: no bandwidth.
         """
         if watch is None:
-            return sync.sync(self.client, paths, dry_run=dry_run, load=load)
-        return sync.watch(self.client, paths, watch, dry_run=dry_run, load=load)
+            return sync.sync(self.client, paths, dry_run=dry_run, load=load, bandwidth=bandwidth)
+        return sync.watch(self.client, paths, watch, dry_run=dry_run, load=load, bandwidth=bandwidth)
 
     def export_map(self, uri: str) -> MapExport:
         """Write what is cached, with versions, heat and pins, to a parquet file, for `import_map` of another cluster.
@@ -408,20 +414,22 @@ class Cache:
         """
         return map_transfer.export_map(self.client, uri)
 
-    def import_map(self, uri: str, pins: bool = True) -> MapImport:
+    def import_map(self, uri: str, pins: bool = True, bandwidth: str | int | None = None) -> MapImport:
         """Load what another cluster had cached, pinned files first, then the hottest, and wait for it.
 
-        Files that have changed since, or are gone, are left out; what no longer fits is the coldest.
+        Files that have changed since, or are gone, are left out; what no longer fits is the coldest. The files are loaded by
+        a load job, which goes on when this process ends.
 
         Args:
             uri: as given to `export_map`.
             pins: pin what the other cluster had pinned.
+            bandwidth: of the load; see `load`.
 
         Raises:
             NotFoundError, DeniedError, UnavailableError: the map or the lake cannot be read.
-            InvalidRequestError: it is no map.
+            InvalidRequestError: it is no map; or no bandwidth.
         """
-        return map_transfer.import_map(self.client, uri, pins=pins)
+        return map_transfer.import_map(self.client, uri, pins=pins, bandwidth=bandwidth)
 
     # --- watching -----------------------------------------------------------------------------------------------------
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from raycache import paths as names
 from raycache.client.client import Client
 from raycache.client.expanding import as_list
 from raycache.client.ports import MasterCalls
 from raycache.errors import InvalidRequestError, UnavailableError
-from raycache.messages import JobProgress, LoadRequest, LoadSurvey, encode
+from raycache.messages import JobProgress, LoadRequest, LoadSurvey, WantedFile, encode, pack_files
 from raycache.results import Failure, LoadPlan, Progress
 from raycache.settings import parse_size
 
 #: The master lists the lake for a survey.
 _SURVEY_TIMEOUT_S = 600.0
+#: Why files of a load that was given them may be missing.
+STOPPED = "the load was stopped; load the path for the rest"
+#: The master journals the files of a load that is given them.
+_GIVE_TIMEOUT_S = 120.0
 #: The master answers when the job has ended, or after so long.
 _WAIT_S = 2.0
 
@@ -77,6 +81,20 @@ def load(client: Client, request: LoadRequest) -> Job:
     return Job(client.calls, client.calls.master("load", uuid.uuid4().hex, encode(request)))
 
 
+def load_files(client: Client, called: list[str], bandwidth: str | int | None, wanted: Iterable[WantedFile]) -> Job:
+    """Start a load of given files, the most urgent first; returns at once.
+
+    Args:
+        client: of the cache.
+        called: the paths or the URI that the load is shown with.
+        bandwidth: see `Cache.load`.
+        wanted: which blocks of which versions; their stores are mounted.
+    """
+    request = LoadRequest(called, bandwidth_bytes_s=rate_of(bandwidth), given=True)
+    blob = encode((request, pack_files(wanted)))
+    return Job(client.calls, client.calls.master("load_files", uuid.uuid4().hex, blob, timeout_s=_GIVE_TIMEOUT_S))
+
+
 def survey(client: Client, request: LoadRequest) -> LoadPlan:
     """What a load would do."""
     client.locator.announce_paths(request.paths)
@@ -111,13 +129,22 @@ def request_of(
     """
     if replicas < 1:
         raise InvalidRequestError(f"replicas {replicas} is too few; give 1 or more")
-    rate = 0
-    if bandwidth is not None:
-        rate = parse_size(bandwidth.removesuffix("/s") if isinstance(bandwidth, str) else bandwidth)
-        if rate < 1:
-            raise InvalidRequestError(f'bandwidth {bandwidth!r} moves nothing; give something like "500MiB/s"')
     normal = [names.normalise(path) for path in as_list(paths)]
-    return LoadRequest(list(dict.fromkeys(normal)), replicas, metadata_only, rate, verify, priority)
+    return LoadRequest(list(dict.fromkeys(normal)), replicas, metadata_only, rate_of(bandwidth), verify, priority)
+
+
+def rate_of(bandwidth: str | int | None) -> int:
+    """Bytes per second; 0 without a bound.
+
+    Raises:
+        InvalidRequestError: a bandwidth that cannot be.
+    """
+    if bandwidth is None:
+        return 0
+    rate = parse_size(bandwidth.removesuffix("/s") if isinstance(bandwidth, str) else bandwidth)
+    if rate < 1:
+        raise InvalidRequestError(f'bandwidth {bandwidth!r} moves nothing; give something like "500MiB/s"')
+    return rate
 
 
 def plan_of(reply: LoadSurvey) -> LoadPlan:

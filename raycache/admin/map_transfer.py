@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 
 from raycache.admin import maps, stats, upkeep
-from raycache.admin.warming import NO_ROOM, warmed_by
+from raycache.admin.loads import STOPPED, load_files, rate_of
 from raycache.client.client import Client
 from raycache.client.file_meta import require_file
 from raycache.client.locator import Locator
 from raycache.client.ports import ActorCalls, WorkerCall
 from raycache.errors import RaycacheError, UnavailableError
-from raycache.messages import InventoryReply, InventoryRequest, Tally, decode, encode
-from raycache.results import Amount, Failure, MapExport, MapImport, Stats
+from raycache.messages import NO_ROOM, InventoryReply, InventoryRequest, Tally, decode, encode
+from raycache.results import Amount, Failure, MapExport, MapImport, Progress, Stats
 from raycache.rules import Pattern
 from raycache.settings import Settings
 from raycache.types import FileKind
@@ -84,18 +84,19 @@ def read_map(locator: Locator, uri: str) -> maps.CacheMap:
     return maps.CacheMap(storage.read(key, 0, found.size_bytes) if found.size_bytes else b"", target)
 
 
-def import_map(client: Client, uri: str, *, pins: bool) -> MapImport:
+def import_map(client: Client, uri: str, *, pins: bool, bandwidth: str | int | None) -> MapImport:
     """Load what a map says, the hottest first, as far as it is unchanged and fits; see `Cache.import_map`."""
+    rate_of(bandwidth)  # one that cannot be is refused before anything is done
     client.refresh_view()
     source = read_map(client.locator, uri)
     if pins and source.pins:
         upkeep.add_rules(client, source.pins)
-    result = _import(client, source, uri)
+    result = _import(client, source, uri, bandwidth)
     client.locator.forget_all()
     return result
 
 
-def _import(client: Client, source: maps.CacheMap, uri: str) -> MapImport:
+def _import(client: Client, source: maps.CacheMap, uri: str, bandwidth: str | int | None) -> MapImport:
     started_s = time.monotonic()
     plan = maps.ImportPlan(
         lambda uris: _look_up(client.locator, uris),
@@ -103,28 +104,41 @@ def _import(client: Client, source: maps.CacheMap, uri: str) -> MapImport:
         client.fresh_topology,
         _SHOWN_MAX,
     )
-    loaded = refused = Tally()
-    failures: dict[str, str] = {}
-    last = ""
-    for done in warmed_by(client, plan.wanted(source.hottest_first(client.settings.block_size_bytes))):
-        # A large file comes in several pieces, one after the other.
-        loaded = loaded.plus(Tally(done.file.uri != last and not done.reason, done.bytes))
-        refused = refused.plus(Tally(done.reason == NO_ROOM, 0))
-        if done.reason and done.reason != NO_ROOM and len(failures) < _SHOWN_MAX:
-            failures[done.file.uri] = done.reason
-        last = done.file.uri
+    wanted = list(plan.wanted(source.hottest_first(client.settings.block_size_bytes)))
+    progress = load_files(client, [uri], bandwidth, wanted).wait() if wanted else None
+    loaded, no_room, failures = loaded_of(progress, plan.no_room)
     return MapImport(
         uri=uri,
         total=Amount(*plan.total),
-        loaded=Amount(*loaded),
+        loaded=loaded,
         already=Amount(*plan.already),
         changed=Amount(*plan.changed),
         removed=Amount(*plan.removed),
-        no_room=Amount(*plan.no_room.plus(refused)),
+        no_room=no_room,
         changed_paths=tuple(plan.changed_uris),
-        failures=tuple(Failure(name, reason) for name, reason in failures.items()),
+        failures=failures,
         elapsed_s=time.monotonic() - started_s,
     )
+
+
+def loaded_of(progress: Progress | None, no_room: Tally) -> tuple[Amount, Amount, tuple[Failure, ...]]:
+    """What became of the files that seemed to fit.
+
+    Args:
+        progress: how their load ended; None: there were none.
+        no_room: those that did not seem to fit.
+
+    Returns:
+        (loaded, no room, failures): files that turned out to have no room are no failures.
+    """
+    if progress is None:
+        return Amount(), Amount(*no_room), ()
+    refused = sum(failure.reason == NO_ROOM for failure in progress.failures)
+    failures = [failure for failure in progress.failures if failure.reason != NO_ROOM]
+    if progress.state == "STOPPED":
+        failures.insert(0, Failure("", STOPPED))
+    loaded = Amount(progress.files_done, progress.bytes_done)
+    return loaded, Amount(*no_room.plus(Tally(refused, 0))), tuple(failures)
 
 
 def _look_up(locator: Locator, uris: Sequence[str]) -> list[maps.Standing]:

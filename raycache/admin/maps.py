@@ -25,11 +25,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raycache.admin.warming import Wanted
 from raycache.client.topology import Topology
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.hashing import extent_key, place_many
-from raycache.messages import InventoryReply, Tally
+from raycache.messages import InventoryReply, Tally, WantedFile
 from raycache.ranges import block_count, mask_bytes, union
 from raycache.rules import Pattern, Rule, RuleKind, RuleTable
 from raycache.types import FileVersion, VersionId, WorkerId
@@ -250,7 +249,7 @@ class ImportPlan:
         self.total = self.changed = self.removed = self.no_room = self.already = Tally()
         self.changed_uris: list[str] = []
 
-    def wanted(self, chunks: Iterable[list[Row]]) -> Iterator[Wanted]:
+    def wanted(self, chunks: Iterable[list[Row]]) -> Iterator[WantedFile]:
         """What is still the same in the lake, is not here, and fits."""
         for chunk in chunks:
             cluster = self._cluster()
@@ -276,4 +275,4 @@ class ImportPlan:
                 if fits != row.mask:
                     self.no_room = self.no_room.plus(Tally(1, mask_bytes(row.mask & ~fits, row.file.size_bytes, size)))
                 if fits:
-                    yield Wanted(row.file, fits)
+                    yield WantedFile(row.file, fits)

@@ -14,6 +14,7 @@ from raycache.results import Failure, MapExport, MapImport, PathRule, SyncResult
 #: How many failures a person is shown.
 _SHOWN_MAX = 20
 
+_bandwidth = click.option("--bandwidth", metavar="RATE", help="Of the load, such as 500MiB/s.  [default: no limit]")
 _paths = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 
 
@@ -112,21 +113,25 @@ def rules(session: Session) -> None:
 @click.option("--load", is_flag=True, help="Bring in what was added or changed.")
 @click.option("--dry-run", is_flag=True, help="Only tell the differences.")
 @click.option("--watch", type=Duration(), metavar="PERIOD", help="Repeat it, until Ctrl-C; --json prints a line each.")
+@_bandwidth
 @click.pass_obj
-def sync(session: Session, paths: tuple[str, ...], load: bool, dry_run: bool, watch: float | None) -> int:
+def sync(
+    session: Session, paths: tuple[str, ...], load: bool, dry_run: bool, watch: float | None, bandwidth: str | None
+) -> int:
     """Compare files with the lake, and drop what it no longer has.
 
-    PATH is a file, a directory or a glob. Fails when --load could not bring everything in.
+    PATH is a file, a directory or a glob. Fails when --load could not bring everything in. What --load has begun goes on
+    after Ctrl-C; `raycache jobs` shows it.
     """
     cache = session.cache()
     if watch is None:
-        result = cache.sync(list(paths), dry_run=dry_run, load=load)
+        result = cache.sync(list(paths), dry_run=dry_run, load=load, bandwidth=bandwidth)
         if session.json:
             session.output.json(result)
         else:
             _show_sync(session, result)
         return 1 if result.failures else 0
-    for result in cache.sync(list(paths), dry_run=dry_run, load=load, watch=watch):
+    for result in cache.sync(list(paths), dry_run=dry_run, load=load, watch=watch, bandwidth=bandwidth):
         if session.json:
             session.output.json_line(result)
         else:
@@ -163,13 +168,15 @@ def export_map(session: Session, uri: str) -> None:
 @click.command(cls=Verb, topic="Upkeep")
 @click.argument("uri")
 @click.option("--no-pins", is_flag=True, help="Do not pin what was pinned there.")
+@_bandwidth
 @click.pass_obj
-def import_map(session: Session, uri: str, no_pins: bool) -> int:
+def import_map(session: Session, uri: str, no_pins: bool, bandwidth: str | None) -> int:
     """Load what another cluster had cached, the hottest first.
 
-    Files that have changed since are left out. Fails when the lake did not deliver a file.
+    Files that have changed since are left out. Fails when the lake did not deliver a file. The load goes on after Ctrl-C;
+    `raycache jobs` shows it.
     """
-    result = session.cache().import_map(uri, pins=not no_pins)
+    result = session.cache().import_map(uri, pins=not no_pins, bandwidth=bandwidth)
     if session.json:
         session.output.json(result)
     else:

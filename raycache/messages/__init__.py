@@ -56,6 +56,7 @@ from raycache.messages.inventories import InventoryRequest as InventoryRequest
 from raycache.messages.inventories import SyncReply as SyncReply
 from raycache.messages.inventories import SyncRequest as SyncRequest
 from raycache.messages.inventories import Tally as Tally
+from raycache.messages.load_jobs import NO_ROOM as NO_ROOM
 from raycache.messages.load_jobs import JobProgress as JobProgress
 from raycache.messages.load_jobs import LoadRequest as LoadRequest
 from raycache.messages.load_jobs import LoadSurvey as LoadSurvey

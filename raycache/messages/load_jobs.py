@@ -16,6 +16,8 @@ from raycache.messages.encoding import FileColumns
 from raycache.types import FileVersion
 
 _PAGE_FILES = 1_000
+#: The reason of a file that failed only for want of room.
+NO_ROOM = "did not fit: no room in the cache; free something, or give it more memory or disk"
 
 
 class LoadRequest(NamedTuple):
@@ -41,8 +43,8 @@ class WantedFile(NamedTuple):
     """One of the files that a load is given."""
 
     file: FileVersion
-    #: Which of its blocks, as a bit mask; None: all of them.
-    blocks: int | None = None
+    #: Its blocks, as a bit mask; None: all of them.
+    mask: int | None = None
 
 
 def pack_files(wanted: Iterable[WantedFile]) -> list[bytes]:
@@ -50,15 +52,15 @@ def pack_files(wanted: Iterable[WantedFile]) -> list[bytes]:
     pages: list[bytes] = []
     rows = iter(wanted)
     while page := list(itertools.islice(rows, _PAGE_FILES)):
-        content = FileColumns.of(row.file for row in page), [row.blocks for row in page]
+        content = FileColumns.of(row.file for row in page), [row.mask for row in page]
         pages.append(zlib.compress(pickle.dumps(content, protocol=5), level=1))
     return pages
 
 
 def unpack_files(page: bytes) -> tuple[list[FileVersion], list[int | None]]:
-    """The files of a page, and the blocks of each: see `WantedFile`. About 1 ms."""
-    columns, blocks = pickle.loads(zlib.decompress(page))
-    return columns.versions(), blocks
+    """The files of a page, and the mask of each: see `WantedFile`. About 1 ms."""
+    columns, masks = pickle.loads(zlib.decompress(page))
+    return columns.versions(), masks
 
 
 class LoadSurvey(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ import ray
 import raycache
 from raycache.admin.loads import Job
 from raycache.cache import Cache
-from raycache.errors import NotFoundError
+from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE
 from raycache.results import Progress
 from raycache.testing.cluster import LocalCluster
@@ -158,6 +160,38 @@ def test_a_kill_in_the_middle_costs_only_what_was_lost(cache: Cache, lake: Lake,
     # What had come to the worker after that look, and what was on its way there: a few batches of an eighth of a second.
     lost = sum(held) + 10 * MIB if victim == "worker" else 0
     assert lake.proxy.counters().data_bytes <= 1.1 * (sum(sizes) + lost)
+
+
+def test_what_a_sync_loads_outlives_its_caller_and_the_master(cache: Cache, cluster: LocalCluster, lake: Lake) -> None:
+    """The program that synced is killed, then the master: the load goes on, within its bandwidth, and moves nothing twice.
+
+    A second sync, with the job running or not, has nothing to load.
+    """
+    sizes = [MIB] * 60
+    contents = fill(lake, sizes)
+    before = [job_id for job_id, _ in cache.jobs()]
+    program = subprocess.Popen(
+        [sys.executable, "-c", "from raycache.cli.main import main; main()",
+         "sync", "/lake/d", "--load", "--bandwidth", "15MiB/s"],
+        env={**os.environ, **cluster.environment()},
+    )  # fmt: skip
+    wait_until(lambda: len(cache.jobs()) > len(before))
+    program.kill()
+    program.wait(30)
+    ((job_id, begun),) = [found for found in cache.jobs() if found[0] not in before]
+    assert (begun.paths, begun.finished) == (("/lake/d",), False)
+    job = cache.job(job_id)
+    under_way(job, 0.1)
+    os.kill(pid_of(MASTER_NAME), signal.SIGKILL)
+    progress = job.wait(120)
+    assert (progress.state, progress.files_done, progress.bytes_done) == ("SUCCEEDED", len(sizes), sum(sizes))
+    assert cache.check("/lake/d").complete
+    assert lake.proxy.counters().data_bytes <= 1.1 * sum(sizes)
+    assert contents[7] == cache.read("/lake/d/007").to_pybytes()
+    again = cache.sync("/lake/d", load=True)
+    assert (again.added.files, again.changed.files, again.loaded.files, again.failures) == (0, 0, 0, ())
+    with pytest.raises(InvalidRequestError, match="bandwidth"):
+        cache.sync("/lake/d", load=True, bandwidth="0")
 
 
 def test_a_faulty_lake_costs_one_file(cache: Cache, lake: Lake) -> None:

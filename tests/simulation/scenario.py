@@ -211,7 +211,7 @@ class Scenario:
                     path = self.draw.choice(("/lake", "/lake/d0", "/lake/d1"))
                     client.cache.set_quota(path, self.draw.choice((None, 0, 24, 64, 200)))
                 case "sync":
-                    client.cache.sync(f"/lake/{key}", dry_run=self.draw.random() < 0.3)
+                    client.cache.sync(f"/lake/{key}", dry_run=self.draw.random() < 0.3, load=self.draw.random() < 0.5)
                 case "check":
                     client.cache.check(f"/lake/{key}")
                 case "mount":

@@ -188,7 +188,8 @@ def test_single_flight_off(monkeypatch: pytest.MonkeyPatch) -> None:
         return True
 
     monkeypatch.setattr(FlightTable, "open", open_anyway)
-    assert caught_by(written_through=False) == "BlocksAreLoadedOnce"
+    # Little else happens: two flights of one block also break the table, which is seen later.
+    assert caught_by(written_through=False, operations=("free",)) == "BlocksAreLoadedOnce"
 
 
 #: Room for everything, and readers that load where they are.

@@ -109,6 +109,8 @@ class FakeCache:
         #: Of all that is cached, since it was loaded.
         self.age_s = 60.0
         self.pins: list[str] = []
+        #: Of syncs and imports.
+        self.bandwidths: list[str | None] = []
         self.others: list[PathRule] = []
         #: Path -> why it cannot be loaded.
         self.broken: dict[str, str] = {}
@@ -245,8 +247,16 @@ class FakeCache:
     def set_quota(self, path: str, bytes: str | int | None) -> None:  # noqa: A002
         self.others.append(PathRule("quota", path, None if bytes is None else parse_size(bytes)))
 
-    def sync(self, paths: list[str], dry_run: bool = False, load: bool = False, watch: float | None = None) -> Any:
+    def sync(
+        self,
+        paths: list[str],
+        dry_run: bool = False,
+        load: bool = False,
+        watch: float | None = None,
+        bandwidth: str | None = None,
+    ) -> Any:
         """Everything is new; what is broken cannot be loaded."""
+        self.bandwidths.append(bandwidth)
         names = self._expand(paths)
         good = [name for name in names if load and name not in self.broken]
         result = SyncResult(
@@ -267,8 +277,9 @@ class FakeCache:
         self._raise()
         return MapExport(uri, len(self.cached), sum(self.files[name] for name in self.cached), 0.1)
 
-    def import_map(self, uri: str, pins: bool = True) -> MapImport:
+    def import_map(self, uri: str, pins: bool = True, bandwidth: str | None = None) -> MapImport:
         self._raise()
+        self.bandwidths.append(bandwidth)
         everything = Amount(len(self.files), sum(self.files.values()))
         failures = tuple(Failure(path, reason) for path, reason in self.broken.items())
         nothing = Amount()

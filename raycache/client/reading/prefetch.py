@@ -7,37 +7,12 @@ from typing import Any
 
 from raycache.client.file_meta import FileMeta
 from raycache.client.ports import WorkerCall
-from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
+from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation
 from raycache.client.topology import Topology
 from raycache.errors import RaycacheError
 from raycache.messages import BlockReply, BlockState, decode
 from raycache.ranges import block_length
 from raycache.types import FileKind, FileVersion, WorkerId
-
-
-def load_rounds(
-    files: Sequence[FileVersion],
-    blocks: Sequence[tuple[int, int]],
-    topology: Topology,
-    *,
-    claimants: Sequence[Mapping[int, WorkerId]] | None = None,
-) -> list[Round]:
-    """Make the requests that load whole blocks where the hash places them, or where they are claimed.
-
-    Args:
-        files: shape (F,).
-        blocks: shape (B,): (index into files, block index).
-        topology: where blocks go.
-        claimants: shape (F,): what another worker has claimed is left to it; None: claims do not count.
-    """
-    claimed = claimants or [{}] * len(files)
-    operation = ReadOperation(
-        [FileTarget(file, file.id(), (), claims) for file, claims in zip(files, claimed, strict=True)],
-        [Part(i, index, 0, block_length(index, files[i].size_bytes, topology.block_size_bytes)) for i, index in blocks],
-        topology,
-        follows_claims=claimants is not None,
-    )
-    return [found.prefetching() for found in operation.next_calls()]
 
 
 def prefetch_calls(
@@ -69,8 +44,13 @@ def prefetch_calls(
             claimants.append(meta.places.claimants)
     if not chosen:
         return []
-    rounds = load_rounds(files, chosen, topology, claimants=claimants)
-    return [found.to_call() for found in rounds]
+    operation = ReadOperation(
+        [FileTarget(file, file.id(), (), claims) for file, claims in zip(files, claimants, strict=True)],
+        [Part(i, index, 0, block_length(index, files[i].size_bytes, topology.block_size_bytes)) for i, index in chosen],
+        topology,
+        follows_claims=True,
+    )
+    return [found.prefetching().to_call() for found in operation.next_calls()]
 
 
 class Gathering:

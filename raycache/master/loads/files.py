@@ -55,7 +55,7 @@ class Page(NamedTuple):
     #: Of listed files; None: the files were given, and their URIs are their names.
     origin: Origin | None
     #: Of given files: the blocks wanted, as bit masks; None: all.
-    blocks: list[int | None] | None = None
+    masks: list[int | None] | None = None
 
     @classmethod
     def of(cls, origin: Origin, keys: list[str], packed: list[bytes]) -> Page:
@@ -66,8 +66,8 @@ class Page(NamedTuple):
     @classmethod
     def given(cls, blob: bytes) -> Page:
         """Unpack given files."""
-        versions, blocks = unpack_files(blob)
-        return cls(versions, [version.id() for version in versions], None, blocks)
+        versions, masks = unpack_files(blob)
+        return cls(versions, [version.id() for version in versions], None, masks)
 
     def path(self, row: int) -> str:
         """The user's name of a file."""
@@ -88,7 +88,7 @@ class Page(NamedTuple):
     def wanted(self, row: int, block_size_bytes: int) -> int:
         """The blocks wanted of a file, as a bit mask."""
         every = (1 << block_count(self.versions[row].size_bytes, block_size_bytes)) - 1
-        wanted = None if self.blocks is None else self.blocks[row]
+        wanted = None if self.masks is None else self.masks[row]
         return every if wanted is None else wanted & every
 
     def length(self, row: int, block: int, block_size_bytes: int) -> int:

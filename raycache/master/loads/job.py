@@ -187,7 +187,7 @@ class LoadJob:
                     continue
                 self._figures.blame(page, index, row, REPLACED, was_done=True)
                 for block in range(block_count(page.versions[row].size_bytes, self._block_size_bytes)):
-                    self._figures.undone(page, index, row, self._length(page, row, block), REPLACED)
+                    self._figures.undone(page, index, row, page.length(row, block, self._block_size_bytes), REPLACED)
         self._verified = True
         self._start_round()
 
@@ -372,14 +372,11 @@ class LoadJob:
         for worker in targets:
             self._backlog.put_at(copy, blocks, worker.worker)
 
-    def _length(self, page: Page, row: int, block: int) -> int:
-        return page.length(row, block, self._block_size_bytes)
-
     # --- inside: counting ---------------------------------------------------------------------------------------------
 
     def _served(self, piece: Piece, block: int, *, already: bool) -> None:
         page = self._backlog.page(piece.page)
-        length = self._length(page, piece.row, block)
+        length = page.length(piece.row, block, self._block_size_bytes)
         match piece.aim:
             case Aim.LOAD:
                 self._figures.done(page, piece.page, piece.row, length, already=already)
@@ -413,7 +410,7 @@ class LoadJob:
     def _fail(self, piece: Piece, reason: str) -> None:
         page = self._backlog.page(piece.page)
         for block in piece.blocks:
-            length = self._length(page, piece.row, block)
+            length = page.length(piece.row, block, self._block_size_bytes)
             if piece.aim is Aim.LOAD:
                 self._figures.failed(page, piece.page, piece.row, length, reason)
             else:

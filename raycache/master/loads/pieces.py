@@ -8,13 +8,13 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from raycache.master.loads.files import Page
-from raycache.messages import BlockRequest, BlockState, Claim, FileColumns, Purpose, claim_column
+from raycache.messages import NO_ROOM, BlockRequest, BlockState, Claim, FileColumns, Purpose, claim_column
 from raycache.ranges import block_length, extents_of, runs_of
 from raycache.types import FileVersion, WorkerId, WorkerView
 
 #: Why a block is not resident, where nobody says more.
 REASONS = {
-    BlockState.NO_SPACE: "did not fit: no room in the cache; free something, or give it more memory or disk",
+    BlockState.NO_SPACE: NO_ROOM,
     BlockState.CHANGED: "replaced in the lake during the load; load it again",
     BlockState.GONE: "removed from the lake during the load",
     BlockState.FAILED: "the lake did not deliver it",

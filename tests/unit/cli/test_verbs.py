@@ -313,7 +313,8 @@ def test_sync_tells_the_differences(capsys: pytest.CaptureFixture[str], cache: F
     rounds = shown(capsys, cache, "sync", "/lake", "--watch", "1m", "--json").splitlines()
     assert [json.loads(line)["added"]["files"] for line in rounds] == [2, 2]
     cache.broken["/lake/a"] = "the lake did not deliver it"
-    assert run(["sync", "/lake", "--load"], session_of(cache)) == 1
+    assert run(["sync", "/lake", "--load", "--bandwidth", "5MiB/s"], session_of(cache)) == 1
+    assert cache.bandwidths == [None, None, None, None, "5MiB/s"]
     assert capsys.readouterr().err == "raycache: /lake/a: the lake did not deliver it\n"
 
 
@@ -332,7 +333,8 @@ def test_maps_go_out_and_come_in(capsys: pytest.CaptureFixture[str], cache: Fake
     assert cache.pins == []
     assert parsed(capsys, cache, "export-map", "s3://b/m.parquet")["files"] == 1
     cache.broken["/lake/a"] = "the lake did not deliver it"
-    assert run(["import-map", "s3://b/m.parquet"], session_of(cache)) == 1
+    assert run(["import-map", "s3://b/m.parquet", "--bandwidth", "5MiB/s"], session_of(cache)) == 1
+    assert cache.bandwidths[-1] == "5MiB/s"
     cache.fail_with = UnavailableError("a worker does not answer")
     capsys.readouterr()
     assert run(["stop", "--export-map", "s3://b/m.parquet"], Session(backend)) == 1
