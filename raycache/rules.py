@@ -1,11 +1,11 @@
 """Rules on paths: what is pinned, how long it may stay, how many bytes it may take. Pure.
 
 Theory of operation. A rule says one thing (pin, TTL or quota) of the files that a pattern names: a URI with everything
-below it, or what a glob matches below a URI. Of one kind, **the later word holds**: a rule replaces every older one
+below it, or what a glob matches below a URI. Of one kind, **the later rule holds**: a rule replaces every older one
 that names only files the new one names, too; what an older, wider rule says of other files stands. So `pin("/lake")`,
 `unpin("/lake/tmp")` pins everything but `/lake/tmp`, and a later `pin("/lake")` pins that again.
 
-Quotas are no such words: each limits what is below its own path, and nested ones all hold.
+Quotas do not replace each other: each limits what is below its own path, and nested ones all hold.
 
 Rules are kept by the master, and every worker has a copy of the table; both look a file up by its URI alone, so a rule
 holds for what is loaded later, too.
@@ -52,7 +52,7 @@ class Pattern(NamedTuple):
         return uri == self.base or _is_below(self.base, uri)
 
     def covers(self, other: Pattern) -> bool:
-        """Whether every file that the other names is meant, as far as can be told from the spelling."""
+        """Whether every file that the other names is meant, as far as the spelling shows."""
         return self == other or (not self.glob and Pattern(self.base).names(other.base))
 
     def overlaps(self, other: Pattern) -> bool:
@@ -61,7 +61,7 @@ class Pattern(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One word on some files."""
+    """Something that holds for some files."""
 
     kind: RuleKind
     pattern: Pattern
@@ -103,7 +103,7 @@ def add_rule(rules: Sequence[Rule], rule: Rule) -> tuple[Rule, ...]:
         kept = [old for old in rules if (old.kind, old.pattern) != (rule.kind, rule.pattern)]
         return _bounded([*kept, *([] if rule.value is None else [rule])])
     kept = [old for old in rules if old.kind is not rule.kind or not rule.pattern.covers(old.pattern)]
-    # "Not pinned" needs to be said only where an older word says otherwise.
+    # "Not pinned" needs a rule only where an older one says otherwise.
     if rule.value is not None or any(old.kind is rule.kind and old.pattern.overlaps(rule.pattern) for old in kept):
         kept.append(rule)
     return _bounded(kept)

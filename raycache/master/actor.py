@@ -161,12 +161,12 @@ class MasterActor:
 
     @replies
     async def holders(self, blob: bytes) -> HoldersReply:
-        """Who holds blocks of these versions (`VersionId`)."""
+        """Which workers hold blocks of these versions (`VersionId`)."""
         return self._service.locations.holders_of(decode(blob))
 
     @replies
     async def direct(self, blob: bytes) -> None:
-        """Answer a `DirectRequest`, once readers who ask from now on will follow it."""
+        """Answer a `DirectRequest`: look-ups from now on follow it."""
         self._service.direct(decode(blob))
 
     @replies
@@ -240,7 +240,7 @@ class MasterActor:
     @replies
     async def sync(self, blob: bytes) -> SyncReply:
         """Carry a `SyncRequest` out."""
-        # After a restart nobody knows yet whom to ask what is cached.
+        # After a restart the workers, which know what is cached, are not all known yet.
         await _until(lambda: not self._service.membership.missing()[0], _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
         inventories = [handle.inventory.remote for handle in self._workers.live()]
         return await run_sync(decode(blob), self._service, self._long_lister, inventories, self._clock.now_s)
@@ -272,7 +272,7 @@ class MasterActor:
 
     @replies
     async def heartbeat(self, blob: bytes) -> Any:
-        """A worker's word; answers a `HeartbeatReply`."""
+        """A `Heartbeat` of a worker; answers a `HeartbeatReply`."""
         return self._service.heartbeat(decode(blob), self._clock.now_s())
 
     @replies
@@ -334,7 +334,7 @@ class MasterActor:
 
     @replies
     async def job_ended(self, job_id: str, wait_s: float) -> JobProgress:
-        """How far a job is, as soon as it has ended; else after so long."""
+        """How far a job is: as soon as it has ended, or after `wait_s`."""
         return await self._driver.ended(job_id, wait_s)
 
     @replies
@@ -372,7 +372,7 @@ class MasterActor:
                 self._service.fetched(need, results[need])
                 outcomes[need] = results[need].error
         finally:
-            # Whatever happened, nobody waits for ever.
+            # Whatever happened, no asker waits for ever.
             for need in needs:
                 self._asking.answered(need, outcomes.get(need, error))
 
@@ -430,7 +430,7 @@ class MasterActor:
 
 
 async def _until(settled: Callable[[], bool], looks_max: int, period_s: float) -> None:
-    """Wait for something to settle, no longer than for so many looks."""
+    """Wait for something to settle, for `looks_max` looks at most."""
     for _ in range(looks_max):
         if settled():
             break

@@ -1,8 +1,8 @@
-"""The master's memory over restarts: a list of small records, each safe before its effect is confirmed.
+"""The master's memory over restarts: a list of records, each safe before its effect is confirmed.
 
 A record is one line: the xxh3 of its JSON, and the JSON. A line that does not fit its hash was being written when the
 master died, and counts as never written. Records hold what mounts hold, so secrets too: files are readable by their
-owner only, and whoever keeps the journal in a bucket gives that bucket's readers these secrets.
+owner only; a journal in a bucket gives the readers of that bucket these secrets.
 
 `FileJournal` appends to one file and syncs it. `UfsJournal` writes one object per record, since objects cannot be
 appended to. Both are made small again by `compact`, which replaces all records by others with the same meaning, at once.

@@ -1,12 +1,12 @@
 """Where blocks are, as far as the workers have said: hints, never truth.
 
 Theory of operation. What is said of a file version is one flat tuple (slot, mask, slot, mask, ...): a slot is a number
-for one worker's current word, the mask has a bit for each block it holds. Most files have the same few tuples (one
+for what one worker currently says, the mask has a bit for each block it holds. Most files have the same few tuples (one
 worker, the first block), so each different tuple is kept once, numbered, with a count of the versions that have it; a
 version takes a number in a `DigestTable`, some twenty bytes.
 
-A worker that is lost, or that reports everything anew, just gives its slot up, which is O(1): pairs of a dead slot are
-skipped by readers, removed by whoever touches the version next, and swept when they are the majority. The number of
+A worker that is lost, or that reports everything again, just gives its slot up, which is O(1): pairs of a dead slot are
+skipped by readers, removed when the version is next touched, and swept when they are the majority. The number of
 versions is bounded; beyond, news are dropped, and those blocks are found by the hash alone.
 """
 
@@ -72,9 +72,9 @@ class Locations:
             self._dead_pairs += self._pairs.pop(slot)
 
     def expect(self, version: VersionId, worker: WorkerId, mask: int) -> None:
-        """Readers are to ask this worker, who will load these blocks then, while nobody holds any of the version.
+        """Readers are to ask this worker, which will load these blocks then, while no worker holds any of the version.
 
-        The worker's own word replaces this one; one that never comes leaves a hint that costs nothing.
+        The worker's own report replaces this; a load that never comes leaves a hint that costs nothing.
         """
         if worker in self._slot_of and not self.holders(version):
             self._set(version, self._slot_of[worker], mask)

@@ -1,4 +1,4 @@
-"""Which worker lives on which node: the nodes Ray reports, and the words of the workers.
+"""Which worker lives on which node: the nodes Ray reports, and the heartbeats of the workers.
 
 Theory of operation. Each live node should have one worker. Each incarnation of a worker has an epoch; epochs grow for
 as long as the cache exists, over restarts of the master too, since they start from the time of its start. The states
@@ -9,12 +9,12 @@ of a node's worker, and what moves it between them:
     SILENT     no heartbeat for too long; it may come back until another is started
     LOST       its actor ended, or never started
 
-`_MOVES` is the table. A worker that is SILENT or LOST is started anew, at a new epoch, after a back-off that doubles
+`_MOVES` is the table. A worker that is SILENT or LOST is started again, at a new epoch, after a back-off that doubles
 with each failure in a row. Messages of an epoch that has ended, or that is older than the current one, are refused; the
 sender ends itself.
 
 A restarted master knows no worker, but they are there: for a while, the *settling*, it starts none on nodes that have
-not spoken, and takes each one that speaks over as it is (`AdoptWorker`). Meanwhile it tells nobody a new view, since a
+not spoken, and takes each one that speaks over as it is (`AdoptWorker`). Meanwhile it gives out no new view, since a
 view of half the workers would move half the blocks; settling ends early when every node has spoken.
 """
 
@@ -33,7 +33,7 @@ RETRY_MIN_S = 1.0
 RETRY_MAX_S = 30.0
 #: A worker that has lived this long has not failed in a row.
 STEADY_S = 60.0
-#: How long a restarted master waits for words of the workers it had.
+#: How long a restarted master waits to hear of the workers it had.
 SETTLING_S = 10.0
 
 
@@ -172,7 +172,7 @@ class Membership:
         Args:
             worker: its node.
             epoch: its incarnation.
-            weight_bytes: capacity of all its tiers. The first word of an epoch counts: a weight that follows every
+            weight_bytes: capacity of all its tiers. The first one of an epoch counts: a weight that follows every
                 change of the quota would move blocks about.
             now_s: the time.
 
@@ -188,7 +188,7 @@ class Membership:
             self._last_epoch = max(self._last_epoch, epoch)
         if epoch != known.epoch or (known.state, Event.SPOKE) not in _MOVES:
             return False
-        # Most words change nothing of the view, and making it anew takes as long as there are workers.
+        # Most heartbeats change nothing of the view, and making it again costs time for each worker.
         seen = known.state, known.weight_bytes
         self._move(known, Event.SPOKE, now_s)
         known.heard_s = now_s
@@ -217,7 +217,7 @@ class Membership:
         return self._view
 
     def news(self, view_id: int) -> MembershipView | None:
-        """The view for someone who knows `view_id`; None when that is current, or while settling."""
+        """The view for a caller that knows `view_id`; None when that is current, or while settling."""
         return None if self._settling or view_id == self._view.view_id else self._view
 
     @property

@@ -3,14 +3,14 @@
 Theory of operation. A worker's fair share goes by its capacity, as placement does; above it, it drops its oldest blocks.
 But workers hear of a new division one after the other: while one has not yet given up what it is to lose, another must
 not use it. So the master keeps, for each worker, a *bound* on what it may be holding: the largest of the limit it was
-last told, the limit it said it had been told, and what it said it holds. A worker's limit is its fair share or, if less,
+last sent, the limit it said it had received, and what it said it holds. A worker's limit is its fair share or, if less,
 what the bounds of the others leave. Hence all together grow only while they are below the quota.
 
-1. A and B have 50 each; C joins: 33 each.   2. A beats: it is told 33, but holds 50: its bound stays 50.
+1. A and B have 50 each; C joins: 33 each.   2. A beats: it gets 33, but holds 50: its bound stays 50.
 3. C beats: the bounds leave 100 - 50 - 50 = 0.   4. A beats again, at 33: that is its bound.   5. C beats: 17.
 
-A reply either reaches the worker before its next heartbeat or never, so a heartbeat tells what the worker has been told.
-A restarted master knows no bounds: until every node's worker has been heard, nobody's limit grows.
+A reply either reaches the worker before its next heartbeat or never, so a heartbeat says which limit the worker has.
+A restarted master knows no bounds: until every node's worker has been heard, no limit grows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class QuotaShares:
         self._words: dict[WorkerId, _Word] = {}
 
     def divide(self, heartbeat: Heartbeat, rules: RuleTable, view: MembershipView, *, complete: bool) -> Shares | None:
-        """What to tell the worker in the reply to its heartbeat.
+        """What the reply to a heartbeat says of quotas.
 
         Args:
             heartbeat: one whose reply it will wait for.
@@ -65,7 +65,7 @@ class QuotaShares:
         for base, quota_bytes in quotas.items():
             fair = shares.fair[base] = quota_bytes * weight // weights if weights else 0
             if base not in heartbeat.quota_used:
-                # It has not heard of this quota, so what it holds is not known: nobody's limit grows until it is.
+                # It has not heard of this quota, so what it holds is not known: no limit grows until it is.
                 shares.limits[base] = 0
                 continue
             had = heartbeat.quota_limits.get(base, 0)

@@ -67,7 +67,7 @@ _NUMBERS_PER_START = 1_000_000
 
 @dataclasses.dataclass(slots=True)
 class _Reporting:
-    """How far the master has heard one worker incarnation, and it the master."""
+    """How far the master has heard one worker incarnation, and the other way round."""
 
     epoch: int
     sequence: int = 0
@@ -234,7 +234,7 @@ class MasterService:
         )
 
     def direct(self, request: DirectRequest) -> None:
-        """Somebody knows better than the hash where files should be loaded."""
+        """Let files be loaded where a reader wants them, instead of where the hash puts them."""
         block_size_bytes = self._settings.block_size_bytes
         for file, worker in zip(request.files.versions(), request.workers, strict=True):
             self.locations.expect(file.id(), worker, (1 << block_count(file.size_bytes, block_size_bytes)) - 1)
@@ -281,12 +281,12 @@ class MasterService:
         self._drop_the_absent()
 
     def heartbeat(self, heartbeat: Heartbeat, now_s: float, *, delivered: bool = True) -> HeartbeatReply:
-        """Take in a worker's word.
+        """Take a heartbeat in.
 
         Args:
-            heartbeat: the word.
+            heartbeat: of a worker.
             now_s: the time.
-            delivered: whether the worker will get the reply; False when the word was fetched from it.
+            delivered: whether the worker will get the reply; False when the heartbeat was fetched from it.
         """
         self._figures.heard(
             heartbeat.worker, heartbeat.epoch, heartbeat.sequence, heartbeat.read_counters, heartbeat.stats
@@ -394,19 +394,19 @@ class MasterService:
             del self._reporting[worker]
 
     def _unheard(self, known: _Reporting) -> list[VersionId]:
-        """What a worker has not been told yet, a part at a time; what all have been told is forgotten."""
+        """What a worker has not heard yet, a part at a time; what all have heard is forgotten."""
         first = max(known.heard, self._invalidated_start)
         offset = first - self._invalidated_start
         until = min(len(self._invalidated), offset + INVALIDATED_PER_REPLY_MAX)
-        told = [*islice(self._invalidated, offset, until)]
+        unheard = [*islice(self._invalidated, offset, until)]
         known.heard = self._invalidated_start + until
         if not self._invalidated:
-            return told
+            return unheard
         everywhere = min(other.heard for other in self._reporting.values())
         while self._invalidated_start < everywhere and self._invalidated:
             self._invalidated.popleft()
             self._invalidated_start += 1
-        return told
+        return unheard
 
 
 def _mount_of(record: Mapping[str, Any]) -> MountInfo:

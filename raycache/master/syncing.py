@@ -49,7 +49,7 @@ async def run_sync(
     Args:
         request: what to compare.
         service: where the parts go.
-        lister: not shared with look-ups that somebody waits for.
+        lister: not the one of look-ups that readers wait for.
         inventories: asks one live worker each.
         now_s: the time.
 

@@ -81,7 +81,7 @@ class WorkerKeeper:
         return self._handles.get(worker.worker) or self._launcher.find(worker.actor_name)
 
     async def hear_all(self) -> None:
-        """Ask every live worker for its word now."""
+        """Ask every live worker for a heartbeat now."""
         await asyncio.gather(*(self._hear(worker) for worker in self._service.membership.view().workers))
 
     async def tell_written(self, news: WrittenNews) -> None:

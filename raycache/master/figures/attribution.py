@@ -1,4 +1,4 @@
-"""Who read what: counts per Ray job, task name and dataset, summed over all nodes. Pure.
+"""Counts of reads per Ray job, task name and dataset, summed over all nodes. Pure.
 
 Workers send them in numbered batches, each until it has arrived; a number that is not above the last one of that worker's
 epoch is a repetition. Bounded: the readers that have been quiet longest are summed up as `OTHER_READERS`.
@@ -14,7 +14,7 @@ from raycache.messages import OTHER_READERS, ReadCounters, ReadTag
 from raycache.types import WorkerId
 
 READERS_KEPT_MAX = 2_000
-#: Worker incarnations whose last number is kept; older ones have long said their last word.
+#: Worker incarnations whose last number is kept; older ones send nothing any more.
 EPOCHS_KEPT_MAX = 20_000
 
 Batches = list[tuple[int, list[tuple[ReadTag, ReadCounters]]]]

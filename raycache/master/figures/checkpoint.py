@@ -2,8 +2,8 @@
 
 Live workers say their own totals again with every heartbeat. Only the master knows what was counted by workers that are
 gone, by readers on nodes without a worker, per reader, and in the last 15 minutes. That is written down every
-`PERIOD_S` while something is read, and at once when a worker is lost, since its totals will not be said again. A restarted
-master goes on from the last record: the totals of live workers catch up with their next word, and the steps of history
+`PERIOD_S` while something is read, and at once when a worker is lost, since its totals will not come again. A restarted
+master goes on from the last record: the totals of live workers catch up with their next heartbeat, and the steps of history
 in between are filled with the first of them.
 
 Lost in the worst case: what is only the master's, of the last `PERIOD_S` before its end. A record of another cache, or
@@ -36,7 +36,7 @@ class Keeping:
         self._hurried = False
 
     def hurry(self) -> None:
-        """Something was counted that nobody will say again."""
+        """Something was counted that no worker will say again."""
         self._hurried = True
 
     def due(self, count: Callable[[], ReadCounters], now_s: float) -> bool:

@@ -18,7 +18,7 @@ STEP_S = 5.0
 #: Samples kept: 15 minutes of steps, and the one they start from.
 SAMPLES = 181
 NODES_MAX = 10_000
-#: Most bytes of rings that are kept for a restart; beyond, history begins anew after it.
+#: Most bytes of rings that are kept for a restart; beyond, history begins again after it.
 SAVED_BYTES_MAX = 256 << 20
 _FIELDS = len(ReadCounters._fields)
 

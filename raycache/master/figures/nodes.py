@@ -1,8 +1,8 @@
 """Statistics of all nodes: counters that are never lost and never counted twice.
 
-Each worker incarnation counts from its start and sends totals, so the latest word of an epoch replaces the one before.
+Each worker incarnation counts from its start and sends totals, so the latest totals of an epoch replace those before.
 A node's counters are the sum over its epochs; sizes (gauges) are those of the live one. The last few epochs of a node
-are kept apart, since the last word of a lost worker may come late; older ones are summed up for good. Nodes that are
+are kept apart, since the last totals of a lost worker may come late; older ones are summed up for good. Nodes that are
 long gone are summed up in one.
 """
 
@@ -35,7 +35,7 @@ class _Node:
 
 
 class Figures:
-    """The latest word of every worker incarnation."""
+    """The latest totals of every worker incarnation."""
 
     def __init__(self) -> None:
         self._nodes: dict[WorkerId, _Node] = {}
@@ -77,7 +77,7 @@ class Figures:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what an earlier master had counted; words of live workers replace what it knew of them."""
+        """Go on from what an earlier master had counted; the next totals of live workers replace what it knew of them."""
         self._deliveries.restore(saved["deliveries"])
         for node, counters, stats, epochs in saved["nodes"]:
             self._nodes[node] = _Node(

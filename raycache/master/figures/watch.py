@@ -1,4 +1,4 @@
-"""What the master tells those who show the cache: its figures, with their history. Pure; asks no worker."""
+"""What dashboard and terminal show of the cache: its figures, with their history. Pure; asks no worker."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ window of requests (`pacing.Congestion`).
 In the journal are the requests, the files of those loads that are given them, and every change between running, stopped
 and ended: not what is done, since a job that begins again asks the workers what they hold. So after a restart of the
 master, unfinished jobs begin again under their ids, and ended ones keep the figures they ended with. Given files are kept
-while their job runs; who wants a load that has ended to go on gives them again.
+only while their job runs, so such a job cannot be resumed after its end.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class JobBoard:
             match record.get("op"):
                 case "load_files":
                     # Written once more by a repeated call, a part replaces itself.
-                    parts.setdefault(job_id, {})[record["number"]] = [*map(base64.b85decode, record["pages"])]
+                    parts.setdefault(job_id, {})[record["number"]] = [*map(base64.b64decode, record["pages"])]
                 case "load":
                     known = {name: record["request"][name] for name in LoadRequest._fields if name in record["request"]}
                     self._requests.setdefault(job_id, LoadRequest(**known))
@@ -278,7 +278,7 @@ def _started(job_id: str, request: LoadRequest) -> Record:
 
 def _files_of(job_id: str, pages: Sequence[bytes]) -> list[Record]:
     starts = range(0, len(pages), _PAGES_PER_RECORD)
-    parts = ([base64.b85encode(page).decode() for page in pages[start : start + _PAGES_PER_RECORD]] for start in starts)
+    parts = ([base64.b64encode(page).decode() for page in pages[start : start + _PAGES_PER_RECORD]] for start in starts)
     return [
         {"op": "load_files", "job_id": job_id, "number": number, "pages": part} for number, part in enumerate(parts)
     ]

@@ -1,8 +1,8 @@
 """Drives load jobs: lists what they want, sends their batches, writes down what must outlive the master.
 
 Theory of operation. One task looks at the board whenever something has moved: jobs that want a listing get one, batches
-that may go are sent, jobs that have ended are written to the journal. Everything is decided by the board (`job_board`);
-a call that fails is told to it, and it plans again.
+that may go are sent, jobs that have ended are written to the journal. Everything is decided by the board (`board`):
+it hears of a call that failed, and plans again.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class JobDriver:
         self._moved = asyncio.Event()
         #: Set, and replaced, whenever jobs have ended.
         self._ended = asyncio.Event()
-        #: Jobs of an earlier master wait until its workers have spoken: who is not known to hold a block would load it again.
+        #: Jobs of an earlier master wait until its workers have spoken: else one that holds a block would not be asked for it,
+        #: and another would load it again.
         self._hold_until_s = clock.now_s() + _HOLD_MAX_S if board.live() else float("-inf")
         #: By job id, what its paths were found to be when it was asked for; until it is listed.
         self._looked_up: dict[str, LookedUp] = {}
@@ -117,7 +118,7 @@ class JobDriver:
         await self._listing.require(paths)
 
     async def ended(self, job_id: str, wait_s: float) -> JobProgress:
-        """How far a job is, as soon as it has ended; else after so long, or half the time that callers wait for a master.
+        """How far a job is: as soon as it has ended, after `wait_s`, or after half the time that callers wait for a master.
 
         Raises:
             NotFoundError: unknown.
@@ -165,12 +166,12 @@ class JobDriver:
     def is_held(self, now_s: float) -> bool:
         """Whether nothing is sent yet, because this master has just been restarted."""
         if now_s < self._hold_until_s and self._service.membership.missing()[0] == 0:
-            # All are there; what they hold comes with their next words.
+            # All are there; what they hold comes with their next heartbeats.
             self._hold_until_s = min(self._hold_until_s, now_s + _REPORTS_S)
         return now_s < self._hold_until_s
 
     async def _write_ended(self) -> None:
-        """Write down which jobs have ended, and tell who waits for them."""
+        """Write down which jobs have ended, and wake the calls that wait for them."""
         records = self._board.take_ended(self._clock.now_s())
         await self._record(records)
         if records:
@@ -210,7 +211,7 @@ class JobDriver:
             self._moved.set()
 
     async def _hand_over(self, job: LoadJob) -> None:
-        """Given files are there: a page at a time, so that nobody waits long for the event loop."""
+        """Given files are there: a page at a time, so that no call waits long for the event loop."""
         for page in self._board.given(job.job_id):
             if job.finished:
                 raise NotWantedError

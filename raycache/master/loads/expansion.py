@@ -4,7 +4,7 @@ Theory of operation. All paths are looked up at once, freshly: files are rows at
 *targets*, each of which is one listing of the lake; what a glob matches of directories is listed after it. A glob that
 matches nothing is an error, at once where little stands beside it. A listing is handed on as it comes. A file that an earlier target
 names already is left out, so that each is there once. A listing that is small enough is given to the namespace, too, so
-that readers who come after the load need not ask the lake.
+that readers after the load need not ask the lake.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KEPT_MAX = 20_000
 _LISTED_AT_ONCE = 4
 #: Entries that a glob does not match, before it is taken for one that matches something.
 _LOOKED_AT_MAX = 20_000
-#: A page waits so long for the event loop before the listing is given up.
+#: How long a page waits for the event loop before the listing is given up.
 _HAND_OVER_TIMEOUT_S = 120.0
 
 

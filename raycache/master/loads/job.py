@@ -1,12 +1,13 @@
 """A load job as plain state: files in, batches for workers out, replies back in. No Ray, no I/O, time as an argument.
 
-Theory of operation. Files come as they are listed (`load_files`); when all are there, the job starts. A window of them at
-a time is cut into *pieces*, runs of blocks of one extent of one file, and each is queued at the worker that should hold it:
-one that says it does, else the one the hash names, or the one that this one names (`workers/claims`). A worker has a few
-batches in flight; the next is cut from its queue when one comes back. With replicas, a block that its first owner holds is queued at its next owners, which fetch it from
-the first: each byte leaves the lake once. What a lost worker had in flight or queued is planned anew over the workers
-that are left. A piece that is not answered for, or that the lake could not deliver, is tried again, a few times. A
-repeated load moves only what is missing, since workers answer HIT for what they hold.
+Theory of operation. Files come as they are listed, or are given (`files`); when all are there, the job starts. A window of
+them at a time is cut into *pieces*, runs of blocks of one extent of one file, and each is queued (`backlog`) at the worker
+that should hold it: one that says it does, else the one the hash names, or the one that this one names (`workers/claims`). A
+worker has a few batches in flight; the next is cut from its queue when one comes back. With replicas, a block that its first
+owner holds is queued at its next owners, which fetch it from the first: each byte leaves the lake once. What a lost worker
+had in flight or queued is planned again over the workers that are left. A piece that is not answered for, or that the lake
+could not deliver, is tried again, a few times. A repeated load moves only what is missing, since workers answer HIT for
+what they hold.
 
     WAITING --listed--> WAITING --first batch--> RUNNING --nothing left--> SUCCEEDED | FAILED
                                                  RUNNING --verify asked--> VERIFYING --nothing left--> SUCCEEDED | FAILED

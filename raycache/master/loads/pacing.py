@@ -1,7 +1,7 @@
 """How fast loads may ask the lake: a rate, and a window that shrinks when the lake says "slow down". Time as an argument.
 
-`TokenBucket` holds one job to its bandwidth. `Congestion` is one for all loads of the cluster: what one worker hears
-counts for all, since it is the same lake. Additive increase, multiplicative decrease, as TCP does it: halved at most once
+`TokenBucket` holds one job to its bandwidth. There is one `Congestion` for all loads of the cluster: a complaint to one
+worker counts for all, since it is the same lake. Additive increase, multiplicative decrease, as TCP does it: halved at most once
 in `CUT_PERIOD_S`, because the requests on the way when the lake first complained complain too; grown with every answer
 that brings no complaint, by about a twentieth of the full window a second.
 
@@ -66,7 +66,7 @@ class Congestion:
         """A worker has answered a load.
 
         Args:
-            worker, epoch: who; an earlier incarnation's count is no news.
+            worker, epoch: of the answer; the count of an earlier incarnation is no news.
             slow_downs: complaints of the lake it has counted since its start.
             full_requests: what all workers together send at most by themselves, >= 1.
             now_s: the time.

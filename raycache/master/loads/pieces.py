@@ -1,4 +1,4 @@
-"""What a load job is cut into, and the states it goes through; see `jobs`."""
+"""What a load job is cut into, and the states it goes through; see `job`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from raycache.messages import NO_ROOM, BlockRequest, BlockState, Claim, FileColu
 from raycache.ranges import block_length, extents_of, runs_of
 from raycache.types import FileVersion, WorkerId, WorkerView
 
-#: Why a block is not resident, where nobody says more.
+#: Why a block is not resident, where there is no error that says more.
 REASONS = {
     BlockState.NO_SPACE: NO_ROOM,
     BlockState.CHANGED: "replaced in the lake during the load; load it again",
@@ -27,7 +27,7 @@ REPLACED = "replaced or removed in the lake since it was loaded; load it again"
 
 
 class JobState(enum.StrEnum):
-    """See `jobs`."""
+    """See `job`."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
@@ -124,7 +124,7 @@ def pieces_of(
 def by_holder(
     piece: Piece, holders: Sequence[tuple[WorkerId, int]], live: Container[WorkerId]
 ) -> list[tuple[Piece, WorkerId | None]]:
-    """A piece, cut by which worker says it holds the blocks, the same one for all of it if possible; None: nobody does."""
+    """A piece, cut by which worker says it holds the blocks, the same one for all of it if possible; None: none does."""
     live_holders = [(worker, mask) for worker, mask in holders if worker in live]
     wanted = ((1 << piece.block_count) - 1) << piece.first_block
     live_holders.sort(key=lambda holder: -(holder[1] & wanted).bit_count())

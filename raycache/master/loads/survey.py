@@ -13,7 +13,7 @@ from raycache.messages import LoadSurvey
 from raycache.ranges import extents_of, mask_bytes, union
 from raycache.types import VersionId, WorkerId, WorkerView
 
-#: Tells which workers hold which blocks of a version, as (worker, mask of blocks).
+#: Says which workers hold which blocks of a version, as (worker, mask of blocks).
 Holders: TypeAlias = Callable[[VersionId], tuple[tuple[WorkerId, int], ...]]
 
 OVER_SHOWN_MAX = 100
@@ -39,7 +39,7 @@ class Survey:
         self._room: dict[WorkerId, int] = {}
 
     def add(self, page: Page, workers: Sequence[WorkerView]) -> None:
-        """Take a page in, given who is alive now."""
+        """Take a page in, given the workers alive now."""
         self._room = {worker.worker: worker.weight_bytes for worker in workers}
         result = self._result
         blocks = size_bytes = files_cached = bytes_cached = 0

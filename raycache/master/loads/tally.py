@@ -33,7 +33,7 @@ class JobFigures:
         self._failed: dict[int, bytearray] = {}
 
     def add_files(self, page: Page, block_size_bytes: int) -> None:
-        """More files are to be loaded; empty ones are."""
+        """Count more files in; those of which nothing is wanted are done."""
         self.files_total += len(page.versions)
         for row, version in enumerate(page.versions):
             wanted = page.wanted(row, block_size_bytes)
@@ -62,7 +62,7 @@ class JobFigures:
         self._ended(page, index, row)
 
     def undone(self, page: Page, index: int, row: int, length: int, reason: str) -> None:
-        """A block that was done is not after all."""
+        """A block that counted as done is not resident after all."""
         self.blocks_done -= 1
         self.bytes_done -= length
         self.blocks_failed += 1

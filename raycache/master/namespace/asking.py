@@ -30,7 +30,7 @@ class Asking:
             then: called when all of them are answered; at once without needs.
 
         Returns:
-            The needs that nobody has asked yet: the caller asks the lake, and says `answered` of each, whatever happens.
+            The needs that are not on their way yet: the caller asks the lake, and says `answered` of each, whatever happens.
         """
         failed: dict[Need, RaycacheError] = {}
         left = dict.fromkeys(needs)

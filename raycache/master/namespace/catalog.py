@@ -311,7 +311,7 @@ class Catalog:
         return replaced
 
     def invalidate(self, changed: Sequence[str]) -> list[VersionId]:
-        """Somebody wrote these paths, or below them: ask the lake when they are next asked for.
+        """These paths, or something below them, were written: ask the lake when they are next asked for.
 
         Returns:
             The versions that were known there.

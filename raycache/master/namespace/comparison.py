@@ -7,10 +7,10 @@ of the master), the base is what is cached, as the workers say.
 
 Parts partition the keys, so each can be compared and taken in by itself, in any order; nothing is held but the figures,
 a bounded list of differences, and the keys that are gone. These are forgotten, and the prefix counts as listed, only
-when all parts have come: a sync that breaks off has lost nothing, and can begin anew. At last the workers'
-inventories are looked through, page by page, for versions that nobody remembered.
+when all parts have come: a sync that breaks off has lost nothing, and can begin again. At last the workers'
+inventories are searched, page by page, for versions that the namespace did not know.
 
-`Sync.steps` says what is to be asked, of whom, and in which order; whoever carries the sync out does that.
+`Sync.steps` says what to ask the lake and the workers, and in which order; the caller does that.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Sync:
             yield ReadInventories(lambda files: invalidate(self.stale(files)))
 
     def needs_inventory(self) -> bool:
-        """Whether the prefix was never listed: `cached` must be told all that workers hold of it, before any part."""
+        """Whether the prefix was never listed: `cached` needs all that workers hold of it, before any part."""
         return not self._store.listed(self.prefix, recursive=True)
 
     def cached(self, files: Iterable[FileVersion]) -> None:
@@ -190,7 +190,7 @@ class Sync:
     def stale(self, files: Iterable[FileVersion]) -> list[VersionId]:
         """Of what a worker holds, after the end, the versions that are not what the lake has.
 
-        Nearly all have been told already; but a worker may have found older ones on its disk, after a restart.
+        Workers have heard of nearly all already; but a worker may have found older ones on its disk, after a restart.
         """
         now = self._store.entries
         gone: list[VersionId] = []

@@ -8,7 +8,7 @@ Knowledge is remembered apart from entries, as *coverage*: which key was looked 
 or everything below), when it was asked, and at which generation. A key that is covered and has no entry is known to be
 missing. The newest coverage of a key decides how old the answer is; the asker compares that with its mount's TTL.
 
-A change (somebody wrote a key, or below it) does not forget entries: it makes every coverage of an earlier generation
+A change (a key was written, or something below it) does not forget entries: it makes every coverage of an earlier generation
 worthless for that key, for what is below it, and for the directories above it, which it may have made or removed.
 Generations grow with each change and each request for a fresh answer; a look-up carries the generation it was asked at:
 
@@ -234,7 +234,7 @@ class Keyspace:
         return self._since
 
     def compared(self, keys: Iterable[str]) -> None:
-        """A comparison has told of the changes of these keys."""
+        """A comparison has reported the changes of these keys."""
         for key in list(keys):
             self._since.pop(key, None)
 
@@ -249,7 +249,7 @@ class Keyspace:
             self._trees.clear()
 
     def change(self, key: str, generation: int) -> list[Replaced]:
-        """Somebody wrote `key`, or something below it: what is known of it is worth nothing from now on.
+        """`key` was written, or something below it: what is known of it is worth nothing from now on.
 
         Returns:
             The files known at and below it.

@@ -223,7 +223,7 @@ def _guarded(work: Callable[[T], NeedResult], need: T) -> NeedResult:
         return work(need)
     except RaycacheError as error:
         return NeedResult(error=error)
-    except Exception as error:  # a defect of a store's driver must not leave those waiting who asked
+    except Exception as error:  # a defect of a store's driver must not leave the askers waiting
         return NeedResult(error=UnavailableError(f"the lake could not be asked: {type(error).__name__}"))
 
 
