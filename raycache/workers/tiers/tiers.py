@@ -3,14 +3,16 @@
 Theory of operation. A segment's copy may be dropped only when it is *idle*: no open request holds it, no thread copies
 it, no lease on it lasts. Room in a tier is made of idle copies, coldest first:
 
-- memory: only copies that can be given up at once, because disk has one too, because the disk cannot take one (no disk
-  tier, too small, failing), or because they are passive: made only since there was room. Others are demoted in the background; the load that needed room now goes to disk.
+- memory: only copies that can be given up at once, because the disk has one, too, because the disk cannot take one (no
+  disk tier, too small, failing), or because they are passive: made only since there was room. Others are demoted in the
+  background; a load that needs room now goes to disk.
 - disk: any idle copy.
 
 Of a pinned segment the last copy is never evicted, only a second one; where that leaves no room there is none.
 
-A load job evicts nothing that was loaded or used since it began, unless that has another copy: a load larger than the cache ends
-with a full cache, not with its own end in place of its beginning. While a job fills a worker, demotions keep the same.
+A load job evicts nothing that was loaded or used since it began, unless there is another copy: a load larger than the
+cache ends with a full cache, and does not put its own end in place of its beginning. While a job fills a worker, demotions
+keep the same.
 
 Nothing is evicted unless that makes enough room. What is *discarded* (freed, or of a replaced version) leaves the index
 at once; if it is not idle it drains: its bytes stay charged until it is.
@@ -140,15 +142,13 @@ class Tiers:
             segment = self.segments.segments[name]
             if not segment.is_idle(now_s) or segment.is_last_pinned or segment.is_kept(keep_since_s):
                 continue
-            at_once = segment.passive or segment.on_disk or not usable or self._too_large_for_disk(segment)
-            if tier is Tier.DISK or at_once:
+            if tier is Tier.DISK or not usable or not self._is_demotable(segment):
                 yield segment
 
-    def _too_large_for_disk(self, segment: Segment) -> bool:
-        return segment.size_bytes > self.ledgers[Tier.DISK].capacity_bytes
-
     def _is_demotable(self, segment: Segment) -> bool:
-        return not segment.on_disk and not segment.passive and not self._too_large_for_disk(segment)
+        """Whether a copy in memory is worth one on disk, which has none and is large enough."""
+        fits = segment.size_bytes <= self.ledgers[Tier.DISK].capacity_bytes
+        return fits and not segment.on_disk and not segment.passive
 
     def _drop_copy(self, segment: Segment, tier: Tier) -> None:
         """Evict one copy."""
@@ -339,11 +339,7 @@ class Tiers:
 
     # --- giving up ----------------------------------------------------------------------------------------------------
 
-    def discard_blocks(
-        self,
-        blocks: Iterable[BlockId],
-        reason: MissReason | None = MissReason.FREED,
-    ) -> tuple[int, int]:
+    def discard_blocks(self, blocks: Iterable[BlockId], reason: MissReason | None) -> tuple[int, int]:
         """Take blocks out of the index; segments left without any are dropped, or drained. Returns (blocks, bytes).
 
         Without a reason they are not missed: they are here in another form.

@@ -84,7 +84,7 @@ def test_blocks_of_a_file_stay_together() -> None:
     assert [(7, 7)] == compact_in(tick(worker, 2.0)).parts
     (load,) = [found for found in loads_in(worker.ask(LONG, purpose=Purpose.PREFETCH)) if found.size_bytes == 20]
     worker.loaded(load)
-    worker.service._tiers.discard_blocks([block(LONG, 0), block(LONG, 1)])
+    worker.service._tiers.discard_blocks([block(LONG, 0), block(LONG, 1)], None)
     effect = next(e for e in tick(worker, 3.0) if isinstance(e, Compact) and e.segment == load.segment)
     assert (effect.parts, effect.entries) == ([(16, 4)], [SegmentEntry(LONG, 2, 0, 4)])
 
