@@ -1,9 +1,9 @@
-"""The worker actor: carries calls to the `WorkerService`, and carries out what it decides.
+"""The worker actor: takes calls to the `WorkerService` and has its effects carried out.
 
 Theory of operation. Everything the service decides happens on the actor's event loop, one thing at a time, so the
-service needs no lock. It answers with effects; bytes are moved (under storage, object store, disk) by threads, whose
-results come back to the loop as further events. A background task sends heartbeats to the master and applies its
-replies; another watches the node's object store, and gives memory back before Ray would have to spill.
+service needs no lock. Its effects are carried out by threads (`threads.py`), whose results come back to the loop as
+further events. A background task sends heartbeats to the master and applies its replies; another watches the node's object
+store, and gives memory back before Ray would have to spill.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class WorkerActor:
     """One per node. All methods take and return blobs of `raycache.messages`."""
 
     def __init__(self, cache_id: str, node: WorkerId, epoch: int, settings: dict[str, Any], scratch: str) -> None:
-        # Ray warns of every blocking get in an async actor, also of those in threads, where nothing waits for it. Whether
-        # it is a thread, `wait_for` sees to.
+        # Ray warns of every blocking get in an async actor, also in its threads, where it keeps nobody waiting. That no
+        # get blocks the event loop is checked by `wait_for`.
         os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
         self._settings = Settings(**settings)
         self._node = node
@@ -118,7 +118,7 @@ class WorkerActor:
         return encode(self._capacity.weight_bytes)
 
     async def watch(self) -> None:
-        """Never returns: whoever waits for it learns of this actor's end at once."""
+        """Never return: a caller that waits for it learns of this actor's end at once."""
         await asyncio.Event().wait()
 
     async def read(self, blob: bytes) -> tuple[bytes, list[Any]]:
@@ -148,7 +148,7 @@ class WorkerActor:
     async def free(self, blob: bytes, force: bool) -> bytes:
         """Drop blocks by `Selector`; answers a `FreeReply` when the master knows.
 
-        Else it would send readers here and a load to where the blocks belong, and each would load them.
+        Otherwise the master would send readers here and load jobs to where the blocks belong, and each would load them.
         """
         selector: Selector = decode(blob)
         reply, effects = self._service.free(selector, force, self._clock.now_s())
@@ -170,7 +170,7 @@ class WorkerActor:
         return encode(self._service.resident(decode(blob)))
 
     async def heat(self, limit: int) -> bytes:
-        """The hottest and the coldest files held; answers `FileHeat`s."""
+        """Find the hottest and the coldest files that are here; answers `FileHeat`s."""
         return encode(self._service.heat(limit))
 
     async def inventory(self, blob: bytes) -> bytes:
@@ -215,7 +215,7 @@ class WorkerActor:
         return self._exporter.lake.metered(storage, mount), key
 
     async def _ask_master(self, method: str) -> Any:
-        """What the master answers; None when it does not: reads go on with what is known here, or fail over."""
+        """What the master answers; None when it does not answer: reads go on with what is known here, or fail over."""
         try:
             good, answer = decode(await self._call_master(method))
         except Exception:
@@ -346,5 +346,5 @@ class WorkerActor:
 
 
 def _open_ahead(root_uri: str, options: dict[str, Any]) -> None:
-    with contextlib.suppress(RaycacheError):  # whoever reads from it will say so
+    with contextlib.suppress(RaycacheError):  # the first read will say so
         open_storage(root_uri, options)

@@ -1,8 +1,8 @@
-"""Effects carried out: the same steps in the worker actor and in the simulator, which differ in their ports only.
+"""How effects are carried out: in the same steps by the worker actor and by the simulator, which differ in their ports only.
 
-Theory of operation. What takes no time is done at once, in the order given. For everything else a coroutine goes on
-beside: it has the ports move the bytes, tells the service what became of them, and has carried out what the service
-decides then. A port never raises: what could not be done is False, or an outcome.
+Theory of operation. An effect that takes no time is carried out at once, in the order given. For every other one a
+coroutine is started: it has the ports move the bytes, and tells the service how that ended; the effects of that event are
+carried out in turn. A port never raises: it answers False, or an outcome.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class WorkerPorts(Protocol):
         ...
 
     def run(self, effects: Sequence[Effect]) -> None:
-        """`carry` each of them."""
+        """Call `carry` for each of them."""
         ...
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let a coroutine go on beside."""
+        """Let a coroutine run in the background."""
         ...
 
     def reply(self, reply: Reply) -> None:
-        """Give the answer to a ticket to whoever waits for it."""
+        """Give a ticket's reply to the request that waits for it."""
         ...
 
     async def fetch(self, load: Load) -> tuple[Sequence[Bytes], LoadOutcome]:
@@ -61,7 +61,7 @@ class WorkerPorts(Protocol):
         ...
 
     def load_ended(self, load: Load, took_s: float) -> None:
-        """For the figures."""
+        """Count a load that has ended."""
         ...
 
     async def demote(self, segment: SegmentId, entries: Sequence[SegmentEntry]) -> bool:
@@ -93,11 +93,11 @@ class WorkerPorts(Protocol):
         ...
 
     def reference(self, segment: SegmentId) -> Any:
-        """What a reader gets a segment in memory by."""
+        """The reference by which a reader gets a segment in memory."""
         ...
 
     def path(self, segment: SegmentId) -> str:
-        """Where a reader on this node finds a segment on disk."""
+        """The file in which a reader on this node finds a segment."""
         ...
 
     async def extract(self, grant: SegmentGrant) -> Bytes | None:

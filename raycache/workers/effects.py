@@ -1,4 +1,4 @@
-"""What the `WorkerService` wants done, as values, and what comes back of a load.
+"""What the `WorkerService` wants done, as values, and what becomes of a load.
 
 The actor (or the simulator) carries an effect out and calls back: `Load` -> `loaded`, `Demote` -> `demoted`, `Promote`
 -> `promoted`, `Verify` -> `verified`, `Compact` -> `compacted`. `Reply`, `DropMemory`, `DropDisk` and `Forget` have no
@@ -46,7 +46,7 @@ class CachedPart(NamedTuple):
     offset: int
 
     def is_before(self, other: CachedPart) -> bool:
-        """Whether the other goes on where this one ends, in the file and in the segment."""
+        """Whether the other part begins where this one ends, in the file and in the segment."""
         here = self.file_offset + self.length, self.segment, self.tier, self.offset + self.length
         return here == (other.file_offset, other.segment, other.tier, other.offset)
 
@@ -65,7 +65,7 @@ class LoadItem(NamedTuple):
     length: int
     #: The actor name of another worker to fetch it from; empty: the under storage.
     source_actor: str = ""
-    #: Not needed: when the other worker does not have it, it fails rather than ask the under storage.
+    #: A copy that is not needed: when the other worker does not have the block, the load fails and leaves the lake alone.
     passive: bool = False
     #: Of the block, what was here when the load began; it may be gone by now.
     cached: tuple[CachedPart, ...] = ()
@@ -147,7 +147,7 @@ class Reply:
     errors: dict[int, RaycacheError]
     #: By position: why a block was not a hit, a `MissReason`.
     reasons: dict[int, int] = field(default_factory=dict)
-    #: By position: who has claimed what is ELSEWHERE.
+    #: By position: the worker that has claimed what is ELSEWHERE.
     claimants: dict[int, WorkerId] = field(default_factory=dict)
 
 
@@ -211,9 +211,9 @@ Effect: TypeAlias = Reply | Load | Demote | Promote | Verify | DropMemory | Drop
 
 
 class Outbox:
-    """The event that a service is at: its time, and what has been decided in it so far.
+    """The event that a service is dealing with: its time, and what has been decided in it so far.
 
-    All parts of one service share it, so the time and the effects need not be handed from one to the next.
+    All parts of one service share it, so that neither the time nor the effects are handed from one to the next.
     """
 
     def __init__(self) -> None:

@@ -76,7 +76,7 @@ def items_of(
 
 
 def prefix_count(batch: list[Flight], room_bytes: int) -> int:
-    """How many blocks from the front fit."""
+    """How many blocks fit, from the front."""
     total = 0
     for count, flight in enumerate(batch):
         total += flight.length
@@ -86,7 +86,7 @@ def prefix_count(batch: list[Flight], room_bytes: int) -> int:
 
 
 def by_rules(flights: Iterable[Flight], rules_of: Callable[[str], FileRules]) -> list[list[Flight]]:
-    """Flights in groups that the same rules hold for: these may share segments, so that each goes as a whole."""
+    """Group flights for which the same rules hold: only these share segments, so that each segment goes as a whole."""
     groups: dict[FileRules, list[Flight]] = {}
     for flight in flights:
         groups.setdefault(rules_of(flight.version.uri), []).append(flight)

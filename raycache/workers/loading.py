@@ -1,9 +1,9 @@
 """Loading what is missing: from the flight that is opened for a block to its landing. Pure.
 
-Theory of operation. A flight joins the line with others as a batch when the event in which it was opened ends. Batches
-start in order, within the bounds of running loads. Room is made only when a batch starts: within the quotas of its files,
-in memory, else on disk, else for a part of it. What fits nowhere is NO_SPACE at once and costs nothing. A load that comes
-back lands its flights; a version of which a block turns out to be CHANGED or GONE is discarded as a whole.
+Theory of operation. When an event ends, the flights opened in it join the line, in batches. Batches start in order, within
+the bounds of running loads. Room is made only when a batch starts: within the quotas of its files, in memory, else on disk,
+else for a part of it. What fits nowhere is NO_SPACE at once and costs nothing. When a load has ended its flights land; a
+version of which a block was CHANGED or GONE is discarded as a whole.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Loading:
         self._out = out
 
     def join(self, ticket: Ticket, position: int, block: BlockId) -> None:
-        """Let a part of a request wait for a block that is not here; without room in the line, it has no space."""
+        """Let a part of a request wait for a block that is not here. When the line is full, the part is NO_SPACE."""
         flight = self.flights.get(block) or self._open(ticket, position, block)
         if flight is None:
             self._tickets.settle(ticket, position, BlockState.NO_SPACE)
@@ -118,7 +118,7 @@ class Loading:
         return batch
 
     def _fitting(self, batch: list[Flight], room_bytes: int, reason: MissReason | None = None) -> list[Flight]:
-        """The first part of a batch that fits; what does not fit alone has no space, the rest is in line again."""
+        """The first blocks of a batch that fit. A block that does not fit alone is NO_SPACE; the rest goes to the front of the line."""
         for flight in batch:
             if flight.length > room_bytes:
                 if reason is not None:
@@ -163,7 +163,7 @@ class Loading:
         packed, now_s = EntryTable(entries.items()), self._out.now_s
         segment = Segment(load.segment, load.size_bytes, packed, passive=load.passive, loaded_at_s=now_s)
         self._tiers.store(segment, load.tier)
-        # What was here of these blocks in pages is here twice now; what a request waits to hand out goes later.
+        # Pages of these blocks are here twice now; those that a request waits to hand out go later.
         twice = self._table.pages_in(entries, self._grid)
         idle = [page for page in twice if (found := self._table.of_block(page)) is not None and not found.holds]
         self._tiers.discard_blocks(idle, reason=None)

@@ -9,7 +9,8 @@ Theory of operation. Calls and results come in as method calls with the time; ea
 - on its way: the ticket joins the flight;
 - missing: a flight is opened, see `loading.py`.
 
-A ticket with nothing open is answered, exactly once, at the end of the event that decided its last block. A block that is freed while a ticket waits for others is not handed out any more (`tickets.final_states`).
+A ticket with nothing open is answered, exactly once, at the end of the event that decided its last block. A block that is
+freed while its ticket waits for others is not handed out any more (`tickets.final_states`).
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class WorkerService:
         self._rule_books = self._rule_keeping.rule_books
         self._claims = Claims(worker, limits.grid, limits.extent_size_bytes)
         self._tickets = TicketTable()
-        #: Who waits for the check of an adopted segment: (ticket, position).
+        #: By adopted segment, what waits for its check: (ticket, position).
         self._verify_waiters: dict[SegmentId, list[tuple[int, int]]] = {}
         prefix = f"{xxhash.xxh3_64_hexdigest(worker.encode())[:8]}-{epoch:x}"
         numbers = itertools.count()
@@ -143,7 +144,7 @@ class WorkerService:
                 self._tickets.settle(ticket, position, BlockState.NO_SPACE)
 
     def _presence(self, ticket: Ticket, position: int, block: BlockId, segment: Segment | None) -> Presence:
-        """Where a block is, and who has claimed it, if that is asked."""
+        """Where a block is, and whether another worker has claimed it, if the request asks for that."""
         if segment is not None:
             return Presence.HERE if segment.verified else Presence.UNCHECKED
         if self._flights.get(block) is not None:
@@ -199,7 +200,7 @@ class WorkerService:
         return self._conclude()
 
     def verified(self, segment: SegmentId, ok: bool, now_s: float) -> list[Effect]:
-        """A `Verify` has ended; who waited is served from the segment, or from a load of what it should have held."""
+        """A `Verify` has ended; what waited for it is served from the segment, or loaded when that was bad."""
         self._out.now_s = now_s
         if self._tiers.verified(segment, ok):
             for number, position in self._verify_waiters.pop(segment, []):
@@ -234,7 +235,7 @@ class WorkerService:
     def renewable(self, segments: list[SegmentId]) -> list[SegmentId]:
         """Those of the segments that `touch` would renew; readers must let the others go when their leases end.
 
-        While memory is to be given back, none in memory: or what is always in use would never be.
+        While memory is to be given back, none in memory is renewed: what is always in use would never be given back.
         """
         found = [(name, self._table.get(name)) for name in segments]
         here = [(name, s) for name, s in found if s is not None and s.verified and not s.draining]
@@ -243,7 +244,7 @@ class WorkerService:
     def free(self, selector: Selector, force: bool, now_s: float) -> tuple[FreeReply, list[Effect]]:
         """Drop blocks, with `force` also pinned ones. What is leased goes when the lease ends: readers have mapped it.
 
-        Blocks on their way are not stopped: somebody waits for them.
+        Blocks on their way are not stopped: a request waits for each.
         """
         self._out.now_s = now_s
         blocks, pinned = choose(selector, self._table, now_s, force=force)
@@ -251,7 +252,7 @@ class WorkerService:
         # Versions are named when the lake no longer has them.
         reason = MissReason.CHANGED if selector.versions else MissReason.FREED
         if not selector.versions:
-            # Who reads it next is the first again.
+            # The next reader of an extent is its first again.
             self._claims.clear()
         count, size_bytes = self._tiers.discard_blocks(blocks, reason)
         return FreeReply(count, size_bytes, len(pinned), pinned_bytes), self._conclude()
@@ -326,7 +327,7 @@ class WorkerService:
     # --- reports ------------------------------------------------------------------------------------------------------
 
     def report(self, full: bool) -> BlockReport:
-        """Per version, the blocks held: all versions, or those that changed since the last report of either kind."""
+        """The blocks that are here, of all versions, or of those that changed since the last report of either kind."""
         changed = self._table.take_changed()
         versions = self._table.versions() if full else changed
         return BlockReport(full, versions, [self._table.mask(version) for version in versions])

@@ -32,7 +32,7 @@ class ThreadPorts:
         stores: keep the bytes.
         loader: brings them.
         loads_inflight_max: loads at a time.
-        clock: says the time.
+        clock: tells the time.
         exporter: hears how long loads take.
     """
 
@@ -56,7 +56,7 @@ class ThreadPorts:
         #: By ticket.
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        #: Loads have ended since somebody set this to False.
+        #: Whether loads have ended since the actor last set this to False.
         self.buffers_used = False
 
     async def ask(self, request: BlockRequest) -> Reply:

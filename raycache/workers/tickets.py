@@ -87,7 +87,7 @@ class Ticket:
         return None
 
     def recheck(self, segment: Segment) -> bool:
-        """Have a copy on disk checked before it is used, once, but not while it is being copied; False: it has to be."""
+        """Have a copy on disk checked before its use, once, but not while it is being copied; False: it waits for that."""
         if segment.id not in self.rechecked:
             self.rechecked[segment.id] = None
             segment.verified = segment.verified and (not segment.on_disk or segment.operation is not None)
@@ -132,7 +132,7 @@ def final_states(ticket: Ticket) -> list[BlockState]:
 def reasons_of(ticket: Ticket, states: list[BlockState]) -> dict[int, int]:
     """By position, why a block is not a hit, a `MissReason`.
 
-    What was not served for want of room, and what could not be read, say that, whatever the reason it was missing.
+    A block for which there was no room, and one that could not be read, say that, whatever the reason they were missing.
     """
     reasons: dict[int, int] = {}
     for position, state in enumerate(states):

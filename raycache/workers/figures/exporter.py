@@ -1,8 +1,8 @@
 """A worker's figures as Prometheus metrics, through Ray's own: sums since the last time, so readers pay nothing.
 
 Ray gives each process a `WorkerId` label at some cardinality levels, which a restart changes; ours are stable. Counters with
-a `job` label are handed to Ray as gauges: Ray never lets the series of a counter go, that of a gauge goes within half a
-minute after nobody sets it any more. To PromQL they are counters all the same.
+a `job` label are handed to Ray as gauges: Ray keeps the series of a counter for ever, but drops that of a gauge half a
+minute after it was last set. To PromQL they are counters all the same.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Exporter:
                 self.lake.add(mount, bypasses=requests)
             self._export(readings, stats)
         except Exception:
-            # Whatever Ray's metrics have against it: the next time may be better.
+            # Whatever fails in Ray's metrics: the next export may succeed.
             _log.debug("exporting metrics failed", exc_info=True)
 
     def _export(self, readings: Readings, stats: WorkerStats) -> None:

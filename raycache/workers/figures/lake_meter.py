@@ -1,6 +1,6 @@
 """What is asked of the lake, by mount: reads of this worker, counted where they are made. Safe for several threads.
 
-At most `MOUNTS_MAX` mounts are told apart for as long as the worker lives; the rest is one more.
+At most `MOUNTS_MAX` mounts are counted one by one for as long as the worker lives; all others count as one.
 """
 
 from __future__ import annotations

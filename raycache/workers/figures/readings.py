@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from raycache.messages import LATENCY_BOUNDS_S, OTHER_READERS, Deliveries, Delivery, ReadCounters, ReadTag
 
-#: Readers told apart in one batch.
+#: Readers counted one by one in a batch; all others count as one.
 READERS_MAX = 256
 #: Batches that may wait for the master; while it is away, what is read joins the next one.
 BATCHES_MAX = 8

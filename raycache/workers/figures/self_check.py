@@ -1,4 +1,4 @@
-"""What a worker sees of its own node and of the lake, when somebody asks. Bounded in time, changes nothing."""
+"""What a worker sees of its own node and of the lake when the doctor asks. Bounded in time, changes nothing."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from raycache.messages import MountInfo, MountTable, ReadCounters
 
-#: Pairs of a mount and a job told apart at a time.
+#: Pairs of a mount and a job with a series of their own at a time.
 SERIES_MAX = 32
 QUIET_S = 900.0
 OTHER = "other"
@@ -54,7 +54,7 @@ class ReadSeries:
         return requests
 
     def all(self) -> Iterable[MountReads]:
-        """Those there are."""
+        """All series."""
         return (MountReads(mount, job, counters) for (mount, job), (counters, _) in self._series.items())
 
 
@@ -64,7 +64,7 @@ def label_of(mount: MountInfo) -> str:
 
 
 class _MountOf:
-    """The mount of a dataset, remembered: there are many more questions than datasets."""
+    """The mount of a dataset, remembered: each dataset is asked for many times."""
 
     def __init__(self, mounts: MountTable) -> None:
         self.mounts = mounts

@@ -2,7 +2,7 @@
 
 A block of some megabytes is otherwise taken from the kernel and returned to it for every request, and each of its pages
 costs a fault; that is a tenth of what a load costs a worker. What is kept is at most what was on its way at a time. Only
-with glibc; elsewhere the allocator does as it likes.
+with glibc; other allocators are left alone.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Theory of operation. Ray lays the out-of-band buffers of one object one behind the other in the object store, and copies
 each there itself. Those whose sizes are multiples of its alignment leave no gaps: so pieces of whole blocks become one
-run of memory with one copy, and a reader gets it as one array. Whether they did is looked at when the object is read, by
-the addresses; where there are gaps after all, the reader copies.
+run of memory with one copy, and a reader gets it as one array. The reader looks at the addresses; where there are gaps
+after all, it copies.
 """
 
 from __future__ import annotations

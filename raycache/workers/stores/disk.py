@@ -7,7 +7,7 @@ either stands for a whole file or for none; with `fsync` that holds for a crash 
 may then be torn, which the trailer (lengths, footer hash) or `verify` (data hash) shows.
 
 Blocks that are freed later are noted in a second file beside it, a record each with a checksum of its own, appended:
-after a restart they are not taken over. A record that a crash has torn is as if it had not been written.
+after a restart they are not taken over. A record that a crash has torn counts as not written.
 
 Directories: workers on one machine must not share one, and a restarted worker should find a dead one's segments. So
 each locks (`flock`) the first free `slot-N` under a base directory for as long as its process lives.
@@ -227,7 +227,7 @@ def open_slot(base: Path) -> Path:
             if os.path.samestat(os.fstat(descriptor), slot.stat()):
                 _locked_slots.append(descriptor)
                 return slot
-            # Between open and lock its last owner deleted it, and another made it anew: what is locked has no name.
+            # Between open and lock its last owner deleted it, and another worker made a new one: what is locked has no name.
             os.close(descriptor)
         except (BlockingIOError, FileNotFoundError):
             os.close(descriptor)

@@ -1,10 +1,9 @@
 """Carries a `Load` out: ranged reads from the under storage, in parallel.
 
-Adjacent blocks of one file are fetched with one read of up to `request_bytes_max`; from another worker with a single one,
-since that one hands over what it holds as a whole. What the reads brought are the segment's pieces, as they came, when
-the tier can put them together; else they are copied into one buffer. What is here of a block already, in pages, is not
-read again. A read that fails spoils its own blocks only; their
-bytes are zeroed.
+Adjacent blocks of one file are fetched with one read of up to `request_bytes_max`; from another worker with a single read,
+since it hands over what it holds as a whole. The segment's pieces are what the reads brought, when the tier can put them
+together; otherwise they are copied into one buffer. What is here of a block in pages is not read again. A read that fails
+spoils its own blocks only; their bytes are zeroed.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ class Loader:
         self._pool.shutdown(wait=False)
 
     def _each(self, work: Callable[[list[LoadItem]], _Result], runs: Sequence[list[LoadItem]]) -> list[_Result]:
-        """What the work gives for each run. A future for each thread: one for each of thousands of reads takes a kilobyte."""
+        """Do the work for each run. There is a future for each thread, not for each run: a future takes a kilobyte."""
         results: list[Any] = [None] * len(runs)
         numbers = iter(range(len(runs)))
 

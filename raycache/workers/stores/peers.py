@@ -32,7 +32,7 @@ class PeerStorage:
     Only what the loader calls is here: `read` of ranges that start at a block. For one read.
 
     Args:
-        lake: None: what the peer does not serve is not needed.
+        lake: where to read what the peer does not serve; None: nowhere, it is not needed.
     """
 
     def __init__(

@@ -65,12 +65,12 @@ class MemoryStore:
 
 
 def wait_for(reference: Any, timeout_s: float) -> Any:
-    """What a reference stands for, `ray.get`. Blocks, so it is for threads; an event loop must await the reference."""
+    """Wait for the object of a reference: `ray.get`, for threads only. An event loop must await the reference instead."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return ray.get(reference, timeout=timeout_s)
-    raise AssertionError("an event loop waits for an object, and everybody on it; call this in a thread")
+    raise AssertionError("an event loop must not wait for an object; call this in a thread")
 
 
 class StoreUse(NamedTuple):
@@ -89,8 +89,8 @@ def room_bytes(store_bytes: int, own_bytes: int, use: StoreUse, before: StoreUse
         own_bytes: what the memory tier holds.
         use, before: now, and at the last look.
     """
-    # What Ray has spilled need not be in the store any more. Whose it is, Ray does not tell: all that is used counts as
-    # others' then, so that what is the cache's in name only is given up.
+    # What Ray has spilled may have left the store. Ray does not say whose it is. So all that is used counts as others' then,
+    # and the cache gives up what it has in name only.
     kept_bytes = own_bytes if use.spilled_bytes == before.spilled_bytes else 0
     others_bytes = max(0, use.used_bytes - kept_bytes)
     return max(0, int(store_bytes * OBJECT_STORE_SHARE_MAX) - others_bytes)
@@ -100,7 +100,7 @@ def store_use(node: WorkerId) -> StoreUse:
     """Look at a node's object store.
 
     Raises:
-        UnavailableError: the node does not tell.
+        UnavailableError: the node does not answer.
     """
     # Ray has no public call for one node's figures; this one costs about 3 ms.
     from ray._private.internal_api import node_stats

@@ -1,7 +1,8 @@
-"""A worker's two stores, and what its threads do with them for the effects that move bytes. Never raises: True when it is done.
+"""A worker's two stores, and what its threads do with them.
 
-A failure has many names (a full object store, a full or broken disk, a segment that Ray has lost) and one meaning: the
-copy is not there. The service is told, and counts it; the block stays where it is, or is read through.
+What moves bytes never raises: it answers whether it was done. A failure has many names (a full object store, a full or
+broken disk, a segment that Ray has lost) and one meaning: the copy is not there. The service counts it; the block stays
+where it is, or is read through.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Stores:
         self._disk = disk
 
     def store(self, load: Load, pieces: Sequence[Bytes], outcome: LoadOutcome) -> bool:
-        """What a load has brought, into its tier."""
+        """Put what a load has brought into its tier."""
         try:
             if load.tier is Tier.MEMORY:
                 self._memory.put(load.segment, pieces)
@@ -43,7 +44,7 @@ class Stores:
         return True
 
     def demote(self, segment: SegmentId, entries: Sequence[SegmentEntry]) -> bool:
-        """From memory to disk."""
+        """Copy a segment from memory to disk."""
         try:
             self._on_disk().write(segment, [self._memory.view(segment)], entries)
         except Exception:
@@ -52,7 +53,7 @@ class Stores:
         return True
 
     def promote(self, segment: SegmentId) -> bool:
-        """From disk to memory."""
+        """Copy a segment from disk to memory."""
         try:
             self._memory.put(segment, [self._on_disk().map(segment)])
         except Exception:
@@ -61,7 +62,7 @@ class Stores:
         return True
 
     def compact(self, effect: Compact) -> bool:
-        """Parts of a segment into a new one."""
+        """Copy parts of a segment into a new one."""
         try:
             whole = self._whole(effect.segment, effect.tier)
             pieces = [whole[offset : offset + length] for offset, length in effect.parts]

@@ -1,7 +1,7 @@
 """Why a block is not here: what this worker remembers of the blocks it has let go. Pure.
 
 Bounded: the oldest memories go first, and what is forgotten counts as cold. Of every file the version that was here last
-is remembered as a number of 31 bits, in two tables: the newer one takes the place of the older one when it is full.
+is remembered as a number of 31 bits, in two tables: when the newer one is full it takes the place of the older one.
 """
 
 from __future__ import annotations
@@ -56,5 +56,5 @@ def _digest(file: FileVersion) -> bytes:
 
 
 def _number(version: VersionId) -> int:
-    """Within what a `DigestTable` takes."""
+    """As much of a version as a `DigestTable` takes."""
     return int.from_bytes(version[:4], "big") >> 1

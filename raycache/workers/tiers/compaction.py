@@ -1,7 +1,7 @@
 """Rewriting segments that are mostly waste, in the background. Pure, like `tiers`.
 
 Theory of operation. Blocks that are freed, replaced or expired singly leave holes: a segment's bytes are charged as long
-as one of its blocks can be read. When less than half of them can, and nobody uses the segment, what is left of it is
+as one of its blocks can be read. When less than half of them can, and the segment is idle, what is left of it is
 copied into a new segment of the same tier, which then takes its place: so waste never exceeds what is of use, apart from
 what is leased. A segment with copies in both tiers is rewritten in memory, and its copy on disk goes too.
 
@@ -49,7 +49,7 @@ class Compaction:
             if len(self._running) >= INFLIGHT_MAX:
                 return
             segment = self._tiers.segments.get(name)
-            # One before it may have needed its room.
+            # The rewrite of another one may have needed its room.
             if segment is None or not segment.is_idle(self._out.now_s):
                 continue
             if segment.verified:
@@ -89,7 +89,7 @@ class Compaction:
             return
         segment, lost = ended
         if not ok:
-            # Not again before more of it is freed.
+            # It is tried again when more of it has been freed.
             self._tiers.wasteful.pop(name, None)
             if rewrite.tier is Tier.DISK:
                 self._tiers.disk_failed()

@@ -1,4 +1,4 @@
-"""Which segments a thread copies, and what they lose meanwhile. Pure.
+"""Which segments are being copied, and which blocks they lose meanwhile. Pure.
 
 A copy has all that its segment had when it was begun. Blocks that are taken out of the segment while the copy is made must
 be taken out of the copy, too, when it has arrived: until then they are remembered here.
@@ -22,11 +22,11 @@ class Copies:
         self._lost: dict[SegmentId, list[BlockId]] = {}
 
     def under(self, operation: Operation) -> Mapping[SegmentId, Segment]:
-        """The segments to which that is being done."""
+        """The segments that are being copied so."""
         return self._segments[operation]
 
     def bytes_under(self, operation: Operation) -> int:
-        """Of all of them."""
+        """Bytes of all of them."""
         return sum(segment.size_bytes for segment in self._segments[operation].values())
 
     def begin(self, segment: Segment, operation: Operation) -> None:

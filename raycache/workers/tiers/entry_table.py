@@ -94,7 +94,7 @@ class EntryTable:
         return (self._entry(row) for row in self._rows())
 
     def items(self) -> Iterator[tuple[BlockId, SegmentEntry]]:
-        """Both."""
+        """Blocks and their entries, in that order."""
         return ((self._block(row), self._entry(row)) for row in self._rows())
 
     def place(self, block: BlockId) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Protocol
 from raycache.types import SegmentId, Tier
 from raycache.workers.tiers.segment import Segment
 
-#: A load job that has not asked for so long does not fill this worker any more.
+#: A load job fills this worker until it has not asked for blocks for this long.
 FILL_S = 60.0
 _NEVER = float("inf")
 
@@ -94,14 +94,14 @@ class EvictionOrders:
 
 
 class JobGuard:
-    """The load jobs that ask this worker for blocks, as one: what they brought is not given up for copies between the tiers."""
+    """All load jobs that ask this worker for blocks: what they brought is not given up for copies between the tiers."""
 
     def __init__(self) -> None:
         self._since_s = _NEVER
         self._until_s = -_NEVER
 
     def asked(self, since_s: float, now_s: float) -> None:
-        """A load job that began then asks for blocks; infinity: it is none."""
+        """A load job that began at `since_s` asks for blocks; infinity: the request is not of a load job."""
         if since_s == _NEVER:
             return
         if now_s >= self._until_s:

@@ -1,4 +1,4 @@
-"""The books of the tiers: who may use how many bytes.
+"""The books of the tiers: how many bytes are used, reserved and free.
 
 Bytes are first reserved (before a load, a demotion or a promotion starts), then become used when they have arrived, and
 are released when the copy is gone. used + reserved never exceeds the capacity, with one exception: the capacity may be

@@ -1,9 +1,9 @@
-"""What the rules say of the segments held here: which are pinned, when they expire, what their quotas have taken. Pure.
+"""What the rules say of the segments here: which are pinned, when they expire, what their quotas have taken. Pure.
 
-Theory of operation. Books are kept as segments come and go, so that nobody has to search: a segment is marked *pinned*
+Theory of operation. Books are kept as segments come and go, so that nothing has to be searched: a segment is marked *pinned*
 when a file in it is, and with the time at which the first of its files expires; and each quota knows its bytes and its
 segments, the oldest loaded first. Bytes are those of the blocks that can be read, and of loads on their way. A new
-table of rules makes all books anew.
+table of rules rewrites all books.
 
 A quota is for the whole cache. The master says what share of it this worker may use; a quota whose share has not been
 told has no room at all, and nothing that is here already is given up for it.
@@ -48,9 +48,9 @@ class RuleBooks:
     # --- books --------------------------------------------------------------------------------------------------------
 
     def set_rules(self, table: RuleTable, segments: Iterable[Segment], loads: Iterable[Load]) -> None:
-        """Make all books anew.
+        """Rewrite all books.
 
-        Cost: one look-up for every block held.
+        Cost: one look-up for every block that is here.
         """
         before, quotas = quotas_of(self._matcher.table), quotas_of(table)
         self._matcher = Matcher(table)
@@ -106,7 +106,7 @@ class RuleBooks:
 
     def _mark(self, segment: Segment) -> None:
         by_uri = {entry.version.uri: self.of(entry.version.uri) for entry in segment.entries.values()}
-        # A passive copy is a further one: whoever it was made from keeps the pinned blocks.
+        # A passive copy is a further one: the worker that it was made from keeps the pinned blocks.
         segment.pinned = not segment.passive and any(rules.pinned for rules in by_uri.values())
         ttls = [rules.ttl_s for rules in by_uri.values() if rules.ttl_s is not None and not rules.pinned]
         segment.expires_at_s = segment.loaded_at_s + min(ttls) if ttls else _NEVER

@@ -1,4 +1,4 @@
-"""Carrying the rules out on what is held: blocks that have expired go, quotas are kept. Pure, like `tiers`.
+"""Keeping the rules: blocks that have expired go, quotas are not exceeded. Pure, like `tiers`.
 
 What a reader has mapped or waits for is left until that has ended: blocks that expire leave the index and drain, and a
 quota that was lowered is kept to as soon as the leases allow. Pinned blocks stay.
@@ -68,7 +68,7 @@ class RuleKeeping:
             self._give_up(base, wanted_bytes - self.rule_books.free_bytes(base))
 
     def _give_up(self, base: str, excess_bytes: int) -> None:
-        """Drop a quota's oldest blocks, as far as nobody uses them."""
+        """Drop a quota's oldest blocks that are not in use."""
         for segment, blocks, size_bytes in self.rule_books.oldest(base, self._tiers.segments.segments):
             if excess_bytes <= 0:
                 return

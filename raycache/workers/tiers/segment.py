@@ -24,7 +24,7 @@ class Operation(enum.Enum):
 
 @dataclass(slots=True)
 class Segment:
-    """One segment held."""
+    """One segment of this worker."""
 
     id: SegmentId
     size_bytes: int
@@ -58,7 +58,7 @@ class Segment:
         return self.pinned and not (self.in_memory and self.on_disk)
 
     def is_idle(self, now_s: float) -> bool:
-        """Whether nobody reads it, waits for it or copies it."""
+        """Whether no reader has it mapped, no request waits for it, and no thread copies it."""
         return self.holds == 0 and self.operation is None and self.leased_until_s <= now_s
 
     def lease(self, until_s: float) -> None:
@@ -66,6 +66,6 @@ class Segment:
         self.leased_until_s = max(self.leased_until_s, until_s)
 
     def is_kept(self, since_s: float) -> bool:
-        """Whether a job that began then would lose what it has just brought, or what readers use."""
+        """Whether a load job that began then must not evict it: the job or a reader has brought or used it since."""
         only_copy = not (self.in_memory and self.on_disk)
         return max(self.loaded_at_s, self.used_at_s) >= since_s and only_copy and not self.passive

@@ -5,7 +5,7 @@ Invariants: a block is in at most one segment that is not draining; the index is
 What is known of a file beyond the index (`block_index`) stands in its segments (`entry_table`), so that a small file costs
 some 150 bytes in all.
 
-Pages are indexed like blocks, but nobody is told of them: they are in no mask, and who wants one asks for it.
+Pages are indexed like blocks, but they are in no mask and no report: only a request for a page finds it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from raycache.workers.tiers.block_index import BlockIndex
 from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.segment import Segment
 
-#: Of a block that is here in pages. More would make too many small requests of what lies between them: only the largest count.
+#: Of a block that is here in pages, only the largest runs count: what lies between more of them would be too many small
+#: requests.
 PAGE_RUNS_MAX = 4
 
 

@@ -217,13 +217,13 @@ class Tiers:
         segment.uses += 1
         segment.used_at_s = self._out.now_s
         self.orders.access(segment)
-        # Not at every further hit: the search for colder segments costs.
+        # Not at every hit: the search for colder segments costs.
         if not segment.in_memory and segment.hits % self.limits.promote_after_hits == 0:
             self._promote(segment)
 
     @property
     def pressed(self) -> bool:
-        """Whether memory holds more than it may by now: then no lease keeps it for long."""
+        """Whether memory holds more than it may: then no lease keeps it for long."""
         ledger = self.ledgers[Tier.MEMORY]
         return ledger.charged_bytes > ledger.capacity_bytes
 
