@@ -8,7 +8,9 @@ are directory markers). Hence joining is always "with one slash between", and `s
 
 Several spellings mean the same and become one here: `s3a://` and `s3n://` are `s3://`, `gcs://` is `gs://`,
 `local:///x` and `file:/x` are `file:///x`, `raycache:///lake/x` and `fsspec+raycache:///lake/x` are `/lake/x`.
-Inside pyarrow filesystems, whose paths may hold no scheme, `s3://bucket/key` is spelled `/@s3/bucket/key`.
+Inside pyarrow filesystems, whose paths may hold no scheme, `s3://bucket/key` is spelled `/@s3/bucket/key`. What is no
+valid Unicode, since names on a disk may be any bytes, is spelled `/@raw/` and percent-encoded there, and wherever text must be
+UTF-8 (`sayable`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import functools
 import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from urllib.parse import quote, unquote
 
 from fsspec.utils import glob_translate
 
@@ -30,6 +33,7 @@ _NO_AUTHORITY = frozenset({"file", "hdfs", "viewfs"})
 _GLOB = re.compile(r"[*?\[]")
 _GLOBS_REMEMBERED = 10_000
 _FILESYSTEM_MARK = "/@"
+_RAW_MARK = "/@raw/"
 
 
 def normalise(path: str) -> str:
@@ -149,15 +153,31 @@ def glob_regex(glob: str) -> re.Pattern[str]:
 def filesystem_path(path: str) -> str:
     """The spelling of a normalised path inside pyarrow filesystems; `normalise` turns it back."""
     if path.startswith("/"):
-        return path
+        return sayable(path)
     root_uri, key = split_uri(path)
     scheme, _, authority = root_uri.partition("://")
     if scheme != "file":
-        return join(f"{_FILESYSTEM_MARK}{scheme}/{authority}", key)
-    return join(f"{_FILESYSTEM_MARK}{scheme}", key)
+        return sayable(join(f"{_FILESYSTEM_MARK}{scheme}/{authority}", key))
+    return sayable(join(f"{_FILESYSTEM_MARK}{scheme}", key))
+
+
+def sayable(path: str) -> str:
+    """A path or URI as valid Unicode: itself, or a spelling that `exact` and `normalise` turn back."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return (_RAW_MARK + quote(path, errors="surrogatepass")).replace("//", "/%2F")
+    return path
+
+
+def exact(path: str) -> str:
+    """The path or URI that `sayable` has spelled."""
+    return unquote(path[len(_RAW_MARK) :], errors="surrogatepass") if path.startswith(_RAW_MARK) else path
 
 
 def _from_filesystem_path(path: str) -> str:
+    if path.startswith(_RAW_MARK):
+        return normalise(exact(path))
     scheme, _, rest = path[len(_FILESYSTEM_MARK) :].partition("/")
     scheme = scheme.lower()
     return _uri(_ALIASES.get(scheme, scheme), rest, path)

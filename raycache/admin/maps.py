@@ -4,7 +4,7 @@ One row for each file version, by URI, since that is what the next cluster share
 
 | column | meaning |
 |---|---|
-| `uri`, `size_bytes`, `etag`, `mtime_ns` | the file version |
+| `uri`, `size_bytes`, `etag`, `mtime_ns` | the file version; the URI as `paths.sayable` spells it |
 | `blocks` | which blocks were held, as a little-endian bit mask |
 | `uses`, `idle_s` | how often its segments were used, in all workers, and seconds since the last use (-1: never) |
 | `pinned` | whether the rules pinned it |
@@ -29,6 +29,7 @@ from raycache.client.topology import Topology
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.hashing import extent_key, place_many
 from raycache.messages import InventoryReply, Tally, WantedFile
+from raycache.paths import exact, sayable
 from raycache.ranges import block_count, mask_bytes, union
 from raycache.rules import Pattern, Rule, RuleKind, RuleTable
 from raycache.types import FileVersion, VersionId, WorkerId
@@ -106,7 +107,7 @@ def write(file: IO[bytes], rows: Iterable[Row], block_size_bytes: int, rules: Ru
 
 def _cells(row: Row) -> tuple[Any, ...]:
     blocks = row.mask.to_bytes((row.mask.bit_length() + 7) // 8, "little")
-    return (*row.file, blocks, row.uses, row.idle_s, row.pinned)
+    return (sayable(row.file.uri), *row.file[1:], blocks, row.uses, row.idle_s, row.pinned)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ class CacheMap:
             chunk = self._table.take(order[start : start + ROWS_PER_GROUP]).to_pydict()
             yield [
                 Row(
-                    file := FileVersion(uri, size_bytes, etag, mtime_ns),
+                    file := FileVersion(exact(uri), size_bytes, etag, mtime_ns),
                     self._mask(int.from_bytes(blocks, "little"), file, block_size_bytes),
                     uses,
                     idle_s,

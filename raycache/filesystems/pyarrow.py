@@ -145,13 +145,14 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
             if selector.allow_not_found:
                 return []
             raise
-        base = base.rstrip("/")
+        base = names.exact(base).rstrip("/")
         found: dict[str, pafs.FileInfo] = {}
         for name, kind, size, _, mtime_ns in reply.rows(implied=True):
+            path = names.sayable(f"{base}/{name}")
             if kind == FileKind.FILE:
-                found[name] = pafs.FileInfo(f"{base}/{name}", pafs.FileType.File, size=size, mtime_ns=mtime_ns)
+                found[name] = pafs.FileInfo(path, pafs.FileType.File, size=size, mtime_ns=mtime_ns)
             else:
-                found[name] = pafs.FileInfo(f"{base}/{name}", pafs.FileType.Directory)
+                found[name] = pafs.FileInfo(path, pafs.FileType.Directory)
         return [found[name] for name in sorted(found)]
 
     # --- reading ------------------------------------------------------------------------------------------------------

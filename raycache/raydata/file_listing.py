@@ -13,6 +13,7 @@ from typing import Any
 
 from ray.data.datasource import file_meta_provider
 
+from raycache import paths as names
 from raycache.client.file_meta import require_file
 from raycache.client.locator import Locator
 from raycache.filesystems.pyarrow import cache_handler
@@ -61,14 +62,14 @@ def files_of(locator: Locator, paths: Sequence[str], *, ignore_missing: bool = F
         listings = threads.map(listed, directories)
         for path, meta in zip(paths, metas, strict=True):
             if meta.kind is FileKind.DIRECTORY:
-                yield from _below(path.rstrip("/"), next(listings))
+                yield from _below(names.exact(path).rstrip("/"), next(listings))
             elif not (ignore_missing and meta.kind is FileKind.MISSING and meta.error is None):
                 yield path, require_file(meta, path).file.size_bytes
 
 
 def _below(base: str, listing: ListReply) -> list[tuple[str, int]]:
     return sorted(
-        (f"{base}/{row.name}", row.size_bytes)
+        (names.sayable(f"{base}/{row.name}"), row.size_bytes)
         for row in listing.rows()
         if row.kind == FileKind.FILE and not row.name.startswith(_HIDDEN)
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from raycache import paths
 from raycache.errors import InvalidRequestError
@@ -129,3 +131,25 @@ def test_directories_are_implied_by_names() -> None:
     """All that a relative name lies in, each once; keys may have empty parts."""
     names = ["a/b/c", "a/b/d", "e", "x//y"]
     assert ["a/b", "a", "x/", "x"] == paths.implied_directories(names)
+
+
+ANY_NAMES = st.lists(
+    st.text(st.characters(exclude_characters="/"), min_size=1).filter(lambda name: name != ".."), min_size=1
+)
+
+
+@given(ANY_NAMES, st.sampled_from(["/", "s3://b/", "file:///", "hdfs:///"]))
+@example(["bad\udcff", "50%ED%B3%BF"], "/")
+@example(["@raw", "x"], "s3://b/")
+@example(["raw", "\udcff"], "file:///")
+def test_any_name_can_be_said_in_valid_unicode(parts: list[str], root: str) -> None:
+    """Paths that are no valid Unicode have a spelling that is, which means the same; all others stay as they are."""
+    assume(root != "/" or not parts[0].startswith("@"))  # a store, inside pyarrow filesystems
+    path = paths.normalise(root + "/".join(parts))
+    said = paths.sayable(path)
+    said.encode()
+    assert path == paths.exact(said) == paths.normalise(said)
+    in_filesystems = paths.filesystem_path(path)
+    in_filesystems.encode()
+    assert path == paths.normalise(in_filesystems)
+    assert "//" not in in_filesystems or "//" in path

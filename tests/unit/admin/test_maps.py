@@ -144,3 +144,10 @@ def test_only_what_is_unchanged_missing_and_fits_is_wanted() -> None:
     assert (plan.total, plan.changed, plan.removed) == ((6, 120), (1, 20), (1, 20))
     assert (plan.already, plan.no_room) == ((1, 28), (1, 16))
     assert plan.changed_uris == ["s3://b/changed"]
+
+
+def test_names_that_are_no_unicode_are_in_the_map() -> None:
+    """A file whose name on the disk is no UTF-8 is in the map like any other, under the same name."""
+    rows = [row(name) for name in ("bad\udcff", "50%25", "bad%ED%B3%BF", "@raw/x")]
+    found = [one for chunk in written(rows).hottest_first(BLOCK) for one in chunk]
+    assert sorted(one.file.uri for one in rows) == sorted(one.file.uri for one in found)
