@@ -111,7 +111,8 @@ class Reader:
             now_s: monotonic time.
         """
         size, leases = self._block_size_bytes, self._leases
-        first, last = offset // size, (offset + length - 1) // size
+        # Most files are small, and read whole: two divisions less.
+        first, last = (0, 0) if offset + length <= size else (offset // size, (offset + length - 1) // size)
         view = leases.get(meta.version, first, now_s) if first == last else leases.run(meta.version, first, last, now_s)
         if view is None:
             return None
