@@ -93,7 +93,7 @@ def by_rules(flights: Iterable[Flight], rules_of: Callable[[str], FileRules]) ->
     return list(groups.values())
 
 
-def pack(flights: Iterable[Flight], block_size_bytes: int, segment_size_bytes: int) -> list[list[Flight]]:
+def batches_of(flights: Iterable[Flight], block_size_bytes: int, segment_size_bytes: int) -> list[list[Flight]]:
     """Group missing blocks into segments.
 
     Consecutive blocks of one file lie together, in order, so that a reader finds the file in one piece. Files smaller

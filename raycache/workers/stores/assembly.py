@@ -32,7 +32,7 @@ class Pieces:
         self.parts = parts
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return joined, tuple(pickle.PickleBuffer(part.data) for part in self.parts)
+        return as_one_array, tuple(pickle.PickleBuffer(part.data) for part in self.parts)
 
 
 def joinable(sizes_bytes: Sequence[int]) -> bool:
@@ -40,7 +40,7 @@ def joinable(sizes_bytes: Sequence[int]) -> bool:
     return len(sizes_bytes) <= PIECES_MAX and all(size % ALIGNMENT_BYTES == 0 for size in sizes_bytes[:-1])
 
 
-def joined(*buffers: Any) -> Bytes:
+def as_one_array(*buffers: Any) -> Bytes:
     """One array over consecutive buffers, without a copy if there is no gap between them; read-only then."""
     parts = [pa.py_buffer(buffer) for buffer in buffers]
     end = parts[0].address

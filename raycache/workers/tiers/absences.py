@@ -28,7 +28,7 @@ class Absences:
     def arrived(self, block: BlockId, file: FileVersion) -> None:
         """The block is here (again)."""
         self._gone.pop(block, None)
-        self._newer.put(_digest(file), _number(block.version))
+        self._newer.put(_digest(file), _version_number(block.version))
         if len(self._newer) > REMEMBERED_MAX:
             self._older, self._newer = self._newer, DigestTable()
 
@@ -48,13 +48,13 @@ class Absences:
         last = self._newer.get(digest)
         if last is None:
             last = self._older.get(digest)
-        return MissReason.COLD if last in (None, _number(block.version)) else MissReason.CHANGED
+        return MissReason.COLD if last in (None, _version_number(block.version)) else MissReason.CHANGED
 
 
 def _digest(file: FileVersion) -> bytes:
     return xxhash.xxh3_64_digest(file.uri.encode("utf-8", "surrogatepass"))
 
 
-def _number(version: VersionId) -> int:
+def _version_number(version: VersionId) -> int:
     """As much of a version as a `DigestTable` takes."""
     return int.from_bytes(version[:4], "big") >> 1

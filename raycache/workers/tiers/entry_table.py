@@ -57,7 +57,7 @@ class EntryTable:
         files: dict[VersionId, FileVersion] = {block.version: entry.version for block, entry in rows}
         uris = [file.uri for file in files.values()]
         numbers = {version: number for number, version in enumerate(files)}
-        self._keys = b"".join(_key(block) for block, _ in rows)
+        self._keys = b"".join(_row_key(block) for block, _ in rows)
         self._offsets = array("Q", [entry.offset for _, entry in rows])
         self._lengths = array("Q", [entry.length for _, entry in rows])
         self._file_of = array("I", [numbers[block.version] for block, _ in rows])
@@ -148,7 +148,7 @@ class EntryTable:
         return (row for row in range(len(here)) if here[row]) if self._taken else iter(range(len(here)))
 
     def _row(self, block: BlockId) -> int | None:
-        key, keys = _key(block), self._keys
+        key, keys = _row_key(block), self._keys
         row = bisect_left(range(len(self._here)), key, key=lambda row: keys[row * _KEY_BYTES : (row + 1) * _KEY_BYTES])
         found = row < len(self._here) and keys[row * _KEY_BYTES : (row + 1) * _KEY_BYTES] == key
         return row if found and self._here[row] else None
@@ -200,7 +200,7 @@ class EntryTable:
         return self._prefix + self._files[start:end].decode(*_TEXT)
 
 
-def _key(block: BlockId) -> bytes:
+def _row_key(block: BlockId) -> bytes:
     return block.version + block.block_index.to_bytes(_KEY_BYTES - _VERSION_BYTES, "big")
 
 

@@ -6,14 +6,14 @@ import pickle
 
 import numpy as np
 
-from raycache.workers.stores.assembly import Pieces, joinable, joined
+from raycache.workers.stores.assembly import Pieces, as_one_array, joinable
 
 WHOLE = np.arange(256, dtype=np.uint8)
 
 
 def test_consecutive_buffers_are_one_array_over_the_same_memory() -> None:
     """As Ray lays them out: read-only, and alive as long as the array is."""
-    found = joined(WHOLE[:64], WHOLE[64:192], WHOLE[192:])
+    found = as_one_array(WHOLE[:64], WHOLE[64:192], WHOLE[192:])
     assert found.tobytes() == WHOLE.tobytes()
     assert np.shares_memory(found, WHOLE)
     assert not found.flags.writeable
@@ -21,7 +21,7 @@ def test_consecutive_buffers_are_one_array_over_the_same_memory() -> None:
 
 def test_buffers_with_a_gap_are_copied() -> None:
     """Whatever a later Ray does with them, the bytes are right."""
-    found = joined(WHOLE[:64], WHOLE[65:100])
+    found = as_one_array(WHOLE[:64], WHOLE[65:100])
     assert found.tobytes() == WHOLE[:64].tobytes() + WHOLE[65:100].tobytes()
 
 
