@@ -87,6 +87,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
         yield {
             **kept,
             "HOME": str(tmp_path_factory.mktemp("home")),
+            # Without it Ray looks through the machine's processes, and would join a cluster of somebody else.
+            "RAY_ADDRESS": "local",
             "RAY_TMPDIR": folder,
             "RAY_USAGE_STATS_ENABLED": "0",
             # It looks at the whole machine's memory, which other programs use, too.
