@@ -32,7 +32,7 @@ def start(
     given: dict[str, Any] = {"memory": memory, "disk": disk, **read_settings(pairs)}
     cache = session.backend.start(session.address, given)
     status_now = cache.status()
-    url = session.backend.dashboard(session.address, None, None, None) if dashboard else ""
+    url = session.backend.dashboard(session.address, None, None, None, None) if dashboard else ""
     if not session.json:
         count = len(status_now.workers)
         session.output.line(f"the cache runs on {count} node{'' if count == 1 else 's'}")

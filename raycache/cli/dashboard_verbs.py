@@ -16,11 +16,16 @@ from raycache.cli.session import Session
     "--host", metavar="ADDRESS", help="Address to serve; 0.0.0.0 for all of the head node's. [default: 127.0.0.1]"
 )
 @click.option(
-    "--actions", is_flag=True, help="Allow load, free, pin and stop from the page, to who has the token shown."
+    "--name", "names", multiple=True, metavar="NAME", help="A further name that browsers may ask for; may be repeated."
+)
+@click.option(
+    "--actions", is_flag=True, help="Allow load, free, pin and stop from the page, with the token that is shown."
 )
 @click.option("--stop", "stopping", is_flag=True, help="End it.")
 @click.pass_obj
-def dashboard(session: Session, port: int | None, host: str | None, actions: bool, stopping: bool) -> None:
+def dashboard(
+    session: Session, port: int | None, host: str | None, names: tuple[str, ...], actions: bool, stopping: bool
+) -> None:
     """Serve the dashboard, and show its address.
 
     Anybody who reaches the address may look. To see it from elsewhere: `ssh -L 8268:127.0.0.1:8268 HEAD`.
@@ -33,7 +38,7 @@ def dashboard(session: Session, port: int | None, host: str | None, actions: boo
             session.output.line("the dashboard is stopped")
         return
     token = secrets.token_urlsafe(24) if actions else None
-    url = session.backend.dashboard(session.address, port, host, token)
+    url = session.backend.dashboard(session.address, port, host, token, names or None)
     if session.json:
         session.output.json({"url": url, "token": token})
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -37,7 +37,9 @@ class Backend(Protocol):
         """End the cache; False when none was running."""
         ...
 
-    def dashboard(self, address: str | None, port: int | None, host: str | None, token: str | None) -> str:
+    def dashboard(
+        self, address: str | None, port: int | None, host: str | None, token: str | None, names: Sequence[str] | None
+    ) -> str:
         """Serve the dashboard; returns its URL."""
         ...
 
@@ -87,12 +89,14 @@ class RayBackend:
         stop()
         return running
 
-    def dashboard(self, address: str | None, port: int | None, host: str | None, token: str | None) -> str:
+    def dashboard(
+        self, address: str | None, port: int | None, host: str | None, token: str | None, names: Sequence[str] | None
+    ) -> str:
         """See `start_dashboard`."""
         from raycache.dashboard.launch import start_dashboard
 
         self._join(address)
-        return start_dashboard(port, host, token)
+        return start_dashboard(port, host, token, names)
 
     def stop_dashboard(self, address: str | None) -> None:
         """End the dashboard; nothing to do where none runs."""

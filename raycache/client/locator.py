@@ -7,6 +7,7 @@ because of the cache. All methods are safe to call from several threads.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -80,6 +81,8 @@ class Locator:
         self.view = MembershipView(0, ())
         self.mounts = MountTable(0, ())
         self._deep: frozenset[str] = frozenset()
+        #: False in a process that only looks: it mounts nothing, and opens no store that is not mounted.
+        self.mounts_by_itself = True
 
     # --- metadata -----------------------------------------------------------------------------------------------------
 
@@ -223,9 +226,15 @@ class Locator:
     # --- under storage ------------------------------------------------------------------------------------------------
 
     def storage(self, uri: str) -> tuple[UnderStorage, str]:
-        """The under storage that holds a URI, and the key in it."""
+        """The under storage that holds a URI, and the key in it.
+
+        Raises:
+            NotFoundError: it is under no mount, and this process mounts nothing by itself.
+        """
         root_uri, key = names.split_uri(uri)
         mount = self.mounts.of_uri(uri)
+        if mount is None and not self.mounts_by_itself:
+            raise NotFoundError(f"{uri} is under no mount; see `raycache mounts`", path=uri)
         options = mount.options if mount is not None else self._environment_options(root_uri)
         return self._open_storage(root_uri, options), key
 
@@ -313,18 +322,16 @@ class Locator:
             InvalidRequestError: an option that cannot be.
             UnavailableError: the master does not answer.
         """
-        if self.mounts.of_uri(root_uri) is None:
+        if self.mounts_by_itself and self.mounts.of_uri(root_uri) is None:
             self.learn(None, self._calls.master("auto_mount", root_uri, encode(options)))
 
     def announce_paths(self, paths: list[str]) -> None:
         """Self-mount UFS authorities that nobody has mounted yet, with this process's own environment."""
         for root_uri in dict.fromkeys(names.split_uri(path)[0] for path in paths if not path.startswith("/")):
             if self.mounts.of_uri(root_uri) is None:
-                options = self._environment_options(root_uri)
-                try:
-                    self.learn(None, self._calls.master("auto_mount", root_uri, encode(options)))
-                except UnavailableError:
-                    continue  # reads go on with the same options, past the master
+                # Without an answer, reads go on with the same options, past the master.
+                with contextlib.suppress(UnavailableError):
+                    self.announce(root_uri, self._environment_options(root_uri))
 
     def _unattended(self, path: str) -> FileMeta:
         """Look a path up in the under storage itself, since the master does not answer."""

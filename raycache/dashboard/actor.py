@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from aiohttp import web
 
 from raycache.cache import connect
-from raycache.dashboard.security import Guard
+from raycache.dashboard.security import LOOPBACK, Guard
 from raycache.dashboard.server import Dashboard
 from raycache.dashboard.source import CacheSource
 from raycache.dashboard.views import Prices
@@ -28,6 +29,8 @@ class Place(NamedTuple):
     port: int
     #: What actions need; empty: none are allowed.
     token: str
+    #: Further names that browsers may ask for.
+    names: tuple[str, ...] = ()
 
     def url(self, port: int, machine: str) -> str:
         """What to type into a browser; `machine` is the head node's address, for when every address is served."""
@@ -38,8 +41,8 @@ class Place(NamedTuple):
 class DashboardActor:
     """Serves the page; see `Place` for the arguments."""
 
-    def __init__(self, host: str, port: int, token: str) -> None:
-        self._place = Place(host, port, token)
+    def __init__(self, host: str, port: int, token: str, names: tuple[str, ...] = ()) -> None:
+        self._place = Place(host, port, token, names)
         self._serving: asyncio.Task[int] = asyncio.get_running_loop().create_task(self._serve())
 
     async def where(self) -> bytes:
@@ -55,10 +58,13 @@ class DashboardActor:
         source = CacheSource(await _in_thread(connect))
         settings = {setting.name: setting.value for setting in await _in_thread(source.settings)}
         prices = Prices(settings["price_per_1000_requests"], settings["price_per_gb"])
-        app = Dashboard(source, Guard(self._place.host, self._place.token), prices).application()
+        host, _, token, names = self._place
+        if host not in LOOPBACK:
+            names += (socket.gethostname(), await _in_thread(socket.getfqdn))
+        app = Dashboard(source, Guard(host, token, names), prices).application()
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, self._place.host, self._place.port).start()
+        await web.TCPSite(runner, host, self._place.port).start()
         return int(runner.addresses[0][1])
 
 

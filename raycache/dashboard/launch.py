@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -20,13 +21,17 @@ _POLL_S = 0.05
 _CALLS_MAX = 1_000
 
 
-def start_dashboard(port: int | None = None, host: str | None = None, token: str | None = None) -> str:
+def start_dashboard(
+    port: int | None = None, host: str | None = None, token: str | None = None, names: Sequence[str] | None = None
+) -> str:
     """Serve the dashboard from the head node. One that runs already is kept if no argument is given, else replaced.
 
     Args:
         port: default 8268; 0 takes a free one.
         host: the address to serve; default 127.0.0.1: only the head node itself. Anybody who reaches it may look.
-        token: allows actions (load, free, pin, stop) to everybody who knows it; default: none are allowed.
+        token: allows actions (load, free, pin, stop) to whoever knows it; default: none are allowed.
+        names: further names that browsers may ask for, such as that of a proxy before it; addresses, and on other than
+            a local address the head node's own names, are known.
 
     Returns:
         The URL of the page.
@@ -39,11 +44,12 @@ def start_dashboard(port: int | None = None, host: str | None = None, token: str
 
     connect()
     actor = _running()
-    if actor is not None and (port, host, token) != (None, None, None):
+    if actor is not None and (port, host, token, names) != (None, None, None, None):
         stop_dashboard()
         actor = None
     if actor is None:
-        place = Place(host or DASHBOARD_HOST, DASHBOARD_PORT if port is None else port, token or "")
+        port = DASHBOARD_PORT if port is None else port
+        place = Place(host or DASHBOARD_HOST, port, token or "", tuple(names or ()))
         actor = ray.remote(DashboardActor).options(**head_actor_options(_NAME, _CALLS_MAX)).remote(*place)
     try:
         served, found_port = unwrap(ray.get(actor.where.remote(), timeout=_START_TIMEOUT_S))

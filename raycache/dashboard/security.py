@@ -1,14 +1,23 @@
 """Who may ask, and who may act. Pure.
 
 Anybody who reaches the port may look; by default that is this machine. To act takes the token, in a header that no other
-site's page can set, and is refused to pages of other origins anyway. A name that is not this server's (`Host`) is refused
-where it serves the machine only: a page elsewhere could have had its own name point here.
+site's page can set.
+
+A browser on this machine reaches the port for every page that is open in it, so pages of other sites are refused, and told
+from the dashboard's own in two ways:
+
+* By the name that was asked for (`Host`). A page elsewhere may have its own name point here (DNS rebinding), and is then of
+  one origin with the dashboard. So the name must be known: one of the machine's, or an address, which cannot be re-pointed.
+* By who asks. Browsers say `Sec-Fetch-Site` to a loopback address and over TLS; elsewhere `Origin` and `Referer` must do.
+  What is no browser says none of these, and may look. The page's own files are for everybody: links to it must work.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 #: Sent with every answer: the page is all there is, from here, and nobody frames it.
@@ -27,6 +36,8 @@ HEADERS = {
     "Server": "raycache",
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: A name or an address, and maybe a port.
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._\-]+))(?::[0-9]{1,5})?")
 
 
 class Guard:
@@ -35,10 +46,12 @@ class Guard:
     Args:
         host: the address that is served.
         token: what actions need; empty: there are none.
+        names: further names that browsers may know the server by.
     """
 
-    def __init__(self, host: str, token: str) -> None:
+    def __init__(self, host: str, token: str, names: Iterable[str] = ()) -> None:
         self._local = host in LOOPBACK
+        self._names = {name.lower().rstrip(".") for name in (*LOOPBACK, host, *names)}
         self._token = token.encode()
 
     @property
@@ -46,18 +59,26 @@ class Guard:
         """Whether anybody may act."""
         return bool(self._token)
 
-    def may_look(self, headers: Mapping[str, str]) -> bool:
+    def is_named(self, headers: Mapping[str, str]) -> bool:
         """Whether the request names this server."""
-        return not self._local or _hostname(headers.get("Host", "")) in LOOPBACK
+        found = _HOST.fullmatch(headers.get("Host", ""))
+        if found is None:
+            return False
+        name = (found[1] or found[2]).lower().rstrip(".")
+        return name in self._names or (not self._local and _is_address(name))
+
+    def may_look(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request names this server, and no other site's page has made it, as far as browsers say."""
+        if not self.is_named(headers) or headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            return False
+        host = headers.get("Host", "").lower()
+        return all(_authority(headers[name]) == host for name in ("Origin", "Referer") if name in headers)
 
     def may_act(self, headers: Mapping[str, str]) -> tuple[int, str] | None:
         """None when the request may act, else (HTTP status, why not)."""
         if not self.acts:
             return 403, "this dashboard is read-only; start it with a token to act from it"
-        origin = headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("Host"):
-            return 403, "another site's page may not act here"
-        if headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        if not self.may_look(headers):
             return 403, "another site's page may not act here"
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not hmac.compare_digest(token.strip().encode("utf-8", "replace"), self._token):
@@ -65,8 +86,16 @@ class Guard:
         return None
 
 
-def _hostname(host: str) -> str:
+def _is_address(name: str) -> bool:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _authority(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
     except ValueError:
         return ""

@@ -93,7 +93,7 @@ class Dashboard:
             body = (folder / name).read_bytes()
             app.router.add_get(path, _static(body, _MIME[name.rpartition(".")[2]]))
         app.router.add_get("/api/view", self._view)
-        app.router.add_get("/api/stream", self._stream)
+        app.router.add_get("/api/stream", self._stream, allow_head=False)
         app.router.add_get("/api/usage", self._usage)
         app.router.add_get("/api/definitions", self._definitions)
         app.router.add_get("/metrics", self._metrics)
@@ -114,8 +114,10 @@ class Dashboard:
     ) -> web.StreamResponse:
         """Headers on every answer, and every error as one line of JSON that tells nothing of the inside."""
         try:
-            if not self._guard.may_look(request.headers):
+            if not self._guard.is_named(request.headers):
                 response: web.StreamResponse = _error(421, "this name is not the dashboard's; open it by its address")
+            elif request.path not in _FILES and not self._guard.may_look(request.headers):
+                response = _error(403, "another site's page may not ask here")
             elif len(request.raw_path) > URL_LENGTH_MAX:
                 response = _error(414, "the request is too long")
             else:

@@ -1,4 +1,9 @@
-"""What the server needs to know and to do, and how the cache gives it. All calls may block; the server uses threads."""
+"""What the server needs to know and to do, and how the cache gives it. All calls may block; the server uses threads.
+
+A browser says which path it wants to see, and whoever sits before it need not be whom the cache works for. So only what is
+below a mount is looked at, and nothing is mounted for a look. A `file://` that has mounted itself is the head node's whole
+disk, which nobody has asked to be shown: local files are seen below the paths that directories were mounted at.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from raycache import paths as names
 from raycache.admin import browsing
 from raycache.admin.browsing import CachedEntry, HeatRow
 from raycache.admin.overview import Overview
 from raycache.cache import Cache
 from raycache.clock import Clock, SystemClock
-from raycache.errors import InvalidRequestError
+from raycache.errors import DeniedError, InvalidRequestError, NotFoundError
 from raycache.results import Entry, MountEntry, Setting, Usage
 
 #: A listing is shown again without asking for this long, so that turning pages is quick.
@@ -20,6 +26,8 @@ _LISTING_S = 10.0
 _LISTINGS_MAX = 8
 _HEAT_ROWS = 10
 _HEAT_S = 5.0
+#: Where local files mount themselves.
+_DISK = "file://"
 
 
 class Source(Protocol):
@@ -30,7 +38,7 @@ class Source(Protocol):
         ...
 
     def list_directory(self, path: str) -> list[Entry]:
-        """What stands in a directory."""
+        """What stands in a directory below a mount."""
         ...
 
     def with_residency(self, entries: Sequence[Entry]) -> list[CachedEntry]:
@@ -58,10 +66,11 @@ ACTIONS = {
 
 
 class CacheSource:
-    """The running cache."""
+    """The running cache, for a process that only looks: from now on no store mounts itself in it."""
 
     def __init__(self, cache: Cache, clock: Clock | None = None) -> None:
         self._cache = cache
+        cache.client.locator.mounts_by_itself = False
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._listings: OrderedDict[str, tuple[float, list[Entry]]] = OrderedDict()
@@ -86,7 +95,7 @@ class CacheSource:
         if path == "/" and all(mount.path != "/" for mount in mounts):
             found = mount_entries(mounts)
         else:
-            found = browsing.list_directory(self._cache.client, path)
+            found = browsing.list_directory(self._cache.client, self._visible(path))
         with self._lock:
             self._listings[path] = (now_s, found)
             self._listings.move_to_end(path)
@@ -102,7 +111,7 @@ class CacheSource:
 
     def usage(self, path: str) -> Usage:
         """See `Source`."""
-        return self._cache.du(path)
+        return self._cache.du(self._visible(path))
 
     def heat(self) -> tuple[list[HeatRow], list[HeatRow]]:
         """See `Source`; at most every few seconds the workers are asked."""
@@ -115,7 +124,7 @@ class CacheSource:
         """See `Source`."""
         match action:
             case "load":
-                return {"job": self._cache.load(argument).id}
+                return {"job": self._cache.load(self._visible(argument)).id}
             case "free":
                 return self._cache.free(argument).as_dict()
             case "pin":
@@ -131,6 +140,23 @@ class CacheSource:
                 self._cache.job(argument).stop()
                 return {"job": argument}
         raise InvalidRequestError(f"unknown action {action[:40]!r}; known are {', '.join(ACTIONS)}")
+
+    def _visible(self, path: str) -> str:
+        """A path that may be looked at, normalised: below a mount, or a directory that mounts are below.
+
+        Raises:
+            NotFoundError: it is below no mount.
+            DeniedError: it is on a disk that has mounted itself.
+        """
+        name = names.normalise(path)
+        self._cache.client.refresh_view()  # it may be below what another process has just mounted
+        table = self._cache.client.locator.mounts
+        mount = table.of_path(name)
+        if mount is None and not any(mount.path.startswith(f"{name.rstrip('/')}/") for mount in table.mounts):
+            raise NotFoundError(f"{name} is below no mount; see `raycache mounts` for what can be looked at")
+        if mount is not None and mount.path == _DISK:
+            raise DeniedError(f"{name} is not shown; mount its directory at a path such as /data to look at it here")
+        return name
 
 
 def mount_entries(mounts: Sequence[MountEntry]) -> list[Entry]:

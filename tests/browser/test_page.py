@@ -76,6 +76,48 @@ def test_evil_names_do_no_harm() -> None:
     see(work, FakeSource())
 
 
+#: What a page may try on a server that is not its own; resolves when everything has been tried.
+TRIES = """Promise.all([
+  fetch(URL + 'api/view?view=data&path=file:///root', {mode: 'no-cors'}).catch(() => 0),
+  fetch(URL + 'api/usage?path=file:///root').catch(() => 0),
+  fetch(URL + 'api/actions/load', {method: 'POST', mode: 'no-cors', body: '{"argument": "s3://evil/x"}'}).catch(() => 0),
+  new Promise((done) => { const e = new Image(); e.onload = e.onerror = done; e.src = URL + 'api/usage?path=/x'; }),
+  new Promise((done) => { const e = document.createElement('iframe'); e.onload = done; e.src = URL + 'api/view?view=data';
+    document.body.append(e); }),
+  new Promise((done) => { const e = new EventSource(URL + 'api/stream?view=data'); e.onerror = () => { e.close(); done(); }; }),
+  new Promise((done) => { const e = new WebSocket(URL.replace('http', 'ws') + 'api/stream?view=data'); e.onclose = done; }),
+]).then(() => true)"""
+
+
+def test_pages_of_other_sites_cause_nothing() -> None:
+    """Not of another site, and not of another port of this machine; but a link on them leads to the page."""
+    source = FakeSource()
+
+    async def work(page: Page, url: str) -> None:
+        async def evil(request: web.Request) -> web.Response:
+            del request
+            return web.Response(text="<title>evil</title><body></body>", content_type="text/html")
+
+        app = web.Application()
+        app.router.add_get("/", evil)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            for host in ("localhost", "127.0.0.1"):
+                await page.open(f"http://{host}:{runner.addresses[0][1]}/")
+                await page.until(f"document.title === 'evil' && location.hostname === '{host}'")
+                assert await page.run(TRIES.replace("URL", repr(url)))
+                assert ([], []) == (source.asked, source.acted)
+            await page.run(f"location.href = {url!r}")
+            await page.until(READY)
+        finally:
+            await runner.cleanup()
+
+    # The browser itself logs the refusals.
+    see(work, source, errors=True)
+
+
 def test_wild_names_lead_where_they_say() -> None:
     """Whatever a directory is called, it is shown letter by letter, and its link leads into it."""
     rows = "[...document.querySelectorAll('td[data-key=name] a')]"

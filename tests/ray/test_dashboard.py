@@ -7,6 +7,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,9 +36,16 @@ def cache(cluster: LocalCluster, s3_server: SeaweedServer) -> Iterator[Cache]:
         raycache.stop()
 
 
-def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+def get(url: str, **headers: str) -> Any:
+    request = urllib.request.Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())
+
+
+def refusal(url: str, **headers: str) -> tuple[int, str]:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        get(url, **headers)
+    return refused.value.code, json.loads(refused.value.read())["error"]
 
 
 def post(url: str, argument: str, token: str) -> tuple[int, Any]:
@@ -84,6 +92,34 @@ def test_it_shows_the_running_cache(cache: Cache) -> None:
     assert (200, FILES) == (status, freed["blocks"])
     with urllib.request.urlopen(f"{url}metrics", timeout=30) as answer:
         assert b"raycache_blocks_hit_total" in answer.read()
+
+
+def test_looking_mounts_nothing(cache: Cache, tmp_path: Path) -> None:
+    """What is under no mount is refused: no store mounts itself, and no disk is listed."""
+    url = start_dashboard(port=0, token="a token")
+    (tmp_path / "secret").write_bytes(b"x")
+    before = cache.mounts()
+    for uri in ("file:///root", f"file://{tmp_path}", "s3://elsewhere/x", "gs://elsewhere/x", "hdfs://127.0.0.1:1/"):
+        for question in ("view?view=data&", "usage?"):
+            status, reason = refusal(f"{url}api/{question}path={uri}")
+            assert (404, True) == (status, "is below no mount" in reason), reason
+        assert 404 == post(f"{url}api/actions/load", uri, "a token")[0]
+    assert 403 == refusal(f"{url}api/view?view=data&path=/shown", Sec_Fetch_Site="cross-site")[0]
+    assert before == cache.mounts()
+    # What a read has mounted is there from then on; a disk that a read has mounted is not for everybody's eyes.
+    assert b"x" == cache.read(f"file://{tmp_path}/secret").to_pybytes()
+    assert 403 == refusal(f"{url}api/view?view=data&path=file://{tmp_path}")[0]
+    cache.unmount("file://")
+    assert before == cache.mounts()
+
+
+def test_it_knows_its_names(cache: Cache) -> None:
+    """Served to the network it answers to the machine's names, to addresses, and to names that were given."""
+    assert cache
+    url = start_dashboard(port=0, host="0.0.0.0", names=["cache.example"])
+    for name in ("cache.example", "cache.example:80", socket.gethostname(), "10.1.2.3:8268", "localhost"):
+        assert "head" in get(f"{url}api/view", Host=name)
+    assert 421 == refusal(f"{url}api/view", Host="evil.example")[0]
 
 
 def test_it_is_kept_or_replaced(cache: Cache) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raycache.cli.session import Session
@@ -324,8 +324,8 @@ class FakeBackend:
         self.cache = cache
         self.address: str | None = None
         self.settings: dict[str, Any] = {}
-        #: (port, host, token) of the dashboard.
-        self.served: tuple[int | None, str | None, str | None] | None = None
+        #: (port, host, token, names) of the dashboard.
+        self.served: tuple[int | None, str | None, str | None, Sequence[str] | None] = (None, None, None, None)
 
     def connect(self, address: str | None) -> Any:
         self.address = address
@@ -343,9 +343,11 @@ class FakeBackend:
         running, self.cache = self.cache is not None, None
         return running
 
-    def dashboard(self, address: str | None, port: int | None, host: str | None, token: str | None) -> str:
+    def dashboard(
+        self, address: str | None, port: int | None, host: str | None, token: str | None, names: Sequence[str] | None
+    ) -> str:
         self.connect(address)
-        self.served = (port, host, token)
+        self.served = (port, host, token, names)
         return f"http://{host or '127.0.0.1'}:{port or 8268}/"
 
     def placement(self) -> tuple[str, str, str]:

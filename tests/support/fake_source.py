@@ -82,6 +82,8 @@ class FakeSource:
         self._evil = evil
         self.looks = 0
         self.acted: list[tuple[str, str]] = []
+        #: Paths that were listed or measured.
+        self.asked: list[str] = []
         self.fail_with: Exception | None = None
         #: Seconds that every look takes.
         self.slow_s = 0.0
@@ -150,6 +152,7 @@ class FakeSource:
         )
 
     def list_directory(self, path: str) -> list[Entry]:
+        self.asked.append(path)
         if path == "/":
             return [
                 Entry(
@@ -190,6 +193,7 @@ class FakeSource:
         return found
 
     def usage(self, path: str) -> Usage:
+        self.asked.append(path)
         self.measurable.wait(30)
         return Usage(path, 142, 140 * 40 * MIB, 96 * 40 * MIB)
 

@@ -44,6 +44,19 @@ def rendered(sort: int = 0, height: int = 40, width: int = 140, **cluster: int) 
     return console.file.getvalue().splitlines()
 
 
+def test_the_dashboard_is_served_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """Port, address and further names reach it; its address is shown, and a token only with --actions."""
+    backend = FakeBackend(FakeCache())
+    asked = ["dashboard", "--port", "0", "--host", "0.0.0.0", "--name", "cache.example", "--name", "b"]
+    assert 0 == run(asked, Session(backend))
+    assert (0, "0.0.0.0", None, ("cache.example", "b")) == backend.served
+    assert "token" not in capsys.readouterr().out
+    assert 0 == run(["dashboard", "--actions"], Session(backend))
+    port, host, token, names = backend.served
+    assert (None, None, None) == (port, host, names)
+    assert token and token in capsys.readouterr().out
+
+
 def test_a_picture_fits_its_terminal() -> None:
     """However many nodes there are and however small the terminal is, no line too much; the rest is counted."""
     for height in (10, 15, 24, 40, 80):

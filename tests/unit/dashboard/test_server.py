@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from raycache.dashboard import server as module
 from raycache.dashboard.security import HEADERS, Guard
@@ -87,14 +88,25 @@ def test_every_answer_is_armoured() -> None:
         ("DELETE", "/api/view", 405),
         ("PUT", "/api/actions/load", 405),
         ("GET", "/api/actions/load", 405),
+        ("HEAD", "/api/stream", 405),
+        ("OPTIONS", "/api/view", 405),
+        ("PATCH", "/api/usage", 405),
+        ("TRACE", "/", 405),
+        ("PROPFIND", "/api/view", 405),
+        ("GET", "//api/view", 404),
+        ("GET", "/api//view", 404),
+        ("GET", "/api/./view/", 404),
+        ("GET", "/api/view%00", 404),
+        ("GET", "/api/view;x=1", 404),
+        ("GET", "/api/view?path=/&path=file:///root", 400),
+        ("GET", "/api/view?PATH=/", 400),
+        ("GET", "/api/usage?path=/%00", 400),
     ],
 )
 def test_bad_requests_have_their_status(method: str, path: str, status: int) -> None:
     """And a line of JSON that tells nothing of the inside."""
 
     async def work(session: aiohttp.ClientSession, url: str) -> None:
-        from yarl import URL
-
         async with session.request(method, URL(url + path, encoded=True)) as answer:
             body = await answer.text()
             assert status == answer.status, body
@@ -133,16 +145,65 @@ def test_what_is_no_http_is_refused(request_bytes: bytes) -> None:
     serve(work)
 
 
-def test_another_name_is_refused() -> None:
-    """A page whose name points here (DNS rebinding) sees nothing."""
+@pytest.mark.parametrize(
+    "name",
+    ["evil.example", "localhost.evil.example", "localhost@evil.example", "evil.example#localhost", "10.0.0.4", "0.0.0.0", "x" * 300],
+)  # fmt: skip
+def test_another_name_is_refused(name: str) -> None:
+    """A page whose name points here (DNS rebinding) sees nothing; the machine's own names do."""
 
     async def work(session: aiohttp.ClientSession, url: str) -> None:
-        for path in ("/", "/api/view", "/metrics"):
-            async with session.get(url + path, headers={"Host": "evil.example"}) as answer:
+        for path in ("/", "/api/view", "/api/usage?path=/", "/metrics", "/nothing"):
+            async with session.get(url + path, headers={"Host": f"{name}:8268"}) as answer:
                 assert 421 == answer.status
-                assert "cache_id" not in await answer.text()
+                assert {"error"} == set(await answer.json())
+        for own in ("localhost:1", "LOCALHOST", "127.0.0.1", "[::1]:8268"):
+            async with session.get(url + "/api/view", headers={"Host": own}) as answer:
+                assert 200 == answer.status
 
     serve(work)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        {"Sec-Fetch-Site": "same-origin, cross-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://[broken"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Referer": "http://evil.example/page"},
+        {"Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "http://evil.example", "Upgrade": "websocket", "Connection": "Upgrade"},
+    ],
+)
+def test_another_sites_page_learns_and_causes_nothing(headers: dict[str, str]) -> None:
+    """Whatever it asks for but the page's own files is refused before the cache is asked; it may read no answer either way."""
+    source = FakeSource()
+
+    async def work(session: aiohttp.ClientSession, url: str) -> None:
+        for method, path in (
+            ("GET", "/api/view?view=data&path=file:///root"), ("HEAD", "/api/view"), ("GET", "/%61pi/view"),
+            ("GET", "/api/stream?view=data"), ("GET", "/api/usage?path=/"), ("GET", "/api/definitions"),
+            ("GET", "/metrics"), ("GET", "/nothing"), ("POST", "/api/actions/load"), ("OPTIONS", "/api/view"),
+        ):  # fmt: skip
+            async with session.request(method, URL(url + path, encoded=True), headers={**TOKEN, **headers}) as answer:
+                assert 403 == answer.status, path
+                assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
+        for path in ("/", "/app.js"):
+            async with session.get(url + path, headers=headers) as answer:
+                assert (200, "same-origin") == (answer.status, answer.headers["Cross-Origin-Resource-Policy"])
+        assert ([], [], 0) == (source.asked, source.acted, source.looks)
+        own = {"Origin": url, "Referer": f"{url}/", "Sec-Fetch-Site": "same-origin"}
+        for good in (own, {"Sec-Fetch-Site": "none"}, {}):
+            async with session.get(url + "/api/view?view=data", headers=good) as answer:
+                assert 200 == answer.status
+        assert {"/"} == set(source.asked)
+
+    serve(work, source)
 
 
 def test_actions_need_the_token() -> None:

@@ -152,6 +152,7 @@ def test_only_the_token_acts() -> None:
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "evil.example"}, 403),
     ):
         assert status == (guard.may_act({**headers, **wrong}) or [0])[0]
 
@@ -162,13 +163,22 @@ def test_only_the_token_acts() -> None:
         ("127.0.0.1", "localhost:8268", True),
         ("127.0.0.1", "[::1]:8268", True),
         ("127.0.0.1", "evil.example:8268", False),
+        ("127.0.0.1", "10.0.0.4:8268", False),
         ("127.0.0.1", "", False),
-        ("0.0.0.0", "head.cluster:8268", True),
+        ("127.0.0.1", "cache.example.", True),
+        ("0.0.0.0", "head.cluster:8268", False),
+        ("0.0.0.0", "Cache.Example:8268", True),
+        ("0.0.0.0", "10.0.0.4:8268", True),
+        ("0.0.0.0", "[fe80::1]", True),
+        ("0.0.0.0", "localhost", True),
+        ("0.0.0.0", "cache.example:8268@evil.example", False),
+        ("head.cluster", "head.cluster:8268", True),
+        ("head.cluster", "evil.example", False),
     ],
 )
-def test_a_local_server_has_local_names(host: str, name: str, allowed: bool) -> None:
-    """A page elsewhere may have its own name point here: that is refused."""
-    assert allowed == Guard(host, "").may_look({"Host": name})
+def test_a_server_has_names_that_are_known(host: str, name: str, allowed: bool) -> None:
+    """A page elsewhere may have its own name point here: that is refused. An address cannot be made to point elsewhere."""
+    assert allowed == Guard(host, "", ["cache.example"]).may_look({"Host": name})
 
 
 def _luminance(colour: str) -> float:
