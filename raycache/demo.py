@@ -47,7 +47,7 @@ _SETTLE_TIMEOUT_S = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """What to run."""
 
     total_bytes: int
@@ -101,7 +101,7 @@ def failures(epochs: list[Epoch], rows: int) -> list[str]:
     return found
 
 
-def run(plan: Plan, say: Callable[[str], None]) -> tuple[WrittenDataset, list[Epoch]]:
+def run(plan: DemoPlan, say: Callable[[str], None]) -> tuple[WrittenDataset, list[Epoch]]:
     """Start everything, read, and stop everything; `say` hears of each step."""
     with contextlib.ExitStack() as stack:
         say("starting SeaweedFS, and the proxy before it")
@@ -239,7 +239,7 @@ def main(
         progress.print(f"[dim]{time.monotonic() - started_s:6.1f} s[/]  {step}", highlight=False)
 
     try:
-        plan = Plan(parse_size(size), files, nodes, warm, latency_ms / 1000, parse_size(bandwidth), seed)
+        plan = DemoPlan(parse_size(size), files, nodes, warm, latency_ms / 1000, parse_size(bandwidth), seed)
     except InvalidRequestError as error:
         raise click.UsageError(str(error)) from error
     try:

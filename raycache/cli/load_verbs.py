@@ -1,4 +1,4 @@
-"""`load`, `jobs`, `job`: warm-ups that go on without the command that started them."""
+"""`load`, `jobs`, `job`, `check`: warm-ups that go on without the command that started them, and what they have brought."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raycache.cli.arguments import Verb
 from raycache.cli.output import Column, human_bytes, human_seconds, numbers, percent
 from raycache.cli.progress import over_line, watch
 from raycache.cli.session import Session
-from raycache.results import LoadPlan, Progress
+from raycache.results import CheckResult, LoadPlan, Progress
 
 if TYPE_CHECKING:
     from raycache.admin.loads import Job
@@ -124,6 +124,28 @@ def job(session: Session, job_id: str, action: str | None) -> int:
     return 1 if progress.state == "FAILED" else 0
 
 
+@click.command(cls=Verb, topic="Warm-up")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    help=f"Name at most this many missing files. [default: {SHOWN_MAX}; all with --json]",
+)
+@click.pass_obj
+def check(session: Session, paths: tuple[str, ...], limit: int | None) -> int:
+    """Tell exactly what is cached, and what is missing.
+
+    PATH is a file, a directory or a glob. The exit status is 1 when anything is missing.
+    """
+    result = session.cache().check(list(paths))
+    if session.json:
+        missing = [missing.as_dict() for missing in result.missing(limit)]
+        session.output.json({**result.as_dict(), "missing_files": missing})
+    else:
+        _show_check(session, result, SHOWN_MAX if limit is None else limit)
+    return 0 if result.complete else 1
+
+
 def follow(session: Session, job: Job) -> int:
     """Wait for the end of a load and show it; returns the exit status."""
     try:
@@ -189,6 +211,22 @@ def _show_plan(session: Session, plan: LoadPlan) -> None:
     output.line(f"does not fit: the cache has room for {human_bytes(plan.capacity_bytes)}; some of what will not:")
     output.table([Column("Without room")], [(path,) for path in plan.over[:SHOWN_MAX]])
     say_more(session, plan.files_over - len(plan.over[:SHOWN_MAX]))
+
+
+def _show_check(session: Session, result: CheckResult, limit: int) -> None:
+    columns = [Column(""), *numbers("Total", "Cached", "Share")]
+    counts = (("files", result.files, result.files_complete), ("blocks", result.blocks, result.blocks_cached))
+    rows = [(name, str(total), str(cached), percent(cached, total)) for name, total, cached in counts]
+    total, cached = result.bytes_total, result.bytes_cached
+    rows.append(("bytes", human_bytes(total), human_bytes(cached), percent(cached, total)))
+    session.output.table(columns, rows)
+    if result.complete:
+        session.output.line("complete: every block is cached")
+        return
+    missing = [(file.path, str(file.blocks), human_bytes(file.bytes)) for file in result.missing(limit)]
+    if missing:
+        session.output.table([Column("Missing"), *numbers("Blocks", "Size")], missing)
+    say_more(session, result.files - result.files_complete - len(missing))
 
 
 def _paths_of(progress: Progress) -> str:

@@ -16,11 +16,10 @@ import click
 
 from raycache import __version__
 from raycache.cli.arguments import Verbs, common_options
-from raycache.cli.check_verbs import check
 from raycache.cli.cluster_verbs import settings, start, status, stop
 from raycache.cli.dashboard_verbs import dashboard
 from raycache.cli.file_verbs import du, locate, ls, stat
-from raycache.cli.load_verbs import INTERRUPTED, job, jobs, load
+from raycache.cli.load_verbs import INTERRUPTED, check, job, jobs, load
 from raycache.cli.mount_verbs import mount, mounts, unmount
 from raycache.cli.report_verbs import doctor, report
 from raycache.cli.session import Session

@@ -105,7 +105,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-class Column(NamedTuple):
+class TopColumn(NamedTuple):
     """One column of a table."""
 
     title: str
@@ -139,8 +139,8 @@ def frame(overview: Overview, sort: int, width: int, height: int) -> RenderableT
     bar = 10 if width >= _WIDE else 4
     if running:
         columns = [
-            Column("Load", 0), Column("Done", 1, left=True), Column("Bytes", 3), Column("Files", 5), Column("Failed", 4),
-            Column("Rate", 6), Column("Left", 2),
+            TopColumn("Load", 0), TopColumn("Done", 1, left=True), TopColumn("Bytes", 3), TopColumn("Files", 5), TopColumn("Failed", 4),
+            TopColumn("Rate", 6), TopColumn("Left", 2),
         ]  # fmt: skip
         rows = [
             [
@@ -154,7 +154,7 @@ def frame(overview: Overview, sort: int, width: int, height: int) -> RenderableT
         parts += [Text(), table(columns, rows, width)]
     if readers:
         columns = [
-            Column("Reader", 0), Column("Dataset", 2, left=True), Column("Hit rate", 1), Column("Read", 3), Column("Last read", 4),
+            TopColumn("Reader", 0), TopColumn("Dataset", 2, left=True), TopColumn("Hit rate", 1), TopColumn("Read", 3), TopColumn("Last read", 4),
         ]  # fmt: skip
         rows = [
             [
@@ -191,9 +191,9 @@ def _head(overview: Overview, title: str) -> list[RenderableType]:
 def _nodes(nodes: list[NodeView], width: int) -> Table:
     bar = 10 if width >= _WIDE else 4
     columns = [
-        Column("Node", 0), Column("State", 2, left=True), Column("Hit rate", 1), Column("1 min", 4), Column("15 min", 7),
-        Column("Read", 3), Column("Memory", 5, left=True), Column("Disk", 6, left=True), Column("Loads", 9),
-        Column("Evicted", 10), Column("Plasma", 8),
+        TopColumn("Node", 0), TopColumn("State", 2, left=True), TopColumn("Hit rate", 1), TopColumn("1 min", 4), TopColumn("15 min", 7),
+        TopColumn("Read", 3), TopColumn("Memory", 5, left=True), TopColumn("Disk", 6, left=True), TopColumn("Loads", 9),
+        TopColumn("Evicted", 10), TopColumn("Plasma", 8),
     ]  # fmt: skip
     rows = []
     for node in nodes:
@@ -212,7 +212,7 @@ def _nodes(nodes: list[NodeView], width: int) -> Table:
     return table(columns, rows, width)
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> Table:
+def table(columns: Sequence[TopColumn], rows: Sequence[Sequence[Text]], width: int) -> Table:
     """A table that fits: columns that do not are left out whole, and the first one is cut, rather than all of them."""
     widths = [
         max(cell_len(column.title), *(row[index].cell_len for row in rows), 0) for index, column in enumerate(columns)

@@ -19,7 +19,7 @@ from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter, UnderStorage
 from raycache.ufs.identity import Way
 
 
-class Fault(NamedTuple):
+class PlannedFault(NamedTuple):
     """What goes wrong with one call."""
 
     #: Raised instead of the result.
@@ -31,15 +31,15 @@ class Fault(NamedTuple):
 
 
 #: (operation, key, call number from 0 over all operations) -> what goes wrong; None: nothing.
-FaultPlan = Callable[[str, str, int], Fault | None]
+FaultPlan = Callable[[str, str, int], PlannedFault | None]
 
 
-def scripted_plan(faults: Mapping[tuple[str, int], Fault]) -> FaultPlan:
+def scripted_plan(faults: Mapping[tuple[str, int], PlannedFault]) -> FaultPlan:
     """Faults by operation and the how-manieth call of that operation, from 0."""
     counts: dict[str, int] = {}
     lock = threading.Lock()
 
-    def plan(operation: str, key: str, call_index: int) -> Fault | None:
+    def plan(operation: str, key: str, call_index: int) -> PlannedFault | None:
         del key, call_index
         with lock:
             number = counts.get(operation, 0)
@@ -52,13 +52,15 @@ def scripted_plan(faults: Mapping[tuple[str, int], Fault]) -> FaultPlan:
 def seeded_plan(seed: int, share: float, operations: Sequence[str] = ("list", "head", "read")) -> FaultPlan:
     """UnavailableError for about `share` (0..1) of these operations, half of them after the work was done."""
 
-    def plan(operation: str, key: str, call_index: int) -> Fault | None:
+    def plan(operation: str, key: str, call_index: int) -> PlannedFault | None:
         if operation not in operations:
             return None
         drawn = xxhash.xxh3_64_intdigest(f"{operation}\0{key}\0{call_index}".encode(), seed=seed)
         if (drawn >> 11) / float(1 << 53) >= share:
             return None
-        return Fault(UnavailableError(f"planned failure of {operation} {call_index}; try later"), after=bool(drawn & 1))
+        return PlannedFault(
+            UnavailableError(f"planned failure of {operation} {call_index}; try later"), after=bool(drawn & 1)
+        )
 
     return plan
 
@@ -149,16 +151,16 @@ class FaultyStorage:
         with self._lock:
             number = len(self.calls)
             self.calls.append((operation, key))
-            return _Planned(self._plan(operation, key, number) or Fault())
+            return _Planned(self._plan(operation, key, number) or PlannedFault())
 
 
 class _Planned:
     """Raises the fault's error before its body, or after."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: PlannedFault) -> None:
         self._fault = fault
 
-    def __enter__(self) -> Fault:
+    def __enter__(self) -> PlannedFault:
         if self._fault.error is not None and not self._fault.after:
             raise self._fault.error
         return self._fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raycache.errors import DeniedError, UnavailableError
-from raycache.ufs.faulty import Fault, FaultyStorage, scripted_plan, seeded_plan
+from raycache.ufs.faulty import FaultyStorage, PlannedFault, scripted_plan, seeded_plan
 from raycache.ufs.memory import MemoryStorage
 
 
@@ -29,7 +29,7 @@ def filled() -> MemoryStorage:
 
 def test_scripted_faults() -> None:
     """The how-manieth call of an operation fails as listed, and no other."""
-    plan = scripted_plan({("read", 1): Fault(DeniedError("no; ask")), ("read", 2): Fault(body_bytes=3)})
+    plan = scripted_plan({("read", 1): PlannedFault(DeniedError("no; ask")), ("read", 2): PlannedFault(body_bytes=3)})
     storage = FaultyStorage(filled(), plan)
     assert bytes(storage.read("k0", 0, 5)) == b"01234"
     storage.head("k0")
@@ -43,9 +43,9 @@ def test_scripted_faults() -> None:
 def test_lost_answers() -> None:
     """A fault after the work leaves the work done."""
     plan = scripted_plan({
-        ("put", 0): Fault(UnavailableError("lost; try later"), after=True),
-        ("put", 1): Fault(UnavailableError("refused; try later")),
-        ("close_writer", 0): Fault(UnavailableError("lost; try later"), after=True),
+        ("put", 0): PlannedFault(UnavailableError("lost; try later"), after=True),
+        ("put", 1): PlannedFault(UnavailableError("refused; try later")),
+        ("close_writer", 0): PlannedFault(UnavailableError("lost; try later"), after=True),
     })  # fmt: skip
     storage = FaultyStorage(MemoryStorage(), plan)
     writer = storage.open_writer("c")
