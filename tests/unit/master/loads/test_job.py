@@ -318,6 +318,17 @@ def test_a_bandwidth_is_kept() -> None:
     assert free.progress(1.0).state == "SUCCEEDED"
 
 
+def test_a_job_that_was_stopped_while_it_was_listed_stays_stopped() -> None:
+    """Also when the end of its listing is already on its way."""
+    for metadata_only in (False, True):
+        load = LoadJob("j", LoadRequest(["/lake"], metadata_only=metadata_only), BLOCK, EXTENT, 0.0)
+        assert load.begin_listing()
+        load.add(ORIGIN, rows_of([8]), view("a"))
+        load.stop(1.0)
+        load.all_listed(2.0)
+        assert ("STOPPED", False) == (load.progress(3.0).state, load.begin_listing())
+
+
 class TestGivenFiles:
     """A load that is given versions and blocks, in an order, instead of paths."""
 
