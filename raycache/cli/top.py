@@ -80,7 +80,7 @@ def top(session: Session, interval: float) -> None:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits for a key, so many seconds at most; "" when none came."""
+    """A function that waits for a key, for at most the seconds given; "" when none came."""
     if not sys.stdin.isatty():
 
         def silence(seconds: float) -> str:

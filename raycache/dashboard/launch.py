@@ -29,9 +29,9 @@ def start_dashboard(
     Args:
         port: default 8268; 0 takes a free one.
         host: the address to serve; default 127.0.0.1: only the head node itself. Anybody who reaches it may look.
-        token: allows actions (load, free, pin, stop) to whoever knows it; default: none are allowed.
-        names: further names that browsers may ask for, such as that of a proxy before it; addresses, and on other than
-            a local address the head node's own names, are known.
+        token: allows actions (load, free, pin, stop) to everybody who knows it; default: none are allowed.
+        names: further names under which browsers may ask for the page, such as a proxy's. `localhost` is always known;
+            unless `host` is local, so are addresses and the head node's own names.
 
     Returns:
         The URL of the page.

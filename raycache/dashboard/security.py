@@ -1,15 +1,16 @@
-"""Who may ask, and who may act. Pure.
+"""Which requests are answered, and which may act. Pure.
 
-Anybody who reaches the port may look; by default that is this machine. To act takes the token, in a header that no other
-site's page can set.
+Everybody with access to the port may look; by default that is this machine. An action needs the token, in a header that no
+other site's page can set.
 
-A browser on this machine reaches the port for every page that is open in it, so pages of other sites are refused, and told
-from the dashboard's own in two ways:
+A browser on this machine reaches the port for every page that is open in it. So the server refuses pages of other sites, and
+tells them from its own in two ways:
 
-* By the name that was asked for (`Host`). A page elsewhere may have its own name point here (DNS rebinding), and is then of
-  one origin with the dashboard. So the name must be known: one of the machine's, or an address, which cannot be re-pointed.
-* By who asks. Browsers say `Sec-Fetch-Site` to a loopback address and over TLS; elsewhere `Origin` and `Referer` must do.
-  What is no browser says none of these, and may look. The page's own files are for everybody: links to it must work.
+* By the name that was asked for (`Host`). Another site may make its own name point here (DNS rebinding), and then has the
+  dashboard's origin. So the name must be known: one of the machine's, or an address, which cannot be made to point elsewhere.
+* By what browsers say of the page that asks. They send `Sec-Fetch-Site` to a loopback address and over TLS; elsewhere
+  `Origin` and `Referer` must do. Other programs send none of these, and may look. The page's own files are for everybody,
+  since links to it must work.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The HTTP server of the dashboard: static files, views as JSON, live views as server-sent events, actions.
 
-Theory of operation. Figures are fetched once a second at most, while somebody looks, however many look, and never twice
-at a time; what was made of them for one query is shared by all who ask the same. A stream gets an event when its view has
-changed, and a comment now and then. Bounds: streams, the length of a request, the time a client may take to receive an
-event; a slow client loses its stream, and its browser connects again.
+Theory of operation. While somebody looks, the server fetches figures once a second at most, however many look, and never
+twice at a time. All requests for the same query share one rendering of them. A stream gets an event when its view has
+changed, and the last one again now and then. Streams, the length of a request, and the time a client may take to receive
+an event are bounded; a slow client loses its stream, and its browser connects again.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Dashboard:
 
     Args:
         source: where figures come from.
-        guard: who may do what.
+        guard: decides which requests are answered, and which may act.
         prices: of the lake.
         period_s: between two looks at the figures.
     """
@@ -150,14 +150,14 @@ class Dashboard:
             raise UnavailableError("too many questions are being answered already; try again later")
         self._asked += 1
         work = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
-        # Who gives up leaves the question behind: it counts until it is answered.
+        # A request that gives up leaves its question behind, which counts until it is answered.
         work.add_done_callback(self._answered)
         return await asyncio.wait_for(asyncio.shield(work), _ANSWER_TIMEOUT_S)
 
     def _answered(self, work: asyncio.Future[Any]) -> None:
         self._asked -= 1
         if not work.cancelled():
-            work.exception()  # whoever still waits for it has it; nobody else needs to hear of it
+            work.exception()  # a request that still waits has it; nobody else needs it
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class Dashboard:
         if not isinstance(argument, str) or not argument:
             raise InvalidRequestError(f'give {{"argument": ...}}, {ACTIONS[action]}')
         result = await self._call(self._source.act, action, argument)
-        # Who has acted wants to see it: the next look is a fresh one.
+        # The page should show what was done: the next look is a fresh one.
         self._look = None
         return _json(json.dumps(plain(result)).encode())
 

@@ -1,8 +1,8 @@
 """What the server needs to know and to do, and how the cache gives it. All calls may block; the server uses threads.
 
-A browser says which path it wants to see, and whoever sits before it need not be whom the cache works for. So only what is
-below a mount is looked at, and nothing is mounted for a look. A `file://` that has mounted itself is the head node's whole
-disk, which nobody has asked to be shown: local files are seen below the paths that directories were mounted at.
+A browser may ask for any path, and its user is not always a user of the cache. So the dashboard looks below mounts only, and
+mounts nothing for a look. A `file://` that has mounted itself is the head node's whole disk, and nobody has asked to show
+that: local files are shown below the paths at which their directories were mounted.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class CacheSource:
             DeniedError: it is on a disk that has mounted itself.
         """
         name = names.normalise(path)
-        self._cache.client.refresh_view()  # it may be below what another process has just mounted
+        self._cache.client.refresh_view()  # another process may have mounted it just now
         table = self._cache.client.locator.mounts
         mount = table.of_path(name)
         if mount is None and not any(mount.path.startswith(f"{name.rstrip('/')}/") for mount in table.mounts):

@@ -91,7 +91,7 @@ class SeaweedServer:
         }
 
     def client(self, endpoint_url: str | None = None) -> S3Client:
-        """A boto3 client for this server, or for a proxy before it: one for all who ask, in any thread.
+        """A boto3 client for this server, or for a proxy before it: the same one for every caller, in any thread.
 
         Making one and its first connection costs three times as much as writing a small object.
         """

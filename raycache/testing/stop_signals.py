@@ -1,4 +1,4 @@
-"""How a program that has started servers and clusters is told to end."""
+"""Which signals end a program that has started servers and clusters, and how it ends."""
 
 from __future__ import annotations
 

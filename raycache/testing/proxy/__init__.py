@@ -1,4 +1,9 @@
-"""A transparent HTTP proxy before an S3 server: `S3Proxy` starts it, `process` is its own process."""
+"""A transparent HTTP proxy before an S3 server.
+
+`proxy` is what a test holds: it starts `process`, the proxy's own process, and talks to it. There, `exchange` serves one
+client connection over `wire` (HTTP/1.1 from socket to socket), `controls` holds what all connections share, and `policy`
+decides and counts without sockets.
+"""
 
 from raycache.testing.proxy.policy import Fault as Fault
 from raycache.testing.proxy.policy import FaultKind as FaultKind

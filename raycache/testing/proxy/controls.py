@@ -91,7 +91,7 @@ class BodyGate:
         self.piece_bytes = max(_PIECE_BYTES_MIN, min(_PIECE_BYTES_MAX, wanted))
 
     def __call__(self, length: int) -> None:
-        # Counted before it is sent: whoever has read a body finds it counted.
+        # Counted before it is sent: once a client has read a body, all of it is counted.
         if self._counted_name is not None:
             self._controls.count_data(self._counted_name, length)
         now_s = time.monotonic()

@@ -2,7 +2,7 @@
 
 A fault is a pure function of (seed, rule, key, range, how often that range of that key was asked): threads may
 interleave as they like, the third request for the same bytes meets the same fate in every run. A retry is the next
-occurrence, so it draws anew.
+occurrence, so it has its own draw.
 """
 
 from __future__ import annotations

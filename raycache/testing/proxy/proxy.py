@@ -1,11 +1,11 @@
 """A transparent HTTP proxy before an S3 server: it counts what passes, and makes the lake slow or faulty on demand.
 
 It runs in a process of its own, so that what is measured does not share its interpreter, and moves bodies in the kernel
-(`proxy_http`). Heads pass byte for byte, `Host` included, so that a signature made for the proxy's address stays valid:
+(`wire`). Heads pass byte for byte, `Host` included, so that a signature made for the proxy's address stays valid:
 the server verifies it against the `Host` it receives.
 
-A request is counted when its head has arrived, a byte of a body before it is sent on: whoever has read an object whole
-finds all of it counted. Faults are drawn by seed, key, range and attempt (`proxy_rules`), not by arrival order.
+The proxy counts a request when its head has arrived, and a byte of a body before sending it on: after an object was read
+whole, all of it is counted. Faults are drawn by seed, key, range and attempt (`policy`), not by arrival order.
 
     with SeaweedServer() as server, S3Proxy(server.endpoint_url) as proxy:
         proxy.shape(latency_s=0.03, connection_bytes_per_s=60e6)
