@@ -13,7 +13,7 @@ from raycache.admin.overview import Overview, overview_now
 from raycache.client import connection
 from raycache.client.client import Client
 from raycache.client.reading.file import CacheFile
-from raycache.client.writes import CacheWriter
+from raycache.client.writing.whole_file import CacheWriter
 from raycache.placement import near
 from raycache.placement.whereabouts import Whereabouts
 from raycache.results import (

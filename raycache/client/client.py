@@ -25,7 +25,8 @@ from raycache.client.reading.prefetch import Gathering, prefetch_calls
 from raycache.client.reading.reader import Reader, Request
 from raycache.client.reading.small_files import Following
 from raycache.client.topology import Topology
-from raycache.client.writes import CacheWriter, Writes
+from raycache.client.writes import Writes
+from raycache.client.writing.whole_file import CacheWriter
 from raycache.clock import Clock, SystemClock
 from raycache.errors import ConflictError, InvalidRequestError
 from raycache.invalidations import InvalidationFeed, log_path

@@ -17,10 +17,9 @@ deletes its sources only while they are still what was copied, looked at again w
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import Buffer
 
@@ -36,6 +35,7 @@ from raycache.client.lake_places import (
     refuse_leading_back,
 )
 from raycache.client.locator import Locator
+from raycache.client.writing.whole_file import CacheWriter
 from raycache.errors import (
     AlreadyExistsError,
     DeniedError,
@@ -46,7 +46,7 @@ from raycache.errors import (
 )
 from raycache.messages import MountInfo
 from raycache.types import FileKind
-from raycache.ufs.base import UfsWriter, UnderStorage
+from raycache.ufs.base import UnderStorage
 from raycache.ufs.identity import Way, lies_in, rest_below
 from raycache.ufs.trees import Described, holds_anything, tree, what_stands
 
@@ -58,73 +58,6 @@ T = TypeVar("T")
 _COPIES_INFLIGHT = 16
 #: The master waits for nodes that do not answer until their readers trust nothing any more.
 _TOLD_TIMEOUT_S = 60.0
-
-
-class CacheWriter(io.RawIOBase):
-    """A binary file opened for writing; it appears in the lake at `close`, or not at all after an error.
-
-    Args:
-        path: as the namespace has it.
-        writer: of the under storage.
-        done: called once with the path, after the file is in the lake.
-    """
-
-    def __init__(self, path: str, writer: UfsWriter, done: Callable[[str], None]) -> None:
-        super().__init__()
-        self.name = path
-        self.mode = "wb"
-        self._writer = writer
-        self._done = done
-        self._position = 0
-
-    def write(self, data: Buffer) -> int:
-        """Append; all of it is taken. A failed writer is given up: nothing appears."""
-        if self.closed:
-            raise InvalidRequestError(f"{self.name} is closed; open it again")
-        try:
-            taken = self._writer.write(data)
-        except BaseException:
-            self.abort()
-            raise
-        self._position += taken
-        return taken
-
-    def tell(self) -> int:
-        return self._position
-
-    def writable(self) -> bool:
-        return True
-
-    def abort(self) -> None:
-        """Give up: nothing appears in the lake. After `close` it does nothing."""
-        if not self.closed:
-            try:
-                self._writer.abort()
-            finally:
-                super().close()
-
-    def close(self) -> None:
-        """Make the file visible. Twice is harmless."""
-        if self.closed:
-            return
-        try:
-            self._writer.close()
-        except BaseException:
-            self.abort()
-            raise
-        super().close()
-        self._done(self.name)
-
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        if kind is not None:
-            self.abort()
-        else:
-            self.close()
-
-    def __del__(self) -> None:
-        # Never closed: an unfinished file must not appear.
-        if not self.closed:
-            self.abort()
 
 
 class Writes:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.utils import isfilelike
+from fsspec.core import get_compression
+from fsspec.utils import isfilelike, stringify_path
 
 from raycache import paths as names
 from raycache.client.file_meta import require_file
@@ -23,7 +24,7 @@ from raycache.errors import (
     IsADirectoryRequestError,
     NotFoundError,
 )
-from raycache.filesystems.fsspec_files import TextWriteFile, WriteFile
+from raycache.filesystems.fsspec_files import CompressedWriteFile, TextWriteFile, WriteFile
 from raycache.filesystems.fsspec_reads import ReadingFileSystem
 from raycache.filesystems.fsspec_transfers import planned
 from raycache.types import FileKind
@@ -48,12 +49,15 @@ class RaycacheFileSystem(ReadingFileSystem):
         **options: Any,
     ) -> Any:
         """Open a file; modes r, w, x, with or without b. What is written appears whole at `close`, or not at all."""
-        if "b" not in mode and mode[:1] in ("w", "x") and compression is None:
-            text = {key: options.pop(key) for key in ("encoding", "errors", "newline") if key in options}
-            return TextWriteFile(
-                self.open(path, mode.replace("t", "") + "b", block_size, cache_options, **options), **text
-            )
-        return super().open(path, mode, block_size, cache_options, compression, **options)
+        writes_text = "b" not in mode and mode[:1] in ("w", "x")
+        if not writes_text and (compression is None or "r" in mode):
+            return super().open(path, mode, block_size, cache_options, compression, **options)
+        compression = get_compression(stringify_path(path), compression)
+        text = {key: options.pop(key) for key in ("encoding", "errors", "newline") if writes_text and key in options}
+        file = super().open(path, f"{mode[0]}b", block_size, cache_options, **options)
+        if compression is not None:
+            file = CompressedWriteFile(file, compression)
+        return TextWriteFile(file, **text) if writes_text else file
 
     def _open(self, path: str, mode: str = "rb", autocommit: bool = True, **options: Any) -> Any:
         if mode in ("wb", "xb"):

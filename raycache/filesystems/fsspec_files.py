@@ -2,25 +2,27 @@
 
 Reading: every read is one positional read of one file version; see `PositionedFile`.
 
-Writing: the file appears whole at `close`, or at the end of its transaction; a `with` block that fails, and an object
-that is dropped unclosed, leave nothing, in text mode too.
+Writing: the file appears whole at `close`, or at the end of its transaction, as text and compressed too; see `WholeFile`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import pyarrow as pa
+from fsspec.compression import compr
 from fsspec.spec import AbstractFileSystem
 from typing_extensions import Buffer
 
 from raycache.client.reading.positioned import PositionedFile
-from raycache.errors import InvalidRequestError
+from raycache.client.writing.whole_file import AbortUnlessClosed, WholeFile
+from raycache.ufs.checks import as_bytes_view
 
 if TYPE_CHECKING:
     from raycache.client.reading.file import CacheFile
-    from raycache.client.writes import CacheWriter
+    from raycache.client.writing.whole_file import CacheWriter
 
 
 class ReadFile(PositionedFile):
@@ -67,7 +69,7 @@ def _reopen(fs: AbstractFileSystem, path: str, position: int) -> ReadFile:
     return file
 
 
-class WriteFile(io.BufferedIOBase):
+class WriteFile(WholeFile):
     """A file opened with mode "wb" or "xb".
 
     Args:
@@ -78,77 +80,81 @@ class WriteFile(io.BufferedIOBase):
     """
 
     def __init__(self, fs: AbstractFileSystem, path: str, writer: CacheWriter, *, autocommit: bool) -> None:
-        super().__init__()
+        super().__init__(path)
         self.fs = fs
         self.path = path
-        self.name = path
-        self.mode = "wb"
         self.autocommit = autocommit
         self.blocksize = fs.blocksize
         self._writer = writer
 
-    def write(self, data: Buffer) -> int:
-        if self.closed:
-            raise InvalidRequestError(f"{self.path} is closed; open it again")
-        return self._writer.write(data)
+    def _append(self, view: memoryview) -> None:
+        self._writer.write(view)
 
-    def tell(self) -> int:
-        return self._writer.tell()
+    def _publish(self) -> None:
+        if self.autocommit:
+            self._writer.close()
 
-    def writable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        try:
-            if self.autocommit:
-                self._writer.close()
-        finally:
-            super().close()
+    def _drop(self) -> None:
+        self._writer.abort()
 
     def commit(self) -> None:
         """The transaction ends well: the file appears."""
-        super().close()
+        self.close()
         self._writer.close()
 
     def discard(self) -> None:
         """The transaction failed: nothing appears."""
         self.abort()
+        self._writer.abort()
+
+
+class CompressedWriteFile(WholeFile):
+    """Compression over a file that writes. One of fsspec's compressors alone would not close what lies below it.
+
+    Args:
+        file: takes the compressed bytes.
+        compression: as fsspec names it: "gzip", "bz2", "xz", "zip", "zstd", ...
+    """
+
+    def __init__(self, file: WholeFile, compression: str) -> None:
+        super().__init__(file.name)
+        self._file = file
+        self._pipe = _Pipe(file)
+        self._compressor = compr[compression](self._pipe, mode="w")
+
+    def _append(self, view: memoryview) -> None:
+        self._compressor.write(view)
+
+    def _publish(self) -> None:
+        self._compressor.close()
+        self._file.close()
+
+    def _drop(self) -> None:
+        self._file.abort()
+        self._pipe.dropped = True
+        with contextlib.suppress(OSError, ValueError):  # it may have failed already
+            self._compressor.close()
+
+
+class _Pipe(io.RawIOBase):
+    """What a compressor writes to. One that is given up still wants to write its last bytes; they go nowhere."""
+
+    def __init__(self, file: WholeFile) -> None:
+        super().__init__()
+        self.name = file.name
+        self.dropped = False
+        self._file = file
+
+    def write(self, data: Buffer) -> int:
+        return len(as_bytes_view(data)) if self.dropped else self._file.write(data)
+
+    def writable(self) -> bool:
+        return True
+
+
+class TextWriteFile(AbortUnlessClosed, io.TextIOWrapper):
+    """Text over a `WholeFile`: unlike its base class it does not finish a file whose `with` block failed."""
 
     def abort(self) -> None:
-        """Give up: nothing appears."""
-        try:
-            self._writer.abort()
-        finally:
-            super().close()
-
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        if kind is not None:
-            self.abort()
-        else:
-            self.close()
-
-    def __del__(self) -> None:
-        # A file of a transaction lives in its list; one that was dropped unclosed must not appear.
-        if not self.closed:
-            self.abort()
-
-
-class TextWriteFile(io.TextIOWrapper):
-    """Text over a `WriteFile`: unlike its base class it does not finish a file whose `with` block failed."""
-
-    def abort(self) -> None:
-        """Give up: nothing appears."""
         file: Any = self.buffer
         file.abort()
-
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        if kind is not None:
-            self.abort()
-        else:
-            self.close()
-
-    def __del__(self) -> None:
-        if not self.closed:
-            self.abort()

@@ -1,4 +1,4 @@
-"""What is asked of a file object that reads: a table of things to do with one, each compared with what `open` answers."""
+"""What is asked of file objects: tables of things to do with one, each compared with what Python's own answer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 CONTENT = b"first line\nsecond\r\n\nno end \xff\x00 here\n" + bytes(range(256)) * 700 + b"\nlast"
 
@@ -123,4 +124,68 @@ THINGS_TO_DO: dict[str, Callable[[Any], Any]] = {
     "closed: write": _closed(lambda file: file.write(b"x")),
     "closed: with": _closed(lambda file: file.__enter__()),
     "closed: flush": _closed(lambda file: file.flush()),
+}
+
+
+def _changing(file: Any, data: bytearray) -> Any:
+    """What was written is what it was then, whatever becomes of the memory."""
+    taken = file.write(data)
+    data[:] = bytes(len(data))
+    return taken
+
+
+def _text_above(file: Any) -> None:
+    with io.TextIOWrapper(file, encoding="utf-16", newline="\r\n") as text:
+        text.write("ä\nb\n")
+
+
+#: By name: something to do with a file that was just opened for writing.
+THINGS_TO_WRITE: dict[str, Callable[[Any], Any]] = {
+    "bytes": lambda file: (file.write(b"abc"), file.write(b""), file.tell()),
+    "a bytearray that changes": lambda file: _changing(file, bytearray(b"abc")),
+    "much that changes": lambda file: _changing(file, bytearray(b"abc" * 500_000)),
+    "a memoryview": lambda file: file.write(memoryview(b"abcdef")[2:4]),
+    "an array": lambda file: (file.write(array.array("i", [1, 2, 3])), file.tell()),
+    "an empty array": lambda file: (file.write(array.array("d")), file.tell()),
+    "a numpy array": lambda file: (file.write(np.arange(6, dtype=np.int16).reshape(2, 3)), file.tell()),
+    "a numpy array of none": lambda file: file.write(np.empty((0, 3))),
+    "an arrow buffer": lambda file: file.write(pa.py_buffer(b"abc")),
+    "every second one": lambda file: file.write(np.arange(6, dtype=np.uint8)[::2]),
+    "text": lambda file: file.write("abc"),
+    "a number": lambda file: file.write(5),
+    "None": lambda file: file.write(None),
+    "nothing at all": lambda file: file.tell(),
+    "after what was refused": lambda file: (file.write(b"ab"), outcome(file, lambda f: f.write("c")), file.write(b"d")),
+    "lines": lambda file: (file.writelines([b"a\n", memoryview(b"b"), b""]), file.tell()),
+    "lines of a generator": lambda file: file.writelines(bytes([value]) for value in range(5)),
+    "lines of text": lambda file: file.writelines(["a"]),
+    "no lines": lambda file: file.writelines(5),
+    "flush": lambda file: (file.write(b"ab"), file.flush(), file.write(b"c")),
+    "seek": lambda file: (file.write(b"ab"), file.seek(0)),
+    "seek to where it stands": lambda file: file.seek(0, 1),
+    "truncate": lambda file: (file.write(b"ab"), file.truncate(1)),
+    "read": lambda file: file.read(),
+    "read some": lambda file: file.read(3),
+    "read1": lambda file: file.read1(3),
+    "readinto": lambda file: file.readinto(bytearray(3)),
+    "readline": lambda file: file.readline(),
+    "readlines": lambda file: file.readlines(),
+    "next": next,
+    "abilities": lambda file: (file.readable(), file.writable(), file.seekable()),
+    "in a with block": lambda file: file.__enter__() is file,
+    "is open": lambda file: (file.closed, file.mode),
+    "closing twice": lambda file: (file.close(), file.close(), file.closed),
+    "no terminal": lambda file: file.isatty(),
+    "text above it": _text_above,
+    "closed: write": _closed(lambda file: file.write(b"x")),
+    "closed: write nothing": _closed(lambda file: file.write(b"")),
+    "closed: writelines": _closed(lambda file: file.writelines([b"x"])),
+    "closed: tell": _closed(lambda file: file.tell()),
+    "closed: seek": _closed(lambda file: file.seek(0)),
+    "closed: flush": _closed(lambda file: file.flush()),
+    "closed: writable": _closed(lambda file: file.writable()),
+    "closed: readable": _closed(lambda file: file.readable()),
+    "closed: seekable": _closed(lambda file: file.seekable()),
+    "closed: isatty": _closed(lambda file: file.isatty()),
+    "closed: with": _closed(lambda file: file.__enter__()),
 }

@@ -1,0 +1,1 @@
+"""File objects that write: whole files or nothing."""
