@@ -27,6 +27,10 @@ _WAITERS = 8
 _WAIT_MARGIN_S = 5.0
 #: How long a name look-up of an actor may be remembered after it failed; bounds the cost of a lost worker per read.
 _ABSENT_S = 1.0
+#: A worker that does not say within this that it is loading is not waited for any more.
+_ALIVE_S = 5.0
+#: How many worker time-outs a call may take while the worker is loading.
+_WAITS_MAX = 20
 
 
 class Calls:
@@ -64,7 +68,7 @@ class Calls:
         return unwrap(reply)
 
     def workers(self, calls: Sequence[WorkerCall], timeout_s: float | None = None) -> list[Any]:
-        """Call several workers at once and wait for all.
+        """Call several workers at once and wait for all, for those that load over a slow link beyond the time-out.
 
         Returns:
             Shape (len(calls),): what each returned, or a RaycacheError in its place; never raises one.
@@ -83,7 +87,7 @@ class Calls:
                 results.append(reference)
                 continue
             try:
-                results.append(_get(reference, max(0.0, deadline - time.monotonic())))
+                results.append(self._answer(call.actor_name, reference, max(0.0, deadline - time.monotonic())))
             except Exception as error:  # a value here, as `_mapped` says
                 if isinstance(error, ray.exceptions.RayActorError):
                     self._forget(call.actor_name)
@@ -109,6 +113,27 @@ class Calls:
             if len(references) == 1:
                 return [_mapped(error, "a segment could not be fetched from the object store")]
         return [self.objects([reference], timeout_s)[0] for reference in references]
+
+    def _answer(self, name: str, reference: Any, timeout_s: float) -> Any:
+        """Wait for a worker; longer than that as long as it says that the lake is still bringing something.
+
+        Loads end in bounded time, since the lake's own time-outs are for what does not move. To give a slow link up would
+        be to read everything once more over the same link.
+        """
+        for _ in range(_WAITS_MAX):
+            try:
+                return _get(reference, timeout_s)
+            except (ray.exceptions.GetTimeoutError, TimeoutError):
+                if not self._is_loading(name):
+                    raise
+            timeout_s = self._worker_timeout_s
+        return _get(reference, timeout_s)
+
+    def _is_loading(self, name: str) -> bool:
+        try:
+            return bool(_get(self._handle(name).is_loading.remote(), min(_ALIVE_S, self._worker_timeout_s)))
+        except Exception:  # whatever keeps it from saying so
+            return False
 
     def _handle(self, name: str) -> Any:
         handle = self._handles.get(name)

@@ -134,6 +134,10 @@ class WorkerActor:
         reply = await self._ports.ask(request)
         return await hand_out(reply, self._ports, view_id=self._view.view_id, slow_downs=slow_downs())
 
+    async def is_loading(self) -> bool:
+        """Whether something is on its way from the lake: then an answer that is long in coming will come."""
+        return self._service.stats().loads_inflight > 0
+
     async def touch(self, blob: bytes) -> bytes:
         """Take a reader's counters and renew its leases; answers which segments' leases are renewed."""
         request: TouchRequest = decode(blob)

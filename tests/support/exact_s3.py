@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import socket
 import ssl
 import threading
 import time
@@ -62,6 +63,13 @@ class Manners:
     wants_md5: bool = False
     #: DeleteObjects denies these, in an answer that is fine otherwise.
     keeps: frozenset[str] = frozenset()
+    #: Bodies go out in so many pieces, and so long after each other.
+    sends_pieces: int = 1
+    pauses_s: float = 0.0
+    #: Nothing more comes after so many pieces.
+    stalls_after: int | None = None
+    #: Bodies are taken in at this speed; 0: at once.
+    takes_bytes_per_s: float = 0.0
     #: A session token that has expired, and the code that says so.
     expired: tuple[str, str] = ("", "")
     #: Only who says that they pay is served.
@@ -89,13 +97,15 @@ class ExactS3:
         self.seen: list[tuple[str, str]] = []
         #: The heads of the same requests.
         self.heads: list[Message] = []
+        #: Ends the waiting of bodies that have stalled.
+        self.stalled = threading.Event()
         #: How many of them came as to a proxy.
         self.proxied = 0
         #: By upload: its parts by number.
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.delay_s = 0.0
         self.manners = Manners()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_address[1]}"
         if tls is not None:
@@ -109,6 +119,13 @@ class ExactS3:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def server_bind(self) -> None:
+        # What the kernel takes in for a slow server is little.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        super().server_bind()
 
 
 @contextmanager
@@ -151,7 +168,7 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
             raw_path, _, raw_query = self.path.partition("?")
             query = dict(parse_qsl(raw_query, keep_blank_values=True))
             bucket, _, raw_key = raw_path.removeprefix("/").partition("/")
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self._body(int(self.headers.get("Content-Length") or 0))
             # Drawn on arrival: a request whose client gave up must not wake later and take another test's failure.
             failure = server.failures.popleft() if server.failures else None
             time.sleep(server.delay_s)
@@ -180,6 +197,29 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
                     self._of_object(key, body, cut=failure if failure in ("truncate", "short") else "")
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+
+        def _body(self, length: int) -> bytes:
+            rate = server.manners.takes_bytes_per_s
+            if not rate:
+                return self.rfile.read(length)
+            pieces = []
+            while length:
+                pieces.append(self.rfile.read(min(1 << 16, length)))
+                length -= len(pieces[-1])
+                time.sleep(len(pieces[-1]) / rate)
+            return b"".join(pieces)
+
+        def _send_body(self, data: bytes) -> None:
+            manners = server.manners
+            size = -(-len(data) // manners.sends_pieces) or 1
+            for number, start in enumerate(range(0, len(data), size)):
+                if number == manners.stalls_after:
+                    server.stalled.wait(10)
+                    self.close_connection = True
+                    return
+                self.wfile.write(data[start : start + size])
+                self.wfile.flush()
+                time.sleep(manners.pauses_s)
 
         def _verb(self, raw_key: str) -> str:
             return self.command if raw_key else {"GET": "LIST", "HEAD": "BUCKET"}.get(self.command, self.command)
@@ -291,7 +331,7 @@ def _handler(server: ExactS3) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(data[: len(data) // 2] if cut == "truncate" else data)
+                self._send_body(data[: len(data) // 2] if cut == "truncate" else data)
             self.close_connection = cut == "truncate"
 
     return Handler

@@ -32,6 +32,10 @@ _log = logging.getLogger(__name__)
 _PAUSE_S = 0.05
 _FAILED_PAUSE_S = 0.25
 _FAILED_PAUSE_MAX_S = 5.0
+#: A worker that does not say within this that it is loading is not waited for any more.
+_ALIVE_S = 5.0
+#: How many worker time-outs a call may take while the worker is loading.
+_WAITS_MAX = 20
 _HOLD_MAX_S = 15.0
 _REPORTS_S = 2.0
 
@@ -223,8 +227,7 @@ class JobDriver:
             handle = self._worker_of(batch.worker)
             if handle is None:
                 raise UnavailableError(f"worker {batch.worker.actor_name} is gone")
-            call = handle.read.remote(encode(batch.request))
-            blob, _ = await asyncio.wait_for(call, self._settings.worker_timeout_s)
+            blob, _ = await self._answer(handle, handle.read.remote(encode(batch.request)))
             self._board.replied(job, batch, decode(blob), self._clock.now_s())
         except Exception as error:  # whatever it was, the job plans these blocks again
             # A lost worker is seen lost at once, a lost node after some seconds.
@@ -234,3 +237,17 @@ class JobDriver:
             self._board.failed(job, batch, reason, self._clock.now_s())
         finally:
             self._moved.set()
+
+    async def _answer(self, worker: Any, call: Any) -> Any:
+        """Wait for a worker; beyond the time-out as long as it says that the lake is still bringing something."""
+        answer = asyncio.ensure_future(call)
+        try:
+            for _ in range(_WAITS_MAX):
+                done, _ = await asyncio.wait({answer}, timeout=self._settings.worker_timeout_s)
+                if done:
+                    return answer.result()
+                if not await asyncio.wait_for(worker.is_loading.remote(), _ALIVE_S):
+                    break
+            raise TimeoutError
+        finally:
+            answer.cancel()

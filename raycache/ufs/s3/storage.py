@@ -22,7 +22,7 @@ from raycache.ufs.retry import Retrier
 from raycache.ufs.s3.clients import is_plain_key
 from raycache.ufs.s3.connection import S3Connection
 from raycache.ufs.s3.listing import Listing
-from raycache.ufs.s3.multipart import S3Requests, S3Sizes, S3Writer, with_mtime
+from raycache.ufs.s3.multipart import Body, S3Requests, S3Sizes, S3Writer, with_mtime
 from raycache.ufs.s3.objects.answers import quoted
 from raycache.ufs.s3.objects.binding import BoundReader
 from raycache.ufs.s3.objects.copying import copy
@@ -33,6 +33,9 @@ from raycache.ufs.s3.options import S3Options, canonical_names, options_from_env
 from raycache.ufs.trees import delete_keys
 
 __all__ = ["S3Storage", "canonical_names", "options_from_environment"]
+
+#: obstore sends larger objects no slower, but the whole of one must be on its way within the time-out.
+_STORE_PUT_BYTES_MAX = 1 << 20
 
 
 class S3Storage:
@@ -169,8 +172,10 @@ class S3Storage:
         connection = self._connection
 
         def put_once() -> str | None:
-            if not is_plain_key(key) or not connection.store_may_write:
-                return connection.boto.put_object(Bucket=connection.bucket, Key=key, Body=bytes(data)).get("ETag")
+            small = memoryview(data).nbytes <= _STORE_PUT_BYTES_MAX
+            if not small or not is_plain_key(key) or not connection.store_may_write:
+                body: Any = Body(data)
+                return connection.boto.put_object(Bucket=connection.bucket, Key=key, Body=body).get("ETag")
             try:
                 written: Any = obstore.put(connection.store, key, data, use_multipart=False)
             except GenericError as error:

@@ -1,9 +1,9 @@
 """Carries a `Load` out: ranged reads from the under storage, in parallel.
 
-Adjacent blocks of one file are fetched with one read of up to `request_bytes_max`; from another worker with a single read,
-since it hands over what it holds as a whole. The segment's pieces are what the reads brought, when the tier can put them
-together; otherwise they are copied into one buffer. What is here of a block in pages is not read again. A read that fails
-spoils its own blocks only; their bytes are zeroed.
+Adjacent blocks of one file are fetched with one read of up to `request_bytes_max`, or with several where a link is slow
+(`link_speed.py`); from another worker with a single read, since it hands over what it holds as a whole. The segment's pieces
+are what the reads brought, when the tier can put them together; otherwise they are copied into one buffer. What is here of a
+block in pages is not read again. A read that fails spoils its own blocks only; their bytes are zeroed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 from typing_extensions import Buffer
 
+from raycache.clock import Clock, SystemClock
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import BlockState
+from raycache.paths import split_uri
 from raycache.types import FileVersion
 from raycache.workers.effects import CachedPart, Load, LoadItem, LoadOutcome
 from raycache.workers.stores.assembly import Bytes, joinable
+from raycache.workers.stores.link_speed import LinkSpeeds
 
 _Result = TypeVar("_Result")
 #: What a read brought, and whether the lake gave it (or another worker).
@@ -48,9 +51,19 @@ class Loader:
         cached_of: gives what is here.
         request_bytes_max: of one read, unless a block is larger.
         threads: concurrent reads, all loads together.
+        clock: measures how fast links are.
     """
 
-    def __init__(self, storage_of: StorageOf, cached_of: CachedOf, request_bytes_max: int, threads: int) -> None:
+    def __init__(
+        self,
+        storage_of: StorageOf,
+        cached_of: CachedOf,
+        request_bytes_max: int,
+        threads: int,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._speeds = LinkSpeeds()
         self._storage_of = storage_of
         self._cached_of = cached_of
         self._request_bytes_max = request_bytes_max
@@ -132,8 +145,7 @@ class Loader:
     def _read(self, first: LoadItem, offset: int, length: int) -> Fetched | RaycacheError:
         try:
             storage, key = self._storage_of(first)
-            data = memoryview(storage.read(key, offset, length, first.version))
-            found: Bytes = np.frombuffer(data, dtype=np.uint8)
+            found = self._read_ranges(storage, key, offset, length, first)
         except RaycacheError as error:
             return error
         except Exception as error:
@@ -148,6 +160,19 @@ class Loader:
                 uri=first.version.uri,
             )
         return found, getattr(storage, "is_lake", True)
+
+    def _read_ranges(self, storage: BlockSource, key: str, offset: int, length: int, first: LoadItem) -> Bytes:
+        """Read with one request, or over a slow link with several, one behind the other."""
+        link = "" if first.source_actor else split_uri(first.version.uri)[0]
+        size = self._speeds.range_bytes(link, length) if link else length
+        pieces: list[Bytes] = []
+        for start in range(offset, offset + length, size):
+            wanted = min(size, offset + length - start)
+            started_s = self._clock.now_s()
+            pieces.append(np.frombuffer(memoryview(storage.read(key, start, wanted, first.version)), dtype=np.uint8))
+            if link:
+                self._speeds.note(link, wanted, self._clock.now_s() - started_s)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 def _runs(items: Sequence[LoadItem], request_bytes_max: int) -> list[list[LoadItem]]:

@@ -24,23 +24,43 @@ class Worker:
 
     def __init__(self) -> None:
         self.asked = 0
+        #: Set, it answers; and how often it has been asked whether it is loading meanwhile.
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.looks = 0
 
     @property
     def read(self) -> Worker:
         return self
 
+    @property
+    def is_loading(self) -> _Looks:
+        return _Looks(self)
+
     async def remote(self, blob: bytes) -> tuple[bytes, list[Any]]:
         request = decode(blob)
+        await self.answers.wait()
         count = len(request.block_index)
         self.asked += count
         states = [int(BlockState.LOADED)] * count
         return encode(BlockReply("a", 1, 1, states, [-1] * count, [0] * count, [], {})), []
 
 
+class _Looks:
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    async def remote(self) -> bool:
+        self._worker.looks += 1
+        if self._worker.looks == 3:
+            self._worker.answers.set()
+        return True
+
+
 class Master:
     """What of the master actor the driver needs."""
 
-    def __init__(self, journal: list[Record]) -> None:
+    def __init__(self, journal: list[Record], settings: Settings | None = None) -> None:
         self.bench = Bench()
         self.clock = ManualClock()
         self.journal = journal
@@ -50,7 +70,7 @@ class Master:
         self.tasks: list[asyncio.Task[None]] = []
         listing = LoadListing(self.bench.service, self.bench.lister, self.bench.ask, self.bench.threads, self.clock)
         self.driver = JobDriver(
-            Settings(),
+            settings or Settings(),
             self.bench.service,
             self.board,
             listing,
@@ -120,6 +140,23 @@ def test_a_load_is_listed_sent_and_written_down() -> None:
         assert (master.state(job_id), master.asked) == ("SUCCEEDED", 6)
         survey = await master.driver.survey(LoadRequest(["/lake"]))
         assert (survey.files, survey.bytes_cached) == (6, 0)
+
+    master.run(scenario())
+
+
+def test_a_slow_link_is_waited_for() -> None:
+    """A worker that says that it is loading is waited for beyond the time-out, and asked once for what it loads."""
+    journal: list[Record] = []
+    master = Master(journal, Settings(worker_timeout_s=0.05))
+
+    async def scenario() -> None:
+        for worker in master.workers.values():
+            worker.answers.clear()
+        master.register("a", "b")
+        job_id = await master.driver.load("r" * 32, LoadRequest(["/lake"]))
+        await master.until(lambda: [record["op"] for record in journal] == ["load", "load_ended"])
+        assert (master.state(job_id), master.asked) == ("SUCCEEDED", 6)
+        assert {worker.looks for worker in master.workers.values()} == {3}
 
     master.run(scenario())
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raycache.clock import ManualClock
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import BlockState
 from raycache.types import BlockId, FileVersion, Tier
@@ -21,6 +22,11 @@ from raycache.workers.stores.loader import Loader
 BLOCK = 8
 
 
+def content(key: str, offset: int, length: int) -> bytes:
+    cycle = bytes((ord(key[0]) + offset + i) % 256 for i in range(min(length, 256)))
+    return (cycle * (length // 256 + 1))[:length]
+
+
 class Lake:
     """Objects in memory; keeps the reads it saw, and fails where told."""
 
@@ -29,6 +35,8 @@ class Lake:
         self.errors: dict[str, Exception] = {}
         self.short = 0
         self.last: bytes = b""
+        self.clock = ManualClock()
+        self.bytes_per_s = 0.0
         self._lock = threading.Lock()
 
     def read(self, key: str, offset: int, length: int, version: FileVersion | None = None) -> bytes:
@@ -38,7 +46,9 @@ class Lake:
             self.reads.append((key, offset, length))
         if key in self.errors:
             raise self.errors[key]
-        self.last = bytes((ord(key[0]) + i) % 256 for i in range(offset, offset + length - self.short))
+        if self.bytes_per_s:
+            self.clock.advance(length / self.bytes_per_s)
+        self.last = content(key, offset, length - self.short)
         return self.last
 
 
@@ -54,10 +64,13 @@ def load_of(*parts: tuple[str, list[int]]) -> Load:
 
 @contextmanager
 def loader_of(
-    lake: Lake, request_bytes_max: int = 4 * BLOCK, cached: dict[CachedPart, Bytes] | None = None
+    lake: Lake,
+    request_bytes_max: int = 4 * BLOCK,
+    cached: dict[CachedPart, Bytes] | None = None,
+    clock: ManualClock | None = None,
 ) -> Iterator[Loader]:
     loader = Loader(
-        lambda item: (lake, item.version.uri.removeprefix("s3://b/")), (cached or {}).get, request_bytes_max, threads=2
+        lambda item: (lake, item.version.uri.removeprefix("s3://b/")), (cached or {}).get, request_bytes_max, 2, clock
     )
     try:
         yield loader
@@ -66,10 +79,7 @@ def loader_of(
 
 
 def expected(load: Load) -> bytes:
-    return b"".join(
-        bytes((ord(i.version.uri[7]) + at) % 256 for at in range(i.file_offset, i.file_offset + i.length))
-        for i in load.items
-    )
+    return b"".join(content(i.version.uri.removeprefix("s3://b/"), i.file_offset, i.length) for i in load.items)
 
 
 def test_a_segment_that_one_read_brings_is_not_copied() -> None:
@@ -82,6 +92,22 @@ def test_a_segment_that_one_read_brings_is_not_copied() -> None:
     assert np.shares_memory(pieces[0], np.frombuffer(lake.last, np.uint8))
     assert outcome.states == (BlockState.LOADED,) * 3
     assert lake.reads == [("a", 24, 24)]
+
+
+def test_a_slow_link_is_asked_for_less_at_a_time() -> None:
+    """After a read that has taken long, a block comes in several, and is whole."""
+    mib = 1 << 20
+    lake = Lake()
+    lake.bytes_per_s = 0.25 * mib
+    version = FileVersion("s3://b/a", 8 * mib, "1", 0)
+    blocks = [LoadItem(BlockId(version.id(), i), version, i, i * 4 * mib, 0, 4 * mib) for i in range(2)]
+    with loader_of(lake, 4 * mib, clock=lake.clock) as loader:
+        for block in blocks:
+            load = Load(1, "s", Tier.MEMORY, 4 * mib, (block,))
+            pieces, outcome = loader.load(load)
+            assert pieces[0].tobytes() == expected(load)
+            assert outcome.states == (BlockState.LOADED,)
+    assert lake.reads == [("a", 0, 4 * mib), ("a", 4 * mib, 2 * mib), ("a", 6 * mib, 2 * mib)]
 
 
 def test_reads_end_at_the_request_size_at_holes_and_at_files() -> None:
