@@ -116,6 +116,9 @@ class MasterActor:
         #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
         self._unmounted: dict[str, str] = {}
         self._journaling = asyncio.Lock()
+        self._telling = asyncio.Lock()
+        #: Up to where workers were told what was written.
+        self._told = self._service.written.position
         self._keeping_counts = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = WorkerKeeper(cache_id, self._settings, self._service, launcher, self._clock, self._spawn)
@@ -172,12 +175,18 @@ class MasterActor:
     @replies
     async def invalidate(self, changed: list[tuple[str, bool]]) -> None:
         """These paths, or also what is below them, were written; when this returns, no reader anywhere sees older ones."""
-        before = self._service.written.position
-        await self._announce(before, self._service.wrote(changed))
+        await self._announce(self._service.wrote(changed))
 
-    async def _announce(self, before: int, position: int) -> None:
-        """Wait until no reader uses what it remembers from before what was written between two positions."""
-        await self._workers.tell_written(self._service.written_news(before))
+    async def _announce(self, position: int) -> None:
+        """Wait until no reader uses what it remembers from before a position of what was written.
+
+        Workers are told in order; what is written while they are told goes to them together, however many writers wait.
+        """
+        async with self._telling:
+            if self._told < position:
+                news = self._service.written_news(self._told)
+                self._told = news.position
+                await self._workers.tell_written(news)
         await _until(lambda: self._service.is_heard(position, self._clock.now_s()), _WRITTEN_LOOKS_MAX, _WRITTEN_LOOK_S)
 
     # --- mounts -------------------------------------------------------------------------------------------------------
@@ -224,8 +233,7 @@ class MasterActor:
 
     async def _announce_mounts(self) -> None:
         """Paths mean something else from now on, or may be written: all that is remembered of them is asked again."""
-        before = self._service.written.position
-        await self._announce(before, self._service.written.append([EVERYTHING]))
+        await self._announce(self._service.written.append([EVERYTHING]))
 
     @replies
     async def mounts(self) -> list[RedactedMount]:
