@@ -141,17 +141,17 @@ def loaded_of(progress: Progress | None, no_room: Tally) -> tuple[Amount, Amount
     return loaded, Amount(*no_room.plus(Tally(refused, 0))), tuple(failures)
 
 
-def _look_up(locator: Locator, uris: Sequence[str]) -> list[maps.Standing]:
-    found: list[maps.Standing] = []
+def _look_up(locator: Locator, uris: Sequence[str]) -> list[maps.LakeState]:
+    found: list[maps.LakeState] = []
     live = {worker.worker for worker in locator.view.workers}
     for start in range(0, len(uris), _LOOK_UP_MAX):
         for meta in locator.resolve(uris[start : start + _LOOK_UP_MAX]):
             if meta.kind is not FileKind.FILE:
                 if meta.error is not None:
                     require_file(meta, meta.path)  # raises what the look-up failed with
-                found.append(maps.Standing(None, 0))
+                found.append(maps.LakeState(None, 0))
                 continue
-            found.append(maps.Standing(meta.file, meta.places.held_mask(live)))
+            found.append(maps.LakeState(meta.file, meta.places.held_mask(live)))
     return found
 
 

@@ -215,7 +215,7 @@ class FreeSpace:
             yield row, fits
 
 
-class Standing(NamedTuple):
+class LakeState(NamedTuple):
     """What stands at a URI of the map now."""
 
     #: None: nothing.
@@ -236,7 +236,7 @@ class ImportPlan:
 
     def __init__(
         self,
-        look_up: Callable[[list[str]], list[Standing]],
+        look_up: Callable[[list[str]], list[LakeState]],
         room: FreeSpace,
         cluster: Callable[[], Topology],
         shown_max: int,

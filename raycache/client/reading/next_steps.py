@@ -16,7 +16,7 @@ from raycache.errors import InvalidRequestError
 from raycache.messages import Purpose
 
 
-class Step(enum.Enum):
+class NextStep(enum.Enum):
     """What is done with the part."""
 
     #: Its bytes are in a grant.
@@ -37,12 +37,12 @@ class Step(enum.Enum):
     RESOLVE = "resolve"
 
 
-SERVE, COPY, FILL, FOLLOW, RETURN, NEXT, BYPASS, RESOLVE = Step
+SERVE, COPY, FILL, FOLLOW, RETURN, NEXT, BYPASS, RESOLVE = NextStep
 
 # fmt: off
 #: By purpose, in the order of `BlockState`:
 #:                       HIT_MEMORY HIT_DISK LOADED COPIED NO_SPACE CHANGED  GONE     FAILED  ELSEWHERE
-STEPS: Mapping[int, tuple[Step, ...]] = {
+STEPS: Mapping[int, tuple[NextStep, ...]] = {
     Purpose.READ:         (SERVE,     SERVE,   SERVE, SERVE, BYPASS,  RESOLVE, RESOLVE, BYPASS, FOLLOW),
     Purpose.READ_CLAIMED: (SERVE,     SERVE,   SERVE, SERVE, RETURN,  RESOLVE, RESOLVE, RETURN, BYPASS),
     Purpose.READ_COPY:    (SERVE,     SERVE,   SERVE, SERVE, NEXT,    RESOLVE, RESOLVE, FILL,   NEXT),
@@ -51,7 +51,7 @@ STEPS: Mapping[int, tuple[Step, ...]] = {
 # fmt: on
 
 
-def steps_of(purpose: int) -> tuple[Step, ...]:
+def steps_of(purpose: int) -> tuple[NextStep, ...]:
     """The row of the table.
 
     Raises:

@@ -34,7 +34,7 @@ from typing import NamedTuple
 import numpy as np
 
 from raycache.client.ports import WorkerCall
-from raycache.client.reading.next_steps import Step, steps_of
+from raycache.client.reading.next_steps import NextStep, steps_of
 from raycache.client.topology import Topology
 from raycache.hashing import extent_key, place_many
 from raycache.messages import (
@@ -197,32 +197,32 @@ class ReadOperation:
         steps = steps_of(call.request.purpose)
         for position, part_index in enumerate(call.part_indices):
             match steps[reply.states[position]]:
-                case Step.SERVE:
+                case NextStep.SERVE:
                     grant_index = reply.grant_index[position]
                     start = reply.grant_offsets[position]
                     if grant_index >= 0 and not inline[grant_index]:
                         start += self.parts[part_index].offset
                     served.append((part_index, grant_index, start))
-                case Step.COPY:
+                case NextStep.COPY:
                     self._is_filled(part_index, call.worker.worker, reply.states[position])
-                case Step.FILL:
+                case NextStep.FILL:
                     if part_index not in self._filled:
                         self._to_fill.add(part_index)
                         self._filled.add(part_index)
                     self._waiting.append(part_index)
-                case Step.FOLLOW if call.request.claim(position) != Claim.IGNORE:
+                case NextStep.FOLLOW if call.request.claim(position) != Claim.IGNORE:
                     # It does not count as an attempt: the worker will load it if the reader comes back.
                     self.claimants[self._extent(part_index)] = reply.claimants.get(position)
                     self._tried[part_index].remove(call.worker.worker)
                     self._sent_on.add(part_index)
                     self._waiting.append(part_index)
-                case Step.RETURN:
+                case NextStep.RETURN:
                     self.claimants[self._extent(part_index)] = None
                     self.is_declined = self.is_declined or call.worker.worker == self._node
                     self._waiting.append(part_index)
-                case Step.NEXT:
+                case NextStep.NEXT:
                     self._waiting.append(part_index)
-                case Step.RESOLVE:
+                case NextStep.RESOLVE:
                     self.stale.append(part_index)
                 case _:
                     self.bypass.append(part_index)

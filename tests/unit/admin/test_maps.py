@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from raycache.admin import maps
-from raycache.admin.maps import CacheMap, FreeSpace, ImportPlan, Row, Standing
+from raycache.admin.maps import CacheMap, FreeSpace, ImportPlan, LakeState, Row
 from raycache.client.topology import Topology
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.hashing import extent_key, place_many
@@ -125,16 +125,16 @@ def test_no_worker_is_an_error() -> None:
 def test_only_what_is_unchanged_missing_and_fits_is_wanted() -> None:
     """Every file of the map is counted as exactly one of: wanted, changed, removed, here already, no room."""
     now = {
-        file("same").uri: Standing(file("same"), 0),
-        file("partly").uri: Standing(file("partly"), 0b001),
-        file("here").uri: Standing(file("here"), 0b111),
-        file("changed").uri: Standing(file("changed", etag='"2"'), 0),
-        file("coldest").uri: Standing(file("coldest"), 0),
+        file("same").uri: LakeState(file("same"), 0),
+        file("partly").uri: LakeState(file("partly"), 0b001),
+        file("here").uri: LakeState(file("here"), 0b111),
+        file("changed").uri: LakeState(file("changed", etag='"2"'), 0),
+        file("coldest").uri: LakeState(file("coldest"), 0),
     }
     names = ["same", "partly", "here", "changed", "gone", "coldest"]
     source = written([row(name, uses=10 - number) for number, name in enumerate(names)])
     plan = ImportPlan(
-        lambda uris: [now.get(uri, Standing(None, 0)) for uri in uris],
+        lambda uris: [now.get(uri, LakeState(None, 0)) for uri in uris],
         FreeSpace({"w0": 40}),
         lambda: cluster(1),
         shown_max=10,

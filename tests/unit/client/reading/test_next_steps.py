@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from raycache.client.reading.next_steps import STEPS, Step, steps_of
+from raycache.client.reading.next_steps import STEPS, NextStep, steps_of
 from raycache.client.reading.read_operation import FileTarget, Part, ReadOperation, Round
 from raycache.errors import InvalidRequestError
 from raycache.messages import TERMS, BlockReply, BlockState, Claim, Need, Purpose
@@ -33,31 +33,31 @@ def asking_for(purpose: Purpose) -> tuple[ReadOperation, Round]:
     return read, call
 
 
-def step_in(read: ReadOperation, served: bool) -> Step:
+def step_in(read: ReadOperation, served: bool) -> NextStep:
     """What the read has done with its part."""
     if served:
-        return Step.SERVE
+        return NextStep.SERVE
     if read.stale:
-        return Step.RESOLVE
+        return NextStep.RESOLVE
     calls = read.next_calls()
     if not calls:
         assert read.bypass == [0]
-        return Step.BYPASS
+        return NextStep.BYPASS
     (call,) = calls
     match Purpose(call.request.purpose), Claim(call.request.claim(0)):
         case Purpose.READ_COPY, _:
-            return Step.COPY
+            return NextStep.COPY
         case Purpose.PREFETCH, _:
-            return Step.FILL
+            return NextStep.FILL
         case Purpose.READ_CLAIMED, _:
             assert OTHER == call.worker.worker
-            return Step.FOLLOW
+            return NextStep.FOLLOW
         case Purpose.READ, Claim.IGNORE if call.worker.worker == owner(FILE):
             assert read.claimants == {(0, 0): None}
-            return Step.RETURN
+            return NextStep.RETURN
         case Purpose.READ, _:
             assert OTHER == call.worker.worker
-            return Step.NEXT
+            return NextStep.NEXT
     raise AssertionError(call)
 
 
@@ -85,13 +85,13 @@ def test_a_read_does_not_ask_for_anything_else(purpose: Purpose) -> None:
 def test_the_table_agrees_with_the_terms(purpose: Purpose, state: BlockState) -> None:
     """Bytes are taken where they are handed out, claims followed where they may be, and stale files resolved again."""
     step, terms = STEPS[purpose][state], TERMS[purpose]
-    assert (step is Step.SERVE) == (state.served and terms.hands_out)
-    assert (step is Step.COPY) == (state.served and not terms.hands_out)
-    assert (step is Step.FOLLOW) == (state is BlockState.ELSEWHERE and terms.claims >= Claim.FOLLOW)
-    assert (step is Step.RESOLVE) == (state in (BlockState.CHANGED, BlockState.GONE))
+    assert (step is NextStep.SERVE) == (state.served and terms.hands_out)
+    assert (step is NextStep.COPY) == (state.served and not terms.hands_out)
+    assert (step is NextStep.FOLLOW) == (state is BlockState.ELSEWHERE and terms.claims >= Claim.FOLLOW)
+    assert (step is NextStep.RESOLVE) == (state in (BlockState.CHANGED, BlockState.GONE))
     # Without harm: others are asked then.
     if state in (BlockState.NO_SPACE, BlockState.FAILED):
-        assert (step is Step.BYPASS) == (terms.need is Need.NEEDED)
+        assert (step is NextStep.BYPASS) == (terms.need is Need.NEEDED)
 
 
 def test_the_table_is_complete() -> None:
