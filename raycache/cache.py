@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import pyarrow as pa
 
@@ -14,6 +14,7 @@ from raycache.client import connection
 from raycache.client.client import Client
 from raycache.client.reading.file import CacheFile
 from raycache.client.writing.whole_file import CacheWriter
+from raycache.errors import NoCacheError, NoCacheToConnectError
 from raycache.placement import near
 from raycache.placement.whereabouts import Whereabouts
 from raycache.results import (
@@ -40,6 +41,8 @@ from raycache.settings import parse_size
 if TYPE_CHECKING:
     import pyarrow.fs
 
+_Read = TypeVar("_Read")
+
 
 class Cache:
     """A connection of this process to the cache of its Ray cluster. Safe to use from several threads.
@@ -48,15 +51,29 @@ class Cache:
     """
 
     def __init__(self, client: Client) -> None:
-        #: What is below this face, for filesystems and readers.
-        self.client = client
-        self.id = client.id
+        self._client = client
+
+    @property
+    def client(self) -> Client:
+        """What is below this face, for filesystems and readers; another one when the cache or Ray was started again.
+
+        Raises:
+            NoCacheError: this process has left Ray, or no cache runs.
+        """
+        if self._client.closed:
+            self._client = connection.reconnect()
+        return self._client
+
+    @property
+    def id(self) -> str:
+        """Of the cache: another one after each start."""
+        return self._client.id
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (connect, ())
 
     def __repr__(self) -> str:
-        return f"Cache({self.id!r}, workers={len(self.client.locator.view.workers)})"
+        return f"Cache({self.id!r}, workers={len(self._client.locator.view.workers)})"
 
     # --- mounts -------------------------------------------------------------------------------------------------------
 
@@ -177,7 +194,7 @@ class Cache:
             DeniedError: writing, and the mount is read-only.
             InvalidRequestError: another mode, or a path that cannot be.
         """
-        return self.client.open(path, mode)
+        return self._reading(lambda client: client.open(path, mode))
 
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
         """Read a file or a range of it.
@@ -195,7 +212,11 @@ class Cache:
             InvalidRequestError: a path, an offset or a size that cannot be.
             ConflictError: the file kept changing during several attempts.
         """
-        return self.client.read(path, offset, size)
+        client = self._client  # the hot path: a call less than `self.client`
+        try:
+            return (self.client if client.closed else client).read(path, offset, size)
+        except NoCacheError:
+            return self._reading(lambda client: client.read(path, offset, size))
 
     def read_many(self, paths: Sequence[str]) -> list[pa.Buffer]:
         """Read whole files: one round trip per worker, not per file.
@@ -206,7 +227,7 @@ class Cache:
         Returns:
             Shape (F,): a buffer of each file, as `read` gives it, and with the same errors.
         """
-        return self.client.read_many(paths)
+        return self._reading(lambda client: client.read_many(paths))
 
     def read_ranges(self, paths: Sequence[str], ranges: Sequence[tuple[int, int | None]]) -> list[pa.Buffer]:
         """Read one range of each path, all in one round trip per worker.
@@ -218,7 +239,7 @@ class Cache:
         Returns:
             Shape (F,): a buffer of each range, as `read` gives it, and with the same errors.
         """
-        return self.client.read_ranges(paths, ranges)
+        return self._reading(lambda client: client.read_ranges(paths, ranges))
 
     def prefetch(self, paths: str | Sequence[str], bytes_max: int = 256 << 20) -> None:
         """Say which files will be read soon: what is missing of them is loaded in the background.
@@ -240,6 +261,15 @@ class Cache:
         from raycache.raydata.modes import place_plain_reads
 
         return filesystem(place_plain_reads)
+
+    def _reading(self, read: Callable[[Client], _Read]) -> _Read:
+        """Read, and once more where the connection turns out to have ended meanwhile."""
+        try:
+            return read(self.client)
+        except NoCacheError:
+            if not self._client.closed:
+                raise
+            return read(self.client)
 
     # --- placing tasks ------------------------------------------------------------------------------------------------
 
@@ -460,15 +490,16 @@ def connect(address: str | None = None) -> Cache:
     Args:
         address: of the Ray cluster, when this process has not called `ray.init` yet; None finds a running one.
 
-    Returns:
-        The one connection of this process.
-
     Raises:
         UnavailableError: no Ray cluster, or the master does not answer.
-        NotFoundError: no cache runs there; call `raycache.start()`.
+        NoCacheError, which here is a NotFoundError, too: no cache runs there; call `raycache.start()`.
+        InvalidRequestError: this process is on Ray Client (`ray://`).
     """
     global _face  # noqa: PLW0603  # one connection a process is the point
-    client = connection.connect(address)
-    if _face is None or _face.client is not client:
+    try:
+        client = connection.connect(address)
+    except NoCacheError as error:
+        raise NoCacheToConnectError(str(error)) from error
+    if _face is None or _face._client is not client:  # noqa: SLF001  # its own class, above
         _face = Cache(client)
     return _face

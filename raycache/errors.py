@@ -80,6 +80,14 @@ class UnavailableError(RaycacheError, ConnectionError):
     """Retry with back-off: the master, a worker or the under storage does not answer."""
 
 
+class NoCacheError(UnavailableError):
+    """Start the cache, or connect again: this process has no cache to speak to. It says nothing of any path."""
+
+
+class NoCacheToConnectError(NoCacheError, NotFoundError):
+    """What `raycache.connect()` raises where no cache runs: a `NotFoundError`, too, as it has been from the start."""
+
+
 class NoSpaceError(RaycacheError, OSError):
     """Read through instead: nothing could make room."""
 

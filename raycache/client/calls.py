@@ -2,14 +2,22 @@
 
 Every call has a timeout. Requests are blobs (`messages.encode`); replies of ordinary methods are blobs of
 `(True, value)` or `(False, error)`, so that only the infrastructure's own failures travel as Ray exceptions.
+
+Theory of operation. Handles belong to one cache, to one session of Ray and to one process, and are used for nothing else.
+`Calls` is bound to all three. Before each call it looks whether Ray's session is still the one it was made in; an actor
+that was found by the master's name is asked for its cache before it is used; the names of workers hold the id of theirs.
+When the cache is not the same any more, or Ray was left, `Calls` has ended: it never calls again, and says so to its owner.
+After a fork, the child has Ray's objects without Ray's threads: whoever would call Ray there would wait for ever.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
+import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,8 +26,8 @@ import ray.exceptions
 from ray._private.worker import WORKER_MODE, global_worker
 
 from raycache.client.ports import WorkerCall
-from raycache.errors import NotFoundError, RaycacheError, UnavailableError
-from raycache.messages import MASTER_NAME, RAY_NAMESPACE, decode
+from raycache.errors import NoCacheError, RaycacheError, UnavailableError
+from raycache.messages import MASTER_NAME, RAY_NAMESPACE, Hello, decode
 
 #: Calls of one process that may wait at once from its main thread (and from threads it hands work to).
 _WAITERS = 8
@@ -32,29 +40,79 @@ _ALIVE_S = 5.0
 #: How many worker time-outs a call may take while the worker is loading.
 _WAITS_MAX = 20
 
+#: As they are below Ray's public names, which start a cluster of one's own where there is none.
+_ray_get, _ray_get_actor = inspect.unwrap(ray.get), inspect.unwrap(ray.get_actor)
+_waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
+#: The session of Ray that this process has from the one it was forked from.
+_inherited: Any = None
+
 
 class Calls:
-    """Handles of the cache's actors in this process. Safe to use from several threads."""
+    """Handles of the cache's actors in this process. Safe to use from several threads.
+
+    Raises:
+        NoCacheError: see `ray_session`.
+    """
 
     def __init__(self, master_timeout_s: float, worker_timeout_s: float) -> None:
         self._master_timeout_s = master_timeout_s
         self._worker_timeout_s = worker_timeout_s
+        self._session = ray_session()
+        #: "" until it is known.
+        self._cache_id = ""
         self._handles: dict[str, Any] = {}
         self._absent_until: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._ended: NoCacheError | None = None
+        self._on_end: Callable[[], None] | None = None
+
+    def bound(self, hello: Hello, master_timeout_s: float, worker_timeout_s: float) -> Calls:
+        """The same way to the cache whose master has said `hello`, and never to another one."""
+        calls = Calls(master_timeout_s, worker_timeout_s)
+        calls._session = self._session
+        calls._cache_id = hello.cache_id
+        calls._handles = dict(self._handles)
+        return calls
+
+    def when_ended(self, hear: Callable[[], None]) -> None:
+        """Have this called when there will be no more calls."""
+        self._on_end = hear
+
+    def check(self) -> None:
+        """To be asked before Ray is.
+
+        Raises:
+            NoCacheError: this process has left the Ray cluster, or this is another process, or the cache is another one.
+        """
+        if self._ended is None:
+            try:
+                if ray_session() is self._session:
+                    return
+                ended = NoCacheError("this process has left its Ray cluster and joined another; connect again")
+            except NoCacheError as error:
+                ended = error
+            self._end(ended)
+        raise _again(self._ended)
+
+    def _end(self, error: NoCacheError) -> None:
+        self._ended = error
+        if self._on_end is not None:
+            self._on_end()
 
     def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
         """Call the master and wait.
 
         Raises:
-            UnavailableError: no answer in time, or no cache in this cluster.
+            UnavailableError: no answer in time.
+            NoCacheError: no cache in this cluster, or another one than this was made for.
             RaycacheError: what the master answered.
         """
         timeout_s = self._master_timeout_s if timeout_s is None else timeout_s
         what = f"the cache master did not answer {method!r} within {timeout_s:g} s"
         for attempt in (1, 2):
             try:
-                handle = self._handle(MASTER_NAME)
+                self.check()
+                handle = self._master(timeout_s)
                 call = getattr(handle, method).remote(*arguments)
                 reply = _get(call, timeout_s, in_place=method == "hello")
                 break
@@ -78,7 +136,8 @@ class Calls:
         pending: list[Any] = []
         for call in calls:
             try:
-                pending.append(getattr(self._handle(call.actor_name), call.method).remote(*call.arguments))
+                self.check()
+                pending.append(getattr(self._worker(call.actor_name), call.method).remote(*call.arguments))
             except Exception as error:  # a value here, as `_mapped` says
                 pending.append(_mapped(error, f"worker {call.actor_name} cannot be reached"))
         results: list[Any] = []
@@ -98,7 +157,8 @@ class Calls:
         """Tell workers something; nobody waits for the answers, or for anything to arrive."""
         for call in calls:
             with contextlib.suppress(Exception):
-                getattr(self._handle(call.actor_name), call.method).remote(*call.arguments)
+                self.check()
+                getattr(self._worker(call.actor_name), call.method).remote(*call.arguments)
 
     def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
         """Map objects of the object store into this process, or pull them here first.
@@ -108,6 +168,7 @@ class Calls:
         """
         timeout_s = self._worker_timeout_s if timeout_s is None else timeout_s
         try:
+            self.check()
             return list(_get(list(references), timeout_s))
         except Exception as error:  # one lost object must not take the others along: they are asked one by one
             if len(references) == 1:
@@ -131,40 +192,79 @@ class Calls:
 
     def _is_loading(self, name: str) -> bool:
         try:
-            return bool(_get(self._handle(name).is_loading.remote(), min(_ALIVE_S, self._worker_timeout_s)))
+            return bool(_get(self._worker(name).is_loading.remote(), min(_ALIVE_S, self._worker_timeout_s)))
         except Exception:  # whatever keeps it from saying so
             return False
 
-    def _handle(self, name: str) -> Any:
+    def _master(self, timeout_s: float) -> Any:
+        """The master of this cache: whoever bears its name is asked, once."""
+        handle = self._handles.get(MASTER_NAME)
+        if handle is None:
+            handle = self._look_up(MASTER_NAME)
+            if self._cache_id:
+                hello: Hello = unwrap(_get(handle.hello.remote(), timeout_s, in_place=True))
+                if hello.cache_id != self._cache_id:
+                    self._end(NoCacheError("the cache was stopped, and another one runs in its place; connect again"))
+                    self.check()
+            self._handles[MASTER_NAME] = handle
+        return handle
+
+    def _worker(self, name: str) -> Any:
         handle = self._handles.get(name)
-        if handle is not None:
-            return handle
-        if not ray.is_initialized():
-            # Asking Ray for an actor would start a cluster of one's own.
-            raise UnavailableError("this process has left its Ray cluster; connect again")
+        if handle is None:
+            handle = self._handles[name] = self._look_up(name)
+        return handle
+
+    def _look_up(self, name: str) -> Any:
         with self._lock:
             if self._absent_until.get(name, 0.0) > time.monotonic():
                 raise UnavailableError(f"{name} is not there")
             try:
-                handle = ray.get_actor(name, namespace=RAY_NAMESPACE)
+                return _ray_get_actor(name, namespace=RAY_NAMESPACE)
             except ValueError as error:
                 if len(self._absent_until) > 10_000:
                     self._absent_until.clear()
                 self._absent_until[name] = time.monotonic() + _ABSENT_S
                 if name == MASTER_NAME:
-                    raise NotFoundError(
+                    raise NoCacheError(
                         "no cache runs in this Ray cluster; call raycache.start() or run `raycache start`"
                     ) from error
                 raise UnavailableError(f"{name} is not there") from error
-            self._handles[name] = handle
-            return handle
 
     def _forget(self, name: str) -> None:
         with self._lock:
             self._handles.pop(name, None)
 
 
-_waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
+def ray_session() -> Any:
+    """What stands for this process's session of Ray: another object after another `ray.init`.
+
+    Raises:
+        NoCacheError: Ray was left, or this process was forked from one that had joined.
+    """
+    session = getattr(global_worker, "gcs_client", None)
+    if session is None or not global_worker.connected:
+        raise NoCacheError("this process has left its Ray cluster; call ray.init(), or raycache.connect()")
+    if session is _inherited:
+        raise NoCacheError(
+            "this process was forked from one that had joined a Ray cluster, which Ray does not survive; start it with the "
+            'method "spawn": multiprocessing.get_context("spawn"), or DataLoader(..., multiprocessing_context="spawn")'
+        )
+    return session
+
+
+def _after_fork() -> None:
+    global _inherited, _waiters  # noqa: PLW0603  # this process has other ones
+    _inherited = getattr(global_worker, "gcs_client", None)
+    _waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _again(error: NoCacheError | None) -> NoCacheError:
+    """The same error for another caller: each has its own traceback."""
+    return NoCacheError(str(error))
 
 
 def _get(references: Any, timeout_s: float, *, in_place: bool = False) -> Any:
@@ -180,11 +280,11 @@ def _get(references: Any, timeout_s: float, *, in_place: bool = False) -> Any:
     """
     if not in_place and threading.current_thread() is threading.main_thread():
         try:
-            waiting = _waiters.submit(ray.get, references, timeout=timeout_s)
+            waiting = _waiters.submit(_ray_get, references, timeout=timeout_s)
         except RuntimeError:  # the interpreter is ending: no more threads
-            return ray.get(references, timeout=timeout_s)
+            return _ray_get(references, timeout=timeout_s)
         return waiting.result(timeout_s + _WAIT_MARGIN_S)
-    return ray.get(references, timeout=timeout_s)
+    return _ray_get(references, timeout=timeout_s)
 
 
 def unwrap(reply: Any) -> Any:

@@ -115,6 +115,8 @@ class Client:
         self, cache_id: str, settings: Settings, origins: Mapping[str, str], node: WorkerId, parts: Parts
     ) -> None:
         self.id = cache_id
+        #: Whoever reads by it should connect again: it was closed, or its cache, its Ray session or its process is another.
+        self.closed = False
         self.settings = settings
         self.origins = origins
         self.node = node
@@ -233,8 +235,14 @@ class Client:
 
     def close(self) -> None:
         """Deliver the last counters and let go of all mapped segments."""
+        self.closed = True
         self.flusher.close()
         self.leases.clear()
+
+    def abandon(self) -> None:
+        """There is nobody to deliver anything to. From any thread, whatever that holds."""
+        self.closed = True
+        self.flusher.abandon()
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

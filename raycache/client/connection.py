@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any, NamedTuple
@@ -9,10 +10,10 @@ from typing import Any, NamedTuple
 import ray
 from ray._private.worker import global_worker
 
-from raycache.client.calls import Calls, in_worker, own_node_id, task_identity, task_name
+from raycache.client.calls import Calls, in_worker, own_node_id, ray_session, task_identity, task_name
 from raycache.client.client import Client, Parts
 from raycache.client.ray_address import find_cluster
-from raycache.errors import UnavailableError
+from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.messages import RAY_NAMESPACE, Hello
 from raycache.settings import Settings
 
@@ -25,16 +26,16 @@ _TRUST_S = 5.0
 class _Connection(NamedTuple):
     """What this process has."""
 
-    #: The GCS address.
-    session: str
-    #: Ray's own client of the GCS: another one after another `ray.init`.
-    gcs_client: Any
+    #: See `ray_session`.
+    session: Any
     #: Ray's job; a process works for one only.
     job: str
     good_at_s: float
     client: Client
 
 
+#: Held while this process joins Ray; Ray says that it has joined before it is ready.
+_joining = threading.Lock()
 _lock = threading.Lock()
 _current: _Connection | None = None
 
@@ -50,32 +51,61 @@ def connect(address: str | None = None) -> Client:
 
     Raises:
         UnavailableError: no Ray cluster, or the master does not answer.
-        NotFoundError: no cache runs there; call `raycache.start()`.
+        NoCacheError: no cache runs there; call `raycache.start()`.
+        InvalidRequestError: this process is on Ray Client.
     """
     global _current  # noqa: PLW0603  # one connection a process is the point
     ensure_ray(address)
-    session = ray.get_runtime_context().gcs_address
+    session = ray_session()
     with _lock:
         now_s = time.monotonic()
-        if _current is not None and _current.session == session and now_s - _current.good_at_s < _TRUST_S:
-            _current.client.count_for(*task_identity())
-            return _current.client
+        known = _current.client if _current is not None and _current.session is session else None
+        if known is not None and known.closed:
+            known = None
+        if known is not None and _current is not None and now_s - _current.good_at_s < _TRUST_S:
+            known.count_for(*task_identity())
+            return known
         defaults = Settings()
         calls = Calls(defaults.master_timeout_s, defaults.worker_timeout_s)
         hello: Hello = calls.master("hello")
-        if _current is not None and _current.session == session and _current.client.id == hello.cache_id:
-            client = _current.client
+        if known is not None and known.id == hello.cache_id:
+            client = known
             client.locator.learn(hello.view, hello.mounts)
         else:
-            settings = Settings(**hello.settings)
-            calls = Calls(settings.master_timeout_s, settings.worker_timeout_s)
-            node = own_node_id()
-            parts = Parts.of(calls, hello, node, task_identity, in_worker)
-            client = Client(hello.cache_id, settings, hello.origins, node, parts)
+            if _current is not None:
+                _current.client.abandon()
+            client = _client_of(calls, hello)
         job, task = task_identity()
         client.count_for(job, task)
-        _current = _Connection(session, global_worker.gcs_client, job, now_s, client)
+        _current = _Connection(session, job, now_s, client)
         return client
+
+
+def _client_of(calls: Calls, hello: Hello) -> Client:
+    """A new connection to the cache whose master said `hello`."""
+    settings = Settings(**hello.settings)
+    calls = calls.bound(hello, settings.master_timeout_s, settings.worker_timeout_s)
+    node = own_node_id()
+
+    def identify() -> tuple[str, str]:
+        # The first read after a flush asks: so the next one after Ray was left is noticed, in the reader's own thread.
+        calls.check()
+        return task_identity()
+
+    client = Client(hello.cache_id, settings, hello.origins, node, Parts.of(calls, hello, node, identify, in_worker))
+    calls.when_ended(client.abandon)
+    return client
+
+
+def reconnect() -> Client:
+    """Connect in place of a connection that has ended, without joining another Ray cluster.
+
+    Raises:
+        NoCacheError: this process has left Ray, or no cache runs.
+        UnavailableError: the master does not answer.
+    """
+    ray_session()
+    return connect()
 
 
 def current() -> Client | None:
@@ -87,9 +117,10 @@ def current() -> Client | None:
     known = _current
     if (
         known is None
+        or known.client.closed
         or time.monotonic() - known.good_at_s > _TRUST_S
         or not global_worker.connected
-        or global_worker.gcs_client is not known.gcs_client
+        or global_worker.gcs_client is not known.session
     ):
         return None
     known.client.count_for(known.job, task_name())
@@ -105,21 +136,47 @@ def disconnect() -> None:
         known.client.close()
 
 
+def _after_fork() -> None:
+    """The connection was the parent's: its threads are not here, and Ray does not answer."""
+    global _current, _joining, _lock
+    known, _current = _current, None
+    _joining, _lock = threading.Lock(), threading.Lock()
+    if known is not None:
+        known.client.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def ensure_ray(address: str | None = None) -> None:
     """Join a running Ray cluster unless this process has done so.
 
     Raises:
         UnavailableError: there is none.
+        NoCacheError: this process was forked from one that had joined.
+        InvalidRequestError: the way there is Ray Client's.
     """
-    if ray.is_initialized():
-        return
-    found = find_cluster(address)
-    try:
-        ray.init(address=found, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UnavailableError(
-            f"no Ray cluster at {found}; start one with `ray start --head`, or call ray.init()"
-        ) from error
+    with _joining:
+        if ray.is_initialized():
+            if not global_worker.connected:
+                _refuse_ray_client()
+            return
+        found = find_cluster(address)
+        if found.startswith("ray://"):
+            _refuse_ray_client()
+        try:
+            ray.init(address=found, logging_level="ERROR", log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UnavailableError(
+                f"no Ray cluster at {found}; start one with `ray start --head`, or call ray.init()"
+            ) from error
+
+
+def _refuse_ray_client() -> None:
+    raise InvalidRequestError(
+        "a driver on Ray Client (ray://) is not in the cluster, so it cannot read through the cache; read in a task, call "
+        "raycache.connect() there, or run the driver in the cluster: `ray job submit`"
+    )
 
 
 def head_actor_options(name: str, calls_max: int) -> dict[str, Any]:

@@ -115,6 +115,11 @@ class Flusher:
             self._wanted.set()
             self.flush()
 
+    def abandon(self) -> None:
+        """Deliver nothing any more; the thread ends by itself."""
+        self._closed.set()
+        self._wanted.set()
+
     def _run(self) -> None:
         while not self._closed.is_set():
             # Woken by a read, or in time to let ended leases go.

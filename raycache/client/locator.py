@@ -18,7 +18,7 @@ from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.freshness import Freshness
 from raycache.client.ports import MasterCalls
 from raycache.clock import Clock
-from raycache.errors import NotFoundError, RaycacheError, UnavailableError
+from raycache.errors import NoCacheError, NotFoundError, RaycacheError, UnavailableError
 from raycache.invalidations import InvalidationFeed
 from raycache.messages import (
     HoldersReply,
@@ -268,6 +268,8 @@ class Locator:
         request = ResolveRequest(paths, self.view.view_id, self.mounts.version, fresh, neighbours_max)
         try:
             reply: ResolveReply = self._calls.master("resolve", encode(request))
+        except NoCacheError:
+            raise  # what the mounts were says nothing any more
         except UnavailableError:
             return [self._unattended(path) for path in paths]
         self.learn(reply.view, reply.mounts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from glob import has_magic
 from typing import Any
 
@@ -189,6 +189,11 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
                 found[self._name(full)] = _directory(self._name(full))
         ordered = sorted(found)
         return {name: found[name] for name in ordered} if detail else ordered
+
+    def walk(self, path: str, maxdepth: int | None = None, **options: Any) -> Iterator[Any]:
+        """As fsspec's, which leaves out what cannot be listed: so whether there is a cache is asked before."""
+        _ = self.client
+        yield from super().walk(path, maxdepth, **options)
 
     def du(
         self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **_options: Any

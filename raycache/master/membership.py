@@ -119,9 +119,13 @@ class Membership:
         first_number: epochs and view ids are larger than it; the time of the master's start in nanoseconds.
         heartbeat_timeout_s: silence after which a worker counts as lost.
         restarted: an earlier master of this cache may have left workers.
+        cache_id: for the names of the workers' actors.
     """
 
-    def __init__(self, first_number: int, heartbeat_timeout_s: float, *, restarted: bool = False) -> None:
+    def __init__(
+        self, first_number: int, heartbeat_timeout_s: float, *, restarted: bool = False, cache_id: str = ""
+    ) -> None:
+        self._cache_id = cache_id
         self._last_epoch = first_number
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._settling = restarted
@@ -162,7 +166,7 @@ class Membership:
                 effects.append(self._start(node, known, now_s))
             elif known.adopt:
                 known.adopt = False
-                effects.append(AdoptWorker(node, known.epoch, actor_name(node, known.epoch)))
+                effects.append(AdoptWorker(node, known.epoch, self._actor_name(node, known.epoch)))
         self._refresh_view()
         return effects
 
@@ -246,7 +250,7 @@ class Membership:
         known.heard_s = now_s
         known.weight_bytes = 0
         known.adopt = False
-        return StartWorker(node, known.epoch, actor_name(node, known.epoch))
+        return StartWorker(node, known.epoch, self._actor_name(node, known.epoch))
 
     def _move(self, known: _Worker, event: Event, now_s: float) -> None:
         state = _MOVES.get((known.state, event))
@@ -259,6 +263,9 @@ class Membership:
         known.state = state
         known.since_s = now_s
 
+    def _actor_name(self, worker: WorkerId, epoch: int) -> str:
+        return actor_name(self._cache_id, worker, epoch)
+
     def _settle(self, now_s: float) -> None:
         if not self._settling:
             return
@@ -269,7 +276,7 @@ class Membership:
 
     def _refresh_view(self) -> None:
         workers = tuple(
-            WorkerView(worker, known.epoch, max(1, known.weight_bytes), actor_name(worker, known.epoch))
+            WorkerView(worker, known.epoch, max(1, known.weight_bytes), self._actor_name(worker, known.epoch))
             for worker, known in sorted(self._workers.items())
             if known.state is WorkerState.LIVE
         )
@@ -277,6 +284,6 @@ class Membership:
             self._view = MembershipView(self._view.view_id + 1, workers)
 
 
-def actor_name(worker: WorkerId, epoch: int) -> str:
-    """The name of one incarnation's actor: a new one never meets the name of one that has not quite ended."""
-    return f"raycache-worker-{worker}-{epoch}"
+def actor_name(cache_id: str, worker: WorkerId, epoch: int) -> str:
+    """The name of one incarnation's actor: nobody who knows it ever reaches a later one, or one of another cache."""
+    return f"raycache-worker-{cache_id}-{worker}-{epoch}"

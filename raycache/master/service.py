@@ -105,7 +105,9 @@ class MasterService:
         self.mounts = Mounts(self._first_number)
         self.locations = Locations()
         self.catalog = Catalog(self.mounts, self.locations.holders)
-        self.membership = Membership(self._first_number, settings.heartbeat_timeout_s, restarted=restarted)
+        self.membership = Membership(
+            self._first_number, settings.heartbeat_timeout_s, restarted=restarted, cache_id=self._cache_id
+        )
         #: When counts are to be kept for a restart.
         self.keeping = Keeping()
         #: All rules on paths; replaced when something new is said.

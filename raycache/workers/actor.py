@@ -73,6 +73,9 @@ class WorkerActor:
         # get blocks the event loop is checked by `wait_for`.
         os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
         self._settings = Settings(**settings)
+        self._cache_id = cache_id
+        #: Its handle, once it was found to be of this cache.
+        self._master: Any = None
         self._node = node
         self._epoch = epoch
         self._clock = SystemClock()
@@ -229,12 +232,29 @@ class WorkerActor:
 
     async def _call_master(self, method: str, *arguments: bytes) -> bytes:
         async def call() -> bytes:
-            # Looking an actor up blocks, and may take long while the cluster is in trouble.
-            master: Any = await asyncio.to_thread(ray.get_actor, MASTER_NAME, namespace=RAY_NAMESPACE)
-            answer: bytes = await getattr(master, method).remote(*arguments)
+            answer: bytes = await getattr(await self._find_master(), method).remote(*arguments)
             return answer
 
-        return await asyncio.wait_for(call(), _MASTER_TIMEOUT_S)
+        try:
+            return await asyncio.wait_for(call(), _MASTER_TIMEOUT_S)
+        except Exception:
+            self._master = None
+            raise
+
+    async def _find_master(self) -> Any:
+        """The master of this worker's cache. Where that of another cache bears its name, this one was stopped, and ends."""
+        if self._master is None:
+            # Looking an actor up blocks, and may take long while the cluster is in trouble.
+            found: Any = await asyncio.to_thread(ray.get_actor, MASTER_NAME, namespace=RAY_NAMESPACE)
+            good, hello = decode(await found.hello.remote())
+            if good and hello.cache_id != self._cache_id:
+                await self._end()
+            self._master = found
+        return self._master
+
+    async def _end(self) -> None:
+        await self.shutdown()
+        os._exit(0)
 
     def _take_mounts(self, table: MountTable | None) -> None:
         if table is None or table.version <= self._mounts.version:
@@ -299,8 +319,7 @@ class WorkerActor:
                 # The master restarts, or is gone: say everything again, and end when it stays away.
                 self._want_full = True
                 if self._clock.now_s() - self._heard_s > _ORPHAN_S:
-                    await self.shutdown()
-                    os._exit(0)
+                    await self._end()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), self._settings.heartbeat_period_s)
             self._hurry.clear()

@@ -27,7 +27,7 @@ from raycache.client.reading.read_operation import FileTarget, Part, ReadOperati
 from raycache.client.reading.spans import Span, joined
 from raycache.client.topology import Topology
 from raycache.clock import Clock
-from raycache.errors import ConflictError, RaycacheError
+from raycache.errors import ConflictError, NoCacheError, RaycacheError
 from raycache.messages import (
     BlockReply,
     BlockRequest,
@@ -139,6 +139,7 @@ class Reader:
         Raises:
             ConflictError: a file is no longer the version asked for; `fields["paths"]` names them. Resolve again.
             NotFoundError, DeniedError, UnavailableError: the under storage itself fails.
+            NoCacheError: this process can call the cache no more.
         """
         now_s = self._clock.now_s()
         buffers: list[pa.Buffer | None] = []
@@ -249,6 +250,8 @@ class Reader:
             sent_s = self._clock.now_s()
             replies = self._calls.workers([call.to_call() for call in rounds])
             for call, answer in zip(rounds, replies, strict=True):
+                if isinstance(answer, NoCacheError):
+                    raise answer  # no worker will ever answer by these handles
                 if isinstance(answer, RaycacheError):
                     operation.failed(call.part_indices)
                 else:

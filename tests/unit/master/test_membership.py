@@ -20,7 +20,7 @@ _TIMEOUT_S = 15.0
 
 
 def _membership(*, restarted: bool = False) -> Membership:
-    return Membership(100, _TIMEOUT_S, restarted=restarted)
+    return Membership(100, _TIMEOUT_S, restarted=restarted, cache_id="c1")
 
 
 def _started(*nodes: str) -> tuple[Membership, dict[str, int]]:
@@ -39,11 +39,11 @@ def _live(membership: Membership) -> list[tuple[str, int]]:
 def test_every_live_node_gets_a_worker() -> None:
     """A start is asked for once per node, nodes that join later included."""
     membership = _membership()
-    assert [StartWorker("a", 101, actor_name("a", 101)), StartWorker("b", 102, actor_name("b", 102))] == (
+    assert [StartWorker("a", 101, actor_name("c1", "a", 101)), StartWorker("b", 102, actor_name("c1", "b", 102))] == (
         membership.nodes_changed(["b", "a"], 0.0)
     )
     assert [] == membership.nodes_changed(["a", "b"], 0.5)
-    assert [StartWorker("c", 103, actor_name("c", 103))] == membership.nodes_changed(["a", "b", "c"], 1.0)
+    assert [StartWorker("c", 103, actor_name("c1", "c", 103))] == membership.nodes_changed(["a", "b", "c"], 1.0)
 
 
 def test_a_worker_takes_part_from_its_first_word() -> None:
@@ -164,9 +164,9 @@ def test_a_restarted_master_takes_the_workers_over() -> None:
     membership = _membership(restarted=True)
     assert [] == membership.nodes_changed(["a", "b"], 0.0)
     assert membership.spoke("a", 55, 10, 0.2)
-    assert [AdoptWorker("a", 55, actor_name("a", 55))] == membership.nodes_changed(["a", "b"], 0.5)
+    assert [AdoptWorker("a", 55, actor_name("c1", "a", 55))] == membership.nodes_changed(["a", "b"], 0.5)
     assert membership.spoke("b", 56, 10, 0.6)
-    assert [AdoptWorker("b", 56, actor_name("b", 56))] == membership.nodes_changed(["a", "b"], 1.0)
+    assert [AdoptWorker("b", 56, actor_name("c1", "b", 56))] == membership.nodes_changed(["a", "b"], 1.0)
     assert [] == membership.nodes_changed(["a", "b"], 1.5)
     assert [("a", 55), ("b", 56)] == _live(membership)
 
@@ -189,7 +189,7 @@ def test_a_restarted_master_waits_for_words_only_so_long() -> None:
     membership.nodes_changed(["a"], 0.0)
     assert [] == membership.nodes_changed(["a"], SETTLING_S - 0.1)
     [start] = membership.nodes_changed(["a"], SETTLING_S)
-    assert StartWorker("a", 101, actor_name("a", 101)) == start
+    assert StartWorker("a", 101, actor_name("c1", "a", 101)) == start
 
 
 def test_the_newest_of_two_workers_found_on_a_node_stays() -> None:
@@ -205,7 +205,7 @@ def test_the_newest_of_two_workers_found_on_a_node_stays() -> None:
 def test_numbers_grow_over_restarts() -> None:
     """A later master gives out larger epochs and view ids, also than those of workers it took over."""
     membership, epochs = _started("a")
-    later = Membership(10_000, _TIMEOUT_S, restarted=True)
+    later = Membership(10_000, _TIMEOUT_S, restarted=True, cache_id="c1")
     assert later.view().view_id > membership.view().view_id
     later.nodes_changed(["a"], 0.0)
     later.spoke("a", epochs["a"], 10, 0.1)

@@ -143,10 +143,10 @@ def test_a_worker_of_an_earlier_master_is_taken_over_or_lost() -> None:
     async def scenario(master: Master) -> None:
         for node in ("here", "gone"):
             master.service.membership.spoke(node, 4, 7, 0.0)
-        launcher.running["raycache-worker-here-4"] = Worker("here", 4)
+        launcher.running["raycache-worker-c-here-4"] = Worker("here", 4)
         await master.compare("here", "gone")
         assert {"here": "live", "gone": "lost"} == master.states()
-        assert [launcher.running["raycache-worker-here-4"]] == master.keeper.live()
+        assert [launcher.running["raycache-worker-c-here-4"]] == master.keeper.live()
 
     run(scenario, launcher, RESTARTED)
 
