@@ -411,7 +411,7 @@ class MasterActor:
         async with self._keeping_counts:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._threads, keep)
-            except RaycacheError as error:
+            except Exception as error:  # whatever it is, counting goes on
                 self._service.keeping.failed()
                 _log.warning("counts are not kept for a restart of the master; trying again: %s", error)
 
@@ -432,9 +432,16 @@ class MasterActor:
             await asyncio.sleep(_NODES_PERIOD_S)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(_watched(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _watched(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        _log.exception("%s broke off", work)
 
 
 async def _until(settled: Callable[[], bool], looks_max: int, period_s: float) -> None:

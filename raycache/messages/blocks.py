@@ -79,7 +79,10 @@ class BlockRequest(NamedTuple):
         if terms is None:
             return InvalidRequestError(f"blocks are asked for with purpose {self.purpose}, which does not exist")
         said = None
-        if len(self.claims) not in (1, len(self.block_index)):
+        columns = (self.file_index, self.block_index, self.offsets, self.lengths, self.files.sizes_bytes)
+        if any(set(map(type, column)) - {int} for column in columns):
+            said = "numbers that are no plain integers"
+        elif len(self.claims) not in (1, len(self.block_index)):
             said = f"{len(self.claims)} claims for {len(self.block_index)} blocks"
         elif max(self.claims, default=0) > terms.claims:
             said = f"claim {max(self.claims)}, where {int(terms.claims)} is the most"

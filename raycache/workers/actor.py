@@ -83,6 +83,7 @@ class WorkerActor:
         self._capacity = capacity_of(self._settings, self._object_store_bytes, Path(scratch))
         #: Of the whole object store, all users together, as last seen.
         self._plasma_used_bytes = 0
+        self._store_use: StoreUse | None = None
         disk: DiskStore | None = None
         if self._capacity.disk_path is not None and self._capacity.disk_bytes:
             try:
@@ -111,8 +112,8 @@ class WorkerActor:
         self._heard_s = self._clock.now_s()
         self._ports.run(self._service.adopt(self._stores.scan(), self._clock.now_s()))
         self._ports.spawn(self._beat_forever())
-        self._ports.spawn(self._watch_pressure())
-        self._ports.spawn(self._export_forever())
+        self._ports.spawn(self._ports.forever(self._watch_pressure, _PRESSURE_PERIOD_S))
+        self._ports.spawn(self._ports.forever(self._export, _EXPORT_PERIOD_S))
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -306,7 +307,10 @@ class WorkerActor:
 
     async def _beat_forever(self) -> None:
         while True:
-            self._ports.run(self._service.tick(self._clock.now_s()))
+            try:
+                self._ports.run(self._service.tick(self._clock.now_s()))
+            except Exception:
+                self._ports.recover("keeping order")
             try:
                 told, self._told = self._told, asyncio.Event()
                 sent_s, beat = self._clock.now_s(), self._heartbeat()
@@ -343,29 +347,24 @@ class WorkerActor:
 
     async def _watch_pressure(self) -> None:
         """Keep the whole object store below a share of its capacity by giving way."""
-        quota = self._capacity.memory_bytes
-        before: StoreUse | None = None
-        while True:
-            await asyncio.sleep(_PRESSURE_PERIOD_S)
-            if self._ports.buffers_used and not self._service.stats().loads_inflight:
-                self._ports.buffers_used = False
-                await self._ports.in_thread(give_back)
-            try:
-                use = await self._ports.in_thread(store_use, self._node)
-            except Exception:
-                # The node is busy, or this version of Ray does not tell: the quota stands as it is until it does.
-                continue
-            self._plasma_used_bytes = use.used_bytes
-            room = room_bytes(self._object_store_bytes, self._stores.memory_used_bytes, use, before or use)
-            before, wanted = use, min(quota, room)
-            if wanted != self._service.memory_bytes:
-                self._ports.run(self._service.set_memory_bytes(wanted, self._clock.now_s()))
+        if self._ports.buffers_used and not self._service.stats().loads_inflight:
+            self._ports.buffers_used = False
+            await self._ports.in_thread(give_back)
+        try:
+            use = await self._ports.in_thread(store_use, self._node)
+        except Exception:
+            # The node is busy, or this version of Ray does not tell: the quota stands as it is until it does.
+            return
+        self._plasma_used_bytes = use.used_bytes
+        before = self._store_use or use
+        room = room_bytes(self._object_store_bytes, self._stores.memory_used_bytes, use, before)
+        self._store_use, wanted = use, min(self._capacity.memory_bytes, room)
+        if wanted != self._service.memory_bytes:
+            self._ports.run(self._service.set_memory_bytes(wanted, self._clock.now_s()))
 
-    async def _export_forever(self) -> None:
+    async def _export(self) -> None:
         """Hand the figures to Ray's metrics."""
-        while True:
-            await asyncio.sleep(_EXPORT_PERIOD_S)
-            self._exporter.export(self._readings, self._stats(), self._mounts, self._clock.now_s())
+        self._exporter.export(self._readings, self._stats(), self._mounts, self._clock.now_s())
 
 
 def _open_ahead(root_uri: str, options: dict[str, Any]) -> None:

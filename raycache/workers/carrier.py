@@ -175,8 +175,9 @@ async def _load(load: Load, ports: WorkerPorts) -> None:
         outcome = outcome.not_stored()
         if load.tier is Tier.DISK:
             ports.run(ports.service.disk_failed(ports.now_s()))
-    ports.load_ended(load, ports.now_s() - started_s)
+    took_s = ports.now_s() - started_s
     ports.run(ports.service.loaded(load.load_id, outcome, ports.now_s()))
+    ports.load_ended(load, took_s)
 
 
 async def _demote(segment: SegmentId, entries: Sequence[SegmentEntry], ports: WorkerPorts) -> None:

@@ -7,6 +7,7 @@ answer. Effects are carried out in the order given; the slow ones may overlap.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -79,6 +80,11 @@ class LoadOutcome:
     states: tuple[BlockState, ...]
     #: By item: why it failed.
     errors: dict[int, RaycacheError]
+
+    @classmethod
+    def failed(cls, items: Sequence[LoadItem], error: RaycacheError) -> LoadOutcome:
+        """Nothing came."""
+        return cls((BlockState.FAILED,) * len(items), dict.fromkeys(range(len(items)), error))
 
     def not_stored(self) -> LoadOutcome:
         """The same, when the tier could not take the buffer: what was good has no space."""

@@ -215,6 +215,12 @@ class FlightTable:
         """All that wait for a block."""
         return [waiter for flight in self._flights.values() for waiter in flight.waiters]
 
+    def stranded(self) -> list[BlockId]:
+        """Blocks on their way that nothing brings: an event broke off in which their loads should have started or landed."""
+        coming = {flight.block for batch in (*self._queue, self._opened) for flight in batch}
+        coming.update(item.block for load in self.running.values() for item in load.items)
+        return [block for block in self._flights if block not in coming]
+
     def blocks(self) -> list[BlockId]:
         """Every block on its way."""
         return list(self._flights)

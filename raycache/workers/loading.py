@@ -150,6 +150,11 @@ class Loading:
         self._tiers.reclaim()
         return True
 
+    def fail_stranded(self, error: RaycacheError) -> None:
+        """Land the flights that neither stand in line nor are loaded, after an event that broke off."""
+        for block in self.flights.stranded():
+            self._land(block, BlockState.FAILED, error=error)
+
     def _arrived(self, load: Load, outcome: LoadOutcome) -> Segment | None:
         """Take the load's segment in; None when no block of it is good."""
         entries = {

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import xxhash
 
+from raycache.errors import UnavailableError
 from raycache.messages import (
     BlockReport,
     BlockRequest,
@@ -40,7 +41,7 @@ from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.answer_table import Answer, Presence
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
-from raycache.workers.effects import DiskSegment, DropDisk, Effect, LoadOutcome, Outbox, SegmentEntry
+from raycache.workers.effects import DiskSegment, DropDisk, Effect, LoadOutcome, Outbox, Reply, SegmentEntry
 from raycache.workers.loading import Loading
 from raycache.workers.selection import choose, hottest_and_coldest, inventory, residency
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, TicketTable, final_states, refused, reply_of
@@ -165,7 +166,6 @@ class WorkerService:
         return self._out.drain()
 
     def _answer(self, ticket: Ticket) -> None:
-        self._tickets.close(ticket)
         states = final_states(ticket)
         if ticket.terms.counts_refusals:
             self._refusals += states.count(BlockState.NO_SPACE)
@@ -174,6 +174,10 @@ class WorkerService:
         reply = reply_of(ticket, states, local=ticket.request.node == self.worker, leases_s=leases_s)
         for grant in reply.grants:
             ticket.held[grant.segment].lease(self._out.now_s + (grant.lease_s or SHORT_LEASE_S))
+        self._close(ticket, reply)
+
+    def _close(self, ticket: Ticket, reply: Reply) -> None:
+        self._tickets.close(ticket)
         self._out.put(reply)
         for segment in ticket.held.values():
             self._tiers.unhold(segment)
@@ -217,6 +221,19 @@ class WorkerService:
         """A write of a disk load failed (its `loaded` follows): no more writes for a while."""
         self._out.now_s = now_s
         self._tiers.disk_failed()
+        return self._conclude()
+
+    def recover(self, now_s: float) -> list[Effect]:
+        """An event broke off, by a defect: what it has left waiting for nothing fails, so that nobody waits for ever."""
+        self._out.now_s = now_s
+        error = UnavailableError("the worker met a defect, see its log; read past the cache")
+        for ticket in self._tickets.unanswered():
+            self._close(ticket, refused(ticket.number, ticket.request, error))
+        self._loading.fail_stranded(error)
+        waiting = set(self._flights.waiters()).union(*self._verify_waiters.values())
+        for ticket, position in self._tickets.unsettled():
+            if (ticket.number, position) not in waiting:
+                self._tickets.settle(ticket, position, BlockState.FAILED, error=error)
         return self._conclude()
 
     # --- readers and operators ----------------------------------------------------------------------------------------

@@ -1,14 +1,21 @@
-"""The ports of the worker actor: bytes are moved by threads, whose results come back to the event loop."""
+"""The ports of the worker actor: bytes are moved by threads, whose results come back to the event loop.
+
+Theory of operation. Nobody may wait for ever, whatever raises where. A port that moves bytes answers False, or a failed
+outcome. Where something else raises, a defect, the service is asked at once what this has left waiting for nothing, and
+fails that; background tasks go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, TypeVarTuple
 
 from raycache.clock import Clock
+from raycache.errors import UnavailableError
 from raycache.messages import BlockRequest
 from raycache.types import BlockId, SegmentId
 from raycache.workers.carrier import carry
@@ -18,6 +25,8 @@ from raycache.workers.service import WorkerService
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.loader import Loader
 from raycache.workers.stores.stores import Stores
+
+_log = logging.getLogger(__name__)
 
 _IO_THREADS = 8
 _Arguments = TypeVarTuple("_Arguments")
@@ -64,11 +73,32 @@ class ThreadPorts:
         ticket = next(self._numbers)
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = answer
-        self.run(self.service.ask(ticket, request, self.now_s()))
         try:
+            self._ask(ticket, request)
             return await answer
         finally:
             del self._waiting[ticket]
+
+    def _ask(self, ticket: int, request: BlockRequest) -> None:
+        try:
+            self.run(self.service.ask(ticket, request, self.now_s()))
+        except Exception:
+            self.recover("a request")
+            raise
+
+    def recover(self, what: object) -> None:
+        """Called where a defect was met: whatever it left waiting for nothing fails."""
+        _log.exception("%s broke off; what waited for it fails", what)
+        self.run(self.service.recover(self.now_s()))
+
+    async def forever(self, step: Callable[[], Awaitable[None]], period_s: float) -> None:
+        """Do something again and again, whatever becomes of it."""
+        while True:
+            try:
+                await step()
+            except Exception:
+                self.recover(step)
+            await asyncio.sleep(period_s)
 
     async def in_thread(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
         """Call something that blocks."""
@@ -81,12 +111,22 @@ class ThreadPorts:
 
     def run(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            carry(effect, self)
+            try:
+                carry(effect, self)
+            except Exception:
+                # The others are no less due.
+                _log.exception("%s was not carried out", type(effect).__name__)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._watched(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            self.recover(work)
 
     def reply(self, reply: Reply) -> None:
         answer = self._waiting.get(reply.ticket)
@@ -94,26 +134,38 @@ class ThreadPorts:
             answer.set_result(reply)
 
     async def fetch(self, load: Load) -> tuple[Sequence[Bytes], LoadOutcome]:
-        return await asyncio.get_running_loop().run_in_executor(self._loads, self._loader.load, load)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._loads, self._loader.load, load)
+        except Exception as error:
+            _log.exception("load %s broke off", load.load_id)
+            said = UnavailableError(f"the load broke off ({type(error).__name__}); read past the cache")
+            return (), LoadOutcome.failed(load.items, said)
 
     async def store(self, load: Load, pieces: Sequence[Bytes], outcome: LoadOutcome) -> bool:
-        return await self.in_thread(self._stores.store, load, pieces, outcome)
+        return await self._good(self._stores.store, load, pieces, outcome)
 
     def load_ended(self, load: Load, took_s: float) -> None:  # noqa: ARG002  # the simulator wants to know which
         self.buffers_used = True
         self._exporter.loaded(took_s)
 
     async def demote(self, segment: SegmentId, entries: Sequence[SegmentEntry]) -> bool:
-        return await self.in_thread(self._stores.demote, segment, entries)
+        return await self._good(self._stores.demote, segment, entries)
 
     async def promote(self, segment: SegmentId) -> bool:
-        return await self.in_thread(self._stores.promote, segment)
+        return await self._good(self._stores.promote, segment)
 
     async def verify(self, segment: SegmentId) -> bool:
-        return await self.in_thread(self._stores.verify, segment)
+        return await self._good(self._stores.verify, segment)
 
     async def compact(self, effect: Compact) -> bool:
-        return await self.in_thread(self._stores.compact, effect)
+        return await self._good(self._stores.compact, effect)
+
+    async def _good(self, work: Callable[[*_Arguments], bool], *arguments: *_Arguments) -> bool:
+        try:
+            return await self.in_thread(work, *arguments)
+        except Exception:
+            _log.exception("%s broke off", work.__name__)
+            return False
 
     def drop_memory(self, segment: SegmentId) -> None:
         self._stores.drop_memory(segment)

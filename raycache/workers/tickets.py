@@ -252,6 +252,19 @@ class TicketTable:
         if ticket.settle(position, state, segment, error):
             self._decided.append(ticket)
 
+    def unsettled(self) -> list[tuple[Ticket, int]]:
+        """Every position that is open."""
+        return [
+            (ticket, position)
+            for ticket in self._open.values()
+            for position, state in enumerate(ticket.states)
+            if state is None
+        ]
+
+    def unanswered(self) -> list[Ticket]:
+        """Tickets with nothing open whose answer could not be made."""
+        return [ticket for ticket in self._open.values() if not ticket.open_count and ticket not in self._decided]
+
     def take_decided(self) -> list[Ticket]:
         """The tickets that were decided since the last call, each to be answered and closed."""
         decided, self._decided = self._decided, []

@@ -234,7 +234,11 @@ class JobDriver:
             tries = max(piece.attempts for piece in batch.pieces)
             await asyncio.sleep(min(_FAILED_PAUSE_MAX_S, _FAILED_PAUSE_S * 2**tries))
             reason = UnavailableError(f"worker {batch.worker.actor_name} did not answer: {type(error).__name__}")
-            self._board.failed(job, batch, reason, self._clock.now_s())
+            try:
+                self._board.failed(job, batch, reason, self._clock.now_s())
+            except Exception:  # a defect: the job ends, rather than wait for ever for this batch
+                job.listing_failed(reason, self._clock.now_s())
+                raise
         finally:
             self._moved.set()
 
