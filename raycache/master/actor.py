@@ -119,6 +119,7 @@ class MasterActor:
         self._telling = asyncio.Lock()
         #: Up to where workers were told what was written.
         self._told = self._service.written.position
+        self._changing = asyncio.Lock()
         self._keeping_counts = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = WorkerKeeper(cache_id, self._settings, self._service, launcher, self._clock, self._spawn)
@@ -200,17 +201,17 @@ class MasterActor:
         def attempt() -> None:
             check_directory(open_storage(root_uri, mount.options), key.rstrip("/"))
 
-        # Where something is mounted already, that alone decides.
-        if all(other.path != mount.path for other in self._service.mounts.table().mounts):
+        if self._service.mount(request_id, mount):
+            # Not where it is mounted already.
             await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
-        await self._record(self._service.mount(request_id, mount))
-        await self._announce_mounts()
+            await self._commit(lambda: self._service.mount(request_id, mount))
+            await self._announce_mounts()
         return self._service.mounts.table()
 
     @replies
     async def auto_mount(self, root_uri: str, blob: bytes) -> MountTable:
         """Let a UFS authority mount itself, with a client's environment as its options."""
-        await self._record(self._service.auto_mount(root_uri, decode(blob)))
+        await self._commit(lambda: self._service.auto_mount(root_uri, decode(blob)))
         return self._service.mounts.table()
 
     @replies
@@ -224,7 +225,7 @@ class MasterActor:
                 if not force:
                     raise ConflictError(f"{path} is in use by load {job.job_id}; stop it, or unmount with force=True")
                 await self._driver.stop(job.job_id)
-        await self._record(self._service.unmount(request_id, path))
+        await self._commit(lambda: self._service.unmount(request_id, path))
         await self._announce_mounts()
         self._unmounted[request_id] = uri
         while len(self._unmounted) > _UNMOUNTS_KEPT_MAX:
@@ -262,7 +263,7 @@ class MasterActor:
         Of a quota they have heard their shares, too, unless readers of what is too much make that take long.
         """
         said: list[Rule] = decode(blob)
-        await self._record(self._service.add_rules(request_id, said))
+        await self._commit(lambda: self._service.add_rules(request_id, said))
         news = encode(self._service.rules)
         await asyncio.gather(
             *(asyncio.wait_for(handle.heed_rules.remote(news), _RULES_TIMEOUT_S) for handle in self._workers.live()),
@@ -386,6 +387,16 @@ class MasterActor:
 
     def _storage_of(self, mount: MountInfo) -> UnderStorage:
         return open_storage(names.split_uri(mount.uri)[0], mount.options)
+
+    async def _commit(self, decide: Callable[[], list[dict[str, Any]]]) -> None:
+        """Change something for good: decided by what stands now, written down, and then made so; one change at a time.
+
+        Where the journal cannot be written, nothing has changed.
+        """
+        async with self._changing:
+            records = decide()
+            await self._record(records)
+            self._service.apply(records)
 
     async def _record(self, records: list[dict[str, Any]]) -> None:
         """Write to the journal, off the loop, in order."""

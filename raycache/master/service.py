@@ -1,10 +1,10 @@
 """The master's decisions: the namespace, the workers, and the news each of them must hear. No Ray, no I/O, no clock.
 
-Theory of operation. A method is an event that concerns several parts; it returns what is to be done about it: journal
-records to write, workers to start. What one part knows alone is asked of that part: `mounts`, `catalog`, `locations`,
+Theory of operation. A method is an event that concerns several parts; it returns what is to be done about it, such as
+workers to start. What must be durable is decided, written down and made so in this order: `mount`, `unmount` and
+`add_rules` change nothing, and return journal records; `apply` makes them so, now as well as in a later master. What one part knows alone is asked of that part: `mounts`, `catalog`, `locations`,
 `membership`. One thread calls it, so nothing is locked. Mutations that a client may repeat (Ray may run a call twice)
-carry a request id; a repeated one has no second effect, and returns the same records, so that a record whose writing
-failed is written by the repetition.
+carry a request id; a repeated one has no records.
 
 What a restart must keep is in the journal: mounts, rules on paths, and the numbers that must grow for ever. Locations and
 membership are soft: the workers say them again. So are their counters; what else was counted is kept now and then (`checkpoint`).
@@ -17,7 +17,7 @@ import dataclasses
 import json
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -114,7 +114,8 @@ class MasterService:
         self.rules = RuleTable(self._first_number, ())
         self._figures = Figures()
         self._watch = Watch(self._figures)
-        self._requests: OrderedDict[str, list[Record]] = OrderedDict()
+        #: Repeatable requests that were carried out; an ordered set.
+        self._requests: OrderedDict[str, None] = OrderedDict()
         self._reporting: dict[WorkerId, _Reporting] = {}
         self._invalidated: deque[VersionId] = deque()
         #: Position in the log of the first one kept.
@@ -122,29 +123,29 @@ class MasterService:
         #: What was written through the cache.
         self.written = WrittenLog(self._first_number, started_s)
         self._shares = QuotaShares()
-        self._replay(records)
+        self.apply(records)
 
     # --- journal ------------------------------------------------------------------------------------------------------
 
-    def _replay(self, records: Iterable[Record]) -> None:
+    def apply(self, records: Sequence[Record]) -> None:
+        """Make so what stands in the journal."""
         for record in records:
             if record.get("request_id", "") in self._requests:
                 continue  # a repeated request: it had no second effect then either
             try:
                 match record.get("op"):
-                    case "mount":
-                        self.mounts.mount(_mount_of(record))
-                    case "auto_mount":
-                        mount = _mount_of(record)
-                        self.mounts.auto_mount(mount.uri, mount.options, mount.metadata_ttl_s)
+                    case "mount" | "auto_mount":
+                        self.mounts.put(_mount_of(record))
                     case "unmount":
                         self.mounts.unmount(record["path"])
                     case "rule":
-                        self._add_rules(rules_of(record))
+                        self.rules = self._with_rules(rules_of(record))
             except RaycacheError:
                 continue
             if record.get("request_id"):
-                self._remember(record["request_id"], [dict(record)])
+                self._requests[record["request_id"]] = None
+                while len(self._requests) > REQUESTS_REMEMBERED_MAX:
+                    self._requests.popitem(last=False)
 
     def snapshot(self) -> list[Record]:
         """Records that replay to the present state: for compaction."""
@@ -168,56 +169,51 @@ class MasterService:
     # --- mounts -------------------------------------------------------------------------------------------------------
 
     def mount(self, request_id: str, mount: MountInfo) -> list[Record]:
-        """Mount something; returns the journal records.
+        """What has to be written down to mount something: nothing when that is there already.
 
         Raises:
-            AlreadyExistsError, InvalidRequestError: see `Mounts.mount`.
+            AlreadyExistsError, InvalidRequestError: see `Mounts.checked`.
         """
         if request_id in self._requests:
-            return self._requests[request_id]
+            return []
         try:
             json.dumps(mount.options)
         except (TypeError, ValueError) as error:
             raise InvalidRequestError("mount options must be texts, numbers, lists or dicts of these") from error
-        record = self._mount_record(self.mounts.mount(mount)) | {"request_id": request_id}
-        return self._remember(request_id, [record])
+        checked = self.mounts.checked(mount)
+        return [] if checked is None else [self._mount_record(checked) | {"request_id": request_id}]
 
     def auto_mount(self, root_uri: str, options: dict[str, Any]) -> list[Record]:
-        """Let a UFS authority mount itself; nothing to do when it has. Returns the journal records.
+        """What has to be written down to let a UFS authority mount itself; nothing when it has.
 
         Raises:
             InvalidRequestError: not the root of a URI.
         """
-        mount = self.mounts.auto_mount(root_uri, options, self._settings.metadata_ttl_s)
+        mount = self.mounts.checked_auto(root_uri, options, self._settings.metadata_ttl_s)
         return [] if mount is None else [self._mount_record(mount)]
 
     def unmount(self, request_id: str, path: str) -> list[Record]:
-        """Take a mount away; returns the journal records.
+        """What has to be written down to take a mount away.
 
         Raises:
             NotFoundError: nothing is mounted there.
         """
         if request_id in self._requests:
-            return self._requests[request_id]
-        mount = self.mounts.unmount(path)
-        record = {
-            "op": "unmount", "path": mount.path, "version": self.mounts.table().version, "request_id": request_id,
-        }  # fmt: skip
-        return self._remember(request_id, [record])
+            return []
+        version = self.mounts.table().version + 1
+        return [{"op": "unmount", "path": self.mounts.at(path).path, "version": version, "request_id": request_id}]
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
     def add_rules(self, request_id: str, rules: Sequence[Rule]) -> list[Record]:
-        """Say something new of some paths; returns the journal records.
+        """What has to be written down to say something new of some paths.
 
         Raises:
             InvalidRequestError: see `rules.add_rule`.
         """
         if request_id in self._requests:
-            return self._requests[request_id]
-        self._add_rules(rules)
-        record = record_of(rules) | {"version": self.rules.version, "request_id": request_id}
-        return self._remember(request_id, [record])
+            return []
+        return [record_of(rules) | {"version": self._with_rules(rules).version, "request_id": request_id}]
 
     def quotas_settled(self) -> bool:
         """Whether every worker keeps the present quotas, and may load up to its share of them."""
@@ -359,8 +355,8 @@ class MasterService:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _add_rules(self, rules: Sequence[Rule]) -> None:
-        self.rules = RuleTable(self.rules.version + 1, add_rules(self.rules.rules, rules))
+    def _with_rules(self, rules: Sequence[Rule]) -> RuleTable:
+        return RuleTable(self.rules.version + 1, add_rules(self.rules.rules, rules))
 
     def _divide(self, heartbeat: Heartbeat) -> Shares | None:
         missing, _ = self.membership.missing()
@@ -375,18 +371,12 @@ class MasterService:
             "options": mount.options,
             "metadata_ttl_s": mount.metadata_ttl_s,
             "readonly": mount.readonly,
-            "version": self.mounts.table().version,
+            "version": self.mounts.table().version + 1,
         }
 
     def _mounts_news(self, version: int) -> MountTable | None:
         table = self.mounts.table()
         return None if version == table.version else table
-
-    def _remember(self, request_id: str, records: list[Record]) -> list[Record]:
-        self._requests[request_id] = records
-        while len(self._requests) > REQUESTS_REMEMBERED_MAX:
-            self._requests.popitem(last=False)
-        return self._requests[request_id]
 
     def _drop_the_absent(self) -> None:
         """Nobody should be sent to a worker that is not in the view; one that comes back says everything again."""

@@ -65,7 +65,7 @@ class _Lakes(RuleBasedStateMachine):
         self.lake: dict[str, int] = {}
         self.storage = MemoryStorage("memory://x")
         self.service = MasterService(Settings(), start_ns=1)
-        self.service.mount("r", MountInfo("/m", "memory://x", {}, self.metadata_ttl_s, True))
+        self.service.apply(self.service.mount("r", MountInfo("/m", "memory://x", {}, self.metadata_ttl_s, True)))
         self.lister = Lister(lambda _: self.storage, 2)
         self.now_s = 0.0
         self.late: list[tuple[Need, NeedResult]] = []

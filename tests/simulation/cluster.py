@@ -55,6 +55,7 @@ class Cluster:
         assert self.master is not None
         self.mount = MountInfo("/lake", ROOT_URI, {}, plan.settings.metadata_ttl_s, not plan.written_through)
         self.journal.extend(self.master.service.mount("mount /lake", self.mount))
+        self.master.service.apply(self.journal)
         hello = Hello("sim", plan.settings.as_dict(), {}, MembershipView(0, ()), MountTable(0, ()))
         hello = hello._replace(mounts=self.master.service.mounts.table())
         homes = list(self.nodes.values())

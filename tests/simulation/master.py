@@ -122,19 +122,19 @@ class SimulatedMaster:
                 reply(service.mounts.table())
             case "mount":
                 mount: MountInfo = decode(arguments[1])
-                self._record(service.mount(arguments[0], mount))
+                self._commit(service.mount(arguments[0], mount))
                 reply(service.mounts.table())
             case "invalidate":
                 self._announce(arguments[0], reply)
             case "unmount":
                 uri = self._unmounted_uri(arguments[1])
-                self._record(service.unmount(arguments[0], arguments[1]))
+                self._commit(service.unmount(arguments[0], arguments[1]))
                 reply((uri, service.mounts.table()))
             case "auto_mount":
-                self._record(service.auto_mount(arguments[0], decode(arguments[1])))
+                self._commit(service.auto_mount(arguments[0], decode(arguments[1])))
                 reply(service.mounts.table())
             case "add_rules":
-                self._record(service.add_rules(arguments[0], decode(arguments[1])))
+                self._commit(service.add_rules(arguments[0], decode(arguments[1])))
                 self._tell_rules(reply)
             case "sync":
                 self._sync(decode(arguments[0]), reply)
@@ -272,6 +272,10 @@ class SimulatedMaster:
         answer = self.service.heartbeat(heartbeat, self.engine.now_s, delivered=delivered)
         self.cluster.checkers.heard(self, heartbeat, answer)
         return answer
+
+    def _commit(self, records: Sequence[dict[str, Any]]) -> None:
+        self._record(records)
+        self.service.apply(records)
 
     def _record(self, records: Sequence[dict[str, Any]]) -> None:
         self.cluster.journal.extend(records)

@@ -35,7 +35,7 @@ class SmallMaster:
 
     def mount(self, path: str, uri: str) -> MemoryStorage:
         """Mount a store in memory; the one it is on."""
-        self.service.mount(path, MountInfo(path, uri, {}, _TTL_S, readonly=True))
+        self.service.apply(self.service.mount(path, MountInfo(path, uri, {}, _TTL_S, readonly=True)))
         return self.open(uri)
 
     def open(self, uri: str) -> MemoryStorage:
@@ -62,7 +62,7 @@ class SmallMaster:
             case "mounts":
                 return service.mounts.redacted()
             case "auto_mount":
-                service.auto_mount(arguments[0], decode(arguments[1]))
+                service.apply(service.auto_mount(arguments[0], decode(arguments[1])))
                 return service.mounts.table()
             case "rules":
                 return service.rules

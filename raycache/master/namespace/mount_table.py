@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from raycache import paths
 from raycache.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
 from raycache.messages import MountInfo, MountTable
-from raycache.ufs.shown_options import shown_option
+from raycache.ufs.shown_options import HIDDEN, shown_option
 
 MOUNTS_MAX = 10_000
 
@@ -45,14 +45,17 @@ class Mounts:
         self._by_uri: dict[str, MountInfo] = {}
         self._table = MountTable(first_version, ())
 
-    def mount(self, mount: MountInfo) -> MountInfo:
-        """Add an explicit mount.
+    def checked(self, mount: MountInfo) -> MountInfo | None:
+        """What mounting this would put into the table; None when that is there already. Nothing changes.
+
+        The same thing may be mounted again: with other keys, they replace those that were given before; without any,
+        those stay.
 
         Returns:
             It with path and URI normalised.
 
         Raises:
-            AlreadyExistsError: something is mounted there.
+            AlreadyExistsError: something else is mounted there.
             InvalidRequestError: a bad path or URI, or too many mounts.
         """
         path, uri = paths.normalise(mount.path), paths.normalise(mount.uri)
@@ -63,21 +66,25 @@ class Mounts:
         _refuse_password(uri)
         if mount.metadata_ttl_s < 0:
             raise InvalidRequestError(f"metadata_ttl_s {mount.metadata_ttl_s} is negative; give 0 or more")
-        if path in self._by_path:
-            raise AlreadyExistsError(
-                f"{self._by_path[path].uri} is mounted at {path} already; unmount it first, or choose another path",
-                path=path,
-            )
-        return self._add(mount._replace(path=path, uri=uri, options=dict(mount.options)))
+        known, mount = self._by_path.get(path), mount._replace(path=path, uri=uri, options=dict(mount.options))
+        if known is not None:
+            return _renewed(known, mount)
+        self._refuse_too_many()
+        return mount
 
-    def auto_mount(self, root_uri: str, options: dict[str, Any], metadata_ttl_s: float) -> MountInfo | None:
-        """Let a UFS authority mount itself, read-only. The first one's options stay.
+    def put(self, mount: MountInfo) -> None:
+        """Add a mount, as `checked` or `checked_auto` has it, or put it in the place of the one that it renews."""
+        self._by_path[mount.path] = mount
+        self._changed()
+
+    def checked_auto(self, root_uri: str, options: dict[str, Any], metadata_ttl_s: float) -> MountInfo | None:
+        """What a UFS authority that mounts itself, read-only, would put into the table. The first one's options stay.
 
         Args:
             root_uri: `s3://bucket`.
 
         Returns:
-            The new mount, or None when it is there already.
+            The new mount, or None when it is there already. Nothing changes.
 
         Raises:
             InvalidRequestError: not the root of a URI, or too many mounts.
@@ -88,7 +95,8 @@ class Mounts:
         if paths.split_uri(root_uri)[1]:
             raise InvalidRequestError(f"{root_uri} is not the root of a store; give {paths.split_uri(root_uri)[0]}")
         _refuse_password(root_uri)
-        return self._add(MountInfo(root_uri, root_uri, dict(options), metadata_ttl_s, readonly=True))
+        self._refuse_too_many()
+        return MountInfo(root_uri, root_uri, dict(options), metadata_ttl_s, readonly=True)
 
     def unmount(self, path: str) -> MountInfo:
         """Take a mount away, explicit or not.
@@ -162,12 +170,9 @@ class Mounts:
             for mount in self._table.mounts
         ]
 
-    def _add(self, mount: MountInfo) -> MountInfo:
+    def _refuse_too_many(self) -> None:
         if len(self._by_path) >= MOUNTS_MAX:
             raise InvalidRequestError(f"{MOUNTS_MAX} mounts are the most; unmount something")
-        self._by_path[mount.path] = mount
-        self._changed()
-        return mount
 
     def _changed(self) -> None:
         self._version += 1
@@ -188,6 +193,27 @@ def _self_and_parents(path: str) -> Iterator[str]:
         end = path.rfind("/", floor, end)
     if end == 0 and path != "/":
         yield "/"
+
+
+def _renewed(known: MountInfo, mount: MountInfo) -> MountInfo | None:
+    """What becomes of a mount when this one is to stand at its path; None: nothing."""
+    old, new = known.options, mount.options
+    if not any(_is_key(name) for name in new):
+        new = {**new, **{name: value for name, value in old.items() if _is_key(name)}}
+    differ = [name for name in ("uri", "metadata_ttl_s", "readonly") if getattr(known, name) != getattr(mount, name)]
+    differ += sorted(name for name in {*old, *new} if not _is_key(name) and old.get(name) != new.get(name))
+    if differ:
+        raise AlreadyExistsError(
+            f"{known.uri} is mounted at {known.path} already, with another {', another '.join(differ)}; "
+            "unmount it first, or choose another path",
+            path=known.path,
+        )
+    return None if new == old else known._replace(options=new)
+
+
+def _is_key(name: str) -> bool:
+    """Whether an option says who asks, rather than what is asked."""
+    return name in ("anonymous", "profile") or shown_option(name, "") == HIDDEN
 
 
 def _refuse_password(uri: str) -> None:

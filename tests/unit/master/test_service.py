@@ -33,6 +33,7 @@ from raycache.messages import (
     ResolveRequest,
     WorkerStats,
 )
+from raycache.rules import Pattern, Rule, RuleKind
 from raycache.settings import Settings
 from raycache.types import FileKind, VersionId
 from raycache.ufs.memory import MemoryStorage
@@ -46,7 +47,7 @@ class _Master:
     def __init__(self) -> None:
         self.storage = MemoryStorage("memory://x")
         self.service = MasterService(Settings(), start_ns=1_000)
-        self.service.mount("m", MountInfo("/m", "memory://x/p", {}, _TTL_S, readonly=True))
+        self.service.apply(self.service.mount("m", MountInfo("/m", "memory://x/p", {}, _TTL_S, readonly=True)))
         self.now_s = 0.0
         self.asked: list[Need] = []
         self.error: RaycacheError | None = None
@@ -188,7 +189,7 @@ def test_listing_what_is_no_directory_fails_with_the_right_class(master: _Master
             master.list("/m/no", recursive=recursive)
         assert ["x"] == master.list("/m/both", recursive=recursive).names
         assert [] == master.list("/m/marker", recursive=recursive).names
-    master.service.mount("e", MountInfo("/empty", "memory://y", {}, _TTL_S, readonly=True))
+    master.service.apply(master.service.mount("e", MountInfo("/empty", "memory://y", {}, _TTL_S, readonly=True)))
     master.storage = MemoryStorage("memory://y")
     assert [] == master.list("/empty").names
     assert [FileKind.DIRECTORY] == master.kinds("/empty")
@@ -196,8 +197,8 @@ def test_listing_what_is_no_directory_fails_with_the_right_class(master: _Master
 
 def test_mounts_and_what_is_above_them_are_directories(master: _Master) -> None:
     """The root shows the mounts; a nested mount stands before what the outer lake has in its place."""
-    master.service.mount("n", MountInfo("/m/sub", "memory://y", {}, _TTL_S, readonly=True))
-    master.service.mount("o", MountInfo("/a/b", "memory://z", {}, _TTL_S, readonly=True))
+    master.service.apply(master.service.mount("n", MountInfo("/m/sub", "memory://y", {}, _TTL_S, readonly=True)))
+    master.service.apply(master.service.mount("o", MountInfo("/a/b", "memory://z", {}, _TTL_S, readonly=True)))
     master.storage.put("p/sub", b"hidden")
     master.storage.put("p/x", b"x")
     assert [FileKind.DIRECTORY] * 4 == master.kinds("/", "/m", "/a", "/m/sub")
@@ -222,7 +223,7 @@ def test_a_uri_is_answered_once_its_store_has_mounted_itself(master: _Master) ->
     master.storage = MemoryStorage("memory://z")
     master.storage.put("k", b"x")
     assert [0] == list(master.resolve("memory://z/k").errors)
-    master.service.auto_mount("memory://z", {})
+    master.service.apply(master.service.auto_mount("memory://z", {}))
     assert [FileKind.FILE, FileKind.DIRECTORY] == master.kinds("memory://z/k", "memory://z")
 
 
@@ -272,32 +273,56 @@ def test_a_fresh_question_does_not_share_an_older_answer(master: _Master) -> Non
 
 
 def test_a_repeated_mutation_has_one_effect(master: _Master) -> None:
-    """Ray may run a call again, also much later: the same records, no second effect, also after a replay."""
+    """Ray may run a call again, also much later: no second effect, also after a replay."""
     service = master.service
     mount = MountInfo("/a", "s3://b", {"key": "k"}, _TTL_S, readonly=True)
     records = service.mount("r1", mount)
-    assert records == service.mount("r1", mount)
+    service.apply(records)
     gone = service.unmount("r2", "/a")
-    assert gone == service.unmount("r2", "/a")
-    assert records == service.mount("r1", mount)
+    service.apply(gone)
+    assert [] == service.unmount("r2", "/a") == service.mount("r1", mount)
     assert ["/m"] == [found.path for found in service.mounts.table().mounts]
     later = MasterService(Settings(), [*records, *gone, *records], start_ns=2_000)
     assert () == later.mounts.table().mounts
     assert json.dumps(records)
-    assert records == later.mount("r1", mount)
-    assert () == later.mounts.table().mounts
+    assert [] == later.mount("r1", mount)
+
+
+def test_nothing_has_changed_until_it_is_written_down(master: _Master) -> None:
+    """What could not be written to the journal would be lost by a restart: it must not stand before."""
+    service = master.service
+    mounts, rules = service.mounts.table(), service.rules
+    pin = Rule(RuleKind.PIN, Pattern("s3://b"), 1)
+    records = [
+        *service.mount("1", MountInfo("/a", "s3://b", {}, _TTL_S, readonly=True)),
+        *service.auto_mount("s3://c", {}),
+        *service.unmount("2", "/m"),
+        *service.add_rules("3", [pin]),
+    ]
+    assert (mounts, rules) == (service.mounts.table(), service.rules)
+    service.apply(records)
+    assert ["/a", "s3://c"] == [mount.path for mount in service.mounts.table().mounts]
+    assert (pin,) == service.rules.rules
 
 
 def test_a_replay_gives_the_state_back() -> None:
     """Mounts with options, of both kinds; from the records and from a snapshot alike; numbers only grow."""
     service = MasterService(Settings(), start_ns=1_000)
-    records = service.mount("1", MountInfo("/a", "s3://b", {"secret": "s"}, 5.0, readonly=False))
-    records = records + service.auto_mount("s3://c", {"x": 1})
-    records = records + service.mount("2", MountInfo("/d", "s3://d", {}, 5.0, readonly=True))
-    records = records + service.unmount("3", "/d")
+    written: list[dict[str, Any]] = []
+
+    def commit(records: list[dict[str, Any]]) -> None:
+        written.extend(records)
+        service.apply(records)
+
+    commit(service.mount("1", MountInfo("/a", "s3://b", {"secret": "s"}, 5.0, readonly=False)))
+    commit(service.auto_mount("s3://c", {"x": 1}))
+    commit(service.mount("2", MountInfo("/d", "s3://d", {}, 5.0, readonly=True)))
+    commit(service.unmount("3", "/d"))
+    commit(service.mount("4", MountInfo("/a", "s3://b", {"secret": "t"}, 5.0, readonly=False)))
     assert [] == service.auto_mount("s3://c", {"x": 2})
-    for written in (records, service.snapshot()):
-        later = MasterService(Settings(), json.loads(json.dumps(written)), start_ns=5)  # a clock that went back
+    assert [{"secret": "t"}, {"x": 1}] == [mount.options for mount in service.mounts.table().mounts]
+    for records in (written, service.snapshot()):
+        later = MasterService(Settings(), json.loads(json.dumps(records)), start_ns=5)  # a clock that went back
         assert service.mounts.table().mounts == later.mounts.table().mounts
         assert later.mounts.table().version > service.mounts.table().version
         assert later.membership.view().view_id > service.membership.view().view_id
@@ -306,7 +331,9 @@ def test_a_replay_gives_the_state_back() -> None:
 def test_options_that_cannot_be_written_down_are_refused(master: _Master) -> None:
     """A mount that could not come back is none."""
     with pytest.raises(InvalidRequestError):
-        master.service.mount("x", MountInfo("/x", "s3://b", {"f": object()}, _TTL_S, readonly=True))
+        master.service.apply(
+            master.service.mount("x", MountInfo("/x", "s3://b", {"f": object()}, _TTL_S, readonly=True))
+        )
     assert ["/m"] == [mount.path for mount in master.service.mounts.table().mounts]
 
 

@@ -31,7 +31,7 @@ class Bench:
         for name in ("a/1", "a/2", "a/b/3", "a/b/4.x", "c", "odd*"):
             self.storage.put(f"top/{name}", name.encode())
         self.service = MasterService(Settings(), start_ns=1)
-        self.service.mount("r", MountInfo("/lake", f"{root}/top", {}, 60.0, True))
+        self.service.apply(self.service.mount("r", MountInfo("/lake", f"{root}/top", {}, 60.0, True)))
         self.lister = Lister(lambda _: self.storage, 2)
         self.threads = ThreadPoolExecutor(2)
         self.listing = LoadListing(self.service, self.lister, self.ask, self.threads, ManualClock())
@@ -117,7 +117,7 @@ def test_of_much_that_a_glob_does_not_match_the_listing_tells(bench: Bench, monk
 
 def test_nested_mounts_are_loaded_one_by_one(bench: Bench) -> None:
     """A directory with another mount below it is refused: its listing would miss that."""
-    bench.service.mount("r2", MountInfo("/lake/a/deep", f"{bench.lake}/top/a", {}, 60.0, True))
+    bench.service.apply(bench.service.mount("r2", MountInfo("/lake/a/deep", f"{bench.lake}/top/a", {}, 60.0, True)))
     with pytest.raises(InvalidRequestError, match="/lake/a has other mounts"):
         bench.files("/lake/a")
 

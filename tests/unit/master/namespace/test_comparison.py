@@ -44,7 +44,7 @@ class Master:
         self.lake = Pages(ROOT, now_ns=lambda: next(ticks))
         self.lister = Lister(lambda _: self.lake, 3)
         self.service = MasterService(Settings(), start_ns=1)
-        self.service.mount("m", MountInfo("/m", ROOT, {}, 60.0, readonly=True))
+        self.service.apply(self.service.mount("m", MountInfo("/m", ROOT, {}, 60.0, readonly=True)))
         self.gone: list[VersionId] = []
         #: What workers hold.
         self.held: list[FileVersion] = []

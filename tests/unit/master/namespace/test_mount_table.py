@@ -9,10 +9,16 @@ from raycache.master.namespace.mount_table import Mounts
 from raycache.messages import MountInfo
 
 
+def _add(mounts: Mounts, mount: MountInfo | None) -> MountInfo:
+    assert mount is not None
+    mounts.put(mount)
+    return mount
+
+
 def _mounts(*pairs: tuple[str, str]) -> Mounts:
     mounts = Mounts()
     for path, uri in pairs:
-        mounts.mount(MountInfo(path, uri, {"of": path}, 60.0, readonly=True))
+        _add(mounts, mounts.checked(MountInfo(path, uri, {"of": path}, 60.0, readonly=True)))
     return mounts
 
 
@@ -60,11 +66,11 @@ def test_the_root_can_be_mounted() -> None:
 def test_a_store_mounts_itself_once_and_gives_way_to_an_explicit_mount() -> None:
     """The first client's options stay; an explicit mount of the same URI goes first."""
     mounts = _mounts(("/lake", "s3://b/p"))
-    assert mounts.auto_mount("s3://b", {"n": 1}, 5.0) is not None
-    assert mounts.auto_mount("s3://b/", {"n": 2}, 5.0) is None
+    _add(mounts, mounts.checked_auto("s3://b", {"n": 1}, 5.0))
+    assert mounts.checked_auto("s3://b/", {"n": 2}, 5.0) is None
     assert {"n": 1} == mounts.resolve("s3://b/x")[0].options
     assert {"of": "/lake"} == mounts.resolve("s3://b/p/x")[0].options
-    mounts.mount(MountInfo("/all", "s3://b", {"n": 3}, 60.0, readonly=False))
+    _add(mounts, mounts.checked(MountInfo("/all", "s3://b", {"n": 3}, 60.0, readonly=False)))
     assert {"n": 3} == mounts.resolve("s3://b/x")[0].options
     of_uri = mounts.table().of_uri("s3://b/x")
     assert of_uri is not None
@@ -75,7 +81,42 @@ def test_mounting_over_a_mount_is_refused() -> None:
     """One path has one mount; beside and below it others may be."""
     mounts = _mounts(("/lake", "s3://b"))
     with pytest.raises(AlreadyExistsError, match="s3://b"):
-        mounts.mount(MountInfo("/lake/", "s3://c", {}, 60.0, readonly=True))
+        mounts.checked(MountInfo("/lake/", "s3://c", {}, 60.0, readonly=True))
+
+
+def test_mounting_the_same_again_is_no_error() -> None:
+    """As the second job of a cluster does; an environment without keys takes none away."""
+    options = {"endpoint_url": "http://host", "secret_access_key": "hunter2"}
+    mounts = Mounts()
+    mount = _add(mounts, mounts.checked(MountInfo("/lake", "s3://b", options, 60.0, readonly=True)))
+    assert mounts.checked(mount) is None
+    assert mounts.checked(mount._replace(path="/lake/", options={"endpoint_url": "http://host"})) is None
+
+
+def test_new_keys_replace_the_old_ones() -> None:
+    """They expire, tokens within an hour; what is mounted stays what it is, and so does what is cached of it."""
+    old = {"endpoint_url": "http://host", "access_key_id": "a", "session_token": "old"}
+    new = {"endpoint_url": "http://host", "access_key_id": "a", "session_token": "new"}
+    mounts = Mounts()
+    mount = _add(mounts, mounts.checked(MountInfo("/lake", "s3://b", old, 60.0, readonly=True)))
+    renewed = _add(mounts, mounts.checked(mount._replace(options=new)))
+    assert mount._replace(options=new) == renewed == mounts.at("/lake")
+    assert [renewed] == list(mounts.table().mounts)
+    _add(mounts, mounts.checked(mount._replace(options={"endpoint_url": "http://host", "profile": "dev"})))
+    assert {"endpoint_url": "http://host", "profile": "dev"} == mounts.at("/lake").options
+
+
+def test_mounting_otherwise_says_what_is_other() -> None:
+    """By name only: a value may be a secret."""
+    old = {"endpoint_url": "http://one", "region": "eu", "secret_access_key": "hunter2"}
+    mounts = Mounts()
+    mount = _add(mounts, mounts.checked(MountInfo("/lake", "s3://b", old, 60.0, readonly=True)))
+    other = {"endpoint_url": "http://two", "secret_access_key": "hunter3"}
+    with pytest.raises(AlreadyExistsError) as caught:
+        mounts.checked(mount._replace(options=other, metadata_ttl_s=1.0, readonly=False))
+    said = str(caught.value)
+    assert "another metadata_ttl_s, another readonly, another endpoint_url, another region" in said
+    assert "hunter" not in said
 
 
 @pytest.mark.parametrize(
@@ -86,13 +127,13 @@ def test_mounting_over_a_mount_is_refused() -> None:
 def test_bad_mounts_are_refused(path: str, uri: str) -> None:
     """A mount needs an absolute path and a URI."""
     with pytest.raises(InvalidRequestError):
-        Mounts().mount(MountInfo(path, uri, {}, 60.0, readonly=True))
+        Mounts().checked(MountInfo(path, uri, {}, 60.0, readonly=True))
 
 
 def test_only_the_root_of_a_store_mounts_itself() -> None:
     """A client cannot bind options to a part of a store by naming it."""
     with pytest.raises(InvalidRequestError, match="s3://b"):
-        Mounts().auto_mount("s3://b/p", {}, 5.0)
+        Mounts().checked_auto("s3://b/p", {}, 5.0)
 
 
 def test_unmounting_takes_the_mount_away_and_nothing_else() -> None:
@@ -110,7 +151,7 @@ def test_the_version_grows_with_every_change() -> None:
     """Who knows a version knows whether there is news."""
     mounts = Mounts(first_version=10)
     versions = [mounts.table().version]
-    mounts.mount(MountInfo("/a", "s3://b", {}, 60.0, readonly=True))
+    _add(mounts, mounts.checked(MountInfo("/a", "s3://b", {}, 60.0, readonly=True)))
     versions.append(mounts.table().version)
     mounts.unmount("/a")
     versions.append(mounts.table().version)
@@ -130,7 +171,7 @@ def test_directories_above_mounts_are_known() -> None:
 def test_nothing_is_mounted_below_a_uri() -> None:
     """A store that has mounted itself is not below itself, also where its root ends in slashes."""
     mounts = Mounts()
-    assert mounts.auto_mount("file:///", {}, 5.0) is not None
+    _add(mounts, mounts.checked_auto("file:///", {}, 5.0))
     assert [] == mounts.nested_in("file://")
 
 
@@ -146,7 +187,7 @@ def test_secrets_are_not_shown() -> None:
         "profile": "dev",
         "path_style": True,
     }
-    mounts.mount(MountInfo("/lake", "s3://b", options, 60.0, readonly=True))
+    _add(mounts, mounts.checked(MountInfo("/lake", "s3://b", options, 60.0, readonly=True)))
     shown = {mount.path: mount for mount in mounts.redacted()}
     assert "hunter2" not in repr(mounts.redacted()) + repr(mounts.table())
     assert {
@@ -164,6 +205,6 @@ def test_a_password_in_a_uri_is_refused() -> None:
     """URIs are shown everywhere, so they hold no secret; the refusal does not show it either."""
     for uri in ("hdfs://user:hunter2@name:8020/x", "s3://key:hunter2@b"):
         with pytest.raises(InvalidRequestError) as caught:
-            Mounts().mount(MountInfo("/lake", uri, {}, 60.0, readonly=True))
+            Mounts().checked(MountInfo("/lake", uri, {}, 60.0, readonly=True))
         assert "hunter2" not in str(caught.value)
-    assert Mounts().mount(MountInfo("/lake", "abfs://container@account/x", {}, 60.0, readonly=True))
+    assert Mounts().checked(MountInfo("/lake", "abfs://container@account/x", {}, 60.0, readonly=True))
