@@ -55,11 +55,7 @@ class Cache:
 
     @property
     def client(self) -> Client:
-        """What is below this face, for filesystems and readers; another one when the cache or Ray was started again.
-
-        Raises:
-            NoCacheError: this process has left Ray, or no cache runs.
-        """
+        """What is below this face, for filesystems and readers; another one when the cache or Ray was started again."""
         if self._client.closed:
             self._client = connection.reconnect()
         return self._client
@@ -145,11 +141,7 @@ class Cache:
         return browsing.stat(self.client, path)
 
     def exists(self, path: str) -> bool:
-        """Whether a file or a directory stands at a path.
-
-        Raises:
-            UnavailableError, DeniedError: the lake does not say.
-        """
+        """Whether a file or a directory stands at a path; UnavailableError or DeniedError when the lake does not say."""
         return browsing.exists(self.client, path)
 
     def expand(self, paths: str | Sequence[str]) -> list[PathInfo]:

@@ -451,7 +451,7 @@ class MasterActor:
 async def _watched(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
-    except Exception:
+    except Exception:  # a defect: said, and the loops go on
         _log.exception("%s broke off", work)
 
 

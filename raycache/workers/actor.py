@@ -309,7 +309,7 @@ class WorkerActor:
         while True:
             try:
                 self._ports.run(self._service.tick(self._clock.now_s()))
-            except Exception:
+            except Exception:  # a defect: the master must go on hearing of this worker
                 self._ports.recover("keeping order")
             try:
                 told, self._told = self._told, asyncio.Event()

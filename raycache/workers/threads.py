@@ -96,7 +96,7 @@ class ThreadPorts:
         while True:
             try:
                 await step()
-            except Exception:
+            except Exception:  # a defect: see the module's text
                 self.recover(step)
             await asyncio.sleep(period_s)
 
@@ -125,7 +125,7 @@ class ThreadPorts:
     async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception:
+        except Exception:  # a defect: see the module's text
             self.recover(work)
 
     def reply(self, reply: Reply) -> None:
@@ -136,7 +136,7 @@ class ThreadPorts:
     async def fetch(self, load: Load) -> tuple[Sequence[Bytes], LoadOutcome]:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._loads, self._loader.load, load)
-        except Exception as error:
+        except Exception as error:  # see the module's text
             _log.exception("load %s broke off", load.load_id)
             said = UnavailableError(f"the load broke off ({type(error).__name__}); read past the cache")
             return (), LoadOutcome.failed(load.items, said)
@@ -163,7 +163,7 @@ class ThreadPorts:
     async def _good(self, work: Callable[[*_Arguments], bool], *arguments: *_Arguments) -> bool:
         try:
             return await self.in_thread(work, *arguments)
-        except Exception:
+        except Exception:  # see the module's text
             _log.exception("%s broke off", work.__name__)
             return False
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import numpy as np
 import pytest
 
 from raycache.errors import InvalidRequestError, UnavailableError
@@ -494,26 +493,3 @@ def test_an_empty_request_is_answered_at_once() -> None:
     """No blocks, no wait."""
     request = BlockRequest("here", 0, 0, FileColumns.of([]), [], [], [], [], BLOCK, 0)
     assert Worker().service.ask(5, request, 0.0) == [Reply(5, [], [], [], [], {})]
-
-
-def test_what_an_event_that_broke_off_has_left_behind_fails() -> None:
-    """Flights that no load will bring, and answers that could not be made: nobody waits for them."""
-    worker = Worker()
-    (load,) = loads_in(worker.ask(file("a", 20)))
-    worker.ask(file("a", 20))
-    assert worker.service._flights.finish(load.load_id) == load  # and then it broke off
-    worker.service._tiers.cancel(load.size_bytes, load.tier)
-    worker.service._policies.landed(load)
-    replies = [effect for effect in worker.service.recover(0.0) if isinstance(effect, Reply)]
-    worker.service.validate()
-    assert [(0, [BlockState.FAILED] * 3), (1, [BlockState.FAILED] * 3)] == [(r.ticket, r.states) for r in replies]
-    assert loads_in(worker.ask(file("a", 20)))
-
-
-@pytest.mark.parametrize("column", ["block_index", "offsets", "lengths"])
-def test_numbers_of_foreign_types_are_refused(column: str) -> None:
-    """They overflow, and compare in their own ways; one of them must not get as far as the tables."""
-    request = BlockRequest("here", 0, 0, FileColumns.of([file("a", 8)]), [0], [0], [0], [8], BLOCK, 0)
-    (reply,) = Worker().service.ask(0, request._replace(**{column: [np.int64(0)]}), 0.0)
-    assert isinstance(reply, Reply)
-    assert "plain integers" in str(reply.errors[0])

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import numpy as np
+import pytest
+
 from raycache.clock import ManualClock
 from raycache.messages import BlockRequest, BlockState, FileColumns, Purpose
 from raycache.types import FileVersion
@@ -31,8 +34,8 @@ class BrokenLoader(Loader):
         raise OverflowError(f"planted in load {load.load_id}")
 
 
-class BrokenService(WorkerService):
-    """Breaks off once, in the middle of an event."""
+class BrokenLanding(WorkerService):
+    """Breaks off once, when a load has ended and nobody has heard of it."""
 
     breaks = True
 
@@ -42,6 +45,18 @@ class BrokenService(WorkerService):
             self._flights.finish(load_id)
             raise IndexError("planted")
         return super().loaded(load_id, outcome, now_s)
+
+
+class BrokenAnswer(WorkerService):
+    """Breaks off once, when everything is decided and nothing is said."""
+
+    breaks = True
+
+    def _answer(self, ticket: Any) -> None:
+        if self.breaks:
+            self.breaks = False
+            raise IndexError("planted")
+        super()._answer(ticket)
 
 
 class Silent:
@@ -75,13 +90,23 @@ def test_a_load_that_raises_fails_its_readers() -> None:
     assert ["OverflowError" in str(reply.errors[0]) for reply in replies] == [True] * 3
 
 
-def test_an_event_that_breaks_off_fails_who_waited_for_it() -> None:
+@pytest.mark.parametrize("broken", [BrokenLanding, BrokenAnswer])
+def test_an_event_that_breaks_off_fails_who_waited_for_it(broken: type[WorkerService]) -> None:
     """A defect of the worker costs those that it concerns an answer, not their time."""
-    service = BrokenService("here", 1, LIMITS)
+    service = broken("here", 1, LIMITS)
     replies = answers(service)
     assert [[BlockState.FAILED]] * 3 == [reply.states for reply in replies]
     assert "defect" in str(replies[0].errors[0])
     assert not service._flights.blocks()
+
+
+@pytest.mark.parametrize("column", ["block_index", "offsets", "lengths"])
+def test_numbers_of_foreign_types_are_refused(column: str) -> None:
+    """They overflow, and compare in their own ways; one of them must not get as far as the tables."""
+    foreign: Any = {column: [np.int64(0)]}
+    (reply,) = WorkerService("here", 1, LIMITS).ask(0, COLD._replace(**foreign), 0.0)
+    assert isinstance(reply, Reply)
+    assert "plain integers" in str(reply.errors[0])
 
 
 def test_what_is_done_again_and_again_goes_on_after_a_failure() -> None:
