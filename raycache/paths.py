@@ -93,6 +93,11 @@ def join(base: str, name: str) -> str:
     return f"/{name}" if base == "/" else f"{base}/{name}"
 
 
+def has_path(key: str) -> bool:
+    """Whether a path can say a key of a store, or a name below a directory: one with a ".." part it cannot."""
+    return ".." not in key or ".." not in key.split("/")
+
+
 def implied_directories(names: Iterable[str]) -> list[str]:
     """The directories that relative names lie in, each once: `a` and `a/b` of `a/b/c`."""
     found: dict[str, None] = {}
@@ -196,5 +201,5 @@ def _uri(scheme: str, rest: str, path: str) -> str:
 
 def _refuse_dot_dot(path: str) -> None:
     # A ".." would leave its mount, or mean another file than the key it spells.
-    if ".." in path and ".." in path.split("/"):
+    if not has_path(path):
         raise InvalidRequestError(f"{path!r} has a '..' part; write the path without it")

@@ -35,7 +35,9 @@ class LakePlace(NamedTuple):
         return self.storage.way(self.key.rstrip("/"))
 
     def below(self, name: str) -> LakePlace:
-        """The place of a relative name."""
+        """The place of a relative name; "" is this one."""
+        if not name:
+            return self
         return LakePlace(names.join(self.path, name), names.join(self.uri, name), self.storage, self.prefix + name)
 
     @property

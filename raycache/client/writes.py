@@ -130,6 +130,22 @@ class Writes:
         moved = self._copy(places, copy_to_move)
         self.delete([source.path for (source, _), done in zip(places, moved, strict=True) if done])
 
+    def behind_links(self, above: str, paths: Iterable[str]) -> frozenset[str]:
+        """Of paths below a directory, those that lead through a link in it: what deletes what it has found must leave them.
+
+        Args:
+            above: the directory; a link on the way to it, or to itself, does not count.
+            paths: normalised, below it.
+        """
+        base = self._source(above)
+        if not base.storage.has_directories:
+            return frozenset()
+        start = len(base.path.rstrip("/")) + 1
+        parents = {path: path[start:].rpartition("/")[0] for path in paths}
+        way = base.way
+        straight = {name for name in set(parents.values()) if rest_below(base.below(name).way, way) == name}
+        return frozenset(path for path, parent in parents.items() if parent not in straight)
+
     # --- directories --------------------------------------------------------------------------------------------------
 
     def has_directories(self, path: str) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from glob import has_magic
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,12 +100,18 @@ class RaycacheFileSystem(ReadingFileSystem):
         self.rm(path)
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
-        """Delete files, and with `recursive` directories, in batches. One missing path, and nothing is deleted."""
+        """Delete files, and with `recursive` directories, in batches. One missing path, and nothing is deleted.
+
+        Links on disks are deleted, not what they lead to.
+        """
         expanded = self.expand_path(path, recursive=recursive and maxdepth is not None, maxdepth=maxdepth)
         writes = self.client.writes
         files: list[str] = []
         directories: list[str] = []
+        elsewhere = self._elsewhere(path, expanded)
         for name, meta in zip(expanded, self._resolve(expanded), strict=True):
+            if meta.path in elsewhere:
+                continue
             if meta.kind is FileKind.DIRECTORY and recursive:
                 directories.append(meta.path)
             elif meta.kind is FileKind.DIRECTORY:
@@ -117,9 +124,29 @@ class RaycacheFileSystem(ReadingFileSystem):
             for directory in _tops(directories):
                 writes.delete_directory(directory)
             return
+        links = self._elsewhere(path, [f"{directory}/any" for directory in directories])
         for directory in sorted(directories, reverse=True):
+            if f"{directory}/any" in links:
+                writes.delete_directory(directory)
+                continue
             with contextlib.suppress(InvalidRequestError, NotFoundError):  # what lies too deep keeps it
                 writes.remove_directory(directory)
+
+    def _elsewhere(self, given: Any, found: Sequence[str]) -> frozenset[str]:
+        """Of what given paths were expanded to, what lies behind links that the expansion has followed; full paths."""
+        full = [names.normalise(self._full(name)) for name in found]
+        elsewhere: frozenset[str] = frozenset()
+        for path in given if isinstance(given, (list, tuple, set)) else [given]:
+            fixed = self._strip_protocol(path)
+            while has_magic(fixed):
+                fixed = fixed.rpartition("/")[0]
+            if not has_magic(self._strip_protocol(path)):
+                fixed = self._parent(fixed)
+            above = names.normalise(self._full(fixed or "/"))
+            below = [name for name in full if name.startswith(above.rstrip("/") + "/")]
+            with contextlib.suppress(NotFoundError):  # above all mounts
+                elsewhere |= self.client.writes.behind_links(above, below)
+        return elsewhere
 
     # --- copying ------------------------------------------------------------------------------------------------------
 
@@ -144,19 +171,20 @@ class RaycacheFileSystem(ReadingFileSystem):
         """Move files: copied first, deleted when every copy stands. Onto itself: nothing happens."""
         pairs = planned(self, "copy", path1, path2, recursive=recursive, maxdepth=maxdepth)
         files, directories = self._sorted_out(pairs, "raise")
-        locator, writes = self.client.locator, self.client.writes
-        targets = [locator.uri_of(target) for _, target in files + directories]
-        for source, _ in directories:
-            inside = locator.uri_of(source).rstrip("/") + "/"
-            if any(target.startswith(inside) for target in targets):
-                raise InvalidRequestError(f"the target lies in {source}; choose one outside of it")
+        writes = self.client.writes
+        if maxdepth is None:
+            targets = dict(directories)
+            tops = _tops(targets)
+            for source in tops:
+                writes.move_directory(source, targets[source])
+            inside = tuple(f"{source.rstrip('/')}/" for source in tops)
+            writes.move([pair for pair in files if not pair[0].startswith(inside)])
+            return
         for _, target in directories:
             writes.make_directory(target)
-        writes.move(files)
-        if maxdepth is None:
-            for source in _tops([source for source, _ in directories]):
-                with contextlib.suppress(NotFoundError):  # prefixes vanish with their last key
-                    writes.delete_directory(source)
+        elsewhere = self._elsewhere(path1, [source for source, _ in files])
+        writes.copy([pair for pair in files if pair[0] in elsewhere])
+        writes.move([pair for pair in files if pair[0] not in elsewhere])
 
     def get_file(
         self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **_options: Any

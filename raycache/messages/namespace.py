@@ -87,7 +87,7 @@ class ListReply(NamedTuple):
 
     #: Relative to the directory asked for; directories have no trailing slash.
     names: list[str]
-    #: Of `FileKind`: FILE or DIRECTORY (only direct ones, and only when not recursive).
+    #: Of `FileKind`: FILE or DIRECTORY; of a recursive listing only directories in which there is nothing.
     kinds: list[int]
     sizes_bytes: list[int]
     etags: list[str]
@@ -100,7 +100,7 @@ class ListReply(NamedTuple):
         """The entries one by one.
 
         Args:
-            implied: begin with the directories that names only imply, which a recursive listing does not have.
+            implied: begin with the directories that names only imply, which a recursive listing leaves out.
         """
         rows = map(ListedRow, self.names, self.kinds, self.sizes_bytes, self.etags, self.mtimes_ns)
         if not implied:

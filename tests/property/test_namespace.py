@@ -34,11 +34,16 @@ def _kind(lake: dict[str, int], key: str) -> FileKind:
 
 def _tree(lake: dict[str, int], key: str) -> list[tuple[str, FileKind, int]]:
     prefix = key + "/" if key else ""
-    return [
-        (other[len(prefix) :], FileKind.FILE, size)
-        for other, size in sorted(lake.items())
-        if other.startswith(prefix) and not other.endswith("/")
-    ]
+    rows = []
+    for other, size in lake.items():
+        name = other[len(prefix) :].removesuffix("/")
+        if not other.startswith(prefix):
+            continue
+        if not other.endswith("/"):
+            rows.append((name, FileKind.FILE, size))
+        elif name and not name.endswith("/") and not any(one.startswith(other) for one in lake if one != other):
+            rows.append((name, FileKind.DIRECTORY, 0))
+    return sorted(rows)
 
 
 def _level(lake: dict[str, int], key: str) -> list[tuple[str, FileKind, int]]:
@@ -116,6 +121,7 @@ class _Lakes(RuleBasedStateMachine):
             actual: Any = [
                 (n, FileKind(k), s) for n, k, s in zip(reply.names, reply.kinds, reply.sizes_bytes, strict=True)
             ]
+            actual.sort()
         except (NotFoundError, NotADirectoryRequestError) as error:
             actual = type(error)
         if key in self.lake and expected == []:

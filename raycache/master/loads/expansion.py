@@ -194,7 +194,7 @@ class LoadListing:
                 if len(kept) > KEPT_MAX and not keep_all:
                     kept = None
             matched = matched or target.names_any(found)
-            rows = [row for row in found.items() if row[1] != DIRECTORY]
+            rows = [row for row in found.items() if row[1] != DIRECTORY and names.has_path(row[0])]
             if select:
                 rows = [row for row in rows if self._is_meant(path_of(row[0]), target, earlier, named)]
             take(target.origin, rows)

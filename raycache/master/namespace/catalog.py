@@ -234,7 +234,7 @@ class Catalog:
         if nested:
             mounted = self._mounts.names_below(request.path)
             rows = [row for row in rows if row[0] not in mounted] + [(name, entries.DIRECTORY) for name in mounted]
-        if not request.recursive:
+        if not request.recursive or any(not entry for _, entry in rows):
             rows.sort(key=lambda row: row[0])
         facts = [entries.unpack(entry) if entry else (0, "", 0) for _, entry in rows]
         return ListReply(
@@ -269,9 +269,9 @@ class Catalog:
             raise UnavailableError(f"{place.uri} was forgotten while it was listed; try again")
         rows: list[tuple[str, bytes]]
         if request.recursive:
-            rows = [(key[len(prefix) :], entry) for key, entry in store.tree(prefix)]
+            rows = [row for row in store.names_below(prefix) if paths.has_path(row[0])]
         else:
-            rows = [(child.name, child.entry) for child in store.children(prefix)]
+            rows = [child for child in store.children(prefix) if paths.has_path(child.name)]
         if not rows and not exists and not place.is_mount_point and place.key:
             kind, _ = store.stat(place.key)
             if kind is FileKind.FILE:

@@ -21,6 +21,7 @@ change concerns it, so that the next asker asks again.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -126,6 +127,16 @@ class Keyspace:
         for key in self._range(prefix, prefix):
             if entry := self._entries[key]:
                 yield key, entry
+
+    def names_below(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """(relative name, entry) of all files below a prefix, and of the directories in which there is nothing."""
+        for key, following in itertools.pairwise(itertools.chain(self._range(prefix, prefix), ("",))):
+            entry = self._entries[key]
+            name = key[len(prefix) :].removesuffix("/")
+            if entry:
+                yield name, entry
+            elif name and not name.endswith("/") and not following.startswith(key):
+                yield name, DIRECTORY
 
     def seen(self, key: str) -> bool:
         """Whether `key` has ever been covered: whether `stat` has a meaning."""

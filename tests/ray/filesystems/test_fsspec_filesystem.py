@@ -460,3 +460,26 @@ def test_chained_options_mount_a_new_bucket(s3_server: SeaweedServer, cache: Cac
     with fsspec.open(f"raycache::s3://{bucket}/dir/x", s3=s3fs_options) as file:
         assert b"bytes" == file.read()
     assert options["secret_access_key"] not in repr(cache.mounts())
+
+
+def test_links_on_a_disk_are_deleted_as_links(fs: RaycacheFileSystem, disk: str, tmp_path: Path) -> None:
+    """Recursive deletes and moves, with a depth, of a glob or whole, leave what links lead to."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for number, work in enumerate((
+        lambda victim: fs.rm(victim, recursive=True),
+        lambda victim: fs.rm(victim, recursive=True, maxdepth=2),
+        lambda victim: fs.rm(f"{victim}/**", recursive=True),
+        lambda victim: fs.mv(victim, f"{victim}-moved", recursive=True),
+        lambda victim: fs.mv(victim, f"{victim}-moved", recursive=True, maxdepth=3),
+    )):  # fmt: skip
+        (outside / "kept").write_bytes(b"1")
+        victim = f"{disk}/victim{number}"
+        fs.pipe(f"{victim}/sub/x", b"2")
+        (path,) = tmp_path.rglob(f"victim{number}")
+        (path / "sub/link").symlink_to(outside)
+        (path / "file").symlink_to(outside / "kept")
+        assert fs.cat_file(f"{victim}/sub/link/kept") == b"1"
+        work(victim)
+        assert (outside / "kept").read_bytes() == b"1"
+        assert not (path / "sub/x").exists()

@@ -462,3 +462,13 @@ def test_a_hundred_thousand_objects_are_listed_exactly(master: _Master, director
     assert [f"{i:04d}" for i in range(directories)] == master.list("/m").names
     assert count // directories == len(master.list("/m/0000").names)
     assert count == master.service.status(0.0, 0.0).files_known
+
+
+def test_a_key_that_no_path_can_say_costs_itself_only(master: _Master) -> None:
+    """Of a key with a ".." part no listing tells; what stands beside it is listed and looked up as ever."""
+    for key in ("p/k/a", "p/k/x/../y", "p/k/../z", "p/k/x/w", "p/k/..dots"):
+        master.storage.put(key, b"1")
+    assert ["..dots", "a", "x/w"] == master.list("/m/k", recursive=True).names
+    assert ["..dots", "a", "x"] == master.list("/m/k").names
+    assert ["w"] == master.list("/m/k/x").names
+    assert [FileKind.FILE] * 3 == master.kinds("/m/k/a", "/m/k/x/w", "/m/k/..dots")

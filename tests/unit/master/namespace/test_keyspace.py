@@ -197,3 +197,14 @@ def test_the_root_is_a_directory() -> None:
     assert store.known_since_s("") is None
     store.learn_head("", None, is_directory=True, asked=Coverage(1, 1.0))
     assert 1.0 == store.known_since_s("")
+
+
+def test_a_listing_of_everything_names_empty_directories_once() -> None:
+    """Directories in which there is nothing are named, however they were learnt; those that names imply are not."""
+    store = Keyspace()
+    found = {"d/a": _entry(1), "d/x/y": _entry(2), "d/e/": entries.DIRECTORY, "d/f/g/": entries.DIRECTORY}
+    store.learn_tree("d/", found, Coverage(1, 1.0))
+    store.learn_level("d/", {"d/a": _entry(1)}, ["d/x/", "d/e/", "d/f/"], Coverage(1, 2.0))
+    assert [("a", True), ("e", False), ("f/g", False), ("x/y", True)] == [
+        (name, bool(entry)) for name, entry in store.names_below("d/")
+    ]
