@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 from collections.abc import Callable, Iterator, Sequence
 from glob import has_magic
 from typing import Any
@@ -194,6 +195,30 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         """As fsspec's, which leaves out what cannot be listed: so whether there is a cache is asked before."""
         _ = self.client
         yield from super().walk(path, maxdepth, **options)
+
+    def expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        assume_literal: bool = False,
+        **options: Any,
+    ) -> list[str]:
+        """What paths, globs and directories mean; fsspec's rules, but what stands there by its letters is meant by them.
+
+        So a key with brackets is found, and not another one that they would match.
+        """
+        wanted = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+        stripped = [self._strip_protocol(item) for item in wanted]
+        globs = [] if assume_literal else [name for name in stripped if has_magic(name)]
+        metas = self._resolve(globs) if globs else []
+        literal = [name for name, meta in zip(globs, metas, strict=True) if meta.kind is not FileKind.MISSING]
+        rest = [name for name in stripped if name not in literal]
+        found: list[str] = super().expand_path(literal, recursive, maxdepth, True, **options) if literal else []
+        if rest or not literal:
+            with contextlib.suppress(*([FileNotFoundError] if found else [])):
+                found += super().expand_path(rest, recursive, maxdepth, assume_literal, **options)
+        return sorted(set(found))
 
     def du(
         self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **_options: Any

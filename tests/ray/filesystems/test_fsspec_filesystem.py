@@ -483,3 +483,17 @@ def test_links_on_a_disk_are_deleted_as_links(fs: RaycacheFileSystem, disk: str,
         work(victim)
         assert (outside / "kept").read_bytes() == b"1"
         assert not (path / "sub/x").exists()
+
+
+def test_keys_of_a_mapping_may_hold_brackets(fs: RaycacheFileSystem, place: str) -> None:
+    """They are read, listed and deleted as what they are, beside what they would match; globs stay globs."""
+    mapping = fs.get_mapper(f"{place}/map")
+    values = {"a[1]": b"odd", "a1": b"plain", "b[0-9]/c*": b"deep", "b1/cx": b"matched"}
+    mapping.setitems(values)
+    assert values == {key: mapping[key] for key in mapping} == mapping.getitems(list(values))
+    assert {f"{place}/map/a1": b"plain"} == fs.cat(f"{place}/map/a[0-2]")
+    assert [f"{place}/map/b[0-9]/c*"] == fs.expand_path(f"{place}/map/b[0-9]/c*")
+    del mapping["a[1]"]
+    assert ["a1", "b1/cx", "b[0-9]/c*"] == sorted(mapping)
+    with pytest.raises(FileNotFoundError):
+        fs.cat(f"{place}/map/z[1]")
