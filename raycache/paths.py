@@ -124,7 +124,7 @@ def dataset_of(path: str, deep_mounts: AbstractSet[str] = frozenset()) -> str:
             if path[:end] in deep_mounts:
                 return path[:end]
             end = path.rfind("/", 0, end)
-    scheme, mark, rest = path.partition("://")
+    scheme, mark, rest = ("", "", "") if path.startswith("/") else path.partition("://")
     parts = (rest if mark else path[1:]).split("/", 2)
     return f"{scheme}{mark}{'/'.join(parts[:-1])}" if mark else f"/{'/'.join(parts[:-1])}"
 

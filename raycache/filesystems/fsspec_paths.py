@@ -8,6 +8,7 @@ going in nor coming out, as with fsspec's own caching filesystems.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from raycache import paths as names
 from raycache.errors import InvalidRequestError
 from raycache.ufs.s3.options import ALIASES
 
+#: A path begins with it; a key may hold "://" anywhere.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _OWN = ("fsspec+raycache://", "raycache://", "raycache::")
 #: What s3fs knows under `client_kwargs`, and the cache as options of its own.
 _S3_CLIENT_OPTIONS = frozenset({"endpoint_url", "region_name"})
@@ -32,10 +35,8 @@ def strip(path: str) -> str:
     for protocol in _OWN:
         if path.startswith(protocol):
             path = path.removeprefix(protocol)
-            if not path or "://" in path:
-                return _without_slash(path)
             break
-    if not path or "://" in path:
+    if not path or _SCHEME.match(path):
         return _without_slash(path)
     return _without_slash("/" + path.lstrip("/"))
 
@@ -52,7 +53,7 @@ def _without_slash(path: str) -> str:
 def parent(path: str) -> str:
     """The directory above a name of `strip`; the top of a namespace or a bucket is its own parent."""
     path = strip(path)
-    scheme, marker, rest = path.rpartition("://")
+    scheme, marker, rest = ("", "", path) if path.startswith("/") else path.partition("://")
     above = rest.rpartition("/")[0]
     if marker:
         return f"{scheme}://{above}" if above else path

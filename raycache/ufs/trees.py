@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from raycache.errors import NotFoundError, UnavailableError
+from raycache.errors import DeniedError, NotFoundError, UnavailableError
 from raycache.paths import implied_directories
 from raycache.types import FileKind
 from raycache.ufs.base import ListPage, ObjectInfo, UnderStorage
@@ -89,7 +89,10 @@ def what_stands(storage: UnderStorage, key: str) -> Standing:
     try:
         return Standing(FileKind.FILE, storage.head(key))
     except NotFoundError:
-        return Standing(FileKind.DIRECTORY if holds_anything(storage, key + "/") else FileKind.MISSING)
+        try:
+            return Standing(FileKind.DIRECTORY if holds_anything(storage, key + "/") else FileKind.MISSING)
+        except DeniedError:  # who may read files need not be allowed to list
+            return Standing(FileKind.MISSING)
 
 
 def check_directory(storage: UnderStorage, key: str) -> None:
@@ -100,7 +103,13 @@ def check_directory(storage: UnderStorage, key: str) -> None:
         key: without a slash at its end; "" is the root.
     """
     directory = key + "/" if key else ""
-    if not holds_anything(storage, directory) and directory and storage.has_directories:
+    try:
+        holds = holds_anything(storage, directory)
+    except DeniedError as error:
+        if error.fields.get("code") == "AccessDenied":  # who may read files need not be allowed to list
+            return
+        raise
+    if not holds and directory and storage.has_directories:
         uri = f"{storage.root_uri}/{key}"
         raise NotFoundError(f"there is no directory {shown(uri)}; make it, or check the path", uri=uri)
 

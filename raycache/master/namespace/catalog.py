@@ -100,7 +100,7 @@ class Catalog:
         for (mount_path, root_uri, parent), places in unknown.items():
             mount = next(iter(places.values())).mount
             if len(places) >= LIST_INSTEAD_OF_HEADS_MIN:
-                needs.append(ListNeed(mount, mount_path, root_uri, parent, False, generation, now_s))
+                needs.append(ListNeed(mount, mount_path, root_uri, parent, False, generation, now_s, tuple(places)))
             else:
                 needs += [HeadNeed(mount, mount_path, root_uri, key, generation, now_s) for key in places]
         return needs
@@ -174,16 +174,22 @@ class Catalog:
         return found
 
     def _look(
-        self, place: _MountedKey, failed: Mapping[tuple[str, str, str], RaycacheError], *, fresh: bool, now_s: float
+        self,
+        place: _MountedKey,
+        failed: Mapping[tuple[str, str, str], tuple[RaycacheError, float]],
+        *,
+        fresh: bool,
+        now_s: float,
     ) -> tuple[FileKind, bytes, float]:
         """What stands at a place, and for how long that may be used."""
         store = self._store(place.root_uri)
         parent = place.key[: place.key.rfind("/") + 1]
-        error = failed.get((place.mount.path, place.root_uri, place.key)) or failed.get(
+        since_s = store.known_since_s(place.key)
+        failure = failed.get((place.mount.path, place.root_uri, place.key)) or failed.get(
             (place.mount.path, place.root_uri, parent + "/")
         )
-        since_s = store.known_since_s(place.key)
-        if error is not None:
+        if failure is not None and (since_s is None or since_s < failure[1]):  # else it is another key's
+            error = failure[0]
             if fresh or since_s is None or not isinstance(error, UnavailableError):
                 raise error
             return *store.stat(place.key), _STALE_EXPIRES_IN_S
@@ -288,7 +294,7 @@ class Catalog:
         Returns:
             Versions that are no longer what stands at their keys.
         """
-        if result.error is not None:
+        if result.error is not None and result.each is None:
             return []
         if sum(len(store) for store in self._stores.values()) > REMEMBERED_MAX:
             self._stores.clear()
@@ -296,6 +302,13 @@ class Catalog:
         asked = Coverage(need.generation, need.asked_s)
         if isinstance(need, HeadNeed):
             replaced = store.learn_head(need.key, result.head, is_directory=result.is_directory, asked=asked)
+        elif result.each is not None:
+            replaced = [
+                gone
+                for key, one in result.each.items()
+                if one.error is None
+                for gone in store.learn_head(key, one.head, is_directory=one.is_directory, asked=asked)
+            ]
         else:
             replaced = self._listed(store, need, result, asked)
         return self._versions(need.root_uri, replaced)
@@ -369,9 +382,12 @@ class Catalog:
         return [entries.version(root_uri, key, entry).id() for key, entry in replaced]
 
 
-def _by_key(errors: Mapping[Need, RaycacheError]) -> dict[tuple[str, str, str], RaycacheError]:
-    """Errors by (mount path, root, key); for a listing, by its prefix with one more slash, which no key is."""
+def _by_key(errors: Mapping[Need, RaycacheError]) -> dict[tuple[str, str, str], tuple[RaycacheError, float]]:
+    """Errors, and when was asked, by (mount path, root, key); for a listing, by its prefix with one more slash, which no key is."""
     return {
-        (need.mount_path, need.root_uri, need.key if isinstance(need, HeadNeed) else need.prefix + "/"): error
+        (need.mount_path, need.root_uri, need.key if isinstance(need, HeadNeed) else need.prefix + "/"): (
+            error,
+            need.asked_s,
+        )
         for need, error in errors.items()
     }

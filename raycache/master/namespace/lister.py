@@ -11,6 +11,9 @@ each, so a large prefix is cut into key ranges that are paged side by side:
    border i+1; it starts with `start_after`, and ends at the first key beyond. The ranges partition all keys, whatever
    the borders are: a listing is complete even when directories come and go meanwhile.
 
+Where only some keys of a directory are wanted, it is listed as long as that is cheaper than looking them up; the rest is
+looked up. Where listing is not allowed, all of them are.
+
 Stores with real directories (disks, HDFS) walk them as fast as they can be read anyway: they are paged in one go.
 Pages become packed entries at once, since descriptions as objects would take five times the memory.
 """
@@ -22,7 +25,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from raycache.errors import NotFoundError, RaycacheError, UnavailableError
+from raycache.errors import DeniedError, NotFoundError, RaycacheError, UnavailableError
 from raycache.master.namespace.entries import pack
 from raycache.master.namespace.lookups import HeadNeed, ListNeed, Need, NeedResult
 from raycache.messages import MountInfo
@@ -51,6 +54,8 @@ class KeyRange(NamedTuple):
 #: Ranges a thread gets of one listing: some are larger than others.
 _RANGES_PER_THREAD = 4
 _BORDER_LEVELS_MAX = 3
+#: A page of a listing costs about as much as so many HEADs, in money and, since they go side by side, in time.
+_KEYS_PER_PAGE = 16
 #: Pages spent on the borders of one directory.
 _BORDER_PAGES_MAX = 4
 
@@ -79,10 +84,14 @@ class Lister:
                 simple[need] = self._pool.submit(_guarded, self._head, need)
             elif not need.recursive:
                 simple[need] = self._pool.submit(_guarded, self._list_level, need)
-        results = {
+        results: dict[Need, NeedResult] = {
             need: _guarded(self._list_tree, need) for need in needs if isinstance(need, ListNeed) and need.recursive
         }
-        return results | {need: future.result() for need, future in simple.items()}
+        results |= {need: future.result() for need, future in simple.items()}
+        for need, result in results.items():
+            if isinstance(need, ListNeed) and result.each is not None:
+                results[need] = self._look_up_each(need, result)
+        return results
 
     def pages(self, mount: MountInfo, prefix: str, take: Callable[[KeyRange], None], *, ordered: bool = False) -> None:
         """List everything below a prefix, several parts of it at a time, without ever holding all of it.
@@ -155,12 +164,35 @@ class Lister:
 
     def _list_level(self, need: ListNeed) -> NeedResult:
         storage = self._storage_of(need.mount)
+        pages_max = max(1, len(need.keys) // _KEYS_PER_PAGE)
         found: dict[str, bytes] = {}
         directories: list[str] = []
-        for page in trees.pages(storage, need.prefix, delimiter=True):
-            _collect(page, found)
-            directories.extend(page.prefixes)
+        try:
+            for count, page in enumerate(trees.pages(storage, need.prefix, delimiter=True), 1):
+                _collect(page, found)
+                directories.extend(page.prefixes)
+                if need.keys and count >= pages_max and page.next_token is not None:
+                    return NeedResult(is_directory=True, found=found, directories=directories, each={})
+        except DeniedError:
+            if not need.keys:
+                raise
+            return NeedResult(each={})  # who may read files need not be allowed to list
         return self._listed(storage, need, found, directories)
+
+    def _look_up_each(self, need: ListNeed, result: NeedResult) -> NeedResult:
+        """What stands at the keys wanted, after a listing that was given up: in what was listed, or by a HEAD."""
+        directories = set(result.directories)
+        each: dict[str, NeedResult] = {}
+        heads: dict[str, Future[NeedResult]] = {}
+        for key in need.keys:
+            if key in result.found or key + "/" in directories:
+                each[key] = NeedResult(head=result.found.get(key), is_directory=key + "/" in directories)
+            else:
+                look = HeadNeed(need.mount, need.mount_path, need.root_uri, key, need.generation, need.asked_s)
+                heads[key] = self._pool.submit(_guarded, self._head, look)
+        each |= {key: future.result() for key, future in heads.items()}
+        error = next((one.error for one in each.values() if one.error is not None), None)
+        return NeedResult(error=error, each=each)
 
     def _list_tree(self, need: ListNeed) -> NeedResult:
         storage = self._storage_of(need.mount)

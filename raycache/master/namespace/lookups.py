@@ -39,6 +39,8 @@ class ListNeed:
     recursive: bool
     generation: int
     asked_s: float = dataclasses.field(compare=False)
+    #: Of one level: what is wanted of it. Then so many pages are listed as are worth it, and the keys behind are looked up.
+    keys: tuple[str, ...] = ()
 
 
 Need: TypeAlias = HeadNeed | ListNeed
@@ -57,3 +59,5 @@ class NeedResult(NamedTuple):
     found: dict[str, bytes] = {}  # noqa: RUF012  # a NamedTuple's default, never changed
     #: Of a one-level listing: prefixes of the child directories.
     directories: list[str] = []  # noqa: RUF012
+    #: Of a one-level listing that was not finished, or not allowed: what stands at each of the keys that are wanted.
+    each: dict[str, NeedResult] | None = None

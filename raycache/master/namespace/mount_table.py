@@ -184,8 +184,7 @@ class Mounts:
 
 def _self_and_parents(path: str) -> Iterator[str]:
     """A path, then what is above it, up to "/" or the root of the URI."""
-    start = path.find("://")
-    floor = start + 3 if start > 0 else 0
+    floor = 0 if path.startswith("/") else path.find("://") + 3  # a key may hold "://", too
     yield path
     end = path.rfind("/", floor)
     while end > 0:

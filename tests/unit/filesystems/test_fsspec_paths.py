@@ -6,8 +6,11 @@ import pickle
 
 import pytest
 
+from raycache import paths as names
 from raycache.errors import InvalidRequestError
 from raycache.filesystems.fsspec_paths import Chain, mount_options, parent, strip
+from raycache.master.namespace.mount_table import Mounts
+from raycache.messages import MountInfo
 
 
 @pytest.mark.parametrize(
@@ -157,3 +160,16 @@ def test_arrow_filesystems_are_equal_and_pickle() -> None:
 
     assert filesystem() == filesystem()
     assert pickle.loads(pickle.dumps(filesystem())) == filesystem()
+
+
+def test_keys_that_hold_a_url() -> None:
+    """A "://" inside a key is no scheme: not for fsspec, not for mounts, not for what is counted."""
+    path = "/s3/crawl/https://example.com/a"
+    for spelled in (path, f"raycache://{path}", f"raycache://{path[1:]}", path[1:]):
+        assert strip(spelled) == path
+    assert parent(path) == "/s3/crawl/https://example.com"
+    assert parent("s3://b/crawl/https://example.com/a") == "s3://b/crawl/https://example.com"
+    assert names.dataset_of(path) == "/s3/crawl"
+    mounts = Mounts()
+    mounts.put(MountInfo("/s3", "s3://b", {}, 60.0, readonly=True))
+    assert mounts.resolve(path)[1] == "s3://b/crawl/https://example.com/a"
