@@ -81,7 +81,7 @@ class Cache:
         metadata_ttl_s: float | None = None,
         readonly: bool = True,
     ) -> None:
-        """Bind a UFS URI to a path of the namespace.
+        """Bind a UFS URI to a path of the namespace; the same again is no error, and with other keys renews them.
 
         Args:
             path: absolute, such as "/lake".

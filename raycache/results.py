@@ -73,6 +73,8 @@ class Usage(Result):
     files: int
     bytes_total: int
     bytes_cached: int
+    #: Ids of nodes whose workers did not answer: what they hold is not in the figures.
+    workers_silent: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class FileLocation(Result):
     blocks: int
     #: By node id; nodes that hold nothing are left out.
     nodes: dict[str, Held]
+    #: Ids of nodes whose workers did not answer: what they hold is not told.
+    workers_silent: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class CheckResult(Result):
     bytes_cached: int
     #: All files that lack something, in path order.
     missing_files: tuple[Missing, ...]
+    #: Ids of nodes whose workers did not answer: what only they hold counts as missing.
+    workers_silent: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -139,6 +145,8 @@ class FreeResult(Result):
     #: What was named, but is pinned, and so was left; `force=True` frees it.
     pinned_blocks: int = 0
     pinned_bytes: int = 0
+    #: Ids of nodes whose workers did not answer: they may hold what was to be dropped.
+    workers_silent: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from raycache import paths as names
 from raycache.admin import upkeep
 from raycache.client.client import Client
 from raycache.client.mount_options import with_environment
+from raycache.errors import InvalidRequestError
 from raycache.messages import MountInfo, MountTable, Selector, encode
 from raycache.results import MountEntry
 from raycache.rules import Pattern
@@ -20,6 +21,8 @@ def mount(
     client: Client, path: str, uri: str, options: dict[str, Any], metadata_ttl_s: float | None, *, readonly: bool
 ) -> None:
     """Bind a UFS URI to a path; see `Cache.mount`. The store is tried first."""
+    if uri.startswith("/"):
+        raise InvalidRequestError(f"cannot mount {uri}, which is no URI; for a directory write file://{uri}")
     uri = names.normalise(uri)
     ttl_s = client.settings.metadata_ttl_s if metadata_ttl_s is None else float(metadata_ttl_s)
     options = with_environment(names.split_uri(uri)[0], options)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from raycache import paths as names
+from raycache.admin.asking_all import absent, ask_all
 from raycache.client.client import Client
 from raycache.client.expanding import expand
-from raycache.client.ports import ActorCalls, WorkerCall
-from raycache.errors import RaycacheError
-from raycache.messages import ResidencyReply, decode, encode
+from raycache.client.ports import ActorCalls
+from raycache.messages import ResidencyReply, encode
 from raycache.ranges import block_count, mask_bytes, union
 from raycache.results import CheckResult, FileLocation, Held, Missing, Usage
 from raycache.types import FileVersion, MembershipView, WorkerId
@@ -29,6 +29,8 @@ class Residency(NamedTuple):
     disk: list[dict[WorkerId, int]]
     #: All workers together; see `FileHeat.hits`.
     hits: list[int]
+    #: Workers that did not answer, sorted.
+    silent: tuple[WorkerId, ...] = ()
 
 
 def check(client: Client, paths: str | Sequence[str]) -> CheckResult:
@@ -46,40 +48,40 @@ def locate(client: Client, paths: str | Sequence[str]) -> list[FileLocation]:
 def du(client: Client, path: str) -> Usage:
     """Size of everything below a path, and how much of it is cached."""
     result = check(client, path)
-    return Usage(names.normalise(path), result.files, result.bytes_total, result.bytes_cached)
+    figures = (result.files, result.bytes_total, result.bytes_cached)
+    return Usage(names.normalise(path), *figures, result.workers_silent)
 
 
 def _resident(client: Client, paths: str | Sequence[str]) -> tuple[list[tuple[str, FileVersion]], Residency]:
     files = expand(client.locator, paths)
-    return files, ask(client.calls, client.refresh_view(), [file for _, file in files])
+    held = ask(client.calls, client.refresh_view(), [file for _, file in files])
+    return files, held._replace(silent=absent(client.calls, held.silent))
 
 
 def ask(calls: ActorCalls, view: MembershipView, versions: Sequence[FileVersion]) -> Residency:
-    """Ask all live workers what they hold of these versions; one that does not answer holds nothing."""
+    """Ask all live workers what they hold of these versions; of one that does not answer nothing is known."""
     masks: list[dict[WorkerId, int]] = [{} for _ in versions]
     in_memory: list[dict[WorkerId, int]] = [{} for _ in versions]
     on_disk: list[dict[WorkerId, int]] = [{} for _ in versions]
     hits = [0] * len(versions)
+    silent: set[WorkerId] = set()
     for start in range(0, len(versions), _BATCH):
         blob = encode([version.id() for version in versions[start : start + _BATCH]])
-        replies = calls.workers(
-            [WorkerCall(worker.actor_name, "resident", (blob,)) for worker in view.workers], _TIMEOUT_S
-        )
-        for worker, reply in zip(view.workers, replies, strict=True):
-            if isinstance(reply, RaycacheError):
-                continue
-            held: ResidencyReply = decode(reply)
+        said = ask_all(calls, view, "resident", (blob,), _TIMEOUT_S)
+        silent.update(said.silent)
+        replies: dict[WorkerId, ResidencyReply] = said.replies
+        for worker, held in replies.items():
             pairs = zip(held.memory_masks, held.disk_masks, strict=True)
             for position, count in enumerate(held.hits, start):
                 hits[position] += count
             for position, (memory, disk) in enumerate(pairs, start):
                 if memory | disk:
-                    masks[position][worker.worker] = memory | disk
+                    masks[position][worker] = memory | disk
                 if memory:
-                    in_memory[position][worker.worker] = memory
+                    in_memory[position][worker] = memory
                 if disk:
-                    on_disk[position][worker.worker] = disk
-    return Residency(masks, in_memory, on_disk, hits)
+                    on_disk[position][worker] = disk
+    return Residency(masks, in_memory, on_disk, hits, tuple(sorted(silent)))
 
 
 def summed_up(files: Sequence[tuple[str, FileVersion]], residency: Residency, block_size_bytes: int) -> CheckResult:
@@ -99,7 +101,8 @@ def summed_up(files: Sequence[tuple[str, FileVersion]], residency: Residency, bl
         else:
             missing.append(Missing(path, count - held.bit_count(), file.size_bytes - held_bytes))
     missing.sort(key=lambda item: item.path)
-    return CheckResult(len(files), complete, blocks, cached, bytes_total, bytes_cached, tuple(missing))
+    figures = (len(files), complete, blocks, cached, bytes_total, bytes_cached)
+    return CheckResult(*figures, tuple(missing), residency.silent)
 
 
 def locations(
@@ -115,6 +118,7 @@ def locations(
                 worker: Held(mask.bit_count(), mask_bytes(mask, file.size_bytes, block_size_bytes))
                 for worker, mask in sorted(by_worker.items())
             },
+            residency.silent,
         )
         for (path, file), by_worker in zip(files, residency.masks, strict=True)
     ]

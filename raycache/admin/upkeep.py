@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from raycache import paths as names
 from raycache.admin import patterns
+from raycache.admin.asking_all import absent, ask_all
 from raycache.client.client import Client
 from raycache.client.expanding import as_list
-from raycache.client.ports import WorkerCall
-from raycache.errors import DeniedError, RaycacheError, UnavailableError
-from raycache.messages import FreeReply, Selector, decode, encode
+from raycache.errors import DeniedError, UnavailableError
+from raycache.messages import FreeReply, Selector, encode
 from raycache.results import FreeResult, PathRule
 from raycache.rules import Pattern, Rule, RuleKind
 
@@ -33,15 +33,14 @@ def free(client: Client, paths: str | Sequence[str], *, force: bool, older_than_
 
 def drop(client: Client, selector: Selector, *, force: bool) -> FreeResult:
     """Drop the blocks that a selector means, at all workers."""
-    workers = client.refresh_view().workers
+    view = client.refresh_view()
     client.leases.clear()
-    blob = encode(selector)
-    calls = [WorkerCall(worker.actor_name, "free", (blob, force)) for worker in workers]
-    replies = client.calls.workers(calls, _FREE_TIMEOUT_S)
+    said = ask_all(client.calls, view, "free", (encode(selector), force), _FREE_TIMEOUT_S)
     # A worker that is remembered to hold it would load it again, beside the one where it belongs.
     client.locator.forget_all()
-    freed: list[FreeReply] = [decode(reply) for reply in replies if not isinstance(reply, RaycacheError)]
-    return FreeResult(*(sum(column) for column in zip(FreeReply(0, 0), *freed, strict=True)))
+    freed: list[FreeReply] = list(said.replies.values())
+    figures = FreeReply(*(sum(column) for column in zip(FreeReply(0, 0), *freed, strict=True)))
+    return FreeResult(*figures, workers_silent=absent(client.calls, said.silent))
 
 
 def say(client: Client, kind: RuleKind, paths: str | Sequence[str], value: float | None) -> None:

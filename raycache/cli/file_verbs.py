@@ -72,6 +72,7 @@ def du(session: Session, path: str) -> None:
         usage.path,
     )
     session.output.table(columns, [row])
+    session.output.silent(usage.workers_silent)
 
 
 @click.command(cls=Verb, topic="Files")
@@ -88,6 +89,7 @@ def locate(session: Session, paths: tuple[str, ...]) -> None:
         return
     columns = [Column("Path"), Column("Node"), *numbers("Blocks", "Held", "Share")]
     session.output.table(columns, [row for location in found for row in _rows(location)], empty="no files")
+    session.output.silent(found[0].workers_silent if found else ())
 
 
 def _rows(location: FileLocation) -> list[tuple[str, ...]]:

@@ -220,6 +220,7 @@ def _show_check(session: Session, result: CheckResult, limit: int) -> None:
     total, cached = result.bytes_total, result.bytes_cached
     rows.append(("bytes", human_bytes(total), human_bytes(cached), percent(cached, total)))
     session.output.table(columns, rows)
+    session.output.silent(result.workers_silent)
     if result.complete:
         session.output.line("complete: every block is cached")
         return

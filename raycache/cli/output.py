@@ -115,6 +115,11 @@ class Output:
         """Show one line."""
         print(printable(self._redact(text)))
 
+    def silent(self, nodes: Sequence[str]) -> None:
+        """Say of an answer that it lacks these nodes, whose workers did not answer."""
+        if nodes:
+            self.line(f"not all of it: no answer from the workers on {', '.join(map(node_name, nodes))}")
+
     def error(self, text: str) -> None:
         """Show one line on standard error, after the program's name."""
         print(f"raycache: {printable(self._redact(text))}", file=sys.stderr)

@@ -33,6 +33,7 @@ def free(session: Session, paths: tuple[str, ...], older_than_s: float, force: b
         session.output.json(result)
         return
     session.output.line(f"freed {result.blocks} blocks, {human_bytes(result.bytes)}")
+    session.output.silent(result.workers_silent)
     if result.pinned_blocks:
         session.output.line(
             f"{result.pinned_blocks} blocks, {human_bytes(result.pinned_bytes)}, are pinned and stay; --force frees them"

@@ -2,7 +2,8 @@
 
 One daemon thread per process, asleep while nothing is read. Counters go to the worker of this node (it counts for its
 node's readers), or to the master where there is none. A delivery without an answer is repeated under its number before
-there is a new one, so that nothing is counted twice by the same receiver.
+there is a new one, to the same worker, so that nothing is counted twice; when that worker is gone, it goes to the master,
+which knows what the worker had passed on.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Flusher:
         #: Handed over, not acknowledged.
         self._delivery = Delivery(self._reader, 0, Counts([], []))
         self._acknowledged = True
+        #: The worker that may have taken it.
+        self._handed_to: str | None = None
         #: The master was asked to take it, and may have: no worker must count it as well.
         self._for_master = False
 
@@ -135,9 +138,12 @@ class Flusher:
         used = self._leases.take_used()
         own_actor = self._own_actor()
         delivery = self._next_delivery()
+        # Another worker would not know whether the one before has counted it.
+        self._for_master = self._for_master or self._handed_to not in (None, own_actor)
         for_worker = delivery is not None and own_actor is not None and not self._for_master
         if for_worker:
             used.setdefault(own_actor or "", [])
+            self._handed_to = own_actor
         now_s = self._clock.now_s()
         messages = [
             (actor, segments, TouchRequest(segments, delivery if for_worker and actor == own_actor else None, urgent))
@@ -167,6 +173,7 @@ class Flusher:
         if self._acknowledged and self._counters.dirty:
             self._delivery = Delivery(self._reader, self._delivery.number + 1, self._counters.take())
             self._acknowledged = self._for_master = False
+            self._handed_to = None
         return None if self._acknowledged else self._delivery
 
     def _look_around(self, delivery: Delivery, own_actor: str | None) -> None:

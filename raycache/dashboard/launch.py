@@ -37,7 +37,7 @@ def start_dashboard(
         The URL of the page.
 
     Raises:
-        NotFoundError: no cache is running.
+        NoCacheError: no cache is running.
         UnavailableError: the port is taken, or the actor does not start.
     """
     from raycache.dashboard.actor import DashboardActor, Place  # brings a web server: only where it is wanted

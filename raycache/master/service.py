@@ -287,7 +287,12 @@ class MasterService:
             delivered: whether the worker will get the reply; False when the heartbeat was fetched from it.
         """
         self._figures.heard(
-            heartbeat.worker, heartbeat.epoch, heartbeat.sequence, heartbeat.read_counters, heartbeat.stats
+            heartbeat.worker,
+            heartbeat.epoch,
+            heartbeat.sequence,
+            heartbeat.read_counters,
+            heartbeat.stats,
+            heartbeat.deliveries,
         )
         self._watch.heard(heartbeat.worker, heartbeat.epoch, heartbeat.readers, now_s)
         weight_bytes = heartbeat.stats.memory_capacity_bytes + heartbeat.stats.disk_capacity_bytes

@@ -20,11 +20,15 @@ class Deliveries:
         """Whether a delivery has not been seen; from now on it has."""
         if delivery.number <= self._last.get(delivery.reader, 0):
             return False
-        self._last[delivery.reader] = delivery.number
-        self._last.move_to_end(delivery.reader)
+        self.note(delivery.reader, delivery.number)
+        return True
+
+    def note(self, reader: str, number: int) -> None:
+        """A reader's deliveries up to this one have been seen, by whomever."""
+        self._last[reader] = max(number, self._last.get(reader, 0))
+        self._last.move_to_end(reader)
         if len(self._last) > _READERS_MAX:
             self._last.popitem(last=False)
-        return True
 
     def saved(self) -> dict[str, int]:
         """The last number seen of each reader: for a checkpoint."""

@@ -61,6 +61,8 @@ class Heartbeat(NamedTuple):
     quota_used: dict[str, int] = {}  # noqa: RUF012
     #: How far the worker has heard what was written.
     written: int = 0
+    #: Deliveries in `read_counters` whose readers may not know it: the last number, by reader.
+    deliveries: dict[str, int] = {}  # noqa: RUF012
 
 
 class HeartbeatReply(NamedTuple):

@@ -296,6 +296,7 @@ class WorkerActor:
             quota_limits=self._service.rule_books.limits,
             quota_used=self._service.rule_books.used(),
             written=self._log.position,
+            deliveries=dict(self._readings.unconfirmed),
         )
 
     async def _tell(self, *, urgent: bool) -> None:
@@ -317,7 +318,7 @@ class WorkerActor:
                 good, reply = decode(await self._call_master("heartbeat", encode(beat)))
                 if good:
                     self._heed(reply, sent_s)
-                    self._readings.arrived(beat.readers)
+                    self._readings.arrived(beat.readers, beat.deliveries)
                     told.set()
             except Exception:
                 # The master restarts, or is gone: say everything again, and end when it stays away.

@@ -120,6 +120,8 @@ class SimulatedMaster:
                 reply(self._heartbeat(arguments[0], delivered=True))
             case "mount_table":
                 reply(service.mounts.table())
+            case "status":
+                reply(service.status(now_s, now_s))
             case "mount":
                 mount: MountInfo = decode(arguments[1])
                 self._commit(service.mount(arguments[0], mount))

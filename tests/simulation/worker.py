@@ -346,6 +346,7 @@ class SimulatedWorker:
                 quota_limits=self.service.rule_books.limits,
                 quota_used=self.service.rule_books.used(),
                 written=self.log.position,
+                deliveries=dict(self.readings.unconfirmed),
             )
         )
 
@@ -358,7 +359,8 @@ class SimulatedWorker:
             if not self.alive:
                 return
             if not isinstance(reply, RaycacheError):
-                self.readings.arrived(decode(blob).readers)
+                beat = decode(blob)
+                self.readings.arrived(beat.readers, beat.deliveries)
             if isinstance(reply, RaycacheError):
                 self._want_full = True
             else:

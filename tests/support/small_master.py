@@ -66,6 +66,8 @@ class SmallMaster:
                 return service.mounts.table()
             case "rules":
                 return service.rules
+            case "status":
+                return service.status(1.0, self.now_s)
             case "overview":
                 return service.overview(1.0, self.now_s, {}, [])
             case "resolve":

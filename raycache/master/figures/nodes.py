@@ -9,6 +9,8 @@ long gone are summed up in one.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from raycache.messages import Deliveries, Delivery, NodeFigures, ReadCounters, WorkerStats, sum_counters
@@ -41,21 +43,37 @@ class Figures:
         self._nodes: dict[WorkerId, _Node] = {}
         self._deliveries = Deliveries()
 
-    def heard(self, node: WorkerId, epoch: int, sequence: int, counters: ReadCounters, stats: WorkerStats) -> None:
-        """Take in a heartbeat's figures, of whatever epoch; an older one of the same epoch is ignored."""
+    def heard(
+        self,
+        node: WorkerId,
+        epoch: int,
+        sequence: int,
+        counters: ReadCounters,
+        stats: WorkerStats,
+        deliveries: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """Take in a heartbeat's figures, of whatever epoch; an older one of the same epoch is ignored.
+
+        Args:
+            node, epoch, sequence: of the worker, and of the heartbeat.
+            counters, stats: since the worker's start.
+            deliveries: what is in these counters, see `Heartbeat`.
+        """
         known = self._node(node)
         if epoch in known.epochs and known.epochs[epoch][0] >= sequence:
             return
         if epoch not in known.epochs and len(known.epochs) >= EPOCHS_KEPT and epoch < min(known.epochs):
             return  # it may have been summed up already
         known.epochs[epoch] = (sequence, counters, stats)
+        for reader, number in deliveries.items():
+            self._deliveries.note(reader, number)
         if len(known.epochs) > EPOCHS_KEPT:
             _, old_counters, old_stats = known.epochs.pop(min(known.epochs))
             known.counters = known.counters.plus(old_counters)
             known.stats = _plus(known.stats, old_stats)
 
     def count(self, node: WorkerId, delivery: Delivery) -> bool:
-        """Add counters of a reader on a node without a worker; False when that was done before."""
+        """Add counters of a reader without a worker; False when that was done before, be it by a worker that has died."""
         new = self._deliveries.is_new(delivery)
         if new:
             known = self._node(node)

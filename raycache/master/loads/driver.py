@@ -76,6 +76,9 @@ class JobDriver:
         self._moved = asyncio.Event()
         #: Set, and replaced, whenever jobs have ended.
         self._ended = asyncio.Event()
+        #: Ends of jobs that are not in the journal yet; it may have failed.
+        self._unwritten: list[Record] = []
+        self._writing = asyncio.Lock()
         #: Jobs of an earlier master wait until its workers have spoken: else one that holds a block would not be asked for it,
         #: and another would load it again.
         self._hold_until_s = clock.now_s() + _HOLD_MAX_S if board.live() else float("-inf")
@@ -176,8 +179,11 @@ class JobDriver:
 
     async def _write_ended(self) -> None:
         """Write down which jobs have ended, and wake the calls that wait for them."""
-        records = self._board.take_ended(self._clock.now_s())
-        await self._record(records)
+        self._unwritten += self._board.take_ended(self._clock.now_s())
+        async with self._writing:
+            records = list(self._unwritten)
+            await self._record(records)
+            del self._unwritten[: len(records)]
         if records:
             self._ended.set()
             self._ended = asyncio.Event()

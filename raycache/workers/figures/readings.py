@@ -3,6 +3,9 @@
 The sum goes with every heartbeat, so a lost one loses nothing. Counts per reader (job, task, dataset) go as numbered
 batches instead: a table of every reader there ever was would grow without end. A batch is repeated until a heartbeat
 that carried it was accepted; the master takes each number once.
+
+A heartbeat names the deliveries that have come into its sum since the last one arrived: a reader whose worker died before
+it could answer asks the master, which then knows whether that delivery has been counted.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ class Readings:
         #: Of all readers, since the start.
         self.total = ReadCounters()
         self._deliveries = Deliveries()
+        #: Taken in since the last heartbeat that arrived: (reader, number).
+        self.unconfirmed: dict[str, int] = {}
         #: Shape (14,), since the start; see `Counts.latencies`.
         self.latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
         #: By Ray job and dataset, not exported yet.
@@ -34,6 +39,7 @@ class Readings:
         """Take a reader's counts in, once."""
         if not self._deliveries.is_new(delivery):
             return
+        self.unconfirmed[delivery.reader] = delivery.number
         counts = delivery.counts
         self.total = self.total.plus(counts.total())
         if counts.latencies:
@@ -59,7 +65,10 @@ class Readings:
             self._open = {}
         return list(self._batches)
 
-    def arrived(self, batches: list[tuple[int, list[tuple[ReadTag, ReadCounters]]]]) -> None:
-        """A heartbeat with these batches was accepted."""
+    def arrived(
+        self, batches: list[tuple[int, list[tuple[ReadTag, ReadCounters]]]], deliveries: dict[str, int]
+    ) -> None:
+        """A heartbeat with these batches and deliveries was accepted."""
+        self.unconfirmed = {r: n for r, n in self.unconfirmed.items() if n > deliveries.get(r, 0)}
         if batches:
             self._batches = [batch for batch in self._batches if batch[0] > batches[-1][0]]

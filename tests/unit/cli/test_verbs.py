@@ -130,7 +130,7 @@ def test_stat_shows_the_version(capsys: pytest.CaptureFixture[str], cache: FakeC
 def test_du_shows_how_much_is_cached(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
     """Sizes below a path are summed up, cached or not."""
     cache.cached.add("/lake/a")
-    expected = {"path": "/lake", "files": 2, "bytes_total": 2058, "bytes_cached": 10}
+    expected = {"path": "/lake", "files": 2, "bytes_total": 2058, "bytes_cached": 10, "workers_silent": []}
     assert expected == parsed(capsys, cache, "du", "/lake")
     assert shown(capsys, cache, "du", "/lake").splitlines()[1].split() == [
         "2",
@@ -286,7 +286,7 @@ def test_check_limits_what_it_names(capsys: pytest.CaptureFixture[str]) -> None:
 def test_free_counts_what_it_dropped(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
     """Freeing tells blocks and bytes; freeing again drops nothing."""
     cache.cached.update(cache.files)
-    kept = {"pinned_blocks": 0, "pinned_bytes": 0}
+    kept = {"pinned_blocks": 0, "pinned_bytes": 0, "workers_silent": []}
     assert parsed(capsys, cache, "free", "/lake") == {"blocks": 515, "bytes": 2058, **kept}
     assert shown(capsys, cache, "free", "/lake") == "freed 0 blocks, 0 B\n"
 

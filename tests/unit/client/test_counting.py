@@ -220,10 +220,23 @@ def test_batches_are_repeated_until_they_arrived() -> None:
     readings.add(delivery(2))
     second = readings.batches()
     assert [1, 2] == [number for number, _ in second]
-    readings.arrived(first)
+    readings.arrived(first, {})
     assert [2] == [number for number, _ in readings.batches()]
-    readings.arrived(readings.batches())
+    readings.arrived(readings.batches(), {})
     assert ([], 3) == (readings.batches(), readings.total.hits)
+
+
+def test_a_heartbeat_names_the_deliveries_in_its_sum() -> None:
+    """Until one that named them has arrived; their readers may not have heard that they are counted."""
+    readings = Readings()
+    readings.add(Delivery("a", 1, counts(1)))
+    sent = dict(readings.unconfirmed)
+    readings.add(Delivery("a", 2, counts(1)))
+    readings.add(Delivery("b", 7, counts(1)))
+    readings.arrived([], sent)
+    assert {"a": 2, "b": 7} == readings.unconfirmed
+    readings.arrived([], dict(readings.unconfirmed))
+    assert {} == readings.unconfirmed
 
 
 def test_a_silent_master_makes_no_more_batches() -> None:
@@ -232,7 +245,7 @@ def test_a_silent_master_makes_no_more_batches() -> None:
     for _ in range(3 * BATCHES_MAX):
         readings.add(delivery(1))
         assert len(readings.batches()) <= BATCHES_MAX
-    readings.arrived(readings.batches())
+    readings.arrived(readings.batches(), {})
     (_, rest), = readings.batches()  # fmt: skip
     assert 2 * BATCHES_MAX == sum_counters(counters for _, counters in rest).hits
 

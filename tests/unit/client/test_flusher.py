@@ -16,7 +16,8 @@ from raycache.client.reading.leases import Leases
 from raycache.clock import SystemClock
 from raycache.errors import UnavailableError
 from raycache.invalidations import InvalidationFeed
-from raycache.messages import Deliveries, Hello, MountTable, ReadCounters, decode, encode
+from raycache.master.figures.nodes import Figures
+from raycache.messages import Deliveries, Hello, MountTable, ReadCounters, WorkerStats, decode, encode
 from raycache.types import MembershipView, Tier, WorkerView
 
 _TIMEOUT_S = 30.0
@@ -102,3 +103,43 @@ def test_a_reader_sums_up_what_nobody_takes() -> None:
     assert most <= 1 << 15
     flusher.close()
     assert 100_000 == worker.total.hits
+
+
+class DyingWorker(Worker):
+    """Dies when it has taken a delivery in and passed it on; another one stands in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.view = VIEW
+        self.figures = Figures()
+        self.asked: list[str] = []
+
+    def master(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
+        if method != "count":
+            return super().master(method, *arguments, timeout_s=timeout_s)._replace(view=self.view)
+        self.figures.count(arguments[0], decode(arguments[1]))
+        return None
+
+    def _touch(self, call: WorkerCall) -> Any:
+        self.asked.append(call.actor_name)
+        delivery = decode(call.arguments[0]).delivery
+        hits = delivery.counts.total()
+        if call.actor_name == "worker-n":
+            self.view = MembershipView(2, (WorkerView("n", 2, 100, "worker-n-2"),))
+            self.figures.heard("n", 1, 1, hits, WorkerStats(), {delivery.reader: delivery.number})
+            return UnavailableError("it has died")
+        self.figures.heard("n", 2, 1, hits, WorkerStats(), {delivery.reader: delivery.number})
+        return encode([])
+
+
+def test_a_delivery_is_not_repeated_to_another_worker() -> None:
+    """The one before may have passed it on before it died: the master knows, the next worker does not."""
+    counters, worker = Counters(), DyingWorker()
+    flusher = flusher_of(worker, counters)
+    counters.hit(Tier.MEMORY, 10, "/lake/x")
+    flusher.flush()
+    assert [1] == [node.counters.hits for node in worker.figures.all({})]
+    counters.hit(Tier.MEMORY, 10, "/lake/x")
+    flusher.close()
+    assert [2] == [node.counters.hits for node in worker.figures.all({})]
+    assert ["worker-n", "worker-n-2"] == worker.asked

@@ -52,6 +52,16 @@ def test_many_epochs_are_summed_up_once() -> None:
     assert {"a": sum(range(1, epochs + 1))} == _hits(figures)
 
 
+def test_what_a_lost_worker_had_passed_on_is_not_counted_again() -> None:
+    """It died before it could answer its readers: they repeat it to the master, which knows what was in the last word."""
+    figures = Figures()
+    figures.heard("a", 1, 1, ReadCounters(hits=10), WorkerStats(), {"reader": 4})
+    assert not figures.count("a", Delivery("reader", 4, counts(10)))
+    assert figures.count("a", Delivery("reader", 5, counts(1)))
+    assert figures.count("a", Delivery("another", 4, counts(1)))
+    assert {"a": 12} == _hits(figures)
+
+
 def test_readers_without_a_worker_are_counted() -> None:
     """Their counts are increments."""
     figures = Figures()
