@@ -11,7 +11,7 @@ from raycache.client.client import Client
 from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.ports import WorkerCall
 from raycache.clock import moment_of
-from raycache.errors import RaycacheError
+from raycache.errors import DeniedError, NotADirectoryRequestError, RaycacheError
 from raycache.messages import FileHeat, ListReply, decode
 from raycache.ranges import mask_bytes, union
 from raycache.results import Entry, Result
@@ -52,12 +52,15 @@ class HeatRow(Result):
 def ls(client: Client, path: str, *, detail: bool, recursive: bool) -> list[str] | list[Entry]:
     """List a directory, or name a file; see `Cache.ls`."""
     meta = client.locator.resolve([path])[0]
-    if meta.kind is FileKind.FILE:
-        return [entry_of(meta)] if detail else [meta.path]
     if meta.kind is FileKind.MISSING:
         require_file(meta, path)
-    entries = entries_of(meta.path, client.locator.listing(path, recursive=recursive))
-    return entries if detail else [entry.path for entry in entries]
+    try:
+        entries = entries_of(meta.path, client.locator.listing(path, recursive=recursive))
+    except (NotADirectoryRequestError, DeniedError):
+        if meta.kind is not FileKind.FILE:
+            raise
+        entries = [entry_of(meta)]
+    return entries if detail else list(dict.fromkeys(entry.path for entry in entries))
 
 
 def stat(client: Client, path: str) -> Entry:

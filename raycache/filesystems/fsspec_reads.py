@@ -157,10 +157,15 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         try:
             reply = self.client.locator.listing(full, recursive=False, fresh=refresh)
         except NotADirectoryRequestError:
-            found = {(info := self._info(self._meta(path)))["name"]: info}
+            infos = [self._info(self._meta(path))]
         else:
-            found = self._infos(full, reply)
-        return list(found.values()) if detail else list(found)
+            # A key of an object store may be both a file and a directory: then it is here twice.
+            base = self._name(names.normalise(full)).rstrip("/")
+            infos = [
+                _file(f"{base}/{name}", size, mtime_ns, etag) if kind == FileKind.FILE else _directory(f"{base}/{name}")
+                for name, kind, size, etag, mtime_ns in reply.rows()
+            ]
+        return infos if detail else list(dict.fromkeys(info["name"] for info in infos))
 
     def find(
         self,
