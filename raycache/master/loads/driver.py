@@ -97,14 +97,14 @@ class JobDriver:
             found = await self._listing.look_up(request.paths)
             records = self._board.start(job_id, request, self._clock.now_s())
             self._looked_up[job_id] = found
-            await self._record(records)
+            await self._write_begun(job_id, records)
         self._moved.set()
         return job_id
 
     async def load_files(self, request_id: str, request: LoadRequest, pages: list[bytes]) -> str:
         """Start a job that is given its files; as `load`."""
         job_id = request_id[:12]
-        await self._record(self._board.start(job_id, request, self._clock.now_s(), pages))
+        await self._write_begun(job_id, self._board.start(job_id, request, self._clock.now_s(), pages))
         self._moved.set()
         return job_id
 
@@ -144,7 +144,7 @@ class JobDriver:
 
     async def resume(self, job_id: str) -> None:
         """Let a stopped or failed job go on."""
-        await self._record(self._board.resume(job_id, self._clock.now_s()))
+        await self._write_begun(job_id, self._board.resume(job_id, self._clock.now_s()))
         self._moved.set()
 
     async def drive_forever(self) -> None:
@@ -176,6 +176,15 @@ class JobDriver:
             # All are there; what they hold comes with their next heartbeats.
             self._hold_until_s = min(self._hold_until_s, now_s + _REPORTS_S)
         return now_s < self._hold_until_s
+
+    async def _write_begun(self, job_id: str, records: list[Record]) -> None:
+        """Write down that a job has begun; where that fails, it is given up, since a restart would not know of it."""
+        try:
+            await self._record(records)
+        except RaycacheError:
+            self._board.stop(job_id, self._clock.now_s())
+            self._looked_up.pop(job_id, None)
+            raise
 
     async def _write_ended(self) -> None:
         """Write down which jobs have ended, and wake the calls that wait for them."""

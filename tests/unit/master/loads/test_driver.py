@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raycache.clock import ManualClock
-from raycache.errors import NotFoundError
+from raycache.errors import NoSpaceError, NotFoundError
 from raycache.master.loads.board import JobBoard, Record
 from raycache.master.loads.driver import JobDriver
 from raycache.master.loads.expansion import LoadListing
@@ -237,5 +237,33 @@ def test_who_waits_for_a_job_hears_of_its_end_at_once() -> None:
             assert "SUCCEEDED" == (await master.driver.ended(job_id, 3600.0)).state
         with pytest.raises(NotFoundError):
             await master.driver.ended("unknown", 3600.0)
+
+    master.run(scenario())
+
+
+def test_a_load_that_cannot_be_written_down_does_not_run() -> None:
+    """Its caller was told that it failed, and a restart would not know of it; its end is written when that can be done."""
+    journal: list[Record] = []
+    master = Master(journal)
+    full = True
+    write = master.record
+
+    async def record(records: list[Record]) -> None:
+        if full and records:
+            raise NoSpaceError("the journal cannot be written")
+        await write(records)
+
+    master.driver._record = record
+
+    async def scenario() -> None:
+        nonlocal full
+        master.register("a", "b")
+        with pytest.raises(NoSpaceError):
+            await master.driver.load("r" * 32, LoadRequest(["/lake"]))
+        job_id = "r" * 12
+        assert (master.state(job_id), master.asked) == ("STOPPED", 0)
+        full = False
+        await master.until(lambda: [record["op"] for record in journal] == ["load_ended"])
+        assert (master.state(job_id), master.asked) == ("STOPPED", 0)
 
     master.run(scenario())
