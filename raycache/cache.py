@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import pyarrow as pa
 
+from raycache import results
 from raycache.admin import browsing, loads, map_transfer, mounts, residency, stats, sync, upkeep
 from raycache.admin.loads import Job
 from raycache.admin.overview import Overview, overview_now
@@ -17,29 +18,8 @@ from raycache.client.writing.whole_file import CacheWriter
 from raycache.errors import NoCacheError, NoCacheToConnectError
 from raycache.placement import near
 from raycache.placement.whereabouts import Whereabouts
-from raycache.results import (
-    CheckResult,
-    Entry,
-    FileLocation,
-    FreeResult,
-    LoadPlan,
-    MapExport,
-    MapImport,
-    MountEntry,
-    PathInfo,
-    PathRule,
-    Progress,
-    Setting,
-    Stats,
-    Status,
-    SyncResult,
-    Usage,
-)
 from raycache.rules import RuleKind
 from raycache.settings import parse_size
-
-if TYPE_CHECKING:
-    import pyarrow.fs
 
 _Read = TypeVar("_Read")
 
@@ -74,13 +54,9 @@ class Cache:
     # --- mounts -------------------------------------------------------------------------------------------------------
 
     def mount(
-        self,
-        path: str,
-        uri: str,
-        options: dict[str, Any] | None = None,
-        metadata_ttl_s: float | None = None,
+        self, path: str, uri: str, options: dict[str, Any] | None = None, metadata_ttl_s: float | None = None,
         readonly: bool = True,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Bind a UFS URI to a path of the namespace; the same again is no error, and with other keys renews them.
 
         Args:
@@ -98,15 +74,10 @@ class Cache:
         mounts.mount(self.client, path, uri, options or {}, metadata_ttl_s, readonly=readonly)
 
     def unmount(self, path: str, force: bool = False) -> None:
-        """Take a mount away; its blocks are freed.
-
-        Raises:
-            NotFoundError: nothing is mounted there.
-            ConflictError: a load of it is running and `force` is not given.
-        """
+        """Take a mount away, and free its blocks; ConflictError while a load of it runs, unless `force` is given."""
         mounts.unmount(self.client, path, force=force)
 
-    def mounts(self) -> list[MountEntry]:
+    def mounts(self) -> list[results.MountEntry]:
         """All mounts, by path; secrets are not shown."""
         return mounts.mounts(self.client)
 
@@ -116,12 +87,12 @@ class Cache:
     def ls(self, path: str, detail: Literal[False] = False, recursive: bool = False) -> list[str]: ...
 
     @overload
-    def ls(self, path: str, detail: Literal[True], recursive: bool = False) -> list[Entry]: ...
+    def ls(self, path: str, detail: Literal[True], recursive: bool = False) -> list[results.Entry]: ...
 
     @overload
-    def ls(self, path: str, detail: bool, recursive: bool = False) -> list[str] | list[Entry]: ...
+    def ls(self, path: str, detail: bool, recursive: bool = False) -> list[str] | list[results.Entry]: ...
 
-    def ls(self, path: str, detail: bool = False, recursive: bool = False) -> list[str] | list[Entry]:
+    def ls(self, path: str, detail: bool = False, recursive: bool = False) -> list[str] | list[results.Entry]:
         """List a directory, or name a file.
 
         Returns:
@@ -132,31 +103,27 @@ class Cache:
         """
         return browsing.ls(self.client, path, detail=detail, recursive=recursive)
 
-    def stat(self, path: str) -> Entry:
-        """Describe a file or a directory.
-
-        Raises:
-            NotFoundError: nothing is there.
-        """
+    def stat(self, path: str) -> results.Entry:
+        """Describe a file or a directory; NotFoundError when nothing is there."""
         return browsing.stat(self.client, path)
 
     def exists(self, path: str) -> bool:
         """Whether a file or a directory stands at a path; UnavailableError or DeniedError when the lake does not say."""
         return browsing.exists(self.client, path)
 
-    def expand(self, paths: str | Sequence[str]) -> list[PathInfo]:
+    def expand(self, paths: str | Sequence[str]) -> list[results.PathInfo]:
         """The files that `paths` mean (files, directories, globs), with their sizes, from the cached listing."""
         return Whereabouts(self.client).expand(paths)
 
-    def du(self, path: str) -> Usage:
+    def du(self, path: str) -> results.Usage:
         """Size of everything below a path, and how much of it is cached."""
         return residency.du(self.client, path)
 
-    def locate(self, paths: str | Sequence[str]) -> list[FileLocation]:
+    def locate(self, paths: str | Sequence[str]) -> list[results.FileLocation]:
         """Which node holds what of each file, as the workers say now."""
         return residency.locate(self.client, paths)
 
-    def check(self, paths: str | Sequence[str]) -> CheckResult:
+    def check(self, paths: str | Sequence[str]) -> results.CheckResult:
         """Exact residency of files, directories and globs at this moment."""
         return residency.check(self.client, paths)
 
@@ -211,14 +178,7 @@ class Cache:
             return self._reading(lambda client: client.read(path, offset, size))
 
     def read_many(self, paths: Sequence[str]) -> list[pa.Buffer]:
-        """Read whole files: one round trip per worker, not per file.
-
-        Args:
-            paths: shape (F,), of files.
-
-        Returns:
-            Shape (F,): a buffer of each file, as `read` gives it, and with the same errors.
-        """
+        """Read whole files, shape (F,): one round trip per worker, not per file; buffers and errors as of `read`."""
         return self._reading(lambda client: client.read_many(paths))
 
     def read_ranges(self, paths: Sequence[str], ranges: Sequence[tuple[int, int | None]]) -> list[pa.Buffer]:
@@ -226,17 +186,12 @@ class Cache:
 
         Args:
             paths: shape (F,), of files; a path may come several times.
-            ranges: shape (F,): offset and size, as `read` takes them.
-
-        Returns:
-            Shape (F,): a buffer of each range, as `read` gives it, and with the same errors.
+            ranges: shape (F,): offset and size; buffers and errors as of `read`.
         """
         return self._reading(lambda client: client.read_ranges(paths, ranges))
 
     def prefetch(self, paths: str | Sequence[str], bytes_max: int = 256 << 20) -> None:
-        """Say which files will be read soon: what is missing of them is loaded in the background.
-
-        It is a hint, and does not wait; `load` makes sure.
+        """Say which files will be read soon: what is missing of them is loaded in the background. It does not wait.
 
         Args:
             paths: of files; others are left out.
@@ -247,7 +202,7 @@ class Cache:
         """
         self.client.prefetch(paths, bytes_max)
 
-    def filesystem(self) -> pyarrow.fs.FileSystem:
+    def filesystem(self) -> pa.fs.FileSystem:
         """The cache as a pyarrow filesystem; pickles, so Ray Data and dask take it."""
         from raycache.filesystems.pyarrow import filesystem
         from raycache.raydata.modes import place_plain_reads
@@ -278,9 +233,6 @@ class Cache:
 
         Args:
             nodes: Ray node id by path. A node without a worker is ignored.
-
-        Raises:
-            UnavailableError: the master does not answer.
         """
         Whereabouts(self.client).direct(nodes)
 
@@ -296,12 +248,12 @@ class Cache:
     def load(
         self, paths: str | Sequence[str], replicas: int = ..., *, metadata_only: bool = ...,
         bandwidth: str | int | None = ..., verify: bool = ..., priority: int = ..., dry_run: Literal[True],
-    ) -> LoadPlan: ...  # fmt: skip
+    ) -> results.LoadPlan: ...  # fmt: skip
 
     def load(
         self, paths: str | Sequence[str], replicas: int = 1, *, metadata_only: bool = False,
         bandwidth: str | int | None = None, verify: bool = False, priority: int = 0, dry_run: bool = False,
-    ) -> Job | LoadPlan:  # fmt: skip
+    ) -> Job | results.LoadPlan:  # fmt: skip
         """Start a warm-up; returns at once. It runs in the master, and goes on when this process ends.
 
         Args:
@@ -326,7 +278,7 @@ class Cache:
         )
         return loads.survey(self.client, request) if dry_run else loads.load(self.client, request)
 
-    def jobs(self) -> list[tuple[str, Progress]]:
+    def jobs(self) -> list[tuple[str, results.Progress]]:
         """The load jobs known, newest first: (id, progress)."""
         return loads.jobs(self.client)
 
@@ -336,7 +288,7 @@ class Cache:
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
-    def free(self, paths: str | Sequence[str], force: bool = False, older_than_s: float = 0.0) -> FreeResult:
+    def free(self, paths: str | Sequence[str], force: bool = False, older_than_s: float = 0.0) -> results.FreeResult:
         """Drop blocks from the cache, never from the lake. Readers that hold them finish undisturbed.
 
         Args:
@@ -377,7 +329,7 @@ class Cache:
         """
         upkeep.say(self.client, RuleKind.QUOTA, path, None if bytes is None else parse_size(bytes))
 
-    def rules(self) -> list[PathRule]:
+    def rules(self) -> list[results.PathRule]:
         """All pins, TTLs and quotas, the oldest first."""
         return upkeep.rules(self.client)
 
@@ -385,18 +337,18 @@ class Cache:
     def sync(
         self, paths: str | Sequence[str], dry_run: bool = ..., load: bool = ..., watch: None = ...,
         bandwidth: str | int | None = ...,
-    ) -> SyncResult: ...  # fmt: skip
+    ) -> results.SyncResult: ...  # fmt: skip
 
     @overload
     def sync(
         self, paths: str | Sequence[str], dry_run: bool = ..., load: bool = ..., *, watch: float,
         bandwidth: str | int | None = ...,
-    ) -> Iterator[SyncResult]: ...  # fmt: skip
+    ) -> Iterator[results.SyncResult]: ...  # fmt: skip
 
     def sync(
         self, paths: str | Sequence[str], dry_run: bool = False, load: bool = False, watch: float | None = None,
         bandwidth: str | int | None = None,
-    ) -> SyncResult | Iterator[SyncResult]:  # fmt: skip
+    ) -> results.SyncResult | Iterator[results.SyncResult]:  # fmt: skip
         """Compare files, directories or globs with the lake, listing it once: what was added, changed, removed?
 
         Versions that the lake no longer has are dropped, when their readers are done. A file counts as changed when its
@@ -423,7 +375,7 @@ class Cache:
             return sync.sync(self.client, paths, dry_run=dry_run, load=load, bandwidth=bandwidth)
         return sync.watch(self.client, paths, watch, dry_run=dry_run, load=load, bandwidth=bandwidth)
 
-    def export_map(self, uri: str) -> MapExport:
+    def export_map(self, uri: str) -> results.MapExport:
         """Write what is cached, with versions, heat and pins, to a parquet file, for `import_map` of another cluster.
 
         Args:
@@ -436,7 +388,7 @@ class Cache:
         """
         return map_transfer.export_map(self.client, uri)
 
-    def import_map(self, uri: str, pins: bool = True, bandwidth: str | int | None = None) -> MapImport:
+    def import_map(self, uri: str, pins: bool = True, bandwidth: str | int | None = None) -> results.MapImport:
         """Load what another cluster had cached, pinned files first, then the hottest, and wait for it.
 
         Files that have changed since, or are gone, are left out; what no longer fits is the coldest. The files are loaded by
@@ -455,7 +407,7 @@ class Cache:
 
     # --- watching -----------------------------------------------------------------------------------------------------
 
-    def stats(self) -> Stats:
+    def stats(self) -> results.Stats:
         """Counters and sizes per node and in total; this process's own reads are included."""
         return stats.stats(self.client)
 
@@ -463,11 +415,11 @@ class Cache:
         """What is shown of the cache, with windows of time, readers and jobs: cheap, and about a second old."""
         return overview_now(self.client)
 
-    def status(self) -> Status:
+    def status(self) -> results.Status:
         """The master and the workers, as the master sees them."""
         return stats.status(self.client)
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[results.Setting]:
         """Every setting, its value and where that came from."""
         return stats.settings(self.client)
 

@@ -22,7 +22,7 @@ import ray
 from raycache import paths as names
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, RaycacheError, UnavailableError
-from raycache.invalidations import EVERYTHING, LEASE_S
+from raycache.invalidations import EVERYTHING
 from raycache.master.figures.checkpoint import Checkpoint
 from raycache.master.journal import Journal, open_journal
 from raycache.master.loads.board import JobBoard
@@ -68,9 +68,6 @@ _WORKERS_WAIT_MAX = 10
 #: Looks at whether a new quota is divided among the workers, which takes two or three heartbeats.
 _QUOTA_WAIT_MAX = 60
 _QUOTA_LOOK_S = 0.05
-#: For a node that does not answer, until its lease is over.
-_WRITTEN_LOOK_S = 0.05
-_WRITTEN_LOOKS_MAX = int(1.5 * LEASE_S / _WRITTEN_LOOK_S)
 _UNMOUNTS_KEPT_MAX = 100
 #: A longer journal is compacted when the master starts.
 _JOURNAL_RECORDS_MAX = 1_000
@@ -116,9 +113,6 @@ class MasterActor:
         #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
         self._unmounted: dict[str, str] = {}
         self._journaling = asyncio.Lock()
-        self._telling = asyncio.Lock()
-        #: Up to where workers were told what was written.
-        self._told = self._service.written.position
         self._changing = asyncio.Lock()
         self._keeping_counts = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,19 +170,7 @@ class MasterActor:
     @replies
     async def invalidate(self, changed: list[tuple[str, bool]]) -> None:
         """These paths, or also what is below them, were written; when this returns, no reader anywhere sees older ones."""
-        await self._announce(self._service.wrote(changed))
-
-    async def _announce(self, position: int) -> None:
-        """Wait until no reader uses what it remembers from before a position of what was written.
-
-        Workers are told in order; what is written while they are told goes to them together, however many writers wait.
-        """
-        async with self._telling:
-            if self._told < position:
-                news = self._service.written_news(self._told)
-                self._told = news.position
-                await self._workers.tell_written(news)
-        await _until(lambda: self._service.is_heard(position, self._clock.now_s()), _WRITTEN_LOOKS_MAX, _WRITTEN_LOOK_S)
+        await self._workers.announce(self._service.wrote(changed))
 
     # --- mounts -------------------------------------------------------------------------------------------------------
 
@@ -234,7 +216,7 @@ class MasterActor:
 
     async def _announce_mounts(self) -> None:
         """Paths mean something else from now on, or may be written: all that is remembered of them is asked again."""
-        await self._announce(self._service.written.append([EVERYTHING]))
+        await self._workers.announce(self._service.written.append([EVERYTHING]))
 
     @replies
     async def mounts(self) -> list[RedactedMount]:

@@ -11,14 +11,18 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from raycache.clock import Clock
+from raycache.invalidations import LEASE_S
 from raycache.master.membership import AdoptWorker, Effect, ForgetWorker, StartWorker
 from raycache.master.service import MasterService
-from raycache.messages import WrittenNews, decode, encode
+from raycache.messages import decode, encode
 from raycache.settings import Settings
 from raycache.types import WorkerId, WorkerView
 
 _START_TIMEOUT_S = 60.0
 _BEAT_TIMEOUT_S = 3.0
+#: For a node that does not answer, until its lease is over.
+_LOOK_S = 0.05
+_LOOKS_MAX = int(1.5 * LEASE_S / _LOOK_S)
 
 
 class Launcher(Protocol):
@@ -61,6 +65,9 @@ class WorkerKeeper:
         self._clock = clock
         self._spawn = spawn
         self._handles: dict[WorkerId, Any] = {}
+        self._telling = asyncio.Lock()
+        #: Up to where workers were told what was written.
+        self._told = service.written.position
 
     def carry(self, effects: Iterable[Effect]) -> None:
         """Carry out what the service has decided about workers."""
@@ -84,10 +91,20 @@ class WorkerKeeper:
         """Ask every live worker for a heartbeat now."""
         await asyncio.gather(*(self._hear(worker) for worker in self._service.membership.view().workers))
 
-    async def tell_written(self, news: WrittenNews) -> None:
-        """Tell every live worker what was written; one that does not answer hears of it with its next heartbeat."""
-        blob = encode(news)
-        await asyncio.gather(*(self._tell(worker, blob) for worker in self._service.membership.view().workers))
+    async def announce(self, position: int) -> None:
+        """Wait until no reader uses what it remembers from before a position of what was written.
+
+        Workers are told in order; what is written while they are told goes to them together, however many writers wait.
+        """
+        async with self._telling:
+            if self._told < position:
+                news = self._service.written_news(self._told)
+                self._told, blob = news.position, encode(news)
+                await asyncio.gather(*(self._tell(worker, blob) for worker in self._service.membership.view().workers))
+        for _ in range(_LOOKS_MAX):
+            if self._service.is_heard(position, self._clock.now_s()):
+                return
+            await asyncio.sleep(_LOOK_S)
 
     async def _tell(self, worker: WorkerView, blob: bytes) -> None:
         handle = self.handle(worker)

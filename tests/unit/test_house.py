@@ -15,6 +15,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES_MAX = 16
+LINES_MAX = 450
+#: Names that stand in several places, and why.
+SHARED_NAMES = {
+    "actor": "the shell of master, workers and dashboard",
+    "service": "the decisions of master and workers",
+    "connection": "of a process to its cache, and of a store to its server",
+    "errors": "the cache's own, and those of third parties on their way to them",
+    "cluster": "starting the cache, and a Ray cluster to test it on: both public",
+}
 
 
 @functools.cache
@@ -83,6 +92,27 @@ def test_no_folder_is_too_full() -> None:
     for path in modules().values():
         counts[path.parent] += 1
     assert {} == {str(folder): count for folder, count in counts.items() if count > MODULES_MAX}
+
+
+def test_no_file_is_too_long() -> None:
+    """A file is one sitting."""
+    lines = {name: path.read_text(encoding="utf-8").count("\n") for name, path in modules().items()}
+    assert {} == {name: count for name, count in lines.items() if count > LINES_MAX}
+
+
+def test_a_name_means_one_thing() -> None:
+    """File names and class names stand in one place, but for those with a reason; these are no more than five."""
+    places: dict[str, set[str]] = defaultdict(set)
+    for name, path in modules().items():
+        if path.stem != "__init__":
+            places[path.stem].add(name)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].add(name)
+    several = {name: sorted(where) for name, where in places.items() if len(where) > 1}
+    assert {} == {name: where for name, where in several.items() if name not in SHARED_NAMES}
+    assert set(SHARED_NAMES) == set(several)
+    assert len(SHARED_NAMES) <= 5
 
 
 def modules_without_ray() -> list[str]:
