@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raycache.client.reading.positioned import PositionedFile
 from raycache.errors import InvalidRequestError
-from raycache.ranges import clip
 from tests.support.file_objects import CONTENT, THINGS_TO_DO, outcome
-
-
-class BytesFile(PositionedFile):
-    """A file in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__("memory", len(content))
-        self._content = pa.py_buffer(content)
-
-    def read_at(self, offset: SupportsIndex, size: SupportsIndex | None = None) -> pa.Buffer:
-        self._require_open()
-        start, length = clip(offset, size, self.size)
-        return self._content.slice(start, length)
+from tests.support.lone_filesystem import BytesFile
 
 
 @pytest.mark.parametrize("name", THINGS_TO_DO)

@@ -7,12 +7,22 @@ from typing import Any
 from raycache.client.locator import Locator
 from raycache.client.writes import Writes
 from raycache.clock import ManualClock
+from raycache.errors import NotADirectoryRequestError, NotFoundError
 from raycache.invalidations import InvalidationFeed, InvalidationLog, Words
-from raycache.messages import FileColumns, MountInfo, MountTable, ResolveReply, ResolveRequest, decode
+from raycache.messages import (
+    FileColumns,
+    ListReply,
+    ListRequest,
+    MountInfo,
+    MountTable,
+    ResolveReply,
+    ResolveRequest,
+    decode,
+)
 from raycache.types import FileKind
 from raycache.ufs.base import UnderStorage
 from raycache.ufs.local import LocalStorage
-from raycache.ufs.trees import what_stands
+from raycache.ufs.trees import tree, what_stands
 
 
 class LoneWriter:
@@ -52,6 +62,8 @@ class LoneWriter:
             own = MountInfo(arguments[0], arguments[0], {}, 60.0, readonly=False)
             self._table = MountTable(self._table.version + 1, (*self._table.mounts, own))
             return self._table
+        if method == "list_directory":
+            return self._listed(decode(arguments[0]))
         assert method == "resolve"
         request: ResolveRequest = decode(arguments[0])
         files, kinds = FileColumns([], [], [], []), []
@@ -63,6 +75,22 @@ class LoneWriter:
                 column.append(value)
         count = len(kinds)
         return ResolveReply(kinds, files, [3600.0] * count, [()] * count, {}, None, None)
+
+    def _listed(self, request: ListRequest) -> ListReply:
+        uri = self.locator.uri_of(request.path)
+        storage, key = self.locator.storage(uri)
+        kind = what_stands(storage, key).kind
+        if kind is FileKind.MISSING:
+            raise NotFoundError(f"{request.path} does not exist", path=request.path)
+        if kind is FileKind.FILE:
+            raise NotADirectoryRequestError(f"{request.path} is a file", path=request.path)
+        found: dict[str, tuple[FileKind, int, str, int | None]] = {}
+        for name, described in tree(storage, f"{key}/" if key else "").items():
+            top = name.rstrip("/") if request.recursive else name.partition("/")[0]
+            found[top] = (FileKind.FILE, *described) if top == name else (FileKind.DIRECTORY, 0, "", None)
+        rows = [(name, *found[name]) for name in sorted(found)]
+        columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], [], []]
+        return ListReply(*columns, uri, 3600.0)  # type: ignore[arg-type]  # five columns
 
     def knows(self, *paths: str) -> list[bool]:
         """Whether what stands at these paths is remembered."""
