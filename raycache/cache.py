@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, overload
 
 import pyarrow as pa
 
@@ -20,8 +20,6 @@ from raycache.placement import near
 from raycache.placement.whereabouts import Whereabouts
 from raycache.rules import RuleKind
 from raycache.settings import parse_size
-
-_Read = TypeVar("_Read")
 
 
 class Cache:
@@ -153,7 +151,10 @@ class Cache:
             DeniedError: writing, and the mount is read-only.
             InvalidRequestError: another mode, or a path that cannot be.
         """
-        return self._reading(lambda client: client.open(path, mode))
+        try:
+            return self.client.open(path, mode)
+        except NoCacheError:
+            return self._again().open(path, mode)
 
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
         """Read a file or a range of it.
@@ -174,21 +175,22 @@ class Cache:
         client = self._client  # the hot path: a call less than `self.client`
         try:
             return (self.client if client.closed else client).read(path, offset, size)
-        except NoCacheError:
-            return self._reading(lambda client: client.read(path, offset, size))
+        except NoCacheError:  # without a lambda, whose variables would cost every read
+            return self._again().read(path, offset, size)
 
     def read_many(self, paths: Sequence[str]) -> list[pa.Buffer]:
         """Read whole files, shape (F,): one round trip per worker, not per file; buffers and errors as of `read`."""
-        return self._reading(lambda client: client.read_many(paths))
+        try:
+            return self.client.read_many(paths)
+        except NoCacheError:
+            return self._again().read_many(paths)
 
     def read_ranges(self, paths: Sequence[str], ranges: Sequence[tuple[int, int | None]]) -> list[pa.Buffer]:
-        """Read one range of each path, all in one round trip per worker.
-
-        Args:
-            paths: shape (F,), of files; a path may come several times.
-            ranges: shape (F,): offset and size; buffers and errors as of `read`.
-        """
-        return self._reading(lambda client: client.read_ranges(paths, ranges))
+        """Read one range (offset, size) of each path, shape (F,) each, as `read` does: one round trip per worker."""
+        try:
+            return self.client.read_ranges(paths, ranges)
+        except NoCacheError:
+            return self._again().read_ranges(paths, ranges)
 
     def prefetch(self, paths: str | Sequence[str], bytes_max: int = 256 << 20) -> None:
         """Say which files will be read soon: what is missing of them is loaded in the background. It does not wait.
@@ -209,14 +211,11 @@ class Cache:
 
         return filesystem(place_plain_reads)
 
-    def _reading(self, read: Callable[[Client], _Read]) -> _Read:
-        """Read, and once more where the connection turns out to have ended meanwhile."""
-        try:
-            return read(self.client)
-        except NoCacheError:
-            if not self._client.closed:
-                raise
-            return read(self.client)
+    def _again(self) -> Client:
+        """Where a read found that the connection had ended, the one to repeat it by; else what was raised goes on."""
+        if not self._client.closed:
+            raise  # noqa: PLE0704  # only called while an error is handled
+        return self.client
 
     # --- placing tasks ------------------------------------------------------------------------------------------------
 
