@@ -152,8 +152,14 @@ class Writes:
         """Whether the store of a path can hold an empty directory."""
         return self._target(path).storage.has_directories
 
-    def make_directory(self, path: str, *, parents: bool = True, exist_ok: bool = True) -> None:
-        """Make a directory where the store has them; nothing to do where they are only prefixes.
+    def make_directory(self, path: str, *, parents: bool = True, exist_ok: bool = True, marked: bool = False) -> None:
+        """Make a directory where the store has them. Where they are only prefixes, none is needed to write.
+
+        Args:
+            path: of the directory.
+            parents: make those above it, too.
+            exist_ok: one that is there already will do.
+            marked: where directories are prefixes, put a marker object there if nothing is, so that it can be seen and removed.
 
         Raises:
             AlreadyExistsError: a file stands there; without `exist_ok` also a directory.
@@ -161,6 +167,9 @@ class Writes:
         """
         place = self._target(path)
         if not place.storage.has_directories:
+            if marked and place.key and not holds_anything(place.storage, place.prefix):
+                place.storage.put(place.prefix, b"")
+                self._changed([], [place])
             return
         kind = what_stands(place.storage, place.key).kind
         if kind is FileKind.FILE or (kind is FileKind.DIRECTORY and not exist_ok):

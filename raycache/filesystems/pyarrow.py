@@ -179,7 +179,7 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
 
     def create_dir(self, path: str, recursive: bool) -> None:
         """Make a directory where the store has them; one that exists is no error."""
-        self.fs.client.writes.make_directory(path, parents=recursive)
+        self.fs.client.writes.make_directory(path, parents=recursive, marked=True)
 
     def delete_dir(self, path: str) -> None:
         """Delete a directory with all it holds."""

@@ -131,6 +131,8 @@ class S3Storage:
         source = self.head(source_key)
         if source_key == target_key:
             return source
+        if source_key.endswith("/") and not source.size_bytes:  # a marker, which SeaweedFS describes and cannot copy
+            return self._put_small(target_key, b"")
         etag = copy(self._requests, source, target_key)
         return with_mtime(self.head, ObjectInfo(target_key, source.size_bytes, etag, None))
 

@@ -83,6 +83,15 @@ def test_arrow_writes_appear_at_close(arrow: pafs.FileSystem, place: str) -> Non
         arrow.open_append_stream(f"{place}/x")
 
 
+def test_a_directory_that_was_made_is_there(arrow: pafs.FileSystem, place: str) -> None:
+    """It can be listed and deleted with nothing in it, as Ray does with what is written without rows."""
+    arrow.create_dir(f"{place}/made")
+    assert arrow.get_file_info(pafs.FileSelector(f"{place}/made")) == []
+    assert arrow.get_file_info(f"{place}/made").type == pafs.FileType.Directory
+    arrow.delete_dir(f"{place}/made")
+    assert arrow.get_file_info(f"{place}/made").type == pafs.FileType.NotFound
+
+
 def test_arrow_changes_the_tree(arrow: pafs.FileSystem, place: str) -> None:
     """Directories and files are made, copied, moved and deleted."""
     arrow.create_dir(f"{place}/d/e")
