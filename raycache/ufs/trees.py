@@ -7,6 +7,7 @@ for the whole.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -27,7 +28,7 @@ class Standing(NamedTuple):
     """What stands at a key."""
 
     kind: FileKind
-    #: Of a file.
+    #: Of the object there: a file, or the marker of a directory.
     info: ObjectInfo | None = None
 
 
@@ -80,19 +81,24 @@ def holds_anything(storage: UnderStorage, prefix: str) -> bool:
 def what_stands(storage: UnderStorage, key: str) -> Standing:
     """What the store itself has at a key, now: an object, else a directory with or without something in it.
 
+    An empty object with keys below it only marks a directory, as some tools write them.
+
     Args:
+        storage: the store.
         key: without a slash at its end; "" is the root, a directory as long as the store answers.
     """
     if not key:
         storage.list("", limit=1)  # raises when the store or the bucket is missing
         return Standing(FileKind.DIRECTORY)
-    try:
-        return Standing(FileKind.FILE, storage.head(key))
-    except NotFoundError:
-        try:
-            return Standing(FileKind.DIRECTORY if holds_anything(storage, key + "/") else FileKind.MISSING)
-        except DeniedError:  # who may read files need not be allowed to list
-            return Standing(FileKind.MISSING)
+    info = None
+    with contextlib.suppress(NotFoundError):
+        info = storage.head(key)
+        if info.size_bytes or storage.has_directories:
+            return Standing(FileKind.FILE, info)
+    with contextlib.suppress(DeniedError):  # who may read files need not be allowed to list
+        if holds_anything(storage, key + "/"):
+            return Standing(FileKind.DIRECTORY, info)
+    return Standing(FileKind.MISSING if info is None else FileKind.FILE, info)
 
 
 def check_directory(storage: UnderStorage, key: str) -> None:
@@ -148,3 +154,7 @@ def delete_keys(storage: UnderStorage, directory: str, *, contents_only: bool) -
             batch = []
     deepest_first = sorted(directories, key=lambda name: name.count("/"), reverse=True)
     storage.delete(batch + [prefix + name for name in deepest_first])
+    if "" in directories:
+        with contextlib.suppress(NotFoundError):
+            if storage.head(prefix[:-1]).size_bytes == 0:  # it only marked the directory
+                storage.delete([prefix[:-1]])

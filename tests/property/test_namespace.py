@@ -26,8 +26,13 @@ _FILES = _KEYS.filter(lambda key: not key.endswith("/"))
 _DIRECTORIES = st.one_of(st.just(""), _FILES)
 
 
+def _only_marks(lake: dict[str, int], key: str) -> bool:
+    """Whether an object has no bytes, and keys below it: then it is a directory."""
+    return lake.get(key) == 0 and any(other.startswith(key + "/") for other in lake)
+
+
 def _kind(lake: dict[str, int], key: str) -> FileKind:
-    if key in lake:
+    if key in lake and not _only_marks(lake, key):
         return FileKind.FILE
     return FileKind.DIRECTORY if any(other.startswith(key + "/") for other in lake) else FileKind.MISSING
 
@@ -40,7 +45,8 @@ def _tree(lake: dict[str, int], key: str) -> list[tuple[str, FileKind, int]]:
         if not other.startswith(prefix):
             continue
         if not other.endswith("/"):
-            rows.append((name, FileKind.FILE, size))
+            if not _only_marks(lake, other):
+                rows.append((name, FileKind.FILE, size))
         elif name and not name.endswith("/") and not any(one.startswith(other) for one in lake if one != other):
             rows.append((name, FileKind.DIRECTORY, 0))
     return sorted(rows)
@@ -53,7 +59,7 @@ def _level(lake: dict[str, int], key: str) -> list[tuple[str, FileKind, int]]:
         if not other.startswith(prefix) or other == prefix:
             continue
         name, slash, _ = other[len(prefix) :].partition("/")
-        if name:
+        if name and (slash or not _only_marks(lake, other)):
             rows.add((name, FileKind.DIRECTORY, 0) if slash else (name, FileKind.FILE, size))
     return sorted(rows)
 

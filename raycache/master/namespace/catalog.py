@@ -277,7 +277,11 @@ class Catalog:
         if request.recursive:
             rows = [row for row in store.names_below(prefix) if paths.has_path(row[0])]
         else:
-            rows = [child for child in store.children(prefix) if paths.has_path(child.name)]
+            rows = [
+                child
+                for child in store.children(prefix)
+                if paths.has_path(child.name) and not store.only_marks(prefix + child.name, child.entry)
+            ]
         if not rows and not exists and not place.is_mount_point and place.key:
             kind, _ = store.stat(place.key)
             if kind is FileKind.FILE:

@@ -17,6 +17,7 @@ DIRECTORY = b""
 
 _HEADER = struct.Struct("<QqB")
 _PLAIN, _MD5 = 0, 1
+_ZERO_BYTES = bytes(8)
 _MD5_ETAG = re.compile(r'"([0-9a-f]{32})(-[0-9]+)?"')
 
 
@@ -41,6 +42,11 @@ def unpack(entry: bytes) -> tuple[int, str, int | None]:
     if form == _MD5:
         return size_bytes, f'"{tag[:16].hex()}{tag[16:].decode()}"', mtime_ns
     return size_bytes, tag.decode("utf-8", "surrogatepass"), mtime_ns
+
+
+def is_empty(entry: bytes) -> bool:
+    """Whether a file's entry is that of an object without bytes."""
+    return entry[:8] == _ZERO_BYTES
 
 
 def pack_version(key: str, file: FileVersion) -> bytes:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
-from raycache.master.namespace.entries import DIRECTORY, same_version
+from raycache.master.namespace.entries import DIRECTORY, is_empty, same_version
 from raycache.types import FileKind
 
 #: Remembered changes; beyond, everything known before counts as changed.
@@ -91,9 +91,9 @@ class Keyspace:
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def stat(self, key: str) -> tuple[FileKind, bytes]:
-        """What stands at a key, as last heard. A key that is both an object and a prefix is a file."""
+        """What stands at a key, as last heard. A key that is both an object and a prefix is a file, unless it is empty."""
         entry = self._entries.get(key)
-        if entry:
+        if entry and not self.only_marks(key, entry):
             return FileKind.FILE, entry
         if key == "" or self._first(key + "/") is not None:
             return FileKind.DIRECTORY, DIRECTORY
@@ -133,10 +133,14 @@ class Keyspace:
         for key, following in itertools.pairwise(itertools.chain(self._range(prefix, prefix), ("",))):
             entry = self._entries[key]
             name = key[len(prefix) :].removesuffix("/")
-            if entry:
+            if entry and not self.only_marks(key, entry):
                 yield name, entry
-            elif name and not name.endswith("/") and not following.startswith(key):
+            elif not entry and name and not name.endswith("/") and not following.startswith(key):
                 yield name, DIRECTORY
+
+    def only_marks(self, key: str, entry: bytes) -> bool:
+        """Whether an object has no bytes, but keys below it: then it is a directory, as some tools mark them."""
+        return is_empty(entry) and self._first(key + "/") is not None
 
     def seen(self, key: str) -> bool:
         """Whether `key` has ever been covered: whether `stat` has a meaning."""
@@ -162,7 +166,7 @@ class Keyspace:
         Args:
             key: what was looked up.
             entry: of the object there, None without one.
-            is_directory: without an object, whether anything is below it.
+            is_directory: whether anything is below it; of an object with bytes not looked for.
             asked: when.
         """
         if not self._older([key], asked):
@@ -170,7 +174,10 @@ class Keyspace:
         self._latest_generation = max(self._latest_generation, asked.generation)
         self._heads[key] = asked
         if entry is not None:
-            return self._put({key: entry})
+            if is_directory and self._first(key + "/") is None:
+                return self._put({key: entry, key + "/": DIRECTORY})
+            below = self._range(key + "/", key + "/") if is_empty(entry) and not is_directory else ()
+            return self._remove(self._older(below, asked)) + self._put({key: entry})
         replaced = self._remove([key] if key in self._entries else [])
         if key == "":
             return replaced

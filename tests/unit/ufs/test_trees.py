@@ -82,11 +82,12 @@ def test_a_first_page_is_not_asked_for_twice() -> None:
 
 
 def test_what_stands_at_a_key() -> None:
-    """A file, a directory or nothing; a key that is both is a file, the root a directory."""
+    """A file, a directory or nothing; a key that is both is a file, or without bytes a directory; the root is one, too."""
     storage = MemoryStorage()
-    for key in ("d/x", "both", "both/x", "marked/"):
+    for key in ("d/x", "both/x", "marked/", "empty", "marks/x", "marks"):
         storage.put(key, b"")
-    kinds = {key: what_stands(storage, key).kind for key in ("", "d", "d/x", "both", "marked", "d/", "mark")}
+    storage.put("both", b"1")
+    kinds = {key: what_stands(storage, key).kind for key in ("", "d", "d/x", "both", "marked", "d/", "empty", "marks")}
     assert kinds == {
         "": FileKind.DIRECTORY,
         "d": FileKind.DIRECTORY,
@@ -94,10 +95,24 @@ def test_what_stands_at_a_key() -> None:
         "both": FileKind.FILE,
         "marked": FileKind.DIRECTORY,
         "d/": FileKind.MISSING,
-        "mark": FileKind.MISSING,
+        "empty": FileKind.FILE,
+        "marks": FileKind.DIRECTORY,
     }
     assert storage.head("both") == what_stands(storage, "both").info
     check_directory(storage, "nowhere")
+
+
+def test_the_object_that_marks_a_directory_goes_with_it() -> None:
+    """An empty object that a directory is known by is deleted with the directory; one with bytes is a file, and stays."""
+    storage = MemoryStorage()
+    for key in ("marks", "marks/x", "both/x"):
+        storage.put(key, b"")
+    storage.put("both", b"1")
+    delete_keys(storage, "marks", contents_only=True)
+    assert ["both", "both/x", "marks"] == [info.key for info in storage.list("").objects]
+    delete_keys(storage, "marks", contents_only=False)
+    delete_keys(storage, "both", contents_only=False)
+    assert ["both"] == [info.key for info in storage.list("").objects]
 
 
 def test_a_tree_is_deleted_in_batches() -> None:

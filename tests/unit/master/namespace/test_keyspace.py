@@ -208,3 +208,16 @@ def test_a_listing_of_everything_names_empty_directories_once() -> None:
     assert [("a", True), ("e", False), ("f/g", False), ("x/y", True)] == [
         (name, bool(entry)) for name, entry in store.names_below("d/")
     ]
+
+
+def test_an_empty_object_with_keys_below_is_a_directory() -> None:
+    """For look-ups and listings alike; with bytes it is a file, and without keys below it an empty one."""
+    store = Keyspace()
+    _tree(store, "", marks=0, marks__x=1, both=5, both__x=1, empty=0)
+    kinds = [store.stat(key)[0] for key in ("marks", "both", "empty")]
+    assert [FileKind.DIRECTORY, FileKind.FILE, FileKind.FILE] == kinds
+    assert ["both", "both/x", "empty", "marks/x"] == [name for name, _ in store.names_below("")]
+    store.learn_head("marks", _entry(0), is_directory=False, asked=Coverage(2, 2.0))
+    assert FileKind.FILE == store.stat("marks")[0]
+    store.learn_head("marks", _entry(0), is_directory=True, asked=Coverage(3, 3.0))
+    assert FileKind.DIRECTORY == store.stat("marks")[0]
