@@ -33,7 +33,8 @@ _NO_AUTHORITY = frozenset({"file", "hdfs", "viewfs"})
 _GLOB = re.compile(r"[*?\[]")
 _GLOBS_REMEMBERED = 10_000
 _FILESYSTEM_MARK = "/@"
-_RAW_MARK = "/@raw/"
+#: Before what `sayable` has spelled.
+RAW_MARK = "/@raw/"
 
 
 def normalise(path: str) -> str:
@@ -171,17 +172,17 @@ def sayable(path: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return (_RAW_MARK + quote(path, errors="surrogatepass")).replace("//", "/%2F")
+        return (RAW_MARK + quote(path, errors="surrogatepass")).replace("//", "/%2F")
     return path
 
 
 def exact(path: str) -> str:
     """The path or URI that `sayable` has spelled."""
-    return unquote(path[len(_RAW_MARK) :], errors="surrogatepass") if path.startswith(_RAW_MARK) else path
+    return unquote(path[len(RAW_MARK) :], errors="surrogatepass") if path.startswith(RAW_MARK) else path
 
 
 def _from_filesystem_path(path: str) -> str:
-    if path.startswith(_RAW_MARK):
+    if path.startswith(RAW_MARK):
         return normalise(exact(path))
     scheme, _, rest = path[len(_FILESYSTEM_MARK) :].partition("/")
     scheme = scheme.lower()

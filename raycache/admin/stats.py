@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raycache.client.client import Client
-from raycache.messages import NodeFigures, ReadCounters, StatusReply, WorkerStats
+from raycache.client.ports import WorkerCall
+from raycache.messages import NodeFigures, ReadCounters, StatusReply, TouchRequest, WorkerStats, encode
 from raycache.results import NodeStats, Setting, Stats, Status, WorkerStatus
+
+#: Workers tell the master at once what they have; one that takes longer is known as it was.
+_REPORT_TIMEOUT_S = 5.0
 
 
 def stats(client: Client) -> Stats:
-    """Counters and sizes per node and in total; this process's own reads are included."""
+    """Counters and sizes per node and in total, as the workers know them now; this process's own reads are included."""
     client.flusher.flush()
+    report = (encode(TouchRequest([], None, urgent=True)),)
+    workers = client.locator.view.workers
+    client.calls.workers([WorkerCall(worker.actor_name, "touch", report) for worker in workers], _REPORT_TIMEOUT_S)
     return stats_of(client.calls.master("stats"))
 
 

@@ -22,7 +22,8 @@ from raycache.errors import RaycacheError
 from raycache.messages import Counts, Delivery, Hello, TouchRequest, decode, encode
 from raycache.types import WorkerId
 
-#: Quiet time before a flush, so that many small reads make one call.
+#: Quiet time after a flush, so that many small reads make few calls. Not before it: a task may be over sooner, and then its
+#: first counts, which are all that many tasks have, are not seen by who waited for it.
 _DELAY_S = 0.2
 _TIMEOUT_S = 10.0
 #: Every so many reads, less one, notes are summed up by the reader: a flush may take long.
@@ -127,11 +128,12 @@ class Flusher:
         while not self._closed.is_set():
             # Woken by a read, or in time to let ended leases go.
             self._wanted.wait(self._lease_s())
-            if self._closed.wait(_DELAY_S):
+            if self._closed.is_set():
                 return
             if self._wanted.is_set():
                 self.flush(urgent=False)
             self._leases.expire(self._clock.now_s())
+            self._closed.wait(_DELAY_S)
 
     def _deliver(self, *, urgent: bool) -> None:
         self._leases.expire(self._clock.now_s())

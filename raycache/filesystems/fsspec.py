@@ -62,7 +62,7 @@ class RaycacheFileSystem(ReadingFileSystem):
 
     def _open(self, path: str, mode: str = "rb", autocommit: bool = True, **options: Any) -> Any:
         if mode in ("wb", "xb"):
-            writer = self.client.writes.open(self._full(path), exclusive=mode == "xb")
+            writer = self.client.writes.open(self.cache_path(path), exclusive=mode == "xb")
             return WriteFile(self, path, writer, autocommit=autocommit)
         return super()._open(path, mode, **options)
 
@@ -70,7 +70,7 @@ class RaycacheFileSystem(ReadingFileSystem):
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_options: Any) -> None:
         """Write a whole file; mode "create" refuses one that exists."""
-        self.client.writes.put(self._full(path), value, exclusive=mode == "create")
+        self.client.writes.put(self.cache_path(path), value, exclusive=mode == "create")
 
     def pipe(self, path: str | dict[str, bytes], value: bytes | None = None, **options: Any) -> None:
         """Write one file, or {path: bytes}, many at once."""
@@ -85,13 +85,13 @@ class RaycacheFileSystem(ReadingFileSystem):
 
     def mkdir(self, path: str, create_parents: bool = True, **_options: Any) -> None:
         """Make a directory, where the store has them; one that exists is an error there."""
-        self.client.writes.make_directory(self._full(path), parents=create_parents, exist_ok=False)
+        self.client.writes.make_directory(self.cache_path(path), parents=create_parents, exist_ok=False)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        self.client.writes.make_directory(self._full(path), exist_ok=exist_ok)
+        self.client.writes.make_directory(self.cache_path(path), exist_ok=exist_ok)
 
     def rmdir(self, path: str) -> None:
-        self.client.writes.remove_directory(self._full(path))
+        self.client.writes.remove_directory(self.cache_path(path))
 
     def rm_file(self, path: str) -> None:
         self.rm(path)
@@ -134,7 +134,7 @@ class RaycacheFileSystem(ReadingFileSystem):
 
     def _elsewhere(self, given: Any, found: Sequence[str]) -> frozenset[str]:
         """Of what given paths were expanded to, what lies behind links that the expansion has followed; full paths."""
-        full = [names.normalise(self._full(name)) for name in found]
+        full = [names.normalise(self.cache_path(name)) for name in found]
         elsewhere: frozenset[str] = frozenset()
         for path in given if isinstance(given, (list, tuple, set)) else [given]:
             fixed = self._strip_protocol(path)
@@ -142,7 +142,7 @@ class RaycacheFileSystem(ReadingFileSystem):
                 fixed = fixed.rpartition("/")[0]
             if not has_magic(self._strip_protocol(path)):
                 fixed = self._parent(fixed)
-            above = names.normalise(self._full(fixed or "/"))
+            above = names.normalise(self.cache_path(fixed or "/"))
             below = [name for name in full if name.startswith(above.rstrip("/") + "/")]
             with contextlib.suppress(NotFoundError):  # above all mounts
                 elsewhere |= self.client.writes.behind_links(above, below)
@@ -238,7 +238,7 @@ class RaycacheFileSystem(ReadingFileSystem):
                 self.pipe_file(rpath, stream.read(), mode=mode)
                 callback.relative_update(size)
                 return
-            with self.client.writes.open(self._full(rpath), exclusive=mode == "create") as writer:
+            with self.client.writes.open(self.cache_path(rpath), exclusive=mode == "create") as writer:
                 while data := stream.read(_TRANSFER_BYTES):
                     writer.write(data)
                     callback.relative_update(len(data))
@@ -268,7 +268,7 @@ class RaycacheFileSystem(ReadingFileSystem):
                 continue
             kind_of = directories if meta.kind is FileKind.DIRECTORY else files
             path = meta.path if meta.kind is FileKind.DIRECTORY else require_file(meta, source).path
-            full = names.normalise(self._full(target))
+            full = names.normalise(self.cache_path(target))
             if uri_of(path) != uri_of(full):
                 kind_of.append((path, full))
         return files, directories

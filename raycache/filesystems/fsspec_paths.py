@@ -86,6 +86,10 @@ class Chain:
         path = path.removeprefix(self.prefix).strip("/")
         return "/" + path if self.absolute else path
 
+    def holds(self, uri: str) -> bool:
+        """Whether a normalised URI is of this store."""
+        return f"{uri}/".startswith(self.prefix)
+
     def full(self, path: str) -> str:
         """The cache's path: `s3://bucket/key`."""
         return self.prefix + self.strip(path).removeprefix("/")

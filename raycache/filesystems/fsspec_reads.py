@@ -67,11 +67,12 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         self._target_options = dict(target_options or {})
         #: (cache id, store): whose mounts were made sure of.
         self._announced: set[tuple[str, str]] = set()
-        self._chain = spelling.Chain(target_protocol, self._target_options) if target_protocol else None
-        if self._chain is not None:
+        #: How names are spelled, where they are those of one store.
+        self.chain = spelling.Chain(target_protocol, self._target_options) if target_protocol else None
+        if self.chain is not None:
             # As fsspec's own caching filesystems do: in a chain, names are those of one store.
-            self._strip_protocol = _each(self._chain.strip)  # type: ignore[method-assign, assignment]
-            self._parent = self._chain.parent  # type: ignore[method-assign]
+            self._strip_protocol = _each(self.chain.strip)  # type: ignore[method-assign, assignment]
+            self._parent = self.chain.parent  # type: ignore[method-assign]
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -99,7 +100,7 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
 
     def unstrip_protocol(self, name: str) -> str:
         """The URL of a name."""
-        full = self._chain.full(name) if self._chain is not None else spelling.strip(name)
+        full = self.chain.full(name) if self.chain is not None else spelling.strip(name)
         return f"raycache://{full}" if full.startswith("/") else f"raycache::{full}"
 
     @property
@@ -107,12 +108,12 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         """The connection of this process."""
         return connection.current() or connection.connect(self._address)
 
-    def _full(self, path: Any) -> str:
+    def cache_path(self, path: Any) -> str:
         """The cache's path of a name; in a chain, its store is mounted on first use with the chain's options."""
         name = stringify_path(path)
-        if self._chain is None:
+        if self.chain is None:
             return spelling.strip(name) or "/"
-        full = self._chain.full(name)
+        full = self.chain.full(name)
         if self._target_options:
             root_uri, _ = names.split_uri(names.normalise(full))
             client = self.client
@@ -123,7 +124,7 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         return full
 
     def _name(self, full: str) -> str:
-        return full if self._chain is None else self._chain.strip(full)
+        return full if self.chain is None else self.chain.strip(full)
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
             detail: give what `info` gives, instead of names.
             refresh: ask the lake even where the metadata TTL has not passed.
         """
-        full = self._full(path)
+        full = self.cache_path(path)
         try:
             reply = self.client.locator.listing(full, recursive=False, fresh=refresh)
         except NotADirectoryRequestError:
@@ -179,7 +180,7 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         """All files below a path, by one listing; nothing when nothing is there."""
         if maxdepth is not None and maxdepth < 1:
             raise InvalidRequestError(f"maxdepth {maxdepth} is too small; give 1 or more")
-        full = self._full(path)
+        full = self.cache_path(path)
         found: dict[str, dict[str, Any]]
         try:
             reply = self.client.locator.listing(full, recursive=maxdepth != 1, fresh=refresh)
@@ -258,7 +259,7 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         if path is None:
             locator.forget_all()
             return
-        full = self._full(path)
+        full = self.cache_path(path)
         locator.forget([full])
         if locator.resolve([full], fresh=True)[0].kind is FileKind.DIRECTORY:
             locator.listing(full, recursive=False, fresh=True)
@@ -267,7 +268,7 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_options: Any) -> bytes:
         """The bytes of a file, or `[start:end]` of them; negative counts from the end, as in Python."""
-        full = self._full(path)
+        full = self.cache_path(path)
         if start is None and end is None:
             return bytes_of(self.client.read(full))
         if (start or 0) >= 0 and (end is None or end >= 0):
@@ -347,18 +348,18 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
                 f"mode {mode!r} is not supported: files are written whole; use 'rb', 'wb' or 'xb'"
             )
         client = self.client
-        return ReadFile(self, path, client.open_meta(client.locator.opened(self._full(path)), read_ahead=True))
+        return ReadFile(self, path, client.open_meta(client.locator.opened(self.cache_path(path)), read_ahead=True))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _meta(self, path: str, *, fresh: bool = False) -> FileMeta:
-        return self.client.locator.resolve([self._full(path)], fresh=fresh)[0]
+        return self.client.locator.resolve([self.cache_path(path)], fresh=fresh)[0]
 
     def _resolve(self, paths: Sequence[str]) -> list[FileMeta]:
-        return self.client.locator.resolve([self._full(path) for path in paths])
+        return self.client.locator.resolve([self.cache_path(path) for path in paths])
 
     def _kind(self, path: str) -> FileKind:
-        return self.client.locator.kind(self._full(path))
+        return self.client.locator.kind(self.cache_path(path))
 
     def _info(self, meta: FileMeta) -> dict[str, Any]:
         name = self._name(meta.path)

@@ -125,7 +125,7 @@ class TouchRequest(NamedTuple):
     segments: list[SegmentId]
     #: Only to the worker of the reader's own node.
     delivery: Delivery | None
-    #: Somebody waits for the counts to be at the master: do not wait for the next heartbeat.
+    #: Somebody waits for all counts to be at the master: do not wait for the next heartbeat.
     urgent: bool = False
 
 

@@ -10,7 +10,7 @@ or a filter, nothing may be loaded that is not read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ray.data.datasource.datasource import ReadTask
@@ -37,14 +37,14 @@ def reads_whole_files(datasource: Any) -> bool:
 def announce(
     tasks: Sequence[tuple[ReadTask, str | None]],
     slots: Mapping[str, float],
-    missing: Callable[[Sequence[str]], Collection[str]],
+    missing: Callable[[Sequence[str]], Mapping[str, str]],
 ) -> list[tuple[ReadTask, str | None]]:
     """Let every read task announce its files and those of the task that should follow it on its node.
 
     Args:
         tasks: shape (T,), in the order they should start, each with its node.
         slots: per node, how many tasks run there at once.
-        missing: those of some files that nobody is known to hold.
+        missing: the paths of those of some files that nobody is known to hold, by their names.
 
     Returns:
         Shape (T,): the same, announcing what is missing.
@@ -56,9 +56,9 @@ def announce(
     for node, indexes in by_node.items():
         step = max(1, int(slots.get(node or "", 1)))
         following.update(zip(indexes, indexes[step:], strict=False))
-    files = [[str(path) for path in task.metadata.input_files or ()] for task, _ in tasks]
-    wanted = missing([path for paths in files for path in paths])
-    files = [[path for path in paths if path in wanted] for paths in files]
+    files = [[str(name) for name in task.metadata.input_files or ()] for task, _ in tasks]
+    wanted = missing([name for names in files for name in names])
+    files = [[wanted[name] for name in names if name in wanted] for names in files]
     return [
         (_announcing(task, files[index], files[following[index]] if index in following else []), node)
         for index, (task, node) in enumerate(tasks)

@@ -15,16 +15,15 @@ When the cache cannot say where files are, tasks run anywhere: location is a hin
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from ray.data.datasource.datasource import Datasource, ReadTask
 
 from raycache.client import connection
+from raycache.client.client import Client
 from raycache.errors import RaycacheError
+from raycache.filesystems.pyarrow import cache_handler
 from raycache.placement.assignment import best_node
 from raycache.placement.whereabouts import Whereabouts
 from raycache.raydata import grouping
@@ -32,20 +31,56 @@ from raycache.raydata.file_lists import Files, known_files
 
 logger = logging.getLogger("raycache")
 
-#: What Ray's own readers show in a `path` column: `/@s3/bucket/key` -> `bucket/key`, `/@file/x` -> `/x`. Read by RE2, too.
-_URI_PATH = re.compile(r"^/@(?:(?:file|(?:hdfs|viewfs)/[^/]*)(/)|[^/]+/)")
-
 
 class Placer(Protocol):
-    """What a located read needs of `whereabouts.Whereabouts`."""
+    """What a located read needs of `NamedPlaces`."""
 
-    def place(self, paths: Sequence[str]) -> list[tuple[str, ...]]:
-        """Per path the nodes where its blocks are or will be, best first."""
+    def place(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Per file the nodes where its blocks are or will be, best first."""
         ...
 
-    def missing(self, paths: Sequence[str]) -> set[str]:
+    def missing(self, names: Sequence[str]) -> set[str]:
         """Those of these files that nobody is known to hold whole; goes by what `place` has found."""
         ...
+
+    def path_of(self, name: str) -> str:
+        """The cache's path of a file."""
+        ...
+
+
+class NamedPlaces:
+    """What a client knows of where files are, by the names that Ray Data has for them; see `filesystems.arrow_names`.
+
+    Args:
+        client: of the cache.
+        path_of: the cache's path of a name.
+    """
+
+    def __init__(self, client: Client, path_of: Callable[[str], str]) -> None:
+        self._places = Whereabouts(client)
+        self.path_of = path_of
+
+    @classmethod
+    def of(cls, datasource: Any, client: Client | None = None) -> NamedPlaces:
+        """Of the files of one of Ray Data's datasources.
+
+        Args:
+            datasource: where it does not keep a filesystem of the cache, its names are paths.
+            client: None: this process's connection.
+        """
+        handler = cache_handler(getattr(datasource, "_filesystem", None))
+        path_of = str if handler is None else handler.path_of
+        return cls(client or (connection.connect() if handler is None else handler.fs.client), path_of)
+
+    def place(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Per file the nodes that hold most of it, or will; see `Whereabouts.place`."""
+        return self._places.place([self.path_of(name) for name in names])
+
+    def missing(self, names: Sequence[str]) -> set[str]:
+        """Those of these files that nobody is known to hold whole; see `Whereabouts.missing`."""
+        paths = [self.path_of(name) for name in names]
+        missing = self._places.missing(paths)
+        return {name for name, path in zip(names, paths, strict=True) if path in missing}
 
 
 class LocatedDatasource(Datasource):  # type: ignore[misc]
@@ -90,8 +125,8 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[ReadTask]:
-        tasks = self._inner.get_read_tasks(parallelism, per_task_row_limit, data_context)
-        return [self._finish(task) for task in tasks]
+        tasks: list[ReadTask] = self._inner.get_read_tasks(parallelism, per_task_row_limit, data_context)
+        return tasks
 
     @property
     def supports_distributed_reads(self) -> bool:
@@ -134,13 +169,14 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
                 return found
         return self._as_they_come(parallelism, per_task_row_limit, data_context)
 
-    def missing(self, paths: Sequence[str]) -> set[str]:
-        """Those of these files, of tasks made by `located_tasks`, that nobody is known to hold whole."""
+    def missing(self, names: Sequence[str]) -> dict[str, str]:
+        """Those of these files, of tasks made by `located_tasks`, that nobody is known to hold whole: path by name."""
         try:
-            return set(paths) if self._placer is None else self._placer.missing(paths)
+            placer = self._known_placer()
+            return {name: placer.path_of(name) for name in placer.missing(names)}
         except RaycacheError as error:
-            logger.debug("cannot tell what is missing of %d files: %s", len(paths), error)
-            return set(paths)
+            logger.debug("cannot tell what is missing of %d files: %s", len(names), error)
+            return {}
 
     def _regrouped(
         self, files: Files, parallelism: int, per_task_row_limit: int | None, data_context: Any, *, ordered: bool
@@ -158,7 +194,7 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
                 # Not made as we think it is: rather no grouping than wrong rows.
                 logger.warning("%s cannot be grouped by node", self.get_name())
                 return None
-            result.extend((self._finish(task), node) for task in tasks)
+            result.extend((task, node) for task in tasks)
         return result
 
     def _as_they_come(
@@ -177,51 +213,16 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
             nodes.append(best_node(votes))
         ordered = bool(data_context.execution_options.preserve_order)
         order = range(len(tasks)) if ordered else grouping.interleave(nodes)
-        return [(self._finish(tasks[i]), nodes[i]) for i in order]
+        return [(tasks[i], nodes[i]) for i in order]
 
-    def _place(self, paths: Sequence[str]) -> list[tuple[str, ...]]:
+    def _place(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         try:
-            if self._placer is None:
-                self._placer = Whereabouts(connection.connect())
-            return self._placer.place(paths)
+            return self._known_placer().place(names)
         except RaycacheError as error:
-            logger.warning("cannot tell where %d files are, so tasks run anywhere: %s", len(paths), error)
-            return [()] * len(paths)
+            logger.warning("cannot tell where %d files are, so tasks run anywhere: %s", len(names), error)
+            return [()] * len(names)
 
-    def _finish(self, task: ReadTask) -> ReadTask:
-        """Show paths as Ray's own readers do."""
-        columns = ["path"] if getattr(self._inner, "_include_paths", False) else []
-        if self.get_name() == "WebDataset":
-            columns.append("__url__")
-        if not columns or not any(str(path).startswith("/@") for path in task.metadata.input_files or ()):
-            return task
-        return ReadTask(_StockPaths(task.read_fn, columns), task.metadata, task.schema, task.per_task_row_limit)
-
-
-class _StockPaths:
-    """A read function whose path columns have no `/@scheme/` in front. Pickles."""
-
-    def __init__(self, read: Any, columns: Sequence[str]) -> None:
-        self._read = read
-        self._columns = columns
-
-    @property
-    def __name__(self) -> str:
-        return str(getattr(self._read, "__name__", "read"))
-
-    def __call__(self) -> Iterable[Any]:
-        for block in self._read():
-            for column in self._columns:
-                block = _with_stock_paths(block, column)  # noqa: PLW2901
-            yield block
-
-
-def _with_stock_paths(block: Any, name: str) -> Any:
-    if isinstance(block, pa.Table):
-        position = block.schema.get_field_index(name)
-        if position >= 0 and pa.types.is_string(block.schema.field(position).type):
-            column = pc.replace_substring_regex(block.column(position), _URI_PATH.pattern, r"\1")
-            block = block.set_column(position, block.schema.field(position), column)
-    elif name in getattr(block, "columns", ()):
-        block[name] = [_URI_PATH.sub(r"\1", path) for path in block[name]]
-    return block
+    def _known_placer(self) -> Placer:
+        if self._placer is None:
+            self._placer = NamedPlaces.of(self._inner)
+        return self._placer

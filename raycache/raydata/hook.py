@@ -41,9 +41,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raycache.filesystems.pyarrow import cache_handler
 from raycache.placement.strategies import soft_affinity
-from raycache.placement.whereabouts import Whereabouts
 from raycache.raydata import announcing, file_listing, inputs, sampling
-from raycache.raydata.datasource import LocatedDatasource, Placer
+from raycache.raydata.datasource import LocatedDatasource, NamedPlaces, Placer
 from raycache.raydata.dispatch import DispatchQueue
 from raycache.raydata.preference import hook_is_allowed
 
@@ -112,7 +111,7 @@ def _locating(read_datasource: Callable[..., Any]) -> Callable[..., Any]:
         dataset = read_datasource(datasource, *arguments, **named)
         handler = cache_handler(getattr(datasource, "_filesystem", None))
         if handler is not None and hook_is_allowed():
-            locate(dataset, Whereabouts(handler.fs.client))
+            locate(dataset, NamedPlaces.of(datasource))
         return dataset
 
     return read

@@ -1,7 +1,9 @@
 """`raycache.read_*`: Ray Data's readers, through the cache, with read tasks on the nodes that hold their files.
 
 Theory of operation. Each reader is its namesake in `ray.data`, called with the cache as its filesystem; so arguments,
-checks and results are Ray's own and cannot drift. Then, by the mode in force (`modes`):
+checks and results are Ray's own and cannot drift. Which files there are to read is found out first, by one look-up and the
+cached listings (`file_listing`, `file_selection`), and of parquet which columns (`parquet_columns`). Then, by the mode in force
+(`modes`):
 
 - HOOK: the dataset's read is wrapped, so that its tasks are placed (`datasource`), as that of any reader which is given the
   cache as its filesystem (`hook`).
@@ -9,17 +11,15 @@ checks and results are Ray's own and cannot drift. Then, by the mode in force (`
   are joined with `union`.
 - PLAIN: nothing more.
 
-Paths may also be globs. Listings and footers come through the cache, in this process; no task or actor is started to
-find files, nor with HOOK to look into small ones (`sampling`). That is why `read_parquet` uses Ray's V1 datasource:
-V2 lists with a pool of actors per read.
+Paths may also be globs. No task or actor is started to find files, nor with HOOK to look into small ones (`sampling`). That
+is why `read_parquet` uses Ray's V1 datasource: V2 lists with a pool of actors per read.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Protocol, TypeAlias
 
@@ -28,14 +28,16 @@ import ray.data
 from raycache import paths as names
 from raycache.client import connection
 from raycache.client.client import Client
-from raycache.errors import InvalidRequestError, NotFoundError
+from raycache.errors import InvalidRequestError
+from raycache.filesystems.arrow_names import ArrowNames
+from raycache.filesystems.pyarrow import cache_handler
 from raycache.filesystems.pyarrow import filesystem as cache_filesystem
 from raycache.placement.strategies import label_wish
-from raycache.placement.whereabouts import Whereabouts
-from raycache.raydata import grouping
+from raycache.raydata import file_selection, grouping, parquet_columns
+from raycache.raydata.datasource import NamedPlaces
+from raycache.raydata.file_listing import files_meant
 from raycache.raydata.modes import place_plain_reads, placement_mode
 from raycache.raydata.preference import PlacementMode
-from raycache.types import FileKind
 
 logger = logging.getLogger("raycache")
 
@@ -138,7 +140,7 @@ def read_datasource(datasource: Any, *, cache: Connected | None = None, **argume
     if placement_mode().mode is PlacementMode.HOOK:
         from raycache.raydata import hook
 
-        hook.locate(dataset, Whereabouts(client))
+        hook.locate(dataset, NamedPlaces.of(datasource, client))
     return dataset
 
 
@@ -150,47 +152,77 @@ def _read(name: str, paths: Paths, cache: Connected | None, arguments: dict[str,
     for unwanted in ("filesystem", "catalog"):
         if arguments.get(unwanted) is not None:
             raise InvalidRequestError(f"{name} reads through the cache: leave {unwanted}= away and give paths")
-    client = _client_of(cache)
-    whereabouts = Whereabouts(client)
-    wanted = [names.normalise(path) for path in _as_list(paths)]
-    reader = _json_lines if name == "read_json" and arguments.get("lines") else getattr(ray.data, name)
-    filesystem = cache_filesystem(place_plain_reads)
-    partitioning = arguments.get("partitioning")
-    if partitioning is not None and "://" in (partitioning.base_dir or ""):
-        base_dir = names.filesystem_path(names.normalise(partitioning.base_dir))
-        arguments["partitioning"] = dataclasses.replace(partitioning, base_dir=base_dir, filesystem=filesystem)
-    if name == "read_parquet":
-        wanted = _without_skipped(client, wanted, arguments)
-
-    def call(some: Sequence[str], extra: dict[str, Any]) -> Any:
-        spelled = [names.filesystem_path(path) for path in some]
-        return _first_generation(reader, spelled, {**arguments, **extra, "filesystem": filesystem})
-
+    locator = _client_of(cache).locator
+    wanted = [names.normalise(path) for path in file_selection.path_list(paths)]
+    bases = list(map(file_selection.base_of, wanted))
+    filesystem = cache_filesystem(place_plain_reads, ArrowNames(path for path in bases if path.startswith("/")))
+    handler = cache_handler(filesystem)
+    assert handler is not None
+    name_of = handler.normalize_path
+    asked = list(map(name_of, bases))
+    namesake = _Namesake(name, arguments)
+    arguments = {**file_selection.rebased(arguments, wanted, locator, filesystem), "filesystem": filesystem}
     mode = placement_mode().mode
-    if mode is PlacementMode.LABELS:
-        parts = _parts(whereabouts, wanted, reader, arguments)
-        if len(parts) > 1:
-            first, *others = [call(*part) for part in parts]
-            return first.union(*others)
-    elif mode is PlacementMode.PLAIN and len(wanted) > 1:
-        # One call resolves them all, instead of one each.
-        client.locator.resolve([path for path in wanted if not names.is_glob(path)])
-    return call(_globs_expanded(whereabouts, wanted), {})
+    columns, whole = None, True
+    if name == "read_parquet":
+        arguments["partitioning"] = namesake.default("partitioning", arguments)
+        extensions = namesake.default("file_extensions", arguments)
+        files, whole = file_selection.parquet_files(wanted, arguments, extensions, locator, name_of)
+        columns = parquet_columns.settle([file for file, _ in files], filesystem, arguments)
+    else:
+        files = list(files_meant(locator, wanted, name_of, ignore_missing=bool(arguments.get("ignore_missing_paths"))))
+
+    def call(some: list[str], extra: dict[str, Any]) -> Any:
+        dataset = namesake.read(some, {**arguments, **extra})
+        if columns is not None:
+            parquet_columns.apply(dataset, columns)
+        return dataset
+
+    if mode is PlacementMode.HOOK:
+        handler.chosen = files
+        return call(asked, {})
+    if mode is PlacementMode.LABELS and (parts := _parts(handler, files, namesake, arguments)):
+        first, *others = [call(*part) for part in parts]
+        return first.union(*others) if others else first
+    # Ray lists a directory faster than it looks up its files.
+    return call(asked if whole and bases == wanted else [file for file, _ in files], {})
 
 
-def _first_generation(reader: Callable[..., Any], paths: list[str], arguments: dict[str, Any]) -> Any:
-    """Call a reader with Ray's V1 datasources. The dataset's context keeps what the user had set."""
-    context = ray.data.DataContext.get_current()
-    previous = getattr(context, "use_datasource_v2", None)
-    if not previous:
-        return reader(paths, **arguments)
-    context.use_datasource_v2 = False
-    try:
-        dataset = reader(paths, **arguments)
-    finally:
-        context.use_datasource_v2 = previous
-    dataset.context.use_datasource_v2 = previous
-    return dataset
+# --- the namesakes ----------------------------------------------------------------------------------------------------
+
+
+class _Namesake:
+    """One of Ray's readers.
+
+    Args:
+        name: in `ray.data`.
+        arguments: of the call; `lines` makes `read_json` another reader.
+    """
+
+    def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
+        stock = getattr(ray.data, name)
+        #: What it takes; empty where Ray does not say.
+        self.parameters: Mapping[str, inspect.Parameter] = inspect.signature(stock).parameters
+        self._read = _json_lines if name == "read_json" and arguments.get("lines") else stock
+
+    def default(self, parameter: str, arguments: Mapping[str, Any]) -> Any:
+        """What holds for a parameter: the argument, or the reader's default; None where it has no such."""
+        found = self.parameters.get(parameter)
+        return arguments.get(parameter, None if found is None else found.default)
+
+    def read(self, names: list[str], arguments: Mapping[str, Any]) -> Any:
+        """Make the dataset by a V1 datasource. Its context keeps what the user had set."""
+        context = ray.data.DataContext.get_current()
+        previous = getattr(context, "use_datasource_v2", None)
+        if not previous:
+            return self._read(names, **arguments)
+        context.use_datasource_v2 = False
+        try:
+            dataset = self._read(names, **arguments)
+        finally:
+            context.use_datasource_v2 = previous
+        dataset.context.use_datasource_v2 = previous
+        return dataset
 
 
 def _json_lines(paths: list[str], **arguments: Any) -> Any:
@@ -215,74 +247,24 @@ def _json_lines(paths: list[str], **arguments: Any) -> Any:
     return ray.data.read_datasource(source, **rest)
 
 
-# --- paths -------------------------------------------------------------------------------------------------------------
-
-
-def _as_list(paths: Paths) -> list[str]:
-    return [str(path) for path in ([paths] if isinstance(paths, (str, PurePath)) else paths)]
-
-
-def _globs_expanded(whereabouts: Whereabouts, paths: list[str]) -> list[str]:
-    """Globs as the files they match; everything else as it is, for Ray lists directories its own way."""
-    result: list[str] = []
-    for path in paths:
-        if names.is_glob(path):
-            result.extend(info.path for info in whereabouts.expand(path))
-        else:
-            result.append(path)
-    return result
-
-
-def _without_skipped(client: Client, paths: list[str], arguments: dict[str, Any]) -> list[str]:
-    """Do what Ray's V1 parquet datasource does not: `ignore_missing_paths` and `skip_paths`."""
-    ignore_missing = arguments.pop("ignore_missing_paths", False)
-    skip = arguments.pop("skip_paths", None) or []
-    if ignore_missing:
-        paths = [path for path in paths if names.is_glob(path) or client.locator.kind(path) is not FileKind.MISSING]
-        if not paths:
-            raise NotFoundError("none of the paths exists; check them")
-    if skip:
-        skipped = [names.normalise(path) for path in _as_list(skip)]
-        below = tuple(f"{path}/" for path in skipped)
-        files = _visible_files(Whereabouts(client), paths)
-        paths = [path for path, _ in files if path not in skipped and not path.startswith(below)]
-        if not paths:
-            raise NotFoundError("skip_paths leaves no file to read; check it")
-    return paths
-
-
-def _visible_files(whereabouts: Whereabouts, paths: Sequence[str]) -> list[tuple[str, int]]:
-    """(path, size) of all files, without those Ray passes over: names below a directory that start with `.` or `_`."""
-    result: list[tuple[str, int]] = []
-    for path in paths:
-        hidden = (names.join(path, "."), names.join(path, "_"))
-        result.extend((f.path, f.size_bytes) for f in whereabouts.expand(path) if not f.path.startswith(hidden))
-    return result
-
-
 # --- LABELS ------------------------------------------------------------------------------------------------------------
 
 
 def _parts(
-    whereabouts: Whereabouts, paths: list[str], reader: Callable[..., Any], arguments: dict[str, Any]
+    handler: Any, files: file_selection.Files, namesake: _Namesake, arguments: dict[str, Any]
 ) -> list[tuple[list[str], dict[str, Any]]]:
-    """Split a read by node: (files, arguments) of each part. Empty when it should not be split.
+    """Split a read by node: (files, arguments) of each part. Empty when it should not be split, or when nothing is left.
 
     Rows must come in the order of files when the user asked for it, and a user's own labels win.
     """
-    parameters = inspect.signature(reader).parameters
-    if reader is _json_lines:
-        parameters = inspect.signature(ray.data.read_json).parameters
     preserve_order = ray.data.DataContext.get_current().execution_options.preserve_order
-    if "label_selector" not in parameters or arguments.get("label_selector") or preserve_order:
+    if "label_selector" not in namesake.parameters or arguments.get("label_selector") or preserve_order:
         return []
-    extensions = arguments.get("file_extensions")
-    if extensions is None and "file_extensions" in parameters and "file_extensions" not in arguments:
-        extensions = parameters["file_extensions"].default
-    suffixes = tuple(f".{extension.lstrip('.').lower()}" for extension in extensions or ())
-    files = [file for file in _visible_files(whereabouts, paths) if not suffixes or file[0].lower().endswith(suffixes)]
-    sizes_bytes = [size for _, size in files]
-    nodes = grouping.choose_nodes(sizes_bytes, whereabouts.place([path for path, _ in files]))
+    files = file_selection.passing(
+        files, arguments.get("partition_filter"), namesake.default("file_extensions", arguments)
+    )
+    left, sizes_bytes = [file for file, _ in files], [size for _, size in files]
+    nodes = grouping.choose_nodes(sizes_bytes, NamedPlaces(handler.fs.client, handler.path_of).place(left))
     by_node: dict[str | None, list[int]] = {}
     for index, node in enumerate(nodes):
         by_node.setdefault(node, []).append(index)
@@ -292,8 +274,11 @@ def _parts(
     parts: list[tuple[list[str], dict[str, Any]]] = []
     blocks = arguments.get("override_num_blocks")
     for node, indexes in by_node.items():
+        # What a filter leaves is known by now, for all parts.
         extra: dict[str, Any] = {} if node is None else label_wish(node)
+        if "partition_filter" in arguments:
+            extra["partition_filter"] = None
         if blocks:
             extra["override_num_blocks"] = max(1, round(blocks * len(indexes) / len(files)))
-        parts.append(([files[index][0] for index in sorted(indexes)], extra))
+        parts.append(([left[index] for index in sorted(indexes)], extra))
     return parts

@@ -149,6 +149,7 @@ class WorkerActor:
         self._ports.run(self._service.touch(request.segments, self._clock.now_s()))
         if request.delivery is not None:
             self._readings.add(request.delivery)
+        if request.delivery is not None or request.urgent:
             # Confirmed when the master has it: what only this worker knows is lost with it.
             await self._tell(urgent=request.urgent)
         return encode(renewed)

@@ -74,7 +74,7 @@ class Occupant:
 # --- which files --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("base", ["/trees", "/@s3/trees"])
+@pytest.mark.parametrize("base", ["/trees", "/@s3/trees", "trees"])
 def test_files_are_found_as_ray_finds_them(cache: Cache, s3_server: SeaweedServer, base: str) -> None:
     """Directories of any depth, files, the same path twice: the same paths, sizes and order; what is hidden is left out."""
     del cache
@@ -85,17 +85,18 @@ def test_files_are_found_as_ray_finds_them(cache: Cache, s3_server: SeaweedServe
         for size, key in enumerate(keys):
             client.put_object(Bucket=bucket, Key=key, Body=b"x" * (0 if key.endswith("/") else size))
     through = raycache.connect().filesystem()
-    raycache.connect().client.locator.announce(f"s3://{bucket}", s3_server.options())
+    locator, path_of = raycache.connect().client.locator, through.handler.path_of
+    locator.announce(f"s3://{bucket}", s3_server.options())
     if base == "/trees":
         raycache.connect().mount(base, f"s3://{bucket}", options=s3_server.options())
     paths = [f"{base}/{name}" for name in ("single", "a", "a/b", "a.b/", "a/b/1", "a")]
     stock = list(file_meta_provider._get_file_infos_serial(paths, through))  # type: ignore[attr-defined]
-    assert stock == list(file_listing.files_of(raycache.connect().client.locator, paths))
+    assert stock == list(file_listing.files_of(locator, paths, path_of))
     assert len(stock) > len(paths)
     missing = [paths[0], f"{base}/nowhere"]
-    assert list(file_listing.files_of(raycache.connect().client.locator, missing, ignore_missing=True)) == stock[:1]
+    assert list(file_listing.files_of(locator, missing, path_of, ignore_missing=True)) == stock[:1]
     with pytest.raises(NotFoundError, match="nowhere does not exist"):
-        list(file_listing.files_of(raycache.connect().client.locator, missing))
+        list(file_listing.files_of(locator, missing, path_of))
 
 
 def test_finding_files_takes_two_calls_of_the_master_and_one_per_directory(
@@ -128,9 +129,9 @@ def test_only_what_is_missing_is_announced() -> None:
         return ReadTask(list, about), "n"
 
     tasks = [task("a", "b"), task("c"), task("d"), task("e")]
-    found = announcing.announce(tasks, {"n": 1}, lambda paths: {path for path in paths if path in "bd"})
+    found = announcing.announce(tasks, {"n": 1}, lambda names: {name: f"/{name}" for name in names if name in "bd"})
     assert [node for _, node in found] == ["n"] * 4
-    assert [(t.read_fn._own, t.read_fn._following) for t, _ in found[:3]] == [(["b"], []), ([], ["d"]), (["d"], [])]
+    assert [(t.read_fn._own, t.read_fn._following) for t, _ in found[:3]] == [(["/b"], []), ([], ["/d"]), (["/d"], [])]
     assert found[3][0] is tasks[3][0]
 
 

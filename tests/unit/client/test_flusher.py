@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from raycache.client import flusher as flusher_module
 from raycache.client.counters import Counters
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
@@ -88,6 +89,18 @@ def test_whatever_is_read_arrives_by_itself(loses_every: int) -> None:
         assert worker.news.wait_for(lambda: worker.total.hits >= threads * reads, _TIMEOUT_S), worker.total.hits
     flusher.close()
     assert (threads * reads, 10 * threads * reads) == (worker.total.hits, worker.total.bytes_local)
+
+
+def test_the_first_counts_of_a_process_go_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many a task has read all it reads by then; who waited for it sees what it read."""
+    monkeypatch.setattr(flusher_module, "_DELAY_S", 3600.0)
+    counters, worker = Counters(), Worker()
+    flusher = flusher_of(worker, counters)
+    counters.notes["/lake/x"][Tier.MEMORY].append(10)
+    flusher.wake()
+    with worker.news:
+        assert worker.news.wait_for(lambda: worker.total.hits == 1, _TIMEOUT_S)
+    flusher.close()
 
 
 def test_a_reader_sums_up_what_nobody_takes() -> None:

@@ -138,20 +138,61 @@ def test_chained_filesystem_has_names_of_its_store() -> None:
     assert RaycacheFileSystem().unstrip_protocol("/lake/x") == "raycache:///lake/x"
 
 
-def test_arrow_paths_keep_their_store_without_a_scheme() -> None:
-    """What pyarrow and Ray Data strip is still told apart, and normalising twice changes nothing."""
+def test_arrow_names_are_told_apart_without_a_scheme() -> None:
+    """What pyarrow and Ray Data strip is known from the first time, and normalising twice changes nothing."""
     from raycache.filesystems.pyarrow import CacheHandler
 
     handler = CacheHandler()
-    for path, expected in (
-        ("s3://bucket/a b", "/@s3/bucket/a b"),
-        ("s3a://bucket/k", "/@s3/bucket/k"),
-        ("/lake/x/", "/lake/x"),
-        ("raycache:///lake/x", "/lake/x"),
-        ("file:///data/x", "/@file/data/x"),
+    for path, name, meant in (
+        ("s3://bucket/a b", "bucket/a b", "s3://bucket/a b"),
+        ("s3a://bucket/k", "bucket/k", "s3://bucket/k"),
+        ("gs://bucket/k", "/@gs/bucket/k", "/@gs/bucket/k"),
+        ("/lake/x/", "/lake/x", "/lake/x"),
+        ("raycache:///lake/x", "/lake/x", "/lake/x"),
     ):
-        assert handler.normalize_path(path) == expected
-        assert handler.normalize_path(expected) == expected
+        assert handler.normalize_path(path) == name
+        assert handler.normalize_path(name) == name
+        assert handler.path_of(name) == pickle.loads(pickle.dumps(handler)).path_of(name) == meant
+
+
+def test_in_a_chain_arrow_names_are_those_of_its_store() -> None:
+    """A URI of another store is spelled out, and stays what it is."""
+    from raycache.filesystems.fsspec import RaycacheFileSystem
+    from raycache.filesystems.pyarrow import CacheHandler
+
+    handler = CacheHandler(RaycacheFileSystem(target_protocol="s3"))
+    for path, name, meant in (
+        ("s3://bucket/a", "bucket/a", "s3://bucket/a"),
+        ("s3a://bucket/a", "bucket/a", "s3://bucket/a"),
+        ("bucket/http://x", "bucket/http://x", "s3://bucket/http://x"),
+        ("gs://bucket/a", "/@gs/bucket/a", "/@gs/bucket/a"),
+    ):
+        assert handler.normalize_path(path) == handler.normalize_path(name) == name
+        assert handler.path_of(name) == meant
+    local = CacheHandler(RaycacheFileSystem(target_protocol="file"))
+    assert (local.normalize_path("file:///data/x"), local.path_of("/data/x")) == ("/data/x", "file:///data/x")
+
+
+@pytest.mark.parametrize("options", [{}, {"target_protocol": "s3"}])
+def test_pyarrow_makes_the_caches_own_of_its_fsspec_filesystem(options: dict[str, str]) -> None:
+    """It wraps filesystems of fsspec itself. Of that of users it gets one that knows URIs, in every process, and keeps them:
+    by fsspec they mean the same."""
+    import fsspec
+    import pyarrow.fs
+
+    from raycache.filesystems.pyarrow import cache_handler
+
+    fs = pickle.loads(pickle.dumps(fsspec.filesystem("raycache", **options)))
+    wrapped = pickle.loads(pickle.dumps(pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs))))
+    handler = cache_handler(wrapped)
+    assert handler is not None
+    name = wrapped.normalize_path("s3://bucket/t")
+    assert handler.path_of(name) == fs.cache_path(name) == "s3://bucket/t"
+    # Without its scheme, as Ray Data asks again.
+    assert wrapped.normalize_path("bucket/t") == "bucket/t"
+    assert handler.path_of("bucket/t") == "s3://bucket/t"
+    assert names.normalise(handler.path_of(wrapped.normalize_path("gs://other/t"))) == "gs://other/t"
+    assert cache_handler(pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fsspec.filesystem("memory")))) is None
 
 
 def test_arrow_filesystems_are_equal_and_pickle() -> None:
