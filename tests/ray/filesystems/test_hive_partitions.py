@@ -38,9 +38,9 @@ def outcome(read: Callable[[], Any]) -> Any:
     """The rows, or the error."""
     try:
         found = read()
+        frame = found.to_pandas() if isinstance(found, pa.Table) else found
     except (ValueError, NotImplementedError) as error:
         return type(error)
-    frame = found.to_pandas() if isinstance(found, pa.Table) else found
     return sorted(map(str, frame.astype(object).to_dict("records")))
 
 
@@ -55,17 +55,17 @@ def readers(path: str, filesystem: Any) -> list[Callable[[], Any]]:
 
 def test_partitions_read_as_from_a_disk(cache: Cache, lake: Lake, s3: str, local: Path) -> None:
     """Values and errors, of a disk and of S3, in all ways of naming them."""
-    uri = f"{lake.uri}/{s3.rpartition('/')[2]}"
+    below = f"{s3.rpartition('/')[2]}/{local.name}"
     for file in local.rglob("*.parquet"):
-        lake.put(f"{s3.rpartition('/')[2]}/{file.relative_to(local)}", file.read_bytes())
+        lake.put(f"{below}/{file.relative_to(local)}", file.read_bytes())
     cache.mount("/local", f"file://{local}")
     fs, arrow = fsspec.filesystem("raycache"), cache.filesystem()
     expected = [outcome(read) for read in readers(str(local / "t"), None)]
     try:
-        for path in ("/local/t", f"file://{local}/t", f"{s3}/t", f"{uri}/t"):
+        for path in ("/local/t", f"file://{local}/t", f"/s3/{below}/t", f"{lake.uri}/{below}/t"):
             for filesystem in (fs, arrow):
                 assert expected == [outcome(read) for read in readers(path, filesystem)], (path, filesystem)
-        for url in ("raycache:///local/t", f"raycache://{s3}/t", f"raycache::{uri}/t"):
+        for url in ("raycache:///local/t", f"raycache:///s3/{below}/t", f"raycache::{lake.uri}/{below}/t"):
             assert expected[:2] == [outcome(read) for read in readers(url, None)[:2]], url
     finally:
         cache.unmount("/local")
@@ -76,10 +76,11 @@ def test_partitions_are_written_as_to_a_disk(cache: Cache, place: str, tmp_path:
     """The same directories, and the same rows again."""
     frame = pd.DataFrame({"id": range(6), "key": ["a b", "x/y", "50%", "a=b", "ü", "x"]})
     frame.to_parquet(tmp_path / "plain", partition_cols=["key"])
-    target = f"raycache://{place}/t" if how == "url" else f"{place}/t"
+    directory = f"{place}/{how}"
+    target = f"raycache://{directory}" if how == "url" else directory
     filesystem = {"url": None, "fsspec": fsspec.filesystem("raycache"), "pyarrow": cache.filesystem()}[how]
     frame.to_parquet(target, partition_cols=["key"], filesystem=filesystem)
-    found = {path.split("/")[-2] for path in cache.ls(f"{place}/t", recursive=True) if path.endswith(".parquet")}
+    found = {path.split("/")[-2] for path in cache.ls(directory, recursive=True) if path.endswith(".parquet")}
     assert {path.parent.name for path in (tmp_path / "plain").rglob("*.parquet")} == found
     assert outcome(lambda: pd.read_parquet(tmp_path / "plain")) == outcome(
         lambda: pd.read_parquet(target, filesystem=filesystem)
