@@ -131,7 +131,7 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
         *,
         keeps_uris: bool = False,
     ) -> None:
-        if isinstance(fs, RaycacheFileSystem) and not isinstance(fs, AnySchemeFileSystem):
+        if type(fs) is RaycacheFileSystem:
             fs, keeps_uris = AnySchemeFileSystem(*fs.storage_args, **fs.storage_options), True
         super().__init__(AnySchemeFileSystem() if fs is None else fs)
         self._keeps_uris = keeps_uris

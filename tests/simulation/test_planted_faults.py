@@ -114,7 +114,7 @@ def test_a_reader_that_bypasses_without_the_version(monkeypatch: pytest.MonkeyPa
         return pa.py_buffer(content[offset : offset + length])
 
     monkeypatch.setattr(Bypass, "_fetch", bypass)
-    assert caught_by() == "ReadsAreOfOneVersion"
+    assert caught_by(written_through=False) == "ReadsAreOfOneVersion"
 
 
 def test_a_segment_table_that_forgets_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_a_segment_table_that_forgets_the_version(monkeypatch: pytest.MonkeyPatc
         return found if found is not None and found.offset + BLOCK_BYTES <= found.mapped.buffer.size else None
 
     monkeypatch.setattr(Leases, "get", get)
-    assert caught_by() == "ReadsAreOfOneVersion"
+    assert caught_by(written_through=False) == "ReadsAreOfOneVersion"
 
 
 def test_a_reader_that_keeps_metadata_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
