@@ -131,7 +131,8 @@ class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no 
         *,
         keeps_uris: bool = False,
     ) -> None:
-        if type(fs) is RaycacheFileSystem:
+        # One that its options do not make again stays what it is.
+        if isinstance(fs, RaycacheFileSystem) and not isinstance(fs, AnySchemeFileSystem) and fs.cachable:
             fs, keeps_uris = AnySchemeFileSystem(*fs.storage_args, **fs.storage_options), True
         super().__init__(AnySchemeFileSystem() if fs is None else fs)
         self._keeps_uris = keeps_uris
