@@ -24,6 +24,7 @@ from typing import Any
 import ray
 import ray.exceptions
 from ray._private.worker import WORKER_MODE, global_worker
+from ray.actor import ActorMethod
 
 from raycache.client.ports import WorkerCall
 from raycache.errors import NoCacheError, RaycacheError, UnavailableError
@@ -42,6 +43,7 @@ _WAITS_MAX = 20
 
 #: As they are below Ray's public names, which start a cluster of one's own where there is none.
 _ray_get, _ray_get_actor = inspect.unwrap(ray.get), inspect.unwrap(ray.get_actor)
+_ray_call = getattr(ActorMethod._remote, "__wrapped__", ActorMethod._remote)  # noqa: SLF001
 _waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
 #: The session of Ray that this process has from the one it was forked from.
 _inherited: Any = None
@@ -113,7 +115,7 @@ class Calls:
             try:
                 self.check()
                 handle = self._master(timeout_s)
-                call = getattr(handle, method).remote(*arguments)
+                call = _submitted(handle, method, arguments)
                 reply = _reply(call, timeout_s, in_place=not self._cache_id)
                 break
             except ray.exceptions.RayActorError as error:
@@ -137,7 +139,7 @@ class Calls:
         for call in calls:
             try:
                 self.check()
-                pending.append(getattr(self._worker(call.actor_name), call.method).remote(*call.arguments))
+                pending.append(_submitted(self._worker(call.actor_name), call.method, call.arguments))
             except Exception as error:  # a value here, as `_mapped` says
                 pending.append(_mapped(error, f"worker {call.actor_name} cannot be reached"))
         results: list[Any] = []
@@ -158,7 +160,7 @@ class Calls:
         for call in calls:
             with contextlib.suppress(Exception):
                 self.check()
-                getattr(self._worker(call.actor_name), call.method).remote(*call.arguments)
+                _submitted(self._worker(call.actor_name), call.method, call.arguments)
 
     def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
         """Map objects of the object store into this process, or pull them here first.
@@ -192,7 +194,7 @@ class Calls:
 
     def _is_loading(self, name: str) -> bool:
         try:
-            return bool(_reply(self._worker(name).is_loading.remote(), min(_ALIVE_S, self._worker_timeout_s)))
+            return bool(_reply(_submitted(self._worker(name), "is_loading"), min(_ALIVE_S, self._worker_timeout_s)))
         except Exception:  # whatever keeps it from saying so
             return False
 
@@ -202,7 +204,7 @@ class Calls:
         if handle is None:
             handle = self._look_up(MASTER_NAME)
             if self._cache_id:
-                hello: Hello = unwrap(_reply(handle.hello.remote(), timeout_s))
+                hello: Hello = unwrap(_reply(_submitted(handle, "hello"), timeout_s))
                 if hello.cache_id != self._cache_id:
                     self._end(NoCacheError("the cache was stopped, and another one runs in its place; connect again"))
                     self.check()
@@ -265,6 +267,11 @@ os.register_at_fork(after_in_child=_after_fork)
 def _again(error: NoCacheError | None) -> NoCacheError:
     """The same error for another caller: each has its own traceback."""
     return NoCacheError(str(error))
+
+
+def _submitted(handle: Any, method: str, arguments: Sequence[Any] = ()) -> Any:
+    """The reference of a call's answer. Whoever leaves Ray between a check and this gets an error, and not a new cluster."""
+    return _ray_call(getattr(handle, method), list(arguments), {})
 
 
 def _reply(reference: Any, timeout_s: float, *, in_place: bool = False) -> Any:
