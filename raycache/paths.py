@@ -6,8 +6,8 @@ never collapsed, since stores take them literally. Only slashes at the end are d
 directory has one name and normalising twice changes nothing; no file's key ends in a slash (see `ObjectInfo`: those
 are directory markers). Hence joining is always "with one slash between", and `split_uri` and `join` undo each other.
 
-Several spellings mean the same and become one here: `s3a://` and `s3n://` are `s3://`, `gcs://` is `gs://`,
-`local:///x` and `file:/x` are `file:///x`, `raycache:///lake/x` and `fsspec+raycache:///lake/x` are `/lake/x`.
+Several spellings mean the same and become one here: `s3a://` and `s3n://` are `s3://`, `gcs://` is `gs://`, `abfss://`
+is `abfs://`, `local:///x` and `file:/x` are `file:///x`, `raycache:///lake/x` and `fsspec+raycache:///lake/x` are `/lake/x`.
 Inside pyarrow filesystems, whose paths may hold no scheme, `s3://bucket/key` is spelled `/@s3/bucket/key`. What is no
 valid Unicode, since names on a disk may be any bytes, is spelled `/@raw/` and percent-encoded there, and wherever text must be
 UTF-8 (`sayable`).
@@ -26,7 +26,7 @@ from fsspec.utils import glob_translate
 from raycache.errors import InvalidRequestError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
-_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file"}
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs", "local": "file"}
 _OURS = frozenset({"raycache", "fsspec+raycache"})
 #: Schemes whose URIs may have no authority: `file:///x`, `hdfs:///x` (the default name node).
 _NO_AUTHORITY = frozenset({"file", "hdfs", "viewfs"})
@@ -92,6 +92,16 @@ def join(base: str, name: str) -> str:
     if not name:
         return base
     return f"/{name}" if base == "/" else f"{base}/{name}"
+
+
+def below(path: str) -> str:
+    """What all paths below a normalised one begin with: `/` of `/`, `/lake/` of `/lake`, `file:///` of `file://`."""
+    return path if path == "/" else f"{path}/"
+
+
+def moved(path: str, base: str, other: str) -> str:
+    """A normalised path at or below a base, as it is below another base."""
+    return join(other, path[len(below(base)) :])
 
 
 def has_path(key: str) -> bool:

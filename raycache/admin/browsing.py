@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from raycache import paths as names
 from raycache.admin import residency
 from raycache.admin.patterns import path_of
 from raycache.client.client import Client
@@ -146,10 +147,9 @@ def entry_of(meta: FileMeta) -> Entry:
 
 def entries_of(path: str, reply: ListReply) -> list[Entry]:
     """The public form of a listing of `path`."""
-    base_path = path.rstrip("/")
     return [
         Entry(
-            f"{base_path}/{row.name}",
+            names.join(path, row.name),
             row.name.rpartition("/")[2],
             "file" if row.kind == FileKind.FILE else "directory",
             row.size_bytes,

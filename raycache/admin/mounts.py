@@ -37,7 +37,7 @@ def unmount(client: Client, path: str, *, force: bool) -> None:
     reply: tuple[str, MountTable] = client.calls.master("unmount", uuid.uuid4().hex, names.normalise(path), force)
     uri, table = reply
     client.locator.learn(None, table)
-    upkeep.drop(client, Selector([Pattern(uri.rstrip("/"))]), force=True)
+    upkeep.drop(client, Selector([Pattern(uri)]), force=True)
 
 
 def mounts(client: Client) -> list[MountEntry]:

@@ -29,17 +29,17 @@ def _patterns(locator: Locator, name: str) -> list[Pattern]:
     if names.is_glob(name):
         _, found = looked_up(locator, [name])[0]
         if isinstance(found, Glob):
-            return [Pattern(locator.uri_of(found.base).rstrip("/"), found.glob)]
+            return [Pattern(locator.uri_of(found.base), found.glob)]
         if found.error is not None:
             raise found.error
     try:
-        return [Pattern(locator.uri_of(name).rstrip("/"))]
+        return [Pattern(locator.uri_of(name))]
     except NotFoundError:
-        above = name.rstrip("/") + "/"
+        above = names.below(name)
         mounts = [mount for mount in locator.mounts.mounts if mount.path.startswith(above)]
         if not mounts:
             raise
-        return [Pattern(mount.uri.rstrip("/")) for mount in mounts]
+        return [Pattern(mount.uri) for mount in mounts]
 
 
 def listing(table: RuleTable, mounts: MountTable) -> list[PathRule]:
@@ -53,8 +53,8 @@ def listing(table: RuleTable, mounts: MountTable) -> list[PathRule]:
 def path_of(mounts: MountTable, uri: str) -> str:
     """What a URI is in the namespace, by the longest mount above it; the URI itself without one."""
     explicit = [mount for mount in mounts.mounts if mount.path.startswith("/")]
-    above = [mount for mount in explicit if Pattern(mount.uri.rstrip("/")).names(uri)]
+    above = [mount for mount in explicit if Pattern(mount.uri).names(uri)]
     if not above:
         return uri
     mount = max(above, key=lambda mount: len(mount.uri))
-    return mount.path.rstrip("/") + uri[len(mount.uri.rstrip("/")) :] or "/"
+    return names.moved(uri, mount.uri, mount.path)

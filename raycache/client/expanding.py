@@ -56,8 +56,7 @@ def as_list(paths: str | Sequence[str]) -> list[str]:
 
 def listed_files(path: str, reply: ListReply) -> list[tuple[str, FileVersion]]:
     """(path, version) of the files in a listing of `path`, in its order."""
-    base_path = path.rstrip("/")
-    return [(f"{base_path}/{row.name}", reply.version(row)) for row in reply.rows() if row.kind == FileKind.FILE]
+    return [(names.join(path, row.name), reply.version(row)) for row in reply.rows() if row.kind == FileKind.FILE]
 
 
 def expand(locator: Locator, paths: str | Sequence[str], *, fresh: bool = False) -> list[tuple[str, FileVersion]]:

@@ -206,7 +206,7 @@ class Locator:
     def forget(self, paths: Iterable[str]) -> None:
         """Drop what is known of these paths and everything below them."""
         dropped = tuple(names.normalise(path) for path in paths)
-        below = tuple(path.rstrip("/") + "/" for path in dropped)
+        below = tuple(names.below(path) for path in dropped)
         with self._lock:
             for name, meta in list(self._metas.items()):
                 if meta.path in dropped or meta.path.startswith(below):
@@ -232,11 +232,18 @@ class Locator:
             NotFoundError: it is under no mount, and this process mounts nothing by itself.
         """
         root_uri, key = names.split_uri(uri)
+        return self._open_storage(root_uri, self.options(uri)), key
+
+    def options(self, uri: str) -> dict[str, Any]:
+        """What opens the under storage that holds a URI.
+
+        Raises:
+            NotFoundError: see `storage`.
+        """
         mount = self.mounts.of_uri(uri)
         if mount is None and not self.mounts_by_itself:
             raise NotFoundError(f"{uri} is under no mount; see `raycache mounts`", path=uri)
-        options = mount.options if mount is not None else self._environment_options(root_uri)
-        return self._open_storage(root_uri, options), key
+        return mount.options if mount is not None else self._environment_options(names.split_uri(uri)[0])
 
     def uri_of(self, path: str) -> str:
         """The URI a namespace path stands for, by the mounts known here.
@@ -252,8 +259,7 @@ class Locator:
             raise NotFoundError(
                 f"{path} is under no mount; see `raycache mounts`, or give a URI such as s3://bucket/key"
             )
-        rest = path[len(best.path.rstrip("/")) :]
-        return best.uri.rstrip("/") + rest
+        return names.moved(path, best.path, best.uri)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -403,13 +409,12 @@ class Locator:
 
     def _remember_listing(self, path: str, reply: ListReply, mark: int) -> None:
         expires_at_s = self._clock.now_s() + reply.expires_in_s
-        base_path = path.rstrip("/")
         found: list[FileMeta] = []
         unknown: list[FileMeta] = []
         for row in reply.rows():
             if row.kind != FileKind.FILE:
                 continue
-            name_path, file = f"{base_path}/{row.name}", reply.version(row)
+            name_path, file = names.join(path, row.name), reply.version(row)
             meta = self._metas.get(name_path)
             if meta is not None and meta.file == file:
                 meta.expires_at_s = expires_at_s

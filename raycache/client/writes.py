@@ -10,7 +10,7 @@ key prefixes on S3, where making one does nothing.
 
 Two names may mean one object: `/lake/x` and `s3://bucket/x`, a file and a link to it, two mounts of one directory. So what
 must not meet is compared by what stands there (`ufs/identity.py`): a move onto itself, or of a directory into itself, would
-lose data. Some names cannot be compared (`hdfs:///x` and `hdfs://host/x`), and somebody else may write meanwhile; so a move
+lose data. Some names cannot be compared (`viewfs:///x` and `hdfs://host/x`), and somebody else may write meanwhile; so a move
 deletes its sources only while they are still what was copied, looked at again when every copy stands.
 """
 
@@ -48,6 +48,7 @@ from raycache.messages import MountInfo
 from raycache.types import FileKind
 from raycache.ufs.base import UnderStorage
 from raycache.ufs.identity import Way, lies_in, rest_below
+from raycache.ufs.open import store_of
 from raycache.ufs.trees import Described, holds_anything, tree, what_stands
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Writes:
         base = self._source(above)
         if not base.storage.has_directories:
             return frozenset()
-        start = len(base.path.rstrip("/")) + 1
+        start = len(names.below(base.path))
         parents = {path: path[start:].rpartition("/")[0] for path in paths}
         way = base.way
         straight = {name for name in set(parents.values()) if rest_below(base.below(name).way, way) == name}
@@ -280,8 +281,8 @@ class Writes:
 
     def _require_deletable(self, place: LakePlace) -> None:
         way = place.way
-        for mount, mount_way in self._mounts_of(place.storage):
-            below = mount.uri.startswith(place.uri.rstrip("/") + "/") or lies_in(mount_way, way)
+        for mount, mount_way in self._mounts_of(place):
+            below = mount.uri.startswith(names.below(place.uri)) or lies_in(mount_way, way)
             if mount.readonly and below:
                 raise DeniedError(f"{mount.path} lies in {place.path} and is mounted read-only", path=place.path)
 
@@ -342,25 +343,29 @@ class Writes:
         for place in places:
             found[place.path] = found[place.uri] = None
             way = place.way
-            for mount, mount_way in self._mounts_of(place.storage):
+            for mount, mount_way in self._mounts_of(place):
                 rest = "" if lies_in(mount_way, way) else rest_below(way, mount_way)
                 if rest is not None:
                     found[names.join(mount.path, rest)] = found[names.join(mount.uri, rest)] = None
         return found
 
-    def _mounts_of(self, storage: UnderStorage) -> list[tuple[MountInfo, Way]]:
-        """The mounts of a store, with the ways to them."""
+    def _mounts_of(self, place: LakePlace) -> list[tuple[MountInfo, Way]]:
+        """The mounts of a place's store, by whatever authority, with the ways to them."""
         table = self._locator.mounts
         version, ways = self._mount_ways
         if version != table.version:
             ways = {}
             self._mount_ways = table.version, ways
-        if storage.root_uri not in ways:
+        own_root = place.storage.root_uri
+        if own_root not in ways:
+            store = store_of(own_root, self._locator.options(place.uri))
             split = [(mount, *names.split_uri(mount.uri)) for mount in table.mounts]
-            ways[storage.root_uri] = [
-                (mount, storage.way(key)) for mount, root_uri, key in split if root_uri == storage.root_uri
+            ways[own_root] = [
+                (mount, place.storage.way(key))
+                for mount, root_uri, key in split
+                if root_uri == own_root or store_of(root_uri, mount.options) == store
             ]
-        return ways[storage.root_uri]
+        return ways[own_root]
 
 
 def _by_storage(places: Iterable[LakePlace]) -> Iterator[tuple[UnderStorage, list[LakePlace]]]:

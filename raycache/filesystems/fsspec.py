@@ -143,7 +143,7 @@ class RaycacheFileSystem(ReadingFileSystem):
             if not has_magic(self._strip_protocol(path)):
                 fixed = self._parent(fixed)
             above = names.normalise(self.cache_path(fixed or "/"))
-            below = [name for name in full if name.startswith(above.rstrip("/") + "/")]
+            below = [name for name in full if name.startswith(names.below(above))]
             with contextlib.suppress(NotFoundError):  # above all mounts
                 elsewhere |= self.client.writes.behind_links(above, below)
         return elsewhere
@@ -303,8 +303,8 @@ class RaycacheFileSystem(ReadingFileSystem):
 def _tops(directories: Iterable[str]) -> list[str]:
     """Those that lie in no other."""
     tops: list[str] = []
-    for directory in sorted(directories, key=lambda path: path.rstrip("/") + "/"):
-        if not tops or not directory.startswith(tops[-1].rstrip("/") + "/"):
+    for directory in sorted(directories, key=names.below):
+        if not tops or not directory.startswith(names.below(tops[-1])):
             tops.append(directory)
     return tops
 

@@ -56,7 +56,7 @@ def parent(path: str) -> str:
     scheme, marker, rest = ("", "", path) if path.startswith("/") else path.partition("://")
     above = rest.rpartition("/")[0]
     if marker:
-        return f"{scheme}://{above}" if above else path
+        return f"{scheme}://{above}" if "/" in rest else path
     return above or "/"
 
 

@@ -34,7 +34,7 @@ from raycache.errors import (
 )
 from raycache.filesystems import fsspec_paths as spelling
 from raycache.filesystems.fsspec_files import ReadFile
-from raycache.messages import ListReply
+from raycache.messages import ListedRow, ListReply
 from raycache.types import FileKind
 
 
@@ -161,11 +161,8 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
             infos = [self._info(self._meta(path))]
         else:
             # A key of an object store may be both a file and a directory: then it is here twice.
-            base = self._name(names.normalise(full)).rstrip("/")
-            infos = [
-                _file(f"{base}/{name}", size, mtime_ns, etag) if kind == FileKind.FILE else _directory(f"{base}/{name}")
-                for name, kind, size, etag, mtime_ns in reply.rows()
-            ]
+            base = self._name(names.normalise(full))
+            infos = [_row_info(names.join(base, row.name), row) for row in reply.rows()]
         return infos if detail else list(dict.fromkeys(info["name"] for info in infos))
 
     def find(
@@ -372,16 +369,13 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         self, full: str, reply: ListReply, maxdepth: int | None = None, withdirs: bool = True
     ) -> dict[str, dict[str, Any]]:
         """A listing as fsspec has it; `withdirs` adds the directories that names only imply."""
-        base = self._name(names.normalise(full)).rstrip("/")
+        base = self._name(names.normalise(full))
         found: dict[str, dict[str, Any]] = {}
-        for name, kind, size, etag, mtime_ns in reply.rows(implied=withdirs):
-            path = f"{base}/{name}"
-            if maxdepth is not None and name.count("/") >= maxdepth:
-                continue
-            if kind == FileKind.FILE:
-                found[path] = _file(path, size, mtime_ns, etag)
-            elif withdirs:
-                found[path] = _directory(path)
+        for row in reply.rows(implied=withdirs):
+            too_deep = maxdepth is not None and row.name.count("/") >= maxdepth
+            if not too_deep and (withdirs or row.kind == FileKind.FILE):
+                path = names.join(base, row.name)
+                found[path] = _row_info(path, row)
         return found
 
     def _contents(
@@ -433,6 +427,12 @@ def _file(name: str, size: int, mtime_ns: int | None, etag: str) -> dict[str, An
 
 def _directory(name: str) -> dict[str, Any]:
     return {"name": name, "size": 0, "type": "directory", "mtime": None, "LastModified": None, "ETag": ""}
+
+
+def _row_info(name: str, row: ListedRow) -> dict[str, Any]:
+    if row.kind == FileKind.FILE:
+        return _file(name, row.size_bytes, row.mtime_ns, row.etag)
+    return _directory(name)
 
 
 def _span(start: int | None, end: int | None, size: int) -> tuple[int, int]:

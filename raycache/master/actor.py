@@ -203,7 +203,7 @@ class MasterActor:
             return self._unmounted[request_id], self._service.mounts.table()
         uri = self._service.mounts.at(path).uri
         for job in self._board.live():
-            if job.reads_below(uri.rstrip("/") + "/"):
+            if job.reads_below(names.below(uri)):
                 if not force:
                     raise ConflictError(f"{path} is in use by load {job.job_id}; stop it, or unmount with force=True")
                 await self._driver.stop(job.job_id)

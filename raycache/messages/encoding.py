@@ -82,7 +82,7 @@ class MountTable(NamedTuple):
     def paths_of(self, uri: str) -> list[str]:
         """All names of a URI in the namespace: itself, and its path below each mount above it."""
         above = [m for m in self.mounts if m.path.startswith("/") and _is_above(m.uri, uri)]
-        return [uri, *(m.path.rstrip("/") + uri[len(m.uri.rstrip("/")) :] for m in above)]
+        return [uri, *(paths.moved(uri, m.uri, m.path) for m in above)]
 
     def of_uri(self, uri: str) -> MountInfo | None:
         """The mount whose options open this URI: the longest mounted URI above it."""
@@ -98,7 +98,7 @@ class MountTable(NamedTuple):
 
 
 def _is_above(base: str, name: str) -> bool:
-    return name == base or name.startswith(base.rstrip("/") + "/")
+    return name == base or name.startswith(paths.below(base))
 
 
 class Hello(NamedTuple):

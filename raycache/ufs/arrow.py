@@ -44,6 +44,7 @@ class ArrowStorage:
         filesystem: any `pyarrow.fs.FileSystem`.
         root_uri: the authority it stands for.
         base: goes before every key: "" or something that ends in "/".
+        store: what all authorities of this store have in common, see `open.store_of`; "": it has one.
         has_directories: whether an empty directory can exist there.
         retrier: for requests that may be repeated.
         secrets: texts that messages must not hold.
@@ -55,6 +56,7 @@ class ArrowStorage:
         root_uri: str,
         *,
         base: str = "",
+        store: str = "",
         has_directories: bool = True,
         retrier: Retrier | None = None,
         secrets: Sequence[str] = (),
@@ -63,6 +65,7 @@ class ArrowStorage:
         self.has_directories = has_directories
         self.filesystem: Any = filesystem
         self._base = base
+        self._store = store or root_uri
         self._retrier = retrier or Retrier()
         self._secrets = tuple(secrets)
         self._pager = Pager(_ArrowTree(self))
@@ -171,7 +174,7 @@ class ArrowStorage:
 
     def way(self, key: str) -> Way:
         """See `UnderStorage.way`. Links inside are unknown here: pyarrow tells of none."""
-        return key_way(self.root_uri, key)
+        return key_way(self._store, key)
 
     def close(self) -> None:
         """See `UnderStorage.close`."""

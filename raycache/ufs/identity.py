@@ -2,8 +2,9 @@
 
 A name is taken apart into the steps of its way, from the root of the store down to what stands there. Each step has an
 identity that is the same by whatever name it is reached: of a disk the inode, with all links on the way followed; of a
-store without links the URI so far. So two names are one object when their last steps are the same, one lies in the other
-when the last step of that is on its way, and what is behind a step that both share is the rest of a name.
+store without links the URI so far, with one authority for all that name the store (`open.store_of`). So two names are one
+object when their last steps are the same, one lies in the other when the last step of that is on its way, and what is
+behind a step that both share is the rest of a name.
 """
 
 from __future__ import annotations

@@ -8,11 +8,14 @@ that connections and credentials are shared by all mounts of a process.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
 
 from raycache.errors import InvalidRequestError
 from raycache.paths import normalise, split_uri
@@ -20,6 +23,8 @@ from raycache.ufs.base import UnderStorage
 from raycache.ufs.errors import shown
 
 _STORAGES_MAX = 32
+#: HDFS's own.
+_HDFS_PORT = ":8020"
 
 _storages: OrderedDict[tuple[str, str], UnderStorage] = OrderedDict()
 #: Held while one is made: for S3 a tenth of a second or two of CPU, and 12 MB. Whoever else wants it waits for that one.
@@ -69,6 +74,41 @@ def _kept(identity: tuple[str, str]) -> UnderStorage | None:
         return kept
 
 
+def store_of(root_uri: str, options: Mapping[str, Any] | None = None) -> str:
+    """What the store of an authority is called in `identity.Way`: the same for all authorities that name it.
+
+    An account of Azure stands in the authority or in the options, with its domain or without; `hdfs://` is the name node of
+    Hadoop's configuration, where that says it.
+
+    Args:
+        root_uri: the authority, normalised.
+        options: the mount's.
+    """
+    scheme, _, authority = root_uri.partition("://")
+    if scheme == "hdfs":
+        return f"hdfs://{(authority or _default_name_node()).lower().removesuffix(_HDFS_PORT)}"
+    if scheme == "abfs":
+        container, _, host = authority.partition("@")
+        account = str((options or {}).get("account_name") or host.partition(".")[0])
+        return f"abfs://{container}@{account.lower()}"
+    return root_uri
+
+
+def _default_name_node() -> str:
+    """The authority of Hadoop's `fs.defaultFS`, from where its libraries look for it; "" where nothing says it."""
+    folders = [folder for folder in os.environ.get("CLASSPATH", "").split(os.pathsep) if folder]
+    folders += [os.environ.get("HADOOP_CONF_DIR", ""), f"{os.environ.get('HADOOP_HOME', '')}/etc/hadoop"]
+    for folder in folders:
+        try:
+            settings = ET.parse(Path(folder) / "core-site.xml").getroot()  # noqa: S314  # the user's own
+        except (OSError, ET.ParseError):
+            continue
+        for setting in settings.iter("property"):
+            if setting.findtext("name", "").strip() in ("fs.defaultFS", "fs.default.name"):
+                return urlsplit(setting.findtext("value", "").strip()).netloc
+    return ""
+
+
 def slow_downs() -> int:
     """How often this process's stores have said "slow down" so far."""
     with _lock:
@@ -106,21 +146,22 @@ def _make_arrow(root: str, scheme: str, options: dict[str, Any]) -> UnderStorage
     from raycache.ufs.errors import cause_of, map_arrow_error
 
     parts = urlsplit(root)
+    store = store_of(root, options)
     words = [str(value) for value in options.values() if isinstance(value, str)]
     try:
         if scheme in ("hdfs", "viewfs"):
             host = f"viewfs://{parts.netloc}" if scheme == "viewfs" else (parts.hostname or "default")
             hdfs = fs.HadoopFileSystem(host, port=parts.port or 0, **options)
-            return ArrowStorage(hdfs, root, base="/", secrets=words)
+            return ArrowStorage(hdfs, root, base="/", store=store, secrets=words)
         if scheme == "gs":
             filesystem = fs.GcsFileSystem(**options)
             return ArrowStorage(filesystem, root, base=f"{parts.netloc}/", has_directories=False, secrets=words)
-        if scheme in ("abfs", "abfss"):  # abfs://container@account.dfs.core.windows.net
+        if scheme == "abfs":  # abfs://container@account.dfs.core.windows.net
             container, _, host = parts.netloc.partition("@")
             if host:
                 options = {"account_name": host.partition(".")[0], **options}
-            filesystem = fs.AzureFileSystem(**options)
-            return ArrowStorage(filesystem, root, base=f"{container}/", has_directories=False, secrets=words)
+            azure = fs.AzureFileSystem(**options)
+            return ArrowStorage(azure, root, base=f"{container}/", store=store, has_directories=False, secrets=words)
         if options:
             raise InvalidRequestError(f"unknown option {min(options)!r}; {scheme}:// takes none")
         filesystem, base = fs.FileSystem.from_uri(f"{root}/")

@@ -30,6 +30,8 @@ from raycache.errors import InvalidRequestError
         ("s3a://bucket/k", "s3://bucket/k"),
         ("s3n://bucket/k", "s3://bucket/k"),
         ("gcs://bucket/k", "gs://bucket/k"),
+        ("abfss://c@account/k", "abfs://c@account/k"),
+        ("/@abfss/c@account/k", "abfs://c@account/k"),
         ("hdfs:///x", "hdfs:///x"),
         ("hdfs://host:8020/x", "hdfs://host:8020/x"),
         ("file:///data/x", "file:///data/x"),
@@ -87,6 +89,16 @@ def test_splitting_and_joining_undo_each_other(uri: str, root_uri: str, key: str
 def test_joining_to_the_root_has_one_slash() -> None:
     """A name below the namespace's root starts with one slash."""
     assert paths.join("/", "lake") == "/lake"
+
+
+@pytest.mark.parametrize("base", ["/", "/lake", "s3://b", "s3://b/p", "file://", "hdfs://"])
+def test_what_lies_below_one_path_lies_below_another(base: str) -> None:
+    """Of roots, whose spelling ends in slashes, as of all others; what only begins like a path is not below it."""
+    for name in ("", "x", "x/y", "/x"):
+        for other in ("/", "/m/n", "file://", "s3://b"):
+            assert paths.join(other, name) == paths.moved(paths.join(base, name), base, other)
+    assert paths.join(base, "x").startswith(paths.below(base))
+    assert not f"{base}host/x".startswith(paths.below(base)) or base == "/"
 
 
 def test_wildcards_are_seen() -> None:

@@ -134,7 +134,7 @@ class Mounts:
             for above in _self_and_parents(path):
                 mount = self._by_path.get(above)
                 if mount is not None:
-                    return mount, mount.uri + path[len(above.rstrip("/")) :].rstrip("/")
+                    return mount, paths.moved(path, above, mount.uri)
         else:
             for above in _self_and_parents(path):
                 mount = self._by_uri.get(above)
@@ -146,7 +146,7 @@ class Mounts:
 
     def names_below(self, path: str) -> list[str]:
         """Sorted first parts of the mounts below a namespace path: directories, whatever the lake says."""
-        base = path.rstrip("/") + "/"
+        base = paths.below(path)
         below = [mounted[len(base) :] for mounted in self._by_path if mounted.startswith(base) and mounted != base]
         return sorted({name.partition("/")[0] for name in below})
 
@@ -154,7 +154,7 @@ class Mounts:
         """Sorted paths of the mounts below a namespace path, each relative to it; nothing is mounted below a URI."""
         if not path.startswith("/"):
             return []
-        base = path.rstrip("/") + "/"
+        base = paths.below(path)
         return sorted(mounted[len(base) :] for mounted in self._by_path if mounted.startswith(base) and mounted != base)
 
     def redacted(self) -> list[RedactedMount]:

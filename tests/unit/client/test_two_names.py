@@ -13,9 +13,11 @@ from raycache.client.writes import Writes
 from raycache.errors import ConflictError, InvalidRequestError
 from raycache.types import FileVersion
 from raycache.ufs.arrow import ArrowStorage
-from raycache.ufs.base import ObjectInfo
+from raycache.ufs.base import ObjectInfo, UnderStorage
 from raycache.ufs.local import LocalStorage
 from raycache.ufs.memory import MemoryStorage
+from raycache.ufs.open import store_of
+from tests.support.lone_filesystem import LoneFileSystem
 from tests.support.lone_writer import LoneWriter
 
 COPY_OR_MOVE = pytest.mark.parametrize("operation", ["copy", "move"])
@@ -103,18 +105,96 @@ def test_a_target_that_is_a_source_by_another_name(writer: LoneWriter, tmp_path:
     assert (contents(tmp_path / "d")["file"], contents(tmp_path / "d")["other"]) == ("file", "other")
 
 
-def unknown_alias(tmp_path: Path) -> LoneWriter:
-    """Two stores that nobody can tell to be one: `hdfs:///` and `hdfs://host/`."""
+def two_authorities(tmp_path: Path, one: str, other: str) -> LoneWriter:
+    """One directory of a store, mounted by two of its authorities."""
     (tmp_path / "d/tree/sub").mkdir(parents=True)
     for name in ("file", "tree/x", "tree/sub/y"):
         (tmp_path / "d" / name).write_text(name)
-    storages = {uri: ArrowStorage(fs.LocalFileSystem(), uri, base=f"{tmp_path}/") for uri in ("hdfs://", "hdfs://host")}
-    return LoneWriter({"/d": "hdfs:///d", "/e": "hdfs://host/d"}, storages)
+    storages: dict[str, UnderStorage] = {
+        uri: ArrowStorage(fs.LocalFileSystem(), uri, base=f"{tmp_path}/", store=store_of(uri)) for uri in (one, other)
+    }
+    return LoneWriter({"/d": f"{one}/d", "/e": f"{other}/d"}, storages)
+
+
+AUTHORITIES = pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("hdfs://", "hdfs://host"),
+        ("hdfs://", "hdfs://HOST:8020"),
+        ("hdfs://host:8020", "hdfs://host"),
+        ("abfs://c@account", "abfs://c@account.dfs.core.windows.net"),
+        ("abfs://c@account.blob.core.windows.net", "abfs://c@Account.dfs.core.windows.net"),
+    ],
+)
+
+
+@pytest.fixture
+def hadoop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration of Hadoop that says which name node is meant where none is named."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/core-site.xml").write_text(
+        "<configuration><property><name>fs.defaultFS</name><value>hdfs://host:8020</value></property></configuration>"
+    )
+    monkeypatch.delenv("CLASSPATH", raising=False)
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path / "conf"))
+
+
+@AUTHORITIES
+@COPY_OR_MOVE
+@pytest.mark.usefixtures("hadoop")
+def test_two_authorities_of_one_store(tmp_path: Path, operation: str, one: str, other: str) -> None:
+    """What is one file or directory by both stays where it is, and goes nowhere below itself."""
+    writer = two_authorities(tmp_path, one, other)
+    before = contents(tmp_path / "d")
+    carry_out(writer, operation, "/d/file", "/e/file", whole=False)
+    carry_out(writer, operation, "/d/tree", f"{other}/d/tree", whole=True)
+    with pytest.raises(InvalidRequestError, match="lies in"):
+        carry_out(writer, operation, "/d/tree", "/e/tree/sub/deep", whole=True)
+    assert before == contents(tmp_path / "d")
+
+
+@AUTHORITIES
+@pytest.mark.usefixtures("hadoop")
+def test_a_change_is_forgotten_by_every_authority(tmp_path: Path, one: str, other: str) -> None:
+    """Here, and by whoever is told of it."""
+    writer = two_authorities(tmp_path, one, other)
+    other_names = ["/d/file", "/e/file", f"{one}/d/file", f"{other}/d/file"]
+    for written in other_names:
+        writer.look(*other_names, "/e/tree/x")
+        writer.writes.put(written, b"new")
+        assert [False] * 4 == writer.knows(*other_names)
+        assert {f"{one}/d/file", f"{other}/d/file"} <= set(writer.invalidated)
+        assert [True] == writer.knows("/e/tree/x")
+
+
+def test_authorities_of_different_stores_are_told_apart() -> None:
+    """Other hosts, ports, containers and accounts; the account of a mount's options counts."""
+    apart = ["hdfs://a", "hdfs://b", "hdfs://a:9000", "abfs://c@a", "abfs://d@a", "abfs://c@b", "s3://a", "gs://a"]
+    assert len(apart) == len({store_of(uri) for uri in apart})
+    assert store_of("abfs://c", {"account_name": "a"}) == store_of("abfs://c@a.dfs.core.windows.net")
+
+
+def test_the_root_of_a_disk(tmp_path: Path) -> None:
+    """It can be mounted and written as any directory, and what is changed by it is forgotten by the other names."""
+    (tmp_path / "file").write_text("file")
+    writer = LoneWriter({"/": "file://", "/all": "file://", "/d": f"file://{tmp_path}"})
+    other_names = [f"/all{tmp_path}/file", f"{tmp_path}/file", f"file://{tmp_path}/file", "/d/file"]
+    for written in other_names:
+        writer.look(*other_names)
+        writer.writes.put(written, written.encode())
+        assert [False] * 4 == writer.knows(*other_names)
+        assert written == (tmp_path / "file").read_text()
+    assert [f"file://{tmp_path}/file"] == listed(writer, f"file://{tmp_path}")
+    assert f"/all{tmp_path}/file" in listed(writer, f"/all{tmp_path}")
+
+
+def listed(writer: LoneWriter, path: str) -> list[str]:
+    return [name for name in LoneFileSystem(writer).ls(path, detail=False) if name.endswith("file")]
 
 
 def test_a_move_between_two_names_of_one_store(tmp_path: Path) -> None:
     """Where nobody can tell that two names are one, a move finds out before it deletes: onto itself, into itself."""
-    writer = unknown_alias(tmp_path)
+    writer = two_authorities(tmp_path, "viewfs://", "viewfs://host")
     before = contents(tmp_path / "d")
     writer.writes.move([("/d/file", "/e/file")])
     writer.writes.move_directory("/d/tree", "/e/tree")

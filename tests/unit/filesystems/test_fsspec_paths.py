@@ -52,6 +52,9 @@ def test_strip_is_idempotent(path: str) -> None:
         ("s3://bucket/a/b", "s3://bucket/a"),
         ("s3://bucket/a", "s3://bucket"),
         ("s3://bucket", "s3://bucket"),
+        ("file:///a/b", "file:///a"),
+        ("file:///a", "file://"),
+        ("hdfs://host/a", "hdfs://host"),
     ],
 )
 def test_parent(path: str, expected: str) -> None:

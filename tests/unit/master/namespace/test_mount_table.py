@@ -77,6 +77,15 @@ def test_a_store_mounts_itself_once_and_gives_way_to_an_explicit_mount() -> None
     assert {"n": 3} == of_uri.options
 
 
+def test_the_store_without_an_authority_is_not_above_the_others() -> None:
+    """`hdfs:///` is a store like `hdfs://host/`, which does not get its options."""
+    mounts = _mounts(("/default", "hdfs://"), ("/disk", "file://"))
+    assert mounts.table().of_uri("hdfs://host/x") is None
+    assert ["hdfs:///x", "/default/x"] == mounts.table().paths_of("hdfs:///x")
+    assert ["file:///a/b", "/disk/a/b"] == mounts.table().paths_of("file:///a/b")
+    assert "file:///a" == mounts.resolve("/disk/a")[1]
+
+
 def test_mounting_over_a_mount_is_refused() -> None:
     """One path has one mount; beside and below it others may be."""
     mounts = _mounts(("/lake", "s3://b"))
