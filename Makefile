@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dist test test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
+.PHONY: help setup demo dist test test-clients test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -80,6 +80,10 @@ dist: $(SETUP) ## Build the wheel and the sdist, into dist
 
 test-dist: $(SETUP) ## Build the wheel, install it alone, and run a user's program on it; collect all tests
 	$(BIN)/python -m pytest tests/dist
+
+test-clients: $(SETUP) ## Run the tests of zarr, h5py, duckdb, polars, dask and upath over the cache (300 MB more, into .venv)
+	$(UV) sync --quiet --frozen --inexact --python $(PYTHON) --group clients
+	$(BIN)/python -m pytest tests/ray/filesystems/test_clients.py -rs
 
 test-tensorflow: $(SETUP) ## Run the test of TFRecord files with TensorFlow itself, in an environment of its own (1.4 GB more)
 	UV_PROJECT_ENVIRONMENT=build/tensorflow $(UV) sync --quiet --frozen --python $(PYTHON) --group tensorflow

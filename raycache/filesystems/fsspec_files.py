@@ -17,7 +17,9 @@ from fsspec.spec import AbstractFileSystem
 from typing_extensions import Buffer
 
 from raycache.client.reading.positioned import PositionedFile
+from raycache.client.reading.to_bytes import bytes_of
 from raycache.client.writing.whole_file import AbortUnlessClosed, WholeFile
+from raycache.ranges import clip
 from raycache.ufs.checks import as_bytes_view
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class ReadFile(PositionedFile):
         self.path = path
         self.blocksize = fs.blocksize
         self._file = file
+        self._cache: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_reopen, (self.fs, self.path, self._position))
@@ -56,7 +59,34 @@ class ReadFile(PositionedFile):
 
     def read_at(self, offset: SupportsIndex, size: SupportsIndex | None = None) -> pa.Buffer:
         """See `PositionedFile`."""
-        return self._file.read_at(offset, size)
+        if self._cache is None:
+            return self._file.read_at(offset, size)
+        self._require_open()
+        start, length = clip(offset, size, self.size)
+        return pa.py_buffer(self._cache._fetch(start, start + length))  # noqa: SLF001  # fsspec's protocol
+
+    @property
+    def cache(self) -> Any:
+        """A cache of fsspec's, as its `blockcache` puts one before the file: then it is asked for the bytes."""
+        return self._cache
+
+    @cache.setter
+    def cache(self, cache: Any) -> None:
+        # It would get several ranges by path, of whichever version stands there then.
+        cache.multi_fetcher = None
+        self._cache = cache
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        """What such a cache calls for what it lacks; of this version."""
+        return bytes_of(self._file.read_at(start, end - start))
+
+    @property
+    def closed(self) -> bool:
+        return super().closed
+
+    @closed.setter
+    def closed(self, closed: bool) -> None:
+        """The `blockcache` of fsspec sets it behind `close`, which has done so."""
 
     def close(self) -> None:
         self._file.close()
