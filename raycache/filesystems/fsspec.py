@@ -27,7 +27,7 @@ from raycache.errors import (
 )
 from raycache.filesystems.fsspec_files import CompressedWriteFile, TextWriteFile, WriteFile
 from raycache.filesystems.fsspec_reads import ReadingFileSystem
-from raycache.filesystems.fsspec_transfers import planned
+from raycache.filesystems.fsspec_transfers import planned, refuse_meeting
 from raycache.types import FileKind
 
 Item = TypeVar("Item")
@@ -218,9 +218,14 @@ class RaycacheFileSystem(ReadingFileSystem):
         maxdepth: int | None = None,
         **options: Any,
     ) -> None:
-        """Copy files to local paths, many at once; see fsspec for what goes where."""
+        """Copy files to local paths, many at once; see fsspec for what goes where.
+
+        Raises:
+            InvalidRequestError: two would be one local file, as keys `a/b` and `a//b`. Nothing is copied.
+        """
         pairs = planned(self, "get", rpath, lpath, recursive=recursive, maxdepth=maxdepth)
-        self._resolve([source for source, _ in pairs])  # one call instead of one a file
+        metas = self._resolve([source for source, _ in pairs])  # one call instead of one a file
+        refuse_meeting(pair for pair, meta in zip(pairs, metas, strict=True) if meta.kind is FileKind.FILE)
         self._transfer(self.get_file, pairs, callback, options)
 
     def put_file(

@@ -25,7 +25,6 @@ from raycache.client.client import Client
 from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.mount_options import with_environment
 from raycache.client.reading.to_bytes import bytes_of
-from raycache.clock import moment_of
 from raycache.errors import (
     InvalidRequestError,
     NotADirectoryRequestError,
@@ -34,7 +33,9 @@ from raycache.errors import (
 )
 from raycache.filesystems import fsspec_paths as spelling
 from raycache.filesystems.fsspec_files import ReadFile
-from raycache.messages import ListedRow, ListReply
+from raycache.filesystems.fsspec_infos import directory_info, file_info, row_info
+from raycache.filesystems.fsspec_walks import walked
+from raycache.messages import ListReply
 from raycache.types import FileKind
 
 
@@ -146,13 +147,14 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
     def isfile(self, path: str) -> bool:
         return self._kind(path) is FileKind.FILE
 
-    def ls(self, path: str, detail: bool = True, refresh: bool = False, **_options: Any) -> list[Any]:
+    def ls(self, path: str, detail: bool = True, refresh: bool = False, **options: Any) -> list[Any]:
         """List a directory, or describe a file.
 
         Args:
             path: of either.
             detail: give what `info` gives, instead of names.
             refresh: ask the lake even where the metadata TTL has not passed.
+            options: `nameless` adds the directory without a name, see `fsspec_walks`.
         """
         full = self.cache_path(path)
         try:
@@ -162,7 +164,8 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         else:
             # A key of an object store may be both a file and a directory: then it is here twice.
             base = self._name(names.normalise(full))
-            infos = [_row_info(names.join(base, row.name), row) for row in reply.rows()]
+            rows = reply.rows(nameless=options.get("nameless", False))
+            infos = [row_info(names.below(base) + row.name, row) for row in rows]
         return infos if detail else list(dict.fromkeys(info["name"] for info in infos))
 
     def find(
@@ -190,14 +193,14 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
         else:
             found = self._infos(full, reply, maxdepth=maxdepth, withdirs=withdirs)
             if withdirs:
-                found[self._name(full)] = _directory(self._name(full))
+                found[self._name(full)] = directory_info(self._name(full))
         ordered = sorted(found)
         return {name: found[name] for name in ordered} if detail else ordered
 
     def walk(self, path: str, maxdepth: int | None = None, **options: Any) -> Iterator[Any]:
         """As fsspec's, which leaves out what cannot be listed: so whether there is a cache is asked before."""
         _ = self.client
-        yield from super().walk(path, maxdepth, **options)
+        yield from walked(self, self._name(names.normalise(self.cache_path(path))), maxdepth, **options)
 
     def expand_path(
         self,
@@ -361,9 +364,9 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
     def _info(self, meta: FileMeta) -> dict[str, Any]:
         name = self._name(meta.path)
         if meta.kind is FileKind.DIRECTORY:
-            return _directory(name)
+            return directory_info(name)
         file = require_file(meta, name).file
-        return _file(name, file.size_bytes, file.mtime_ns, file.etag)
+        return file_info(name, file.size_bytes, file.mtime_ns, file.etag)
 
     def _infos(
         self, full: str, reply: ListReply, maxdepth: int | None = None, withdirs: bool = True
@@ -375,7 +378,7 @@ class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has 
             too_deep = maxdepth is not None and row.name.count("/") >= maxdepth
             if not too_deep and (withdirs or row.kind == FileKind.FILE):
                 path = names.join(base, row.name)
-                found[path] = _row_info(path, row)
+                found[path] = row_info(path, row)
         return found
 
     def _contents(
@@ -418,21 +421,6 @@ def _each(strip: Callable[[str], str]) -> Callable[[Any], Any]:
         return strip(stringify_path(path))
 
     return stripped
-
-
-def _file(name: str, size: int, mtime_ns: int | None, etag: str) -> dict[str, Any]:
-    mtime = moment_of(mtime_ns)
-    return {"name": name, "size": size, "type": "file", "mtime": mtime, "LastModified": mtime, "ETag": etag}
-
-
-def _directory(name: str) -> dict[str, Any]:
-    return {"name": name, "size": 0, "type": "directory", "mtime": None, "LastModified": None, "ETag": ""}
-
-
-def _row_info(name: str, row: ListedRow) -> dict[str, Any]:
-    if row.kind == FileKind.FILE:
-        return _file(name, row.size_bytes, row.mtime_ns, row.etag)
-    return _directory(name)
 
 
 def _span(start: int | None, end: int | None, size: int) -> tuple[int, int]:

@@ -6,9 +6,14 @@ The rules are kept, so that the cache behaves as any fsspec filesystem; the work
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import Any
 
 from fsspec.spec import AbstractFileSystem
+from fsspec.utils import isfilelike
+
+from raycache.errors import InvalidRequestError
 
 
 class Transfers:
@@ -49,3 +54,14 @@ def planned(fs: AbstractFileSystem, operation: str, source: Any, target: Any, **
     transfers = Transfers(fs)
     getattr(AbstractFileSystem, operation)(transfers, source, target, **options)
     return transfers.pairs
+
+
+def refuse_meeting(pairs: Iterable[tuple[str, Any]]) -> None:
+    """Refuse copies of several files to one local file: keys know empty parts and ".", and disks do not."""
+    sources: dict[str, str] = {}
+    for source, target in pairs:
+        if not isfilelike(target):
+            place = os.path.normpath(target)
+            first = sources.setdefault(place, source)
+            if first != source:
+                raise InvalidRequestError(f"{first} and {source} would be one file, {place}; get them one by one")

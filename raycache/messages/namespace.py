@@ -85,7 +85,7 @@ class ListedRow(NamedTuple):
 class ListReply(NamedTuple):
     """Entries sorted by name; shape (E,) each."""
 
-    #: Relative to the directory asked for; directories have no trailing slash.
+    #: Relative to the directory asked for; directories have no trailing slash. "" is a child of keys such as `a//b`.
     names: list[str]
     #: Of `FileKind`: FILE or DIRECTORY; of a recursive listing only directories in which there is nothing.
     kinds: list[int]
@@ -96,15 +96,16 @@ class ListReply(NamedTuple):
     base_uri: str
     expires_in_s: float
 
-    def rows(self, *, implied: bool = False) -> Iterator[ListedRow]:
+    def rows(self, *, implied: bool = False, nameless: bool = False) -> Iterator[ListedRow]:
         """The entries one by one.
 
         Args:
             implied: begin with the directories that names only imply, which a recursive listing leaves out.
+            nameless: with the child that has no name, of keys such as `a//b`.
         """
         rows = map(ListedRow, self.names, self.kinds, self.sizes_bytes, self.etags, self.mtimes_ns)
         if not implied:
-            return rows
+            return rows if nameless or "" not in self.names[:1] else (row for row in rows if row.name)
         named = frozenset(self.names)
         above = [name for name in paths.implied_directories(self.names) if name not in named]
         return itertools.chain((ListedRow(name, FileKind.DIRECTORY, 0, "", 0) for name in above), rows)

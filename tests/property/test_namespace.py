@@ -59,7 +59,7 @@ def _level(lake: dict[str, int], key: str) -> list[tuple[str, FileKind, int]]:
         if not other.startswith(prefix) or other == prefix:
             continue
         name, slash, _ = other[len(prefix) :].partition("/")
-        if name and (slash or not _only_marks(lake, other)):
+        if slash or (name and not _only_marks(lake, other)):
             rows.add((name, FileKind.DIRECTORY, 0) if slash else (name, FileKind.FILE, size))
     return sorted(rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from raycache import paths as names
 from raycache.client.locator import Locator
 from raycache.client.writes import Writes
 from raycache.clock import ManualClock
@@ -86,6 +87,8 @@ class LoneWriter:
             raise NotADirectoryRequestError(f"{request.path} is a file", path=request.path)
         found: dict[str, tuple[FileKind, int, str, int | None]] = {}
         for name, described in tree(storage, f"{key}/" if key else "").items():
+            if not names.has_path(name):  # as the master's lister
+                continue
             top = name.rstrip("/") if request.recursive else name.partition("/")[0]
             found[top] = (FileKind.FILE, *described) if top == name else (FileKind.DIRECTORY, 0, "", None)
         rows = [(name, *found[name]) for name in sorted(found)]

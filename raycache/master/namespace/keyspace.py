@@ -102,8 +102,8 @@ class Keyspace:
     def children(self, prefix: str) -> Iterator[Child]:
         """The direct children of a directory, in key order.
 
-        A child with an empty name (of keys such as `a//b`) has no path of its own and is left out; a listing of
-        everything below shows what is in it.
+        A child with an empty name (of keys such as `a//b`) has no path of its own; a listing of everything below shows
+        what is in it.
 
         Cost: O(log n) a directory, O(1) a file.
         """
@@ -115,8 +115,7 @@ class Keyspace:
                     if key != prefix:
                         yield Child(key[len(prefix) :], self._entries[key])
                     continue
-                if slash > len(prefix):
-                    yield Child(key[len(prefix) : slash], DIRECTORY)
+                yield Child(key[len(prefix) : slash], DIRECTORY)
                 start = key[:slash] + _AFTER_SLASH
                 break
             else:

@@ -65,7 +65,7 @@ def test_children_are_found_in_one_level() -> None:
     store = Keyspace()
     _tree(store, "", **{"a": 1, "a!": 2, "a__b": 3, "a__c__d": 4, "a0": 5, "b__": 0, "__c": 6})
     names = [(child.name, bool(child.entry)) for child in store.children("")]
-    assert [("a", True), ("a!", True), ("a", False), ("a0", True), ("b", False)] == names
+    assert [("", False), ("a", True), ("a!", True), ("a", False), ("a0", True), ("b", False)] == names
     assert ["/c", "a", "a!", "a/b", "a/c/d", "a0", "b/"] == [key for key, _ in store.tree("")]
 
 
