@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import pytest
@@ -87,6 +88,30 @@ class TestEtags:
         for name in (PLAIN, ODD):
             storage.read(name, 0, 2, version_of(wire.server.lake.head(name)))
         assert wire.asked() == {"GET": 3, "HEAD": 1}
+
+    @both_clients
+    @pytest.mark.parametrize("ignores_conditions", [False, True])
+    def test_another_one_at_every_request(self, wire: Wire, key: str, ignores_conditions: bool) -> None:
+        """Nothing tells versions apart then: a read that is bound to one is a conflict after a few requests."""
+        numbers = itertools.count()
+
+        def fresh(_: str) -> str:
+            return f'"{next(numbers)}"'
+
+        wire.server.manners = Manners(
+            lists_etag=fresh,
+            heads_etag=fresh,
+            gets_etag=fresh,
+            matches_etag=fresh,
+            ignores_conditions=ignores_conditions,
+        )
+        storage = wire.open()
+        assert bytes(storage.read(key, 3, 2)) == b"34"
+        for version in (listed(storage, key), version_of(storage.head(key))):
+            wire.asked()
+            with pytest.raises(ConflictError, match="no longer the version"):
+                storage.read(key, 3, 2, version)
+            assert wire.asked().total() <= 5
 
     def test_no_price_where_all_is_well(self, wire: Wire) -> None:
         """A bound read is one request, and a change costs one HEAD more to be sure of, when its time says so."""
