@@ -28,6 +28,7 @@ from raycache.errors import (
 from raycache.filesystems.fsspec_files import CompressedWriteFile, TextWriteFile, WriteFile
 from raycache.filesystems.fsspec_reads import ReadingFileSystem
 from raycache.filesystems.fsspec_transfers import planned, refuse_meeting
+from raycache.filesystems.reconnecting import reconnecting
 from raycache.types import FileKind
 
 Item = TypeVar("Item")
@@ -37,6 +38,7 @@ _TRANSFERS_INFLIGHT = 16
 _TRANSFER_BYTES = 16 << 20
 
 
+@reconnecting("_open", "pipe_file", "mkdir", "makedirs", "rmdir", "rm", "copy", "mv", "put_file")
 class RaycacheFileSystem(ReadingFileSystem):
     """See the module's text; arguments as `ReadingFileSystem` takes them."""
 

@@ -35,10 +35,12 @@ from raycache.filesystems import fsspec_paths as spelling
 from raycache.filesystems.fsspec_files import ReadFile
 from raycache.filesystems.fsspec_infos import directory_info, file_info, row_info
 from raycache.filesystems.fsspec_walks import walked
+from raycache.filesystems.reconnecting import reconnecting
 from raycache.messages import ListReply
 from raycache.types import FileKind
 
 
+@reconnecting("_meta", "_resolve", "_kind", "ls", "find", "cat_file", "_contents", "_open", "invalidate_cache")
 class ReadingFileSystem(ChainedFileSystem):  # type: ignore[misc]  # fsspec has no types
     """What looks and reads; `fsspec.RaycacheFileSystem` adds what writes.
 

@@ -14,7 +14,7 @@ from typing import Any
 from fsspec.spec import AbstractFileSystem
 
 from raycache import paths
-from raycache.errors import InvalidRequestError
+from raycache.errors import InvalidRequestError, NoCacheError
 
 _Infos = list[dict[str, Any]]
 
@@ -42,7 +42,7 @@ def walked(
     try:
         infos: _Infos = fs.ls(top, detail=True, nameless=True, **options) if levels is None else levels[top]
     except OSError as error:
-        if on_error == "raise":
+        if on_error == "raise" or isinstance(error, NoCacheError):
             raise
         if callable(on_error):
             on_error(error)

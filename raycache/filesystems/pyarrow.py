@@ -31,6 +31,7 @@ from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
 from raycache.filesystems.arrow_names import ArrowNames, name_below
 from raycache.filesystems.fsspec import RaycacheFileSystem
 from raycache.filesystems.fsspec_paths import Chain
+from raycache.filesystems.reconnecting import reconnecting
 from raycache.messages import MountTable
 from raycache.types import FileKind
 
@@ -109,6 +110,19 @@ class ArrowSource:
         self._file.close()
 
 
+@reconnecting(
+    "normalize_path",
+    "get_file_info",
+    "get_file_info_selector",
+    "open_input_file",
+    "open_output_stream",
+    "create_dir",
+    "delete_dir",
+    "delete_dir_contents",
+    "delete_file",
+    "move",
+    "copy_file",
+)
 class CacheHandler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
     """The Python side of `pa.fs.PyFileSystem`. Pickles, and is equal to every other one of the same options.
 

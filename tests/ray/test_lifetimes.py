@@ -16,6 +16,7 @@ import ray
 
 import raycache
 from raycache.cache import Cache
+from raycache.client import connection
 from raycache.errors import InvalidRequestError, NoCacheError, NotFoundError
 from raycache.filesystems.pyarrow import filesystem
 from raycache.testing.cluster import LocalCluster
@@ -82,6 +83,34 @@ def test_an_old_connection_goes_on_with_the_cache_that_came_after(start: Callabl
     assert new.id == old.id
     assert CONTENT[:9] == old.read_many(["/lake/a"])[0].to_pybytes()[:9]
     assert ["/lake"] == [mount.path for mount in old.mounts()]
+
+
+@ray.remote(num_cpus=0)
+def start_anew(lake: str) -> str:
+    """Stop the cache, and start another one with the same mount; its id."""
+    raycache.stop()
+    cache = raycache.start(memory="60MiB", disk="off")
+    cache.mount("/lake", f"file://{lake}")
+    return cache.id
+
+
+def test_filesystems_go_on_with_a_cache_that_another_process_started(
+    start: Callable[..., Cache], lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a connection is used without asking whether it is still good."""
+    monkeypatch.setattr(connection, "_TRUST_S", 600.0)
+    cache = start()
+    fs: Any = fsspec.filesystem("raycache", skip_instance_cache=True)
+    arrow = filesystem()
+    looks: tuple[Callable[[], object], ...] = (
+        lambda: CONTENT == fs.cat("/lake/b"),
+        lambda: [("/lake", [], ["a", "b", "c", "small"])] == [(top, d, sorted(f)) for top, d, f in fs.walk("/lake")],
+        lambda: pafs.FileType.File == arrow.get_file_info("/lake/c").type,
+    )
+    for look in looks:
+        assert fs.exists("/lake/a")
+        assert cache.id != ray.get(start_anew.remote(str(lake)), timeout=90)
+        assert look()
 
 
 def test_ray_left_and_joined_again_many_times(start: Callable[..., Cache], cluster: LocalCluster) -> None:
