@@ -24,6 +24,7 @@ from raycache.clock import SystemClock
 from raycache.errors import ConflictError, RaycacheError, UnavailableError
 from raycache.invalidations import EVERYTHING
 from raycache.master.figures.checkpoint import Checkpoint
+from raycache.master.footers import FooterShelf
 from raycache.master.journal import Journal, open_journal
 from raycache.master.loads.board import JobBoard
 from raycache.master.loads.driver import JobDriver
@@ -108,6 +109,7 @@ class MasterActor:
         #: For listings of loads and syncs: apart from look-ups that readers wait for.
         self._long_lister = Lister(self._storage_of, self._settings.listings_inflight_max)
         self._asking = Asking()
+        self._footers = FooterShelf()
         #: Addresses of the live nodes.
         self._hosts: dict[WorkerId, str] = {}
         #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
@@ -171,6 +173,17 @@ class MasterActor:
     async def invalidate(self, changed: list[tuple[str, bool]]) -> None:
         """These paths, or also what is below them, were written; when this returns, no reader anywhere sees older ones."""
         await self._workers.announce(self._service.wrote(changed))
+
+    @replies
+    async def footers(self, keys: bytes) -> list[bytes]:
+        """What is kept of the footers of some of these versions."""
+        return self._footers.find(keys)
+
+    @replies
+    async def keep_footers(self, tables: list[tuple[bytes, bytes]]) -> None:
+        """Keep tables of footers: (versions of the files, content)."""
+        for keys, content in tables:
+            self._footers.keep(keys, content)
 
     # --- mounts -------------------------------------------------------------------------------------------------------
 

@@ -29,11 +29,21 @@ class DispatchQueue(Generic[Task]):
 
     def __init__(self, tasks: Sequence[tuple[Task, str]], cpus: Mapping[str, float]) -> None:
         self._pending: dict[str, deque[Task]] = {}
-        for task, node in tasks:
-            self._pending.setdefault(node, deque()).append(task)
-        self._cpus = {node: max(1.0, cpus.get(node, 1.0)) for node in [*cpus, *self._pending]}
+        self._cpus = {node: max(1.0, count) for node, count in cpus.items()}
         self._running = dict.fromkeys(self._cpus, 0)
-        self._first = tasks[0][1] if tasks else None
+        #: The node of the very first task, until it has started.
+        self._first: str | None = None
+        self._is_new = True
+        for task, node in tasks:
+            self.add(task, node)
+
+    def add(self, task: Task, node: str) -> None:
+        """One more task, to be started after those of its node that are there already."""
+        if node not in self._cpus:
+            self._cpus[node], self._running[node] = 1.0, 0
+        if self._is_new:
+            self._first, self._is_new = node, False
+        self._pending.setdefault(node, deque()).append(task)
 
     def __len__(self) -> int:
         """Tasks that have not started."""

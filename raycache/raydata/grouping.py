@@ -17,7 +17,7 @@ All results depend only on the arguments: same input, same plan.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -147,14 +147,17 @@ def interleave(nodes: Sequence[str | None]) -> list[int]:
     return [index for _, index in sorted(keys)]
 
 
-def _majority(indexes: Sequence[int], weights: Sequence[int], nodes: Sequence[str | None]) -> str | None:
-    """The node that most of these files' bytes want."""
+def majority(nodes: Iterable[str | None], weights: Iterable[int]) -> str | None:
+    """The node that most of the weight wants; shape (N,) each."""
     wanted: dict[str, int] = {}
-    for index in indexes:
-        node = nodes[index]
+    for node, weight in zip(nodes, weights, strict=True):
         if node is not None:
-            wanted[node] = wanted.get(node, 0) + weights[index]
+            wanted[node] = wanted.get(node, 0) + weight
     return best_node(wanted)
+
+
+def _majority(indexes: Sequence[int], weights: Sequence[int], nodes: Sequence[str | None]) -> str | None:
+    return majority([nodes[index] for index in indexes], [weights[index] for index in indexes])
 
 
 def _cut(indexes: Sequence[int], weights: Sequence[int], run_count: int) -> list[list[int]]:

@@ -101,6 +101,37 @@ def _install() -> None:
     read_api.read_datasource = ray.data.read_datasource = _locating(read_api.read_datasource)
     file_listing.install()
     sampling.install()
+    parquet_failure()
+
+
+@functools.cache
+def parquet_failure() -> str:
+    """Have Ray's own reader of parquet (datasource V2) planned by `parquet.planning`, from the first call on.
+
+    Returns:
+        Empty; or why that cannot be.
+    """
+    try:
+        from raycache.raydata.parquet import indexer, planning
+
+        class PlannedIndexer(indexer.CacheFileIndexer):
+            """In another process it brings the extension of Ray Data along."""
+
+            def __reduce__(self) -> tuple[Any, ...]:
+                return _restore_indexer, (dict(self.__dict__),)
+
+        return planning.install(PlannedIndexer)
+    except Exception as error:  # there may be no such reader, or another one
+        return f"{type(error).__name__}: {error}"
+
+
+def _restore_indexer(state: dict[str, Any]) -> Any:
+    from raycache.raydata.parquet import indexer
+
+    install()
+    restored = indexer.CacheFileIndexer.__new__(indexer.CacheFileIndexer)
+    restored.__dict__.update(state)
+    return restored
 
 
 def _locating(read_datasource: Callable[..., Any]) -> Callable[..., Any]:

@@ -40,14 +40,14 @@ class LocatedMetadata(BlockMetadata):  # type: ignore[misc]
 
 
 class TaskEntry(BlockEntry):  # type: ignore[misc]
-    """One read task, which `ref` makes an object. Pickles as an entry with that reference."""
+    """What one task is told, which `ref` makes an object. Pickles as an entry with that reference."""
 
     __slots__ = ("_ref", "_task")
     # Each is one of its kind; comparing by reference would make it.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def __init__(self, task: ReadTask | None, metadata: LocatedMetadata, ref: Any = None) -> None:
+    def __init__(self, task: Any, metadata: LocatedMetadata, ref: Any = None) -> None:
         # The base class is frozen.
         for name, value in (("_task", task), ("_ref", ref), ("metadata", metadata)):
             object.__setattr__(self, name, value)
@@ -128,10 +128,18 @@ def inputs(
     return bundles
 
 
-def bundle(task: ReadTask | None, about: BlockMetadata, node: str | None, reference: Any = None) -> RefBundle:
+def bundle(
+    task: Any,
+    about: BlockMetadata,
+    node: str | None,
+    reference: Any = None,
+    queue: DispatchQueue[RefBundle] | None = None,
+) -> RefBundle:
     """One task's bundle; `about` describes the input, not what it reads. With a reference the task is an object."""
     fields = {field.name: getattr(about, field.name) for field in dataclasses.fields(about) if field.init}
-    entry = TaskEntry(None if reference is not None else task, LocatedMetadata(**fields, node=node), reference)
+    entry = TaskEntry(
+        None if reference is not None else task, LocatedMetadata(**fields, node=node, queue=queue), reference
+    )
     # Not owned by the operator, which would free what lost blocks are made from again.
     return TaskBundle((entry,), owns_blocks=False, schema=None)
 

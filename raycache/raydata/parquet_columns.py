@@ -29,7 +29,7 @@ SAMPLED_FILES = 16
 #: Of V1's datasource, what is set here.
 _FIELDS = ("_derive_schema", "_projection_map", "_partition_columns", "_block_udf")
 #: What a reader adds to rows, by the argument that asks for it.
-_ADDED = {"include_paths": "path", "include_row_hash": "row_hash"}
+ADDED = {"include_paths": "path", "include_row_hash": "row_hash"}
 
 
 class WantedColumns(NamedTuple):
@@ -62,8 +62,8 @@ def settle(names: Sequence[str], filesystem: Any, arguments: dict[str, Any]) -> 
         InvalidRequestError: a column is asked for twice.
     """
     wanted = arguments.get("columns")
-    if wanted is not None and len(set(wanted)) < len(wanted):
-        raise InvalidRequestError(f"columns={list(wanted)!r} names a column twice; leave one away")
+    if wanted is not None:
+        require_distinct(wanted)
     unified = arguments.get("schema")
     if unified is None:
         unified = _unified(names[:SAMPLED_FILES], filesystem)
@@ -71,7 +71,7 @@ def settle(names: Sequence[str], filesystem: Any, arguments: dict[str, Any]) -> 
         return None
     partitioning = arguments.get("partitioning")
     partitions = [] if partitioning is None else list(PathPartitionParser(partitioning)(names[0]))
-    added = [column for argument, column in _ADDED.items() if arguments.get(argument)]
+    added = [column for argument, column in ADDED.items() if arguments.get(argument)]
     schema = pa.schema([field for field in unified if field.name not in (*partitions, *added)])
     if not schema.names:
         return None
@@ -84,6 +84,12 @@ def settle(names: Sequence[str], filesystem: Any, arguments: dict[str, Any]) -> 
     given = [*arguments["columns"], *partitions, *added]
     wanted = [name for name in wanted if name in given]
     return WantedColumns(schema, partitions, types, [*wanted, *(name for name in added if name not in wanted)], given)
+
+
+def require_distinct(columns: Sequence[str]) -> None:
+    """Raise InvalidRequestError where a column is named twice."""
+    if len(set(columns)) < len(columns):
+        raise InvalidRequestError(f"columns={list(columns)!r} names a column twice; leave one away")
 
 
 def apply(dataset: Any, columns: WantedColumns) -> None:

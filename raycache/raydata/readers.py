@@ -11,8 +11,9 @@ cached listings (`file_listing`, `file_selection`), and of parquet which columns
   are joined with `union`.
 - PLAIN: nothing more.
 
-Paths may also be globs. No task or actor is started to find files, nor with HOOK to look into small ones (`sampling`). That
-is why `read_parquet` uses Ray's V1 datasource: V2 lists with a pool of actors per read.
+Paths may also be globs. No task or actor is started to find files, nor with HOOK to look into small ones (`sampling`).
+Parquet is read by Ray's V2 datasource where that is in force and can be planned here (`parquet`), and else by V1's, since V2
+lists with a pool of actors per read.
 """
 
 from __future__ import annotations
@@ -164,6 +165,13 @@ def _read(name: str, paths: Paths, cache: Connected | None, arguments: dict[str,
     arguments = {**file_selection.rebased(arguments, wanted, locator, filesystem), "filesystem": filesystem}
     mode = placement_mode().mode
     columns, whole = None, True
+    if name == "read_parquet" and mode is PlacementMode.HOOK and _plans_parquet():
+        if bases != wanted:
+            extensions = namesake.default("file_extensions", arguments)
+            asked = [
+                file for file, _ in file_selection.parquet_files(wanted, arguments, extensions, locator, name_of)[0]
+            ]
+        return _read_v2(asked, arguments)
     if name == "read_parquet":
         arguments["partitioning"] = namesake.default("partitioning", arguments)
         extensions = namesake.default("file_extensions", arguments)
@@ -186,6 +194,25 @@ def _read(name: str, paths: Paths, cache: Connected | None, arguments: dict[str,
         return first.union(*others) if others else first
     # Ray lists a directory faster than it looks up its files.
     return call(asked if whole and bases == wanted else [file for file, _ in files], {})
+
+
+def _plans_parquet() -> bool:
+    """Whether Ray's own reader of parquet (datasource V2) is in force, and planned here."""
+    from raycache.raydata import hook
+
+    return bool(getattr(ray.data.DataContext.get_current(), "use_datasource_v2", False)) and not hook.parquet_failure()
+
+
+def _read_v2(asked: list[str], arguments: dict[str, Any]) -> ray.data.Dataset:
+    """Ray's own reader; columns as it takes them, without its warning that they will be chosen in another way."""
+    columns = arguments.pop("columns", None)
+    if columns is not None:
+        parquet_columns.require_distinct(columns)
+    dataset = ray.data.read_parquet(asked, **arguments)
+    if columns is None:
+        return dataset
+    added = [name for argument, name in parquet_columns.ADDED.items() if arguments.get(argument)]
+    return dataset.select_columns([*columns, *(name for name in added if name not in columns)])
 
 
 # --- the namesakes ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,147 @@
+"""Footers of the files of a plan: kept by the cache, or else read here, and kept for whoever plans next.
+
+A footer is parsed once for each version of a file in the whole cluster. The master keeps what was made of it; when it is away,
+or has let it go, the files are looked at again: a plan never fails because of that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raycache.client.client import Client
+from raycache.errors import RaycacheError
+from raycache.filesystems.pyarrow import CacheHandler
+from raycache.raydata.parquet.footers import FooterTable, RowGroups, Wanted, tables_of
+
+logger = logging.getLogger("raycache")
+
+#: Files looked at together, by one call for each worker; the first time fewer, so that the first task starts soon.
+_FILES = 1_000
+_FIRST_FILES = 128
+#: So often at once, ahead of whoever asks.
+_AHEAD = 3
+#: Read of the end of a file before it is known how long footers are here.
+_TAIL_BYTES = 64 << 10
+#: Behind a footer: its length in 4 bytes, and the magic.
+_END_BYTES = 8
+
+
+class FooterReader:
+    """Knows the row groups of files.
+
+    Args:
+        handler: of the filesystem that the files are read through.
+        wanted: what is read of them.
+    """
+
+    def __init__(self, handler: CacheHandler, wanted: Wanted) -> None:
+        self._handler = handler
+        self._wanted = wanted
+        self._tail_bytes = _TAIL_BYTES
+        #: Footers that had to be read.
+        self.parsed = 0
+
+    def row_groups(self, names: Sequence[str], files_at_once: int | None = None) -> Iterator[RowGroups]:
+        """Per file, in order, what is to be read of it. Those behind are looked at while whoever asks is busy.
+
+        Args:
+            names: of files.
+            files_at_once: how many to look at together; None: as many as are good.
+
+        Raises:
+            ArrowInvalid: a file that is no parquet.
+            RaycacheError: a file that cannot be read.
+        """
+        threads = ThreadPoolExecutor(_AHEAD, thread_name_prefix="raycache-footer")
+        try:
+            ahead: deque[Future[list[RowGroups]]] = deque()
+            for some in _cut(names, files_at_once):
+                ahead.append(threads.submit(self._of, some))
+                if len(ahead) == _AHEAD:
+                    yield from ahead.popleft().result()
+            while ahead:
+                yield from ahead.popleft().result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _of(self, names: Sequence[str]) -> list[RowGroups]:
+        client = self._handler.fs.client
+        paths = [self._handler.path_of(name) for name in names]
+        keys = [meta.version for meta in client.locator.resolve(paths)]
+        known: dict[bytes, RowGroups] = {}
+        for table in _kept(client, keys):
+            known.update(zip(table.keys, table.row_groups(self._wanted), strict=True))
+        missing = [position for position, key in enumerate(keys) if key not in known]
+        read: dict[int, RowGroups] = {}
+        if missing:
+            found = self._read(client, [paths[i] for i in missing], [names[i] for i in missing])
+            read = dict(zip(missing, found, strict=True))
+        return [read[i] if i in read else known[key] for i, key in enumerate(keys)]
+
+    def _read(self, client: Client, paths: list[str], names: list[str]) -> list[RowGroups]:
+        """Parse footers, have them kept, and answer."""
+        before = client.locator.resolve(paths)
+        footers = []
+        for name, end in zip(names, self._ends(client, paths, [m.file.size_bytes for m in before]), strict=True):
+            try:
+                footers.append(pq.read_metadata(pa.BufferReader(end)))
+            except pa.ArrowException as error:
+                raise type(error)(f"Could not open Parquet input source '{name}': {error}") from error
+        self.parsed += len(footers)
+        after = client.locator.resolve(paths)
+        answers: dict[int, RowGroups] = {}
+        kept = []
+        for table, positions in tables_of([meta.version for meta in after], footers):
+            answers.update(zip(positions, table.row_groups(self._wanted), strict=True))
+            # Of a file that was replaced meanwhile it is not known which version was read.
+            if all(before[i].version == after[i].version for i in positions):
+                kept.append(table)
+        _keep(client, kept)
+        return [answers[position] for position in range(len(names))]
+
+    def _ends(self, client: Client, paths: list[str], sizes_bytes: list[int]) -> list[pa.Buffer]:
+        """The ends of files, each with the whole footer."""
+        tail_bytes = self._tail_bytes
+        ends = client.read_ranges(paths, [(max(0, size - tail_bytes), None) for size in sizes_bytes])
+        lengths = [_footer_bytes(end) for end in ends]
+        cut = [i for i, end in enumerate(ends) if len(end) < min(lengths[i], sizes_bytes[i])]
+        starts = [(max(0, sizes_bytes[i] - lengths[i]), None) for i in cut]
+        for i, end in zip(cut, client.read_ranges([paths[i] for i in cut], starts) if cut else (), strict=True):
+            ends[i] = end
+        self._tail_bytes = min(_TAIL_BYTES, max(lengths) * 5 // 4)
+        return ends
+
+
+def _footer_bytes(end: pa.Buffer) -> int:
+    """How much a footer takes, by the end of its file; nonsense where that is no parquet."""
+    return _END_BYTES + int.from_bytes(end[-_END_BYTES:-4].to_pybytes() if len(end) >= _END_BYTES else b"", "little")
+
+
+def _cut(names: Sequence[str], files_at_once: int | None) -> Iterator[Sequence[str]]:
+    start, size = 0, files_at_once or _FIRST_FILES
+    while start < len(names):
+        yield names[start : start + size]
+        start += size
+        size = files_at_once or _FILES
+
+
+def _kept(client: Client, keys: Sequence[bytes]) -> list[FooterTable]:
+    """What the master keeps of some versions, and of others that came with them."""
+    try:
+        return [FooterTable.from_bytes(content) for content in client.calls.master("footers", b"".join(keys))]
+    except RaycacheError as error:
+        logger.debug("no footers are known: %s", error)
+        return []
+
+
+def _keep(client: Client, tables: Sequence[FooterTable]) -> None:
+    try:
+        client.calls.master("keep_footers", [(b"".join(t.keys), t.to_bytes().to_pybytes()) for t in tables])
+    except RaycacheError as error:
+        logger.debug("footers cannot be kept: %s", error)

@@ -1,0 +1,198 @@
+"""The input of a read of parquet: what each task reads, on which node, made in a thread while the first tasks run.
+
+Theory of operation. Ray's plan is `ListFiles -> ReadFiles`; the second is Ray's own, and runs by the placed operator of
+`raydata.hook`. In place of the first stands a `PlacedFiles`, an input buffer that fills while the read is executed: a
+thread lists the files, asks where they are, finds out their row groups and cuts them into bins, and each bin becomes a
+bundle for a node. Rows that need not come in order start with whichever bin fits (`dispatch`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from ray.data._internal.datasource_v2.common.listing_utils import _build_pruners
+from ray.data._internal.execution.interfaces import RefBundle
+from ray.data._internal.execution.operators.input_data_buffer import InputDataBuffer
+from ray.data.block import BlockMetadata
+
+from raycache.errors import RaycacheError
+from raycache.raydata import grouping, inputs
+from raycache.raydata.datasource import NamedPlaces
+from raycache.raydata.dispatch import DispatchQueue
+from raycache.raydata.parquet import indexer
+from raycache.raydata.parquet.bins import BinPacker, limits_bytes
+from raycache.raydata.parquet.footers import RowGroups, Wanted
+
+logger = logging.getLogger("raycache")
+
+#: The executor asks again and again whether there is input. It waits here instead, while nothing else goes on.
+_WAIT_S = 0.02
+#: Files that tell how much larger row groups are than files.
+_SEEN_FILES = 128
+#: (node, name of a file, row groups of it).
+_Piece = tuple[str | None, str, RowGroups]
+
+
+class Listing(NamedTuple):
+    """What a read asks for."""
+
+    paths: list[str]
+    filesystem: Any
+    file_indexer: indexer.CacheFileIndexer
+    pruners: list[Any]
+    wanted: Wanted
+    limit: int | None
+    shuffle_config: Any
+
+    @classmethod
+    def of(cls, op: Any) -> Listing:
+        """Of the logical operator `ListFiles`."""
+        return cls(
+            list(op.paths),
+            op.filesystem,
+            op.file_indexer,
+            _build_pruners(op.file_extensions, op.partition_filter, op.partition_pruner),
+            indexer.wanted_of(op.predicate, op.projected_columns),
+            op.limit,
+            op.shuffle_config_factory(),
+        )
+
+
+def bins(
+    listing: Listing, cpus: Mapping[str, float], *, ordered: bool, execution: int
+) -> Iterator[tuple[str | None, pa.Table]]:
+    """What each task reads, and where: (node, manifest), as early as it is known.
+
+    Args:
+        listing: what is read.
+        cpus: per node.
+        ordered: rows must come in the order of files.
+        execution: of the dataset, which one; makes another order where files are shuffled.
+    """
+    files = listing.file_indexer.files(
+        pa.array(listing.paths, type=pa.string()),
+        filesystem=listing.filesystem,
+        pruners=listing.pruners,
+        preserve_order=ordered,
+        shuffle_config=listing.shuffle_config,
+        execution_idx=execution,
+    )
+    nodes = _nodes(listing, files)
+    found = indexer.row_groups(listing.filesystem, files, listing.wanted, listing.limit)
+    seen = list(itertools.islice(found, _SEEN_FILES))
+    seen_bytes = sum(size for _, size in files[: len(seen)])
+    ratio = sum(int(groups.sizes_bytes.sum()) for groups in seen) / seen_bytes if seen_bytes else 1.0
+    # Rows in order are cut as if they were all of one node.
+    lanes: list[str | None] = [None] * len(nodes) if ordered else list(nodes)
+    lane_bytes: dict[str | None, float] = {}
+    for (_, size), lane in zip(files, lanes, strict=True):
+        lane_bytes[lane] = lane_bytes.get(lane, 0.0) + size * ratio
+    blocks = listing.file_indexer.blocks
+    small = {} if blocks else {lane: int(cpus.get(lane or "", 1)) for lane in lane_bytes}
+    packer: BinPacker[_Piece] = BinPacker(limits_bytes(lane_bytes, sum(cpus.values()), blocks), small)
+    for (name, _), node, lane, groups in zip(files, nodes, lanes, itertools.chain(seen, found), strict=False):
+        for at, size_bytes in enumerate(groups.sizes_bytes.tolist()):
+            for full in packer.add(lane, (node, name, groups.take([at])), size_bytes):
+                yield _told(full)
+    for full in packer.rest():
+        yield _told(full)
+
+
+def _told(pieces: Sequence[_Piece]) -> tuple[str | None, pa.Table]:
+    weights = [int(groups.sizes_bytes[0]) for _, _, groups in pieces]
+    node = grouping.majority([node for node, _, _ in pieces], weights)
+    return node, indexer.manifest_block([(name, groups) for _, name, groups in pieces])
+
+
+def _nodes(listing: Listing, files: Sequence[tuple[str, int]]) -> list[str | None]:
+    """Shape (F,): the node of each file."""
+    handler = indexer.handler_of(listing.filesystem)
+    try:
+        placed = NamedPlaces(handler.fs.client, handler.path_of).place([name for name, _ in files])
+    except RaycacheError as error:
+        logger.warning("cannot tell where %d files are, so tasks run anywhere: %s", len(files), error)
+        return [None] * len(files)
+    return grouping.choose_nodes([size for _, size in files], placed)
+
+
+def bundles(
+    made: Iterator[tuple[str | None, pa.Table]], cpus: Mapping[str, float], *, ordered: bool
+) -> Iterator[RefBundle]:
+    """A bundle for each bin."""
+    queue: DispatchQueue[RefBundle] | None = None if ordered else DispatchQueue([], cpus)
+    for node, table in made:
+        about = BlockMetadata(num_rows=len(table), size_bytes=table.nbytes, exec_stats=None, input_files=None)
+        # Where files are nobody can say, there is nothing to choose by.
+        yield inputs.bundle(table, about, node, queue=None if node is None else queue)
+
+
+class PlacedFiles(InputDataBuffer):  # type: ignore[misc]
+    """An input buffer that is filled while it is used.
+
+    Args:
+        data_context: of the dataset.
+        make: gives the bundles; called when the execution starts, in a thread of its own.
+    """
+
+    def __init__(self, data_context: Any, make: Callable[[], Iterator[RefBundle]]) -> None:
+        super().__init__(data_context, input_data=[])
+        self._is_execution_marked_finished = False
+        self._estimated_num_output_bundles: int | None = None
+        self._make = make
+        self._ahead: deque[RefBundle] = deque()
+        #: Set while there is something to be told.
+        self._news = threading.Event()
+        self._filled = False
+        self._error: BaseException | None = None
+
+    def start(self, *arguments: Any, **named: Any) -> None:
+        super().start(*arguments, **named)
+        threading.Thread(target=self._fill, name="raycache-plan", daemon=True).start()
+
+    def _fill(self) -> None:
+        try:
+            for bundle in self._make():
+                if self._is_execution_marked_finished:
+                    break
+                self._ahead.append(bundle)
+                self._news.set()
+        except BaseException as error:  # whatever it is, who waits for rows must hear of it
+            self._error = error
+        self._filled = True
+        self._news.set()
+
+    def has_next(self) -> bool:
+        if not self._ahead and not self._filled and not any(o.num_active_tasks() for o in self.output_dependencies):
+            self._news.wait(_WAIT_S)
+        if self._ahead:
+            return True
+        self._news.clear()
+        if self._filled:
+            self._news.set()
+            error, self._error = self._error, None
+            if error is not None and not self._is_execution_marked_finished:
+                raise error
+        # It may have come meanwhile.
+        return bool(self._ahead)
+
+    def _get_next_inner(self) -> RefBundle:
+        bundle = self._ahead.popleft()
+        located = inputs.located_metadata(bundle)
+        if located is not None and located.queue is not None:
+            located.queue.add(bundle, located.node or "")
+        self._metrics.on_input_received(bundle)
+        # Kept, as of any input: lost blocks are made from it again.
+        self._input_data.append(bundle)
+        self._stats["input"].extend(bundle.metadata)
+        if self._filled:
+            self._estimated_num_output_bundles = len(self._input_data) + len(self._ahead)
+        return bundle
+
+    def has_execution_finished(self) -> bool:
+        return self._is_execution_marked_finished or self._filled
