@@ -33,18 +33,20 @@ class BinPacker(Generic[Piece]):
     def __init__(self, limits_bytes: Mapping[str | None, float], first: Mapping[str | None, int]) -> None:
         self._limits_bytes = limits_bytes
         self._first = dict(first)
-        self._open: dict[str | None, tuple[list[Piece], int]] = {}
+        self._open: dict[str | None, list[Piece]] = {}
+        #: Per lane, of the bin that is open; with what the ones before it took too much, or too little.
+        self._held_bytes: dict[str | None, float] = {}
 
     def add(self, lane: str | None, piece: Piece, size_bytes: int) -> Iterator[list[Piece]]:
         """Take a row group, in order; give the bin that is full by now."""
         limit = self._limits_bytes[lane] / (_FIRST_SHARE if self._first.get(lane) else 1)
-        pieces, held = self._open.get(lane, ([], 0))
+        held = self._held_bytes.get(lane, 0.0)
         # What crosses the limit goes to whichever side that leaves closer to it.
-        if pieces and held + size_bytes / 2 > limit:
+        if self._open.get(lane) and held + size_bytes / 2 > limit:
             yield self._close(lane)
-            pieces, held = [], 0
-        pieces.append(piece)
-        self._open[lane] = pieces, held + size_bytes
+            held = min(max(held - limit, -limit / 2), limit / 2)
+        self._open.setdefault(lane, []).append(piece)
+        self._held_bytes[lane] = held + size_bytes
 
     def rest(self) -> Iterator[list[Piece]]:
         """The bins that never became full."""
@@ -54,7 +56,7 @@ class BinPacker(Generic[Piece]):
     def _close(self, lane: str | None) -> list[Piece]:
         if self._first.get(lane):
             self._first[lane] -= 1
-        return self._open.pop(lane)[0]
+        return self._open.pop(lane)
 
 
 def limits_bytes(

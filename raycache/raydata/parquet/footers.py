@@ -293,5 +293,5 @@ def _guarantee(name: str, least: pa.Scalar, most: pa.Scalar, null_count: int | N
         return field.is_null()
     if not least.is_valid or not most.is_valid:
         return None
-    within = (field >= least) & (field <= most)
+    within = field == least if least == most else (field >= least) & (field <= most)
     return within if null_count == 0 else within | field.is_null()

@@ -1,0 +1,349 @@
+"""Ray's own reader of parquet through the cache: its rows, planned here, on the nodes that hold them. Real cluster, real S3."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs
+import pytest
+import ray
+import ray.data
+from ray.data import Dataset
+from ray.data.datasource import FileShuffleConfig, Partitioning, PathPartitionFilter
+from ray.data.expressions import col
+
+import raycache
+from raycache.cache import Cache
+from raycache.placement.whereabouts import Whereabouts
+from raycache.raydata import hook
+from raycache.raydata.parquet import source
+from raycache.testing.cluster import LocalCluster
+from raycache.testing.seaweed import SeaweedServer
+from tests.support.parquet_lake import FILES, ROWS, content, objects, plain
+
+# Worker processes cannot import this module: what they run of it travels by value.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+BUCKET = "parquet"
+EVENTS = 24
+_QUIET = logging.getLogger("ray.data")
+
+
+@pytest.fixture(scope="module")
+def lake(s3_server: SeaweedServer) -> str:
+    bucket = s3_server.make_bucket(BUCKET)
+    client = s3_server.client()
+    every = objects() | {f"events/f{i:02d}.parquet": content(plain(i)) for i in range(EVENTS)}
+    for key, body in every.items():
+        client.put_object(Bucket=bucket, Key=key, Body=body)
+    return bucket
+
+
+@pytest.fixture(scope="module")
+def cache(cluster: LocalCluster, s3_server: SeaweedServer, lake: str) -> Iterator[Cache]:
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    _QUIET.setLevel(logging.ERROR)
+    started = raycache.start(memory="20%", disk="off")
+    started.mount("/lake", f"s3://{lake}", options=s3_server.options(), readonly=False, metadata_ttl_s=600)
+    yield started
+    raycache.stop()
+
+
+@pytest.fixture
+def stock(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> pyarrow.fs.FileSystem:
+    """The S3 server without the cache; Ray's reader with one actor for footers instead of 32, which take minutes here."""
+    monkeypatch.setenv("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
+    return s3_server.pyarrow_filesystem()
+
+
+@pytest.fixture
+def ordered() -> Iterator[None]:
+    options = ray.data.DataContext.get_current().execution_options
+    options.preserve_order = True
+    yield
+    options.preserve_order = False
+
+
+def rows(dataset: Dataset, *, in_order: bool = False) -> list[str]:
+    """All rows in a form that compares; sorted unless their order is promised."""
+
+    def simple(value: Any) -> Any:
+        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+    found = [repr({key: simple(value) for key, value in row.items()}) for row in dataset.take_all()]
+    return found if in_order else sorted(found)
+
+
+def is_planned_here(dataset: Dataset) -> bool:
+    listing = dataset._logical_plan.dag
+    while listing.input_dependencies:
+        listing = listing.input_dependencies[0]
+    planned = ray.data._internal.planner.planner.Planner().get_plan_fn(listing)(listing, [], dataset.context)
+    return isinstance(planned, source.PlacedFiles)
+
+
+Read = Callable[[str, Any], Dataset]
+
+
+def reading(*paths: str, then: Callable[[Dataset], Dataset] = lambda d: d, **arguments: Any) -> Read:
+    """A read of paths in the lake, of which `{}` is where it is seen."""
+
+    def read(base: str, filesystem: Any) -> Dataset:
+        given = [path.replace("{}", base) for path in paths]
+        made = {key: value(base, filesystem) if callable(value) else value for key, value in arguments.items()}
+        return then(ray.data.read_parquet(given if len(given) > 1 else given[0], filesystem=filesystem, **made))
+
+    return read
+
+
+def _later_years(base: str, filesystem: Any) -> Any:
+    return PathPartitionFilter.of(
+        lambda keys: int(keys["year"]) > 2020, base_dir=f"{base}/hive", style="hive", filesystem=filesystem
+    )
+
+
+#: What the options mean, by Ray's own reader on the same objects.
+CASES: dict[str, Read] = {
+    "all": reading("{}/plain"),
+    "projection": reading("{}/plain", then=lambda d: d.select_columns(["name", "id"])),
+    "filter": reading("{}/plain", then=lambda d: d.filter(expr=col("id") >= 195)),
+    "filter of a text, then other columns": reading(
+        "{}/plain", then=lambda d: d.filter(expr=col("name") == "row-00123").select_columns(["half"])
+    ),
+    "hive": reading("{}/hive"),
+    "a filter of partitions": reading("{}/hive", then=lambda d: d.filter(expr=col("year") == "2021")),
+    "partition_filter": reading("{}/hive", partition_filter=_later_years),
+    "partitions with types": reading("{}/hive", partitioning=Partitioning("hive", field_types={"year": int})),
+    "nested": reading("{}/nested"),
+    "evolved": reading("{}/evolved"),
+    "files without rows": reading("{}/empty"),
+}
+#: The same, in the long form: `make test-parquet`.
+MORE: dict[str, Read] = {
+    "rows that no statistics exclude": reading("{}/plain", then=lambda d: d.filter(expr=col("half") == 3.5)),
+    "no row": reading("{}/plain", then=lambda d: d.filter(expr=col("id") < 0)),
+    "a computed column": reading("{}/plain", then=lambda d: d.with_column("twice", col("id") * 2)),
+    "a renamed column": reading("{}/plain", then=lambda d: d.rename_columns({"id": "key"}).select_columns(["key"])),
+    "columns": reading("{}/plain", columns=["half", "id"]),
+    "columns that are partitions": reading("{}/hive", columns=["city", "id"]),
+    "file_extensions": reading("{}/plain", file_extensions=["parquet", "none"]),
+    "ignore_missing_paths": reading("{}/plain/f1.parquet", "{}/gone", "{}/plain/gone.parquet", ignore_missing_paths=True),
+    "skip_paths": reading("{}/plain", skip_paths=lambda base, _: [f"{base}/plain/f1.parquet", f"{base}/plain/deep"]),
+    "many paths, one twice": reading(*[f"{{}}/plain/f{i}.parquet" for i in (3, 1, 1, 5)]),
+    "directory partitions": reading(
+        "{}/hive", partitioning=lambda base, fs: Partitioning("dir", f"{base}/hive", ["y", "c"], filesystem=fs)
+    ),
+    "no partitioning": reading("{}/hive", partitioning=None),
+    "a schema": reading("{}/evolved", schema=pa.schema({"id": pa.int32(), "later": pa.float64()})),
+    "tensors": reading("{}/tensors"),
+    "shuffled files": reading("{}/plain", shuffle="files"),
+    "blocks": reading("{}/plain", override_num_blocks=3),
+    "row hashes": reading("{}/plain", include_row_hash=True),
+    "a map": reading("{}/plain", then=lambda d: d.map_batches(lambda b: {"id": b["id"] + 1})),
+    "a union": reading("{}/plain", then=lambda d: d.union(d)),
+    "a sort": reading("{}/plain", then=lambda d: d.sort("name", descending=True)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rows_and_schema_are_rays(cache: Cache, stock: Any, lake: str, case: str) -> None:
+    same_as_stock(CASES[case], cache, stock, lake)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", MORE)
+def test_rows_and_schema_are_rays_in_all_other_cases(cache: Cache, stock: Any, lake: str, case: str) -> None:
+    same_as_stock(MORE[case], cache, stock, lake)
+
+
+def same_as_stock(read: Read, cache: Cache, stock: Any, lake: str) -> None:
+    expected, found = read(lake, stock), read("/lake", cache.filesystem())
+    assert is_planned_here(found) and not is_planned_here(expected)
+    assert expected.schema() == found.schema()
+    assert rows(expected) == rows(found)
+    assert expected.count() == found.count()
+
+
+# --- what is promised beyond rows ---------------------------------------------------------------------------------------
+
+
+def test_paths_are_as_they_were_given(cache: Cache, lake: str) -> None:
+    """Of the namespace, and of URIs."""
+    through = cache.filesystem()
+    named = ray.data.read_parquet("/lake/plain/f1.parquet", filesystem=through, include_paths=True)
+    assert {"/lake/plain/f1.parquet"} == set(named.unique("path"))
+    uri = ray.data.read_parquet(f"s3://{lake}/plain/f1.parquet", filesystem=through, include_paths=True)
+    assert {f"{lake}/plain/f1.parquet"} == set(uri.unique("path"))
+
+
+def test_rows_come_in_order_where_that_is_asked_for(cache: Cache, ordered: None) -> None:
+    del ordered
+    found = ray.data.read_parquet("/lake/events", filesystem=cache.filesystem()).take_all()
+    assert list(range(EVENTS * ROWS)) == [row["id"] for row in found]
+
+
+def test_files_are_shuffled_anew_for_each_execution_and_alike_for_a_seed(cache: Cache, ordered: None) -> None:
+    del ordered
+    through = cache.filesystem()
+
+    def firsts(dataset: Dataset) -> list[int]:
+        return [row["file"] for row in dataset.take_all()][::ROWS]
+
+    seeded = [
+        ray.data.read_parquet("/lake/events", filesystem=through, shuffle=FileShuffleConfig(seed=7)) for _ in range(2)
+    ]
+    first = firsts(seeded[0])
+    assert first == firsts(seeded[1])
+    assert sorted(first) == list(range(EVENTS)) != first
+
+
+def test_a_limit_looks_at_few_files(cache: Cache) -> None:
+    wanted = source.Wanted()
+    files = [(f"/lake/events/f{i:02d}.parquet", 1) for i in range(EVENTS)]
+    found = list(source.indexer.row_groups(cache.filesystem(), files, wanted, limit=15 * ROWS))
+    assert 15 == len(found)
+    assert 5 == len(ray.data.read_parquet("/lake/events", filesystem=cache.filesystem()).limit(5).take_all())
+
+
+def test_a_second_plan_reads_no_footer(cache: Cache, s3_server: SeaweedServer) -> None:
+    """Whoever makes it: the master keeps what was made of them. A replaced file is looked at again."""
+    client = s3_server.client()
+    for i in range(5):
+        client.put_object(Bucket=BUCKET, Key=f"kept/f{i}.parquet", Body=content(plain(i)))
+    names = [f"/lake/kept/f{i}.parquet" for i in range(5)]
+    handler = source.indexer.handler_of(cache.filesystem())
+
+    def parsed(wanted: source.Wanted = source.Wanted()) -> tuple[int, int]:
+        reader = source.indexer.FooterReader(handler, wanted)
+        return sum(int(groups.rows.sum()) for groups in reader.row_groups(names)), reader.parsed
+
+    assert (5 * ROWS, 5) == parsed()
+    assert (5 * ROWS, 0) == parsed()
+    many = source.indexer.wanted_of(col("id") >= 4 * ROWS, ["name"])
+    assert (ROWS, 0) == parsed(many)
+    with cache.open(names[2], "wb") as file:
+        file.write(content(plain(2, 10)))
+    assert (4 * ROWS + 10, 1) == parsed()
+    assert (4 * ROWS + 10, 0) == parsed()
+
+
+def test_small_data_is_no_single_task_and_blocks_can_be_chosen(cache: Cache) -> None:
+    through = cache.filesystem()
+
+    def tasks(**arguments: Any) -> int:
+        return ray.data.read_parquet("/lake/events", filesystem=through, **arguments).materialize().num_blocks()
+
+    cpus = ray.cluster_resources()["CPU"]
+    assert cpus * 2 <= tasks()
+    assert 3 <= tasks(override_num_blocks=3) <= 5
+    assert EVENTS <= tasks(override_num_blocks=EVENTS)
+
+
+def test_tasks_run_on_their_files_and_nothing_else_runs(cache: Cache) -> None:
+    """Warm, fused with a map, for a count, a filter and two columns; no actor reads footers and no task lists."""
+    cache.load("/lake/events").wait(60)
+    names = [f"/lake/events/f{i:02d}.parquet" for i in range(EVENTS)]
+    holders = dict(zip(names, Whereabouts(cache.client).place(names), strict=True))
+    before = _actors()
+
+    def where(batch: pa.Table) -> pa.Table:
+        paths = batch["path"].unique()
+        return pa.table({"path": paths, "node": [ray.get_runtime_context().get_node_id()] * len(paths)})
+
+    through = cache.filesystem()
+    whole = ray.data.read_parquet("/lake/events", filesystem=through, include_paths=True)
+    some = whole.select_columns(["path", "id"]).filter(expr=col("id") >= 2 * ROWS)
+    for dataset, files in ((whole, EVENTS), (some, EVENTS - 2)):
+        mapped = dataset.map_batches(where, batch_format="pyarrow", batch_size=None)
+        found = mapped.take_all()
+        assert files == len({row["path"] for row in found})
+        away = [row for row in found if row["node"] not in holders[row["path"]]]
+        assert len(away) <= len(found) // 10
+        assert "ReadFiles" in mapped.stats() and "->MapBatches(where)" in mapped.stats()
+    assert EVENTS * ROWS == ray.data.read_parquet("/lake/events", filesystem=through).count()
+    assert [] == [name for name in _actors() - before if "Footer" in name]
+
+
+def _actors() -> set[str]:
+    """All there ever were."""
+    return {f"{actor['ActorClassName']} {actor['ActorID']}" for actor in ray._private.state.actors().values()}
+
+
+# --- bad worlds ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_corrupt_file_is_the_same_error(cache: Cache, stock: Any, lake: str) -> None:
+    with pytest.raises(Exception, match="magic bytes") as expected:  # noqa: PT011  # Ray's class differs by release
+        ray.data.read_parquet(f"{lake}/corrupt", filesystem=stock).take_all()
+    with pytest.raises(Exception, match="magic bytes") as found:  # noqa: PT011
+        ray.data.read_parquet("/lake/corrupt", filesystem=cache.filesystem()).take_all()
+    assert isinstance(expected.value, pa.ArrowInvalid) == isinstance(found.value, pa.ArrowInvalid)
+
+
+def test_what_is_not_there(cache: Cache) -> None:
+    through = cache.filesystem()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        ray.data.read_parquet("/lake/nowhere", filesystem=through)
+    with pytest.raises(ValueError, match="no files found"):
+        ray.data.read_parquet("/lake/plain", filesystem=through, file_extensions=["orc"])
+
+
+def test_a_file_that_goes_between_plan_and_read_is_an_error_and_no_hang(cache: Cache, s3_server: SeaweedServer) -> None:
+    client = s3_server.client()
+    client.put_object(Bucket=BUCKET, Key="going/f.parquet", Body=content(plain(0)))
+    dataset = ray.data.read_parquet("/lake/going", filesystem=cache.filesystem())
+    cache.filesystem().delete_file("/lake/going/f.parquet")
+    with pytest.raises(FileNotFoundError):
+        dataset.take_all()
+
+
+def test_a_plan_that_cannot_be_made_is_rays(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With one warning, and the same rows; our indexer lists for it, without actors."""
+    caplog.set_level(logging.WARNING, logger="raycache")
+
+    def broken(_op: Any) -> Any:
+        raise AttributeError("ListFiles has no such field")
+
+    monkeypatch.setattr(source.Listing, "of", broken)
+    for _ in range(2):
+        found = ray.data.read_parquet("/lake/plain", filesystem=cache.filesystem()).take_all()
+        assert (FILES + 1) * ROWS == len(found)
+    assert 1 == len([r for r in caplog.records if "planned by Ray" in r.message])
+
+
+def test_streaming_split_plans_where_it_runs(cache: Cache) -> None:
+    """In an actor of Ray's, which has never heard of the cache."""
+    splits = ray.data.read_parquet("/lake/events", filesystem=cache.filesystem()).streaming_split(2)
+
+    @ray.remote
+    def consume(split: Any) -> list[int]:
+        return [int(i) for batch in split.iter_batches(batch_size=None) for i in batch["id"]]
+
+    found = ray.get([consume.remote(split) for split in splits], timeout=120)
+    assert list(range(EVENTS * ROWS)) == sorted(i for part in found for i in part)
+
+
+def test_raycaches_own_function_goes_the_same_way(cache: Cache) -> None:
+    """Globs, too, also where the read is executed elsewhere."""
+    dataset = raycache.read_parquet("/lake/events/f0*.parquet", columns=["id"], include_paths=True)
+    assert is_planned_here(dataset)
+    assert ["id", "path"] == dataset.schema().names
+    counted = collections.Counter(row["path"] for row in dataset.take_all())
+    assert {f"/lake/events/f0{i}.parquet": ROWS for i in range(10)} == counted
+    [split] = dataset.streaming_split(1)
+    assert 10 * ROWS == sum(len(batch["id"]) for batch in split.iter_batches(batch_size=None))
+
+
+def test_other_filesystems_are_rays(cache: Cache, tmp_path: Any) -> None:
+    del cache
+    (tmp_path / "f.parquet").write_bytes(content(plain(0)))
+    assert not is_planned_here(ray.data.read_parquet(str(tmp_path)))
+    assert "" == hook.parquet_failure()
