@@ -8,6 +8,10 @@ task may start", and gives the one that fits best.
 A node has as many slots as CPUs. Of the nodes with a free slot the one with the longest backlog per CPU is served first.
 When none of the nodes with a backlog has a free slot, the longest backlog gives a task away: it is charged to the idlest
 node, where Ray will probably run it. The counts are a guess, and need be no more: they only order the tasks.
+
+To give a task away is to move its bytes, so it is not done at once (`may_take`). A node whose first task has not ended yet is
+probably starting its processes; one with less than two tasks for each slot will soon get to them. For such nodes the
+others wait a little, and if that was in vain not again until the node has finished something.
 """
 
 from __future__ import annotations
@@ -25,12 +29,18 @@ class DispatchQueue(Generic[Task]):
     Args:
         tasks: shape (T,): (task, its node), in the order of first choice.
         cpus: per node; a node that is missing counts as one CPU.
+        patience_s: how long tasks wait for their node before another one takes them.
     """
 
-    def __init__(self, tasks: Sequence[tuple[Task, str]], cpus: Mapping[str, float]) -> None:
+    def __init__(self, tasks: Sequence[tuple[Task, str]], cpus: Mapping[str, float], patience_s: float = 0.0) -> None:
         self._pending: dict[str, deque[Task]] = {}
         self._cpus = {node: max(1.0, count) for node, count in cpus.items()}
         self._running = dict.fromkeys(self._cpus, 0)
+        self._patience_s = patience_s
+        self._waiting_since_s: float | None = None
+        #: Nodes that have finished a task, and those that were waited for in vain since.
+        self._proven: set[str] = set()
+        self._given_up: set[str] = set()
         #: The node of the very first task, until it has started.
         self._first: str | None = None
         self._is_new = True
@@ -49,6 +59,26 @@ class DispatchQueue(Generic[Task]):
         """Tasks that have not started."""
         return sum(map(len, self._pending.values()))
 
+    def may_take(self, now_s: float) -> bool:
+        """Whether a task should start now, or rather a little later.
+
+        Args:
+            now_s: monotonic.
+        """
+        waiting = [node for node, tasks in self._pending.items() if tasks]
+        if not waiting or self._first is not None or any(self._free(node) >= 1 for node in waiting):
+            self._waiting_since_s = None
+            return True
+        longest = max(waiting, key=self._backlog)
+        if longest in self._given_up or (longest in self._proven and self._backlog(longest) >= 2):
+            return True
+        if self._waiting_since_s is None:
+            self._waiting_since_s = now_s
+        if now_s - self._waiting_since_s < self._patience_s:
+            return False
+        self._given_up.add(longest)
+        return True
+
     def take(self) -> tuple[Task, str] | None:
         """Start a task.
 
@@ -59,7 +89,7 @@ class DispatchQueue(Generic[Task]):
         waiting = [node for node, tasks in self._pending.items() if tasks]
         if not waiting:
             return None
-        node = self._first or max(waiting, key=lambda n: (self._free(n) >= 1, len(self._pending[n]) / self._cpus[n]))
+        node = self._first or max(waiting, key=lambda n: (self._free(n) >= 1, self._backlog(n)))
         self._first = None
         charged = node if self._free(node) >= 1 else max(self._cpus, key=self._free)
         self._running[charged] += 1
@@ -73,6 +103,12 @@ class DispatchQueue(Generic[Task]):
     def finished(self, charged: str) -> None:
         """A task that was charged to this node has ended, well or not."""
         self._running[charged] -= 1
+        self._proven.add(charged)
+        self._given_up.discard(charged)
+
+    def _backlog(self, node: str) -> float:
+        """Tasks for each slot."""
+        return len(self._pending[node]) / self._cpus[node]
 
     def _free(self, node: str) -> float:
         return self._cpus[node] - self._running[node]

@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,7 @@ from raycache.placement.strategies import soft_affinity
 from raycache.raydata import announcing, file_listing, inputs, sampling
 from raycache.raydata.datasource import LocatedDatasource, NamedPlaces, Placer
 from raycache.raydata.dispatch import DispatchQueue
-from raycache.raydata.preference import hook_is_allowed
+from raycache.raydata.preference import hook_is_allowed, placement_wait_s
 
 #: Scheduling strategies that are Ray Data's own default rather than somebody's wish.
 _UNDECIDED = (None, "DEFAULT", "SPREAD")
@@ -154,6 +155,11 @@ def _located_operator(base: Any) -> Any:
 
     class LocatedMapOperator(base):  # type: ignore[misc]
         _charged: tuple[DispatchQueue[RefBundle], str] | None = None
+        _dispatching: DispatchQueue[RefBundle] | None = None
+
+        def can_add_input(self) -> bool:
+            queue = self._dispatching
+            return bool(super().can_add_input()) and (queue is None or queue.may_take(time.monotonic()))
 
         def _try_schedule_task(self, bundle: RefBundle, *arguments: Any, **named: Any) -> None:
             located = inputs.located_metadata(bundle)
@@ -161,6 +167,7 @@ def _located_operator(base: Any) -> Any:
                 super()._try_schedule_task(bundle, *arguments, **named)
                 return
             bundle, charged = found
+            self._dispatching = located.queue
             self._charged = (located.queue, charged)
             super()._try_schedule_task(bundle, *arguments, **named)
             # While that one runs; later its slot would be idle for as long as this takes.
@@ -211,7 +218,8 @@ def _input(read: Any, data_context: Any) -> list[RefBundle]:
     cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
     if announcing.reads_whole_files(read.datasource.inner):
         tasks = announcing.announce(tasks, cpus, read.datasource.missing)
-    return inputs.inputs(tasks, cpus, ordered=bool(data_context.execution_options.preserve_order))
+    ordered = bool(data_context.execution_options.preserve_order)
+    return inputs.inputs(tasks, cpus, ordered=ordered, patience_s=placement_wait_s())
 
 
 class _NoFiles(Datasource):  # type: ignore[misc]
@@ -242,7 +250,7 @@ def self_test() -> str:
     if planner.get_plan_fn(plain) is plan_located_read:
         return "the planner takes our plan function for plain reads"
     operator = plan_located_read(located, [], DataContext.get_current())
-    for name in ("_try_schedule_task", "_submit_data_task", "_get_dynamic_ray_remote_args"):
+    for name in ("_try_schedule_task", "_submit_data_task", "_get_dynamic_ray_remote_args", "can_add_input"):
         if not callable(getattr(type(operator).__mro__[1], name, None)):
             return f"operators have no {name}"
     metadata = BlockMetadata(num_rows=1, size_bytes=1, exec_stats=None, input_files=None)

@@ -100,7 +100,7 @@ class TaskBundle(RefBundle):  # type: ignore[misc]
 
 
 def inputs(
-    tasks: Sequence[tuple[ReadTask, str | None]], cpus: Mapping[str, float], *, ordered: bool
+    tasks: Sequence[tuple[ReadTask, str | None]], cpus: Mapping[str, float], *, ordered: bool, patience_s: float = 0.0
 ) -> list[RefBundle]:
     """One bundle per read task.
 
@@ -108,6 +108,7 @@ def inputs(
         tasks: shape (T,), in the order they should start, each with its node.
         cpus: per node.
         ordered: they have to start in that order.
+        patience_s: see `DispatchQueue`.
 
     Returns:
         Shape (T,). Only the first is an object by now; its size stands for the others', which differ in a few paths.
@@ -122,7 +123,7 @@ def inputs(
         bundles.append(bundle(task, about, node, reference))
     nodes = [node for _, node in tasks if node is not None]
     if len(nodes) == len(tasks) and not ordered:
-        queue = DispatchQueue(list(zip(bundles, nodes, strict=True)), cpus)
+        queue = DispatchQueue(list(zip(bundles, nodes, strict=True)), cpus, patience_s)
         for each in bundles:
             object.__setattr__(located_metadata(each), "queue", queue)
     return bundles

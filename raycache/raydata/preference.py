@@ -1,4 +1,4 @@
-"""The mode of placement that `RAYCACHE_PLACEMENT` asks for, if any."""
+"""What a process wishes of placement: the mode (`RAYCACHE_PLACEMENT`), and how long tasks wait for their node."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 from raycache.errors import InvalidRequestError
 
 _VARIABLE = "RAYCACHE_PLACEMENT"
+_WAIT_VARIABLE = "RAYCACHE_PLACEMENT_WAIT_S"
+_WAIT_S = 5.0
 
 
 class PlacementMode(enum.Enum):
@@ -36,3 +38,19 @@ def preferred_mode() -> PlacementMode | None:
 def hook_is_allowed() -> bool:
     """Whether nobody asks for another mode than HOOK. Nonsense counts as another: `raycache.read_*` says so, others go on."""
     return os.environ.get(_VARIABLE, "").strip().lower() in ("", PlacementMode.HOOK.value)
+
+
+def placement_wait_s() -> float:
+    """How long a read task waits for a node that is starting or busy, before another one takes it over.
+
+    Raises:
+        InvalidRequestError: the variable is no number of seconds.
+    """
+    given = os.environ.get(_WAIT_VARIABLE, "").strip()
+    try:
+        wait_s = float(given or _WAIT_S)
+    except ValueError:
+        wait_s = -1.0
+    if not wait_s >= 0:
+        raise InvalidRequestError(f"{_WAIT_VARIABLE}={given!r} is not a number of seconds, 0 or more")
+    return wait_s

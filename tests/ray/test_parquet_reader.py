@@ -133,7 +133,9 @@ MORE: dict[str, Read] = {
     "columns": reading("{}/plain", columns=["half", "id"]),
     "columns that are partitions": reading("{}/hive", columns=["city", "id"]),
     "file_extensions": reading("{}/plain", file_extensions=["parquet", "none"]),
-    "ignore_missing_paths": reading("{}/plain/f1.parquet", "{}/gone", "{}/plain/gone.parquet", ignore_missing_paths=True),
+    "ignore_missing_paths": reading(
+        "{}/plain/f1.parquet", "{}/gone", "{}/plain/gone.parquet", ignore_missing_paths=True
+    ),
     "skip_paths": reading("{}/plain", skip_paths=lambda base, _: [f"{base}/plain/f1.parquet", f"{base}/plain/deep"]),
     "many paths, one twice": reading(*[f"{{}}/plain/f{i}.parquet" for i in (3, 1, 1, 5)]),
     "directory partitions": reading(
@@ -279,9 +281,9 @@ def _actors() -> set[str]:
 
 
 def test_a_corrupt_file_is_the_same_error(cache: Cache, stock: Any, lake: str) -> None:
-    with pytest.raises(Exception, match="magic bytes") as expected:  # noqa: PT011  # Ray's class differs by release
+    with pytest.raises(Exception, match="magic bytes") as expected:  # Ray's class differs by release
         ray.data.read_parquet(f"{lake}/corrupt", filesystem=stock).take_all()
-    with pytest.raises(Exception, match="magic bytes") as found:  # noqa: PT011
+    with pytest.raises(Exception, match="magic bytes") as found:
         ray.data.read_parquet("/lake/corrupt", filesystem=cache.filesystem()).take_all()
     assert isinstance(expected.value, pa.ArrowInvalid) == isinstance(found.value, pa.ArrowInvalid)
 

@@ -58,8 +58,12 @@ def objects() -> dict[str, bytes]:
         found["tensors/f.parquet"] = content(pa.table({"id": range(20), "t": tensors}))
     # A column that only later files have, one of another type, and one that is null in the first.
     found |= {
-        "evolved/a.parquet": content(pa.table({"id": [0, 1], "null": pa.nulls(2), "wide": pa.array([1, 2], pa.int32())})),
-        "evolved/b.parquet": content(pa.table({"id": [2, 3], "null": ["x", "y"], "wide": pa.array([3, 4], pa.int64())})),
+        "evolved/a.parquet": content(
+            pa.table({"id": [0, 1], "null": pa.nulls(2), "wide": pa.array([1, 2], pa.int32())})
+        ),
+        "evolved/b.parquet": content(
+            pa.table({"id": [2, 3], "null": ["x", "y"], "wide": pa.array([3, 4], pa.int64())})
+        ),
         "evolved/c.parquet": content(pa.table({"id": [4], "later": [1.5]})),
     }
     empty = io.BytesIO()

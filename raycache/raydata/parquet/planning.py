@@ -28,7 +28,7 @@ from ray.data.context import DataContext
 from raycache.filesystems.pyarrow import cache_handler
 from raycache.raydata.parquet import indexer, source
 from raycache.raydata.parquet.footers import RowGroups
-from raycache.raydata.preference import hook_is_allowed
+from raycache.raydata.preference import hook_is_allowed, placement_wait_s
 
 logger = logging.getLogger("raycache")
 
@@ -90,7 +90,7 @@ def _plan(op: Any, data_context: Any) -> source.PlacedFiles:
         cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
         ordered = bool(data_context.execution_options.preserve_order)
         made = source.bins(listing, cpus, ordered=ordered, execution=execution)
-        return source.bundles(made, cpus, ordered=ordered)
+        return source.bundles(made, cpus, placement_wait_s(), ordered=ordered)
 
     return source.PlacedFiles(data_context, make)
 

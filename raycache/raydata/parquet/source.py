@@ -122,10 +122,10 @@ def _nodes(listing: Listing, files: Sequence[tuple[str, int]]) -> list[str | Non
 
 
 def bundles(
-    made: Iterator[tuple[str | None, pa.Table]], cpus: Mapping[str, float], *, ordered: bool
+    made: Iterator[tuple[str | None, pa.Table]], cpus: Mapping[str, float], patience_s: float, *, ordered: bool
 ) -> Iterator[RefBundle]:
     """A bundle for each bin."""
-    queue: DispatchQueue[RefBundle] | None = None if ordered else DispatchQueue([], cpus)
+    queue: DispatchQueue[RefBundle] | None = None if ordered else DispatchQueue([], cpus, patience_s)
     for node, table in made:
         about = BlockMetadata(num_rows=len(table), size_bytes=table.nbytes, exec_stats=None, input_files=None)
         # Where files are nobody can say, there is nothing to choose by.

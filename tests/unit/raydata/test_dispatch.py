@@ -85,3 +85,56 @@ def test_uneven_nodes_keep_locality_until_the_tail() -> None:
         away += charged != ("a" * 20 + "b" * 16 + "c" * 12)[task]
         running.append((task, charged))
     assert away <= 4
+
+
+def patient(nodes: str, cpus: dict[str, float] | None = None) -> DispatchQueue[int]:
+    return DispatchQueue(list(enumerate(nodes)), CPUS if cpus is None else cpus, patience_s=5.0)
+
+
+def test_a_starting_node_is_waited_for_and_not_for_ever() -> None:
+    """Others have finished, it has not: probably its processes are starting. After that, its tasks are given away at will."""
+    tasks = patient("aabb" + "a" * 8, {"a": 1.0, "b": 1.0})
+    taken(tasks), taken(tasks)
+    tasks.finished("b")
+    assert (3, "b") == taken(tasks)
+    tasks.finished("b")
+    assert [False, False, True, True] == [tasks.may_take(now_s) for now_s in (10.0, 14.9, 15.0, 15.1)]
+    assert (1, "b") == taken(tasks)
+    tasks.finished("b")
+    assert tasks.may_take(15.2)
+
+
+def test_a_node_that_has_finished_something_is_waited_for_again() -> None:
+    tasks = patient("aaab", {"a": 1.0, "b": 1.0})
+    taken(tasks), taken(tasks)
+    tasks.finished("b")
+    assert not tasks.may_take(0.0) and tasks.may_take(5.0)
+    tasks.finished("a")
+    assert tasks.may_take(5.1)
+    assert (1, "a") == taken(tasks)
+    assert not tasks.may_take(5.2)
+
+
+def test_nobody_waits_where_a_long_backlog_is_left_to_one_node() -> None:
+    """Skewed data: the node is up, and two rounds behind."""
+    tasks = patient("a" * 10, {"a": 2.0, "b": 2.0})
+    taken(tasks), taken(tasks)
+    tasks.finished("a")
+    taken(tasks)
+    assert tasks.may_take(0.0)
+
+
+def test_the_last_tasks_wait_for_their_own_node() -> None:
+    tasks = patient("aaa", {"a": 1.0, "b": 1.0})
+    taken(tasks)
+    tasks.finished("a")
+    taken(tasks)
+    assert not tasks.may_take(0.0)
+    tasks.finished("a")
+    assert tasks.may_take(0.1)
+
+
+def test_whoever_has_no_task_left_waits_for_nobody() -> None:
+    tasks = patient("a")
+    taken(tasks)
+    assert tasks.may_take(0.0) and tasks.take() is None

@@ -30,7 +30,9 @@ def test_every_piece_is_in_one_bin_in_order(sizes: list[int], lanes: list[str | 
     bins += packer.rest()
     assert sorted(i for each in bins for i in each) == list(range(len(sizes)))
     for lane in every:
-        assert [i for each in bins for i in each if lanes[i] == lane] == [i for i in range(len(sizes)) if lanes[i] == lane]
+        assert [i for each in bins for i in each if lanes[i] == lane] == [
+            i for i in range(len(sizes)) if lanes[i] == lane
+        ]
     assert all(each and len({lanes[i] for i in each}) == 1 for each in bins)
     for each in bins:
         assert len(each) == 1 or sum(sizes[i] for i in each) <= 1.5 * limit + max(sizes[i] for i in each)

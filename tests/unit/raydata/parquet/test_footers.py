@@ -96,7 +96,9 @@ def test_groups_that_a_filter_leaves_whole_are_known() -> None:
     assert not by_half.whole.any()
     [by_hole] = table.row_groups(Wanted(None, pc.field("hole") >= 0, frozenset(["hole"])))
     assert not by_hole.whole.any()
-    [by_both] = table.row_groups(Wanted(None, (pc.field("id") >= 0) | (pc.field("inner") > 0), frozenset(["id", "inner"])))
+    [by_both] = table.row_groups(
+        Wanted(None, (pc.field("id") >= 0) | (pc.field("inner") > 0), frozenset(["id", "inner"]))
+    )
     assert ([0, 1, 2, 3], False) == (by_both.indexes.tolist(), bool(by_both.whole.any()))
 
 
