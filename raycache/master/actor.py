@@ -23,8 +23,9 @@ from raycache import paths as names
 from raycache.clock import SystemClock
 from raycache.errors import ConflictError, RaycacheError, UnavailableError
 from raycache.invalidations import EVERYTHING
+from raycache.master.background import until, watched
 from raycache.master.figures.checkpoint import Checkpoint
-from raycache.master.footers import FooterShelf
+from raycache.master.footer_shelf import FooterShelf
 from raycache.master.journal import Journal, open_journal
 from raycache.master.loads.board import JobBoard
 from raycache.master.loads.driver import JobDriver
@@ -245,7 +246,7 @@ class MasterActor:
     async def sync(self, blob: bytes) -> SyncReply:
         """Carry a `SyncRequest` out."""
         # After a restart the workers, which know what is cached, are not all known yet.
-        await _until(lambda: not self._service.membership.missing()[0], _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
+        await until(lambda: not self._service.membership.missing()[0], _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
         inventories = [handle.inventory.remote for handle in self._workers.live()]
         return await run_sync(decode(blob), self._service, self._long_lister, inventories, self._clock.now_s)
 
@@ -265,7 +266,7 @@ class MasterActor:
             return_exceptions=True,  # those hear of it with their next heartbeat
         )
         if any(rule.kind is RuleKind.QUOTA for rule in said):
-            await _until(self._service.quotas_settled, _QUOTA_WAIT_MAX, _QUOTA_LOOK_S)
+            await until(self._service.quotas_settled, _QUOTA_WAIT_MAX, _QUOTA_LOOK_S)
 
     @replies
     async def rules(self) -> RuleTable:
@@ -289,7 +290,7 @@ class MasterActor:
     async def stats(self) -> list[NodeFigures]:
         """Exact figures of all nodes: every live worker is asked first."""
         # Just restarted: what the workers have counted is on its way.
-        await _until(lambda: not self._service.membership.settling, _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
+        await until(lambda: not self._service.membership.settling, _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
         await self._workers.hear_all()
         return self._service.stats()
 
@@ -438,21 +439,6 @@ class MasterActor:
             await asyncio.sleep(_NODES_PERIOD_S)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(_watched(work))
+        task = asyncio.get_running_loop().create_task(watched(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _watched(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except Exception:  # a defect: said, and the loops go on
-        _log.exception("%s broke off", work)
-
-
-async def _until(settled: Callable[[], bool], looks_max: int, period_s: float) -> None:
-    """Wait for something to settle, for `looks_max` looks at most."""
-    for _ in range(looks_max):
-        if settled():
-            break
-        await asyncio.sleep(period_s)

@@ -164,15 +164,18 @@ def _located_operator(base: Any) -> Any:
         def _try_schedule_task(self, bundle: RefBundle, *arguments: Any, **named: Any) -> None:
             located = inputs.located_metadata(bundle)
             if located is None or located.queue is None or (found := located.queue.take()) is None:
+                inputs.announce_files(bundle)
                 super()._try_schedule_task(bundle, *arguments, **named)
                 return
             bundle, charged = found
             self._dispatching = located.queue
             self._charged = (located.queue, charged)
+            inputs.announce_files(bundle)
             super()._try_schedule_task(bundle, *arguments, **named)
             # While that one runs; later its slot would be idle for as long as this takes.
             if (following := located.queue.head(charged)) is not None:
                 inputs.make(following)
+                inputs.announce_files(following)
 
         def _submit_data_task(
             self, gen: Any, inputs: RefBundle, task_done_callback: Callable[[], None] | None = None

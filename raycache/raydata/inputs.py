@@ -12,8 +12,9 @@ Once made, the objects stay as long as the inputs do: they are the roots that lo
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -22,7 +23,10 @@ from ray.data._internal.planner import plan_read_op as stock
 from ray.data.block import BlockMetadata
 from ray.data.datasource.datasource import ReadTask
 
+from raycache.errors import RaycacheError
 from raycache.raydata.dispatch import DispatchQueue
+
+logger = logging.getLogger("raycache")
 
 _making = threading.Lock()
 
@@ -34,9 +38,11 @@ class LocatedMetadata(BlockMetadata):  # type: ignore[misc]
     node: str | None = None
     #: All inputs of this execution, where their order is free. Stays in the process that executes.
     queue: DispatchQueue[RefBundle] | None = dataclasses.field(default=None, compare=False, repr=False)
+    #: Has what the task reads loaded, before it starts. Stays in that process, too.
+    announce: Callable[[], None] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "queue": None}
+        return {**self.__dict__, "queue": None, "announce": None}
 
 
 class TaskEntry(BlockEntry):  # type: ignore[misc]
@@ -135,11 +141,14 @@ def bundle(
     node: str | None,
     reference: Any = None,
     queue: DispatchQueue[RefBundle] | None = None,
+    announce: Callable[[], None] | None = None,
 ) -> RefBundle:
     """One task's bundle; `about` describes the input, not what it reads. With a reference the task is an object."""
     fields = {field.name: getattr(about, field.name) for field in dataclasses.fields(about) if field.init}
     entry = TaskEntry(
-        None if reference is not None else task, LocatedMetadata(**fields, node=node, queue=queue), reference
+        None if reference is not None else task,
+        LocatedMetadata(**fields, node=node, queue=queue, announce=announce),
+        reference,
     )
     # Not owned by the operator, which would free what lost blocks are made from again.
     return TaskBundle((entry,), owns_blocks=False, schema=None)
@@ -149,6 +158,19 @@ def make(bundle: RefBundle) -> None:
     """Make the tasks of a bundle objects, those that are none yet."""
     for entry in bundle.blocks:
         entry.ref  # noqa: B018  # asking makes it
+
+
+def announce_files(bundle: RefBundle) -> None:
+    """Have what a bundle's task reads loaded, where that is to be done here; once."""
+    located = located_metadata(bundle)
+    if located is not None and located.announce is not None:
+        call = located.announce
+        object.__setattr__(located, "announce", None)
+        try:
+            call()
+        except RaycacheError as error:
+            # The task goes on, and says what is wrong if it concerns it.
+            logger.debug("files could not be announced: %s", error)
 
 
 def located_metadata(bundle: RefBundle) -> LocatedMetadata | None:

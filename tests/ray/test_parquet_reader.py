@@ -22,7 +22,7 @@ import raycache
 from raycache.cache import Cache
 from raycache.placement.whereabouts import Whereabouts
 from raycache.raydata import hook
-from raycache.raydata.parquet import source
+from raycache.raydata.parquet import footer_reading, footers, indexer, placed_files
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 from tests.support.parquet_lake import FILES, ROWS, content, objects, plain
@@ -85,7 +85,7 @@ def is_planned_here(dataset: Dataset) -> bool:
     while listing.input_dependencies:
         listing = listing.input_dependencies[0]
     planned = ray.data._internal.planner.planner.Planner().get_plan_fn(listing)(listing, [], dataset.context)
-    return isinstance(planned, source.PlacedFiles)
+    return isinstance(planned, placed_files.PlacedFiles)
 
 
 Read = Callable[[str, Any], Dataset]
@@ -206,9 +206,9 @@ def test_files_are_shuffled_anew_for_each_execution_and_alike_for_a_seed(cache: 
 
 
 def test_a_limit_looks_at_few_files(cache: Cache) -> None:
-    wanted = source.Wanted()
+    wanted = footers.Wanted()
     files = [(f"/lake/events/f{i:02d}.parquet", 1) for i in range(EVENTS)]
-    found = list(source.indexer.row_groups(cache.filesystem(), files, wanted, limit=15 * ROWS))
+    found = list(indexer.row_groups(cache.filesystem(), files, wanted, limit=15 * ROWS))
     assert 15 == len(found)
     assert 5 == len(ray.data.read_parquet("/lake/events", filesystem=cache.filesystem()).limit(5).take_all())
 
@@ -219,15 +219,15 @@ def test_a_second_plan_reads_no_footer(cache: Cache, s3_server: SeaweedServer) -
     for i in range(5):
         client.put_object(Bucket=BUCKET, Key=f"kept/f{i}.parquet", Body=content(plain(i)))
     names = [f"/lake/kept/f{i}.parquet" for i in range(5)]
-    handler = source.indexer.handler_of(cache.filesystem())
+    handler = indexer.handler_of(cache.filesystem())
 
-    def parsed(wanted: source.Wanted = source.Wanted()) -> tuple[int, int]:
-        reader = source.indexer.FooterReader(handler, wanted)
+    def parsed(wanted: footers.Wanted | None = None) -> tuple[int, int]:
+        reader = footer_reading.FooterReader(handler, wanted or footers.Wanted())
         return sum(int(groups.rows.sum()) for groups in reader.row_groups(names)), reader.parsed
 
     assert (5 * ROWS, 5) == parsed()
     assert (5 * ROWS, 0) == parsed()
-    many = source.indexer.wanted_of(col("id") >= 4 * ROWS, ["name"])
+    many = indexer.wanted_of(col("id") >= 4 * ROWS, ["name"])
     assert (ROWS, 0) == parsed(many)
     with cache.open(names[2], "wb") as file:
         file.write(content(plain(2, 10)))
@@ -314,7 +314,7 @@ def test_a_plan_that_cannot_be_made_is_rays(
     def broken(_op: Any) -> Any:
         raise AttributeError("ListFiles has no such field")
 
-    monkeypatch.setattr(source.Listing, "of", broken)
+    monkeypatch.setattr(placed_files.WantedFiles, "of", broken)
     for _ in range(2):
         found = ray.data.read_parquet("/lake/plain", filesystem=cache.filesystem()).take_all()
         assert (FILES + 1) * ROWS == len(found)

@@ -3,7 +3,7 @@
 Theory of operation. Ray's reader makes a dataset by `read_api._read_datasource_v2`, out of a datasource that says who lists
 its files. Once `install` has run, that is a `CacheFileIndexer` where the filesystem is the cache; everything else of the
 dataset, and all that Ray pushes down, is Ray's own. The planner is told to plan a `ListFiles` with such an indexer by
-`source`. Where that fails, Ray plans it, with a warning: right rows, but scheduled by Ray.
+`placed_files`. Where that fails, Ray plans it, with a warning: right rows, but scheduled by Ray.
 
 Do not import this module on a Ray release that `modes.placement_mode` has not approved.
 """
@@ -26,7 +26,7 @@ from ray.data._internal.planner.planner import Planner
 from ray.data.context import DataContext
 
 from raycache.filesystems.pyarrow import cache_handler
-from raycache.raydata.parquet import indexer, source
+from raycache.raydata.parquet import indexer, placed_files
 from raycache.raydata.parquet.footers import RowGroups
 from raycache.raydata.preference import hook_is_allowed, placement_wait_s
 
@@ -82,17 +82,17 @@ def plan(op: Any, physical_children: list[Any], data_context: Any, *, stock: Any
     return stock(op, physical_children, data_context)
 
 
-def _plan(op: Any, data_context: Any) -> source.PlacedFiles:
-    listing = source.Listing.of(op)
+def _plan(op: Any, data_context: Any) -> placed_files.PlacedFiles:
+    listing = placed_files.WantedFiles.of(op)
     execution = getattr(data_context, "_execution_idx", 0)
 
     def make() -> Iterator[RefBundle]:
         cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
         ordered = bool(data_context.execution_options.preserve_order)
-        made = source.bins(listing, cpus, ordered=ordered, execution=execution)
-        return source.bundles(made, cpus, placement_wait_s(), ordered=ordered)
+        made = placed_files.bins(listing, cpus, ordered=ordered, execution=execution)
+        return placed_files.bundles(made, listing.filesystem, cpus, placement_wait_s(), ordered=ordered)
 
-    return source.PlacedFiles(data_context, make)
+    return placed_files.PlacedFiles(data_context, make)
 
 
 @functools.cache
@@ -111,7 +111,7 @@ def _self_test(make_indexer: Callable[..., indexer.CacheFileIndexer]) -> str:
     listing = ListFiles(
         paths=[], file_indexer=make_indexer(ignore_missing_paths=False), filesystem=None, source_paths=[]
     )
-    if not isinstance(Planner().get_plan_fn(listing)(listing, [], DataContext.get_current()), source.PlacedFiles):
+    if not isinstance(Planner().get_plan_fn(listing)(listing, [], DataContext.get_current()), placed_files.PlacedFiles):
         return "the planner does not find our plan function"
     groups = RowGroups(np.array([3, 5]), np.array([10, 20]), np.array([100, 200]), np.array([True, True]))
     manifest = FileManifest(indexer.manifest_block([("a", groups)]))

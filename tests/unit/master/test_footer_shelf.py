@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raycache.master.footers import FooterShelf
+from raycache.master.footer_shelf import FooterShelf
 
 
 def keys(*numbers: int) -> bytes:

@@ -8,6 +8,7 @@ bundle for a node. Rows that need not come in order start with whichever bin fit
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import threading
@@ -35,11 +36,23 @@ logger = logging.getLogger("raycache")
 _WAIT_S = 0.02
 #: Files that tell how much larger row groups are than files.
 _SEEN_FILES = 128
+#: What one task has announced at most.
+_ANNOUNCED_BYTES_MAX = 256 << 20
 #: (node, name of a file, row groups of it).
 _Piece = tuple[str | None, str, RowGroups]
 
 
-class Listing(NamedTuple):
+class Told(NamedTuple):
+    """What one task reads, and where."""
+
+    #: Hex id; None: anywhere.
+    node: str | None
+    manifest: pa.Table
+    #: Paths of the files that it reads whole, and that nobody is known to hold.
+    missing: list[str]
+
+
+class WantedFiles(NamedTuple):
     """What a read asks for."""
 
     paths: list[str]
@@ -51,7 +64,7 @@ class Listing(NamedTuple):
     shuffle_config: Any
 
     @classmethod
-    def of(cls, op: Any) -> Listing:
+    def of(cls, op: Any) -> WantedFiles:
         """Of the logical operator `ListFiles`."""
         return cls(
             list(op.paths),
@@ -64,10 +77,8 @@ class Listing(NamedTuple):
         )
 
 
-def bins(
-    listing: Listing, cpus: Mapping[str, float], *, ordered: bool, execution: int
-) -> Iterator[tuple[str | None, pa.Table]]:
-    """What each task reads, and where: (node, manifest), as early as it is known.
+def bins(listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, execution: int) -> Iterator[Told]:
+    """What each task reads, as early as it is known.
 
     Args:
         listing: what is read.
@@ -83,7 +94,7 @@ def bins(
         shuffle_config=listing.shuffle_config,
         execution_idx=execution,
     )
-    nodes = _nodes(listing, files)
+    nodes, missing = _places(listing, files)
     found = indexer.row_groups(listing.filesystem, files, listing.wanted, listing.limit)
     seen = list(itertools.islice(found, _SEEN_FILES))
     seen_bytes = sum(size for _, size in files[: len(seen)])
@@ -99,37 +110,44 @@ def bins(
     for (name, _), node, lane, groups in zip(files, nodes, lanes, itertools.chain(seen, found), strict=False):
         for at, size_bytes in enumerate(groups.sizes_bytes.tolist()):
             for full in packer.add(lane, (node, name, groups.take([at])), size_bytes):
-                yield _told(full)
+                yield _told(full, missing)
     for full in packer.rest():
-        yield _told(full)
+        yield _told(full, missing)
 
 
-def _told(pieces: Sequence[_Piece]) -> tuple[str | None, pa.Table]:
+def _told(pieces: Sequence[_Piece], missing: Mapping[str, str]) -> Told:
     weights = [int(groups.sizes_bytes[0]) for _, _, groups in pieces]
     node = grouping.majority([node for node, _, _ in pieces], weights)
-    return node, indexer.manifest_block([(name, groups) for _, name, groups in pieces])
+    manifest = indexer.manifest_block([(name, groups) for _, name, groups in pieces])
+    names = dict.fromkeys(name for _, name, _ in pieces)
+    return Told(node, manifest, [missing[name] for name in names if name in missing])
 
 
-def _nodes(listing: Listing, files: Sequence[tuple[str, int]]) -> list[str | None]:
-    """Shape (F,): the node of each file."""
+def _places(listing: WantedFiles, files: Sequence[tuple[str, int]]) -> tuple[list[str | None], dict[str, str]]:
+    """The node of each file, shape (F,); and the paths of those that will be loaded whole, by name."""
     handler = indexer.handler_of(listing.filesystem)
+    names = [name for name, _ in files]
+    wants_all = listing.wanted.columns is None and listing.wanted.filter is None and listing.limit is None
     try:
-        placed = NamedPlaces(handler.fs.client, handler.path_of).place([name for name, _ in files])
+        places = NamedPlaces(handler.fs.client, handler.path_of)
+        nodes = grouping.choose_nodes([size for _, size in files], places.place(names))
+        return nodes, {name: places.path_of(name) for name in (places.missing(names) if wants_all else ())}
     except RaycacheError as error:
         logger.warning("cannot tell where %d files are, so tasks run anywhere: %s", len(files), error)
-        return [None] * len(files)
-    return grouping.choose_nodes([size for _, size in files], placed)
+        return [None] * len(files), {}
 
 
 def bundles(
-    made: Iterator[tuple[str | None, pa.Table]], cpus: Mapping[str, float], patience_s: float, *, ordered: bool
+    made: Iterator[Told], filesystem: Any, cpus: Mapping[str, float], patience_s: float, *, ordered: bool
 ) -> Iterator[RefBundle]:
-    """A bundle for each bin."""
+    """A bundle for each task; see `DispatchQueue` for `cpus` and `patience_s`."""
+    client = indexer.handler_of(filesystem).fs.client
     queue: DispatchQueue[RefBundle] | None = None if ordered else DispatchQueue([], cpus, patience_s)
-    for node, table in made:
+    for node, table, missing in made:
         about = BlockMetadata(num_rows=len(table), size_bytes=table.nbytes, exec_stats=None, input_files=None)
+        announce = functools.partial(client.prefetch, missing, _ANNOUNCED_BYTES_MAX) if missing else None
         # Where files are nobody can say, there is nothing to choose by.
-        yield inputs.bundle(table, about, node, queue=None if node is None else queue)
+        yield inputs.bundle(table, about, node, queue=None if node is None else queue, announce=announce)
 
 
 class PlacedFiles(InputDataBuffer):  # type: ignore[misc]
