@@ -2,7 +2,8 @@
 
 - HOOK: an operator of our own asks for the node, per task (`hook`). It survives operator fusion and puts
   practically every task where it should be, but it uses internals of Ray Data. So it is taken only on releases it was
-  tested with, and only after a self-test that runs Ray's real planner and operator code on a made-up read.
+  tested with, and only after a self-test that runs Ray's real planner and operator code on a made-up read. Ray's own reader
+  of parquet (datasource V2) has a self-test of its own; where that fails, `raycache.read_parquet` reads by the older one.
 - LABELS: one read per node, joined by `union`, each with a label selector and a fallback: public API only.
 - PLAIN: Ray's own scheduling. Rows are right, most bytes are remote.
 
@@ -31,6 +32,8 @@ class Placement(NamedTuple):
 
     mode: PlacementMode
     reason: str
+    #: With HOOK, why Ray's own reader of parquet is not planned here; empty: it is.
+    parquet_failure: str = ""
 
 
 def placement_mode() -> Placement:
@@ -63,7 +66,7 @@ def ray_version() -> str:
 @functools.lru_cache(maxsize=16)
 def _decide(preferred: PlacementMode | None, version: str) -> Placement:
     placement = _choose(preferred, version)
-    expected = placement.mode is PlacementMode.HOOK or preferred is not None
+    expected = (placement.mode is PlacementMode.HOOK and not placement.parquet_failure) or preferred is not None
     logger.log(
         logging.INFO if expected else logging.WARNING,
         "read tasks are placed by %s: %s",
@@ -82,13 +85,21 @@ def _choose(preferred: PlacementMode | None, version: str) -> Placement:
     failure = _self_test_failure()
     if failure:
         return Placement(PlacementMode.LABELS, f"self-test failed on Ray {version}: {failure}")
-    return Placement(PlacementMode.HOOK, f"self-test passed on Ray {version}")
+    failure = _parquet_failure()
+    reader = "V2" if not failure else f"V1, since V2 cannot be planned here ({failure})"
+    return Placement(PlacementMode.HOOK, f"self-test passed on Ray {version}; parquet by datasource {reader}", failure)
 
 
 def is_tested(version: str) -> bool:
     """Whether the hook has been run on this Ray release ("2.60.0")."""
     parts = version.split(".")
     return any(parts[:2] == [str(major), str(minor)] for major, minor in TESTED_RAY)
+
+
+def _parquet_failure() -> str:
+    from raycache.raydata import hook
+
+    return hook.parquet_failure()
 
 
 @functools.cache

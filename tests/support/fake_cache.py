@@ -351,7 +351,7 @@ class FakeBackend:
         return f"http://{host or '127.0.0.1'}:{port or 8268}/"
 
     def placement(self) -> tuple[str, str, str]:
-        return "hook", "self-test passed on Ray 2.60.0", "2.60.0"
+        return "hook", "self-test passed on Ray 2.60.0; parquet by datasource V2", "2.60.0"
 
     def stop_dashboard(self, address: str | None) -> None:
         self.address = address
