@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dist test test-clients test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-sync sim clean
+.PHONY: help setup demo dist test test-clients test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-parquet bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +85,9 @@ test-clients: $(SETUP) ## Run the tests of zarr, h5py, duckdb, polars, dask and 
 	$(UV) sync --quiet --frozen --inexact --python $(PYTHON) --group clients
 	$(BIN)/python -m pytest tests/ray/filesystems/test_clients.py -rs
 
+test-parquet: $(SETUP) ## Run all cases of Ray's own reader of parquet, which `make test` runs some of
+	$(BIN)/python -m pytest tests/ray/test_parquet_reader.py -m "long or not long"
+
 test-tensorflow: $(SETUP) ## Run the test of TFRecord files with TensorFlow itself, in an environment of its own (1.4 GB more)
 	UV_PROJECT_ENVIRONMENT=build/tensorflow $(UV) sync --quiet --frozen --python $(PYTHON) --group tensorflow
 	build/tensorflow/bin/python -m pytest tests/ray/test_data_placement.py -k tfrecords
@@ -131,6 +134,9 @@ bench-locality: $(SETUP) ## Run the benchmark of placement: local shares, window
 
 bench-overhead: $(SETUP) ## Run the benchmark of what counting, tagging and exporting cost
 	$(BIN)/python -m benchmarks overhead $(ARGS)
+
+bench-parquet: $(SETUP) ## Run the benchmark of Ray's own reader of parquet: shares, first batch, epochs, planning of many files
+	$(BIN)/python -m benchmarks parquet $(ARGS)
 
 bench-sync: $(SETUP) ## Run the benchmark of sync and of the cache map: a changed lake, a million objects, the next cluster
 	$(BIN)/python -m benchmarks sync $(ARGS)

@@ -52,6 +52,12 @@ def cache(cluster: LocalCluster, s3_server: SeaweedServer) -> Iterator[Cache]:
     raycache.stop()
 
 
+@pytest.fixture
+def older_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet is read by datasource V1, as all other formats are."""
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "use_datasource_v2", False)
+
+
 def ids(dataset: ray.data.Dataset) -> list[int]:
     return sorted(row["id"] for row in dataset.take_all())
 
@@ -138,6 +144,7 @@ def test_only_what_is_missing_is_announced() -> None:
 # --- inputs of tasks ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("older_reader")
 def test_read_task_becomes_an_object_when_it_starts(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """How long the first row takes does not depend on how many tasks follow; every task is read once."""
     made: list[Any] = []
@@ -206,6 +213,7 @@ def test_read_is_planned_while_all_cpus_are_busy(cache: Cache) -> None:
     assert ids(planned) == ALL_ROWS
 
 
+@pytest.mark.usefixtures("older_reader")
 def test_large_row_groups_are_sampled_by_tasks(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is estimated does not depend on where; only what is small is read into this process."""
     sampled: list[Any] = []
