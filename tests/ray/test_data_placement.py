@@ -205,7 +205,7 @@ def test_columns_and_filters_are_pushed_into_the_read(cache: Cache) -> None:
     found = readers.read_parquet("/lake/parquet", cache=cache)
     found = found.filter(expr=ray.data.expressions.col("id") >= 100).select_columns(["id"])
     assert sorted(row["id"] for row in found.take_all()) == list(range(100, FILES * ROWS))
-    assert "ReadParquet" in found.stats()
+    assert "ReadFilesParquetV2:" in found.stats()
     assert "Filter" not in found.stats()
 
 

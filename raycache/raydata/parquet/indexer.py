@@ -75,10 +75,11 @@ class CacheFileIndexer(NonSamplingFileIndexer):  # type: ignore[misc]
         files = self.files(paths, filesystem=filesystem, excluded_read_unit_ids=excluded_read_unit_ids, **named)
         wanted = wanted_of(predicate, projected_columns)
         excluded = excluded_read_unit_ids or ()
-        for (name, _), groups in zip(files, row_groups(filesystem, files, wanted, limit), strict=False):
+        for position, groups in enumerate(row_groups(filesystem, files, wanted, limit)):
+            name = files[position][0]
             for at, index in enumerate(groups.indexes.tolist()):
                 if f"{name}#rg{index}" not in excluded:
-                    yield FileManifest(manifest_block([(name, groups.take([at]))]))
+                    yield FileManifest(manifest_block([(position, name, groups.take([at]))]))
 
 
 class _Skipped:
@@ -118,16 +119,19 @@ def row_groups(
     logger.debug("planned with %d footers read and the others known", reader.parsed)
 
 
-def manifest_block(pieces: Sequence[tuple[str, RowGroups]]) -> pa.Table:
+def manifest_block(pieces: Sequence[tuple[int, str, RowGroups]]) -> pa.Table:
     """What a read task is told.
 
     Args:
-        pieces: shape (P,): the name of a file and row groups of it; a file may come more than once.
+        pieces: shape (P,): the position of a file in the listing, its name, and row groups of it. Those of one position make
+            one row; of a file that is listed twice all rows are read twice.
     """
-    by_name: dict[str, list[RowGroups]] = {}
-    for name, groups in pieces:
-        by_name.setdefault(name, []).append(groups)
-    joined = [RowGroups(*map(np.concatenate, zip(*parts, strict=True))) for parts in by_name.values()]
+    by_position: dict[int, list[RowGroups]] = {}
+    names: dict[int, str] = {}
+    for position, name, groups in pieces:
+        by_position.setdefault(position, []).append(groups)
+        names[position] = name
+    joined = [RowGroups(*map(np.concatenate, zip(*parts, strict=True))) for parts in by_position.values()]
     counts = np.array([len(groups.indexes) for groups in joined])
     sizes = np.array([int(groups.sizes_bytes.sum()) for groups in joined], dtype=np.int64)
     nothing = pa.ListArray.from_arrays(pa.array([0] * (len(joined) + 1), pa.int32()), pa.array([], pa.int64()))
@@ -143,7 +147,7 @@ def manifest_block(pieces: Sequence[tuple[str, RowGroups]]) -> pa.Table:
         "rg_rows": nothing,
     }
     metadata = pa.StructArray.from_arrays(list(about.values()), list(about))
-    return pa.table({"__path": list(by_name), "__file_size": pa.array(sizes), "__file_chunk_metadata": metadata})
+    return pa.table({"__path": list(names.values()), "__file_size": pa.array(sizes), "__file_chunk_metadata": metadata})
 
 
 def handler_of(filesystem: Any) -> CacheHandler:

@@ -38,8 +38,8 @@ _WAIT_S = 0.02
 _SEEN_FILES = 128
 #: What one task has announced at most.
 _ANNOUNCED_BYTES_MAX = 256 << 20
-#: (node, name of a file, row groups of it).
-_Piece = tuple[str | None, str, RowGroups]
+#: (node, position of a file in the listing, its name, row groups of it).
+_Piece = tuple[str | None, int, str, RowGroups]
 
 
 class Told(NamedTuple):
@@ -107,19 +107,20 @@ def bins(listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, exec
     blocks = listing.file_indexer.blocks
     small = {} if blocks else {lane: int(cpus.get(lane or "", 1)) for lane in lane_bytes}
     packer: BinPacker[_Piece] = BinPacker(limits_bytes(lane_bytes, sum(cpus.values()), blocks), small)
-    for (name, _), node, lane, groups in zip(files, nodes, lanes, itertools.chain(seen, found), strict=False):
+    for position, groups in enumerate(itertools.chain(seen, found)):
+        name, node, lane = files[position][0], nodes[position], lanes[position]
         for at, size_bytes in enumerate(groups.sizes_bytes.tolist()):
-            for full in packer.add(lane, (node, name, groups.take([at])), size_bytes):
+            for full in packer.add(lane, (node, position, name, groups.take([at])), size_bytes):
                 yield _told(full, missing)
     for full in packer.rest():
         yield _told(full, missing)
 
 
 def _told(pieces: Sequence[_Piece], missing: Mapping[str, str]) -> Told:
-    weights = [int(groups.sizes_bytes[0]) for _, _, groups in pieces]
-    node = grouping.majority([node for node, _, _ in pieces], weights)
-    manifest = indexer.manifest_block([(name, groups) for _, name, groups in pieces])
-    names = dict.fromkeys(name for _, name, _ in pieces)
+    weights = [int(groups.sizes_bytes[0]) for *_, groups in pieces]
+    node = grouping.majority([piece[0] for piece in pieces], weights)
+    manifest = indexer.manifest_block([piece[1:] for piece in pieces])
+    names = dict.fromkeys(name for _, _, name, _ in pieces)
     return Told(node, manifest, [missing[name] for name in names if name in missing])
 
 

@@ -1,0 +1,21 @@
+"""What a process wishes of placement, by its environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from raycache.errors import InvalidRequestError
+from raycache.raydata.preference import placement_wait_s
+
+
+@pytest.mark.parametrize(("given", "expected_s"), [("", 5.0), ("0", 0.0), (" 2.5 ", 2.5)])
+def test_how_long_tasks_wait_for_their_node(monkeypatch: pytest.MonkeyPatch, given: str, expected_s: float) -> None:
+    monkeypatch.setenv("RAYCACHE_PLACEMENT_WAIT_S", given)
+    assert expected_s == placement_wait_s()
+
+
+@pytest.mark.parametrize("given", ["-1", "soon", "nan"])
+def test_nonsense_is_said(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("RAYCACHE_PLACEMENT_WAIT_S", given)
+    with pytest.raises(InvalidRequestError, match="RAYCACHE_PLACEMENT_WAIT_S"):
+        placement_wait_s()
