@@ -14,7 +14,7 @@ async def watched(work: Coroutine[Any, Any, None]) -> None:
     """Run to the end; a defect is said, and the loop goes on."""
     try:
         await work
-    except Exception:
+    except Exception:  # a defect: said, and the loops go on
         _log.exception("%s broke off", work)
 
 

@@ -155,12 +155,14 @@ MORE: dict[str, Read] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_rows_and_schema_are_rays(cache: Cache, stock: Any, lake: str, case: str) -> None:
+    """What every option gives is what Ray's own reader gives of the same objects."""
     same_as_stock(CASES[case], cache, stock, lake)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", MORE)
 def test_rows_and_schema_are_rays_in_all_other_cases(cache: Cache, stock: Any, lake: str, case: str) -> None:
+    """The rest of the table."""
     same_as_stock(MORE[case], cache, stock, lake)
 
 
@@ -185,12 +187,14 @@ def test_paths_are_as_they_were_given(cache: Cache, lake: str) -> None:
 
 
 def test_rows_come_in_order_where_that_is_asked_for(cache: Cache, ordered: None) -> None:
+    """With `preserve_order`, rows come in the order of files, and of row groups in them."""
     del ordered
     found = ray.data.read_parquet("/lake/events", filesystem=cache.filesystem()).take_all()
     assert list(range(EVENTS * ROWS)) == [row["id"] for row in found]
 
 
 def test_files_are_shuffled_anew_for_each_execution_and_alike_for_a_seed(cache: Cache, ordered: None) -> None:
+    """A seed gives the same order again, and no file is lost in it."""
     del ordered
     through = cache.filesystem()
 
@@ -206,6 +210,7 @@ def test_files_are_shuffled_anew_for_each_execution_and_alike_for_a_seed(cache: 
 
 
 def test_a_limit_looks_at_few_files(cache: Cache) -> None:
+    """Footers are looked at until there are rows enough."""
     wanted = footers.Wanted()
     files = [(f"/lake/events/f{i:02d}.parquet", 1) for i in range(EVENTS)]
     found = list(indexer.row_groups(cache.filesystem(), files, wanted, limit=15 * ROWS))
@@ -236,6 +241,7 @@ def test_a_second_plan_reads_no_footer(cache: Cache, s3_server: SeaweedServer) -
 
 
 def test_small_data_is_no_single_task_and_blocks_can_be_chosen(cache: Cache) -> None:
+    """All CPUs get something to do, and `override_num_blocks` has an effect."""
     through = cache.filesystem()
 
     def tasks(**arguments: Any) -> int:
@@ -281,6 +287,7 @@ def _actors() -> set[str]:
 
 
 def test_a_corrupt_file_is_the_same_error(cache: Cache, stock: Any, lake: str) -> None:
+    """Among good ones, with Ray's class and words."""
     with pytest.raises(Exception, match="magic bytes") as expected:  # Ray's class differs by release
         ray.data.read_parquet(f"{lake}/corrupt", filesystem=stock).take_all()
     with pytest.raises(Exception, match="magic bytes") as found:
@@ -289,6 +296,7 @@ def test_a_corrupt_file_is_the_same_error(cache: Cache, stock: Any, lake: str) -
 
 
 def test_what_is_not_there(cache: Cache) -> None:
+    """Paths that do not exist, and filters that leave nothing, are errors when the dataset is made."""
     through = cache.filesystem()
     with pytest.raises(FileNotFoundError, match="nowhere"):
         ray.data.read_parquet("/lake/nowhere", filesystem=through)
@@ -297,6 +305,7 @@ def test_what_is_not_there(cache: Cache) -> None:
 
 
 def test_a_file_that_goes_between_plan_and_read_is_an_error_and_no_hang(cache: Cache, s3_server: SeaweedServer) -> None:
+    """It is said by its class."""
     client = s3_server.client()
     client.put_object(Bucket=BUCKET, Key="going/f.parquet", Body=content(plain(0)))
     dataset = ray.data.read_parquet("/lake/going", filesystem=cache.filesystem())
@@ -345,6 +354,7 @@ def test_raycaches_own_function_goes_the_same_way(cache: Cache) -> None:
 
 
 def test_other_filesystems_are_rays(cache: Cache, tmp_path: Any) -> None:
+    """Nothing changes for reads that have nothing to do with the cache."""
     del cache
     (tmp_path / "f.parquet").write_bytes(content(plain(0)))
     assert not is_planned_here(ray.data.read_parquet(str(tmp_path)))

@@ -105,6 +105,7 @@ def test_a_starting_node_is_waited_for_and_not_for_ever() -> None:
 
 
 def test_a_node_that_has_finished_something_is_waited_for_again() -> None:
+    """Waiting in vain is not held against it for ever."""
     tasks = patient("aaab", {"a": 1.0, "b": 1.0})
     taken(tasks), taken(tasks)
     tasks.finished("b")
@@ -125,6 +126,7 @@ def test_nobody_waits_where_a_long_backlog_is_left_to_one_node() -> None:
 
 
 def test_the_last_tasks_wait_for_their_own_node() -> None:
+    """It will get to them soon."""
     tasks = patient("aaa", {"a": 1.0, "b": 1.0})
     taken(tasks)
     tasks.finished("a")
@@ -135,6 +137,7 @@ def test_the_last_tasks_wait_for_their_own_node() -> None:
 
 
 def test_whoever_has_no_task_left_waits_for_nobody() -> None:
+    """The end is no reason to wait."""
     tasks = patient("a")
     taken(tasks)
     assert tasks.may_take(0.0) and tasks.take() is None

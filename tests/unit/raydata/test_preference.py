@@ -10,12 +10,14 @@ from raycache.raydata.preference import placement_wait_s
 
 @pytest.mark.parametrize(("given", "expected_s"), [("", 5.0), ("0", 0.0), (" 2.5 ", 2.5)])
 def test_how_long_tasks_wait_for_their_node(monkeypatch: pytest.MonkeyPatch, given: str, expected_s: float) -> None:
+    """A number of seconds, or the default."""
     monkeypatch.setenv("RAYCACHE_PLACEMENT_WAIT_S", given)
     assert expected_s == placement_wait_s()
 
 
 @pytest.mark.parametrize("given", ["-1", "soon", "nan"])
 def test_nonsense_is_said(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """With the variable's name."""
     monkeypatch.setenv("RAYCACHE_PLACEMENT_WAIT_S", given)
     with pytest.raises(InvalidRequestError, match="RAYCACHE_PLACEMENT_WAIT_S"):
         placement_wait_s()

@@ -24,6 +24,7 @@ def cut(sizes: list[int], limit: float, small: int = 0) -> list[list[int]]:
     small=st.integers(0, 3),
 )
 def test_every_piece_is_in_one_bin_in_order(sizes: list[int], lanes: list[str | None], limit: int, small: int) -> None:
+    """None is lost, none comes twice, lanes do not mix, and no bin is far above the limit."""
     every = dict.fromkeys(("a", "b", None))
     packer: BinPacker[int] = BinPacker(dict.fromkeys(every, limit), dict.fromkeys(every, small))
     bins = [full for i, size in enumerate(sizes) for full in packer.add(lanes[i], i, size)]
@@ -44,6 +45,7 @@ def test_bins_are_about_equal_and_as_many_as_asked_for() -> None:
 
 
 def test_the_first_bins_are_small() -> None:
+    """So that rows come early; the others are as large as they should be."""
     assert [2, 2, 8, 8, 4] == [len(b) for b in cut([1] * 24, 8, small=2)]
 
 
@@ -54,15 +56,18 @@ def test_a_cluster_is_filled_by_small_data() -> None:
 
 
 def test_no_bin_is_meant_to_be_larger_than_rays() -> None:
+    """Large data make more bins."""
     [limit] = limits_bytes({"a": 100.0 * BIN_BYTES_MAX}, cpus=2).values()
     assert BIN_BYTES_MAX == limit
 
 
 def test_the_number_of_blocks_can_be_chosen() -> None:
+    """In all, shared out by bytes; each node gets one at least."""
     assert {"a": 50.0, "b": 50.0} == limits_bytes({"a": 150.0, "b": 50.0}, cpus=100, blocks=4)
     assert {"a": 150.0, "b": 50.0} == limits_bytes({"a": 150.0, "b": 50.0}, cpus=100, blocks=1)
 
 
 def test_nothing_to_read() -> None:
+    """No file, and files without a byte."""
     assert {} == limits_bytes({}, cpus=4)
     assert {"a": 1.0} == limits_bytes({"a": 0.0}, cpus=4)

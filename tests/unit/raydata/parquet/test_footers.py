@@ -77,10 +77,10 @@ FILTERS = [
 
 @pytest.mark.parametrize(("filter_", "columns"), FILTERS, ids=[str(f) for f, _ in FILTERS])
 def test_a_filter_leaves_what_pyarrow_leaves_of_the_file(filter_: pc.Expression, columns: list[str]) -> None:
+    """Types and operators one by one; and what is said to be whole is whole."""
     content, footer = footer_of(MIXED)
     [groups] = table_of(footer).row_groups(Wanted(None, filter_, frozenset(columns)))
     assert stock_groups(content, filter_) == groups.indexes.tolist()
-    # What is said to be whole is whole.
     for index, whole in zip(groups.indexes.tolist(), groups.whole.tolist(), strict=True):
         if whole:
             assert 10 == MIXED.slice(index * 10, 10).filter(filter_).num_rows
@@ -108,6 +108,7 @@ def test_groups_that_a_filter_leaves_whole_are_known() -> None:
     kind=st.sampled_from(["<", ">=", "==", "!="]),
 )
 def test_no_row_that_a_filter_wants_is_dropped(values: Sequence[int | None], bound: int, kind: str) -> None:
+    """Whatever values, nulls and bounds; and no count is too high."""
     table = pa.table({"v": pa.array(values, pa.int32())})
     field = pc.field("v")
     filter_ = {"<": field < bound, ">=": field >= bound, "==": field == bound, "!=": field != bound}[kind]
@@ -145,6 +146,7 @@ def test_sizes_are_of_what_is_decoded() -> None:
 
 
 def test_files_of_several_schemas_and_without_rows() -> None:
+    """Each schema has its table, and files keep their positions."""
     ints, floats = pa.table({"v": [1, 2]}), pa.table({"v": [1.0]})
     nothing = io.BytesIO()
     pq.ParquetWriter(nothing, ints.schema).close()
@@ -166,6 +168,7 @@ def test_long_bounds_are_not_kept() -> None:
 
 @pytest.mark.parametrize("filter_", [pc.field("id") == "text", pc.field("gone") == 1, pc.field("inner", "x") > 100])
 def test_what_cannot_be_judged_is_read(filter_: pc.Expression) -> None:
+    """Other types, columns that the files lack, and nested ones."""
     _, footer = footer_of(MIXED)
     names = frozenset(["id"] if "id" in str(filter_) else ["gone"] if "gone" in str(filter_) else ["inner"])
     [groups] = table_of(footer).row_groups(Wanted(None, filter_, names))
