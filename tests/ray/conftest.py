@@ -6,6 +6,7 @@ and what was held from it (a `Cache`, references) is dead afterwards; so tests w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,9 @@ import ray
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
+
+#: Of Ray's own reader of parquet, which rows are compared with: it starts 32 for each read otherwise, a process each.
+os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,9 +56,8 @@ def cache(cluster: LocalCluster, s3_server: SeaweedServer, lake: str) -> Iterato
 
 
 @pytest.fixture
-def stock(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> pyarrow.fs.FileSystem:
-    """The S3 server without the cache; Ray's reader with one actor for footers instead of 32, which take minutes here."""
-    monkeypatch.setenv("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
+def stock(s3_server: SeaweedServer) -> pyarrow.fs.FileSystem:
+    """The S3 server without the cache."""
     return s3_server.pyarrow_filesystem()
 
 
