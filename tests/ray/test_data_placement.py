@@ -80,6 +80,8 @@ def lake(s3_server: SeaweedServer) -> str:
 def quiet() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    # Other modules read parquet by the older reader.
+    context.use_datasource_v2 = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 

@@ -47,7 +47,10 @@ def lake(s3_server: SeaweedServer) -> str:
 
 @pytest.fixture(scope="module")
 def cache(cluster: LocalCluster, s3_server: SeaweedServer, lake: str) -> Iterator[Cache]:
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # Other modules read parquet by the older reader.
+    context.use_datasource_v2 = True
     _QUIET.setLevel(logging.ERROR)
     started = raycache.start(memory="20%", disk="off")
     started.mount("/lake", f"s3://{lake}", options=s3_server.options(), readonly=False, metadata_ttl_s=600)

@@ -213,5 +213,10 @@ class PlacedFiles(InputDataBuffer):  # type: ignore[misc]
             self._estimated_num_output_bundles = len(self._input_data) + len(self._ahead)
         return bundle
 
+    def _do_shutdown(self, *arguments: Any, **named: Any) -> None:
+        # Whoever wanted the rows has enough, or has failed.
+        self.mark_execution_finished()
+        super()._do_shutdown(*arguments, **named)
+
     def has_execution_finished(self) -> bool:
         return self._is_execution_marked_finished or self._filled
