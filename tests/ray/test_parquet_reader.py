@@ -139,7 +139,7 @@ MORE: dict[str, Read] = {
         "{}/plain/f1.parquet", "{}/gone", "{}/plain/gone.parquet", ignore_missing_paths=True
     ),
     "skip_paths": reading("{}/plain", skip_paths=lambda base, _: [f"{base}/plain/f1.parquet", f"{base}/plain/deep"]),
-    "many paths, one twice": reading(*[f"{{}}/plain/f{i}.parquet" for i in (3, 1, 1, 5)]),
+    "many paths": reading(*[f"{{}}/plain/f{i}.parquet" for i in (3, 1, 5)]),
     "directory partitions": reading(
         "{}/hive", partitioning=lambda base, fs: Partitioning("dir", f"{base}/hive", ["y", "c"], filesystem=fs)
     ),
@@ -148,7 +148,6 @@ MORE: dict[str, Read] = {
     "tensors": reading("{}/tensors"),
     "shuffled files": reading("{}/plain", shuffle="files"),
     "blocks": reading("{}/plain", override_num_blocks=3),
-    "row hashes": reading("{}/plain", include_row_hash=True),
     "a map": reading("{}/plain", then=lambda d: d.map_batches(lambda b: {"id": b["id"] + 1})),
     "a union": reading("{}/plain", then=lambda d: d.union(d)),
     "a sort": reading("{}/plain", then=lambda d: d.sort("name", descending=True)),
