@@ -18,8 +18,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's monotonic clock."""
 
-    def now_s(self) -> float:
-        return time.monotonic()
+    # On the way of every read: this costs a call less than a method.
+    now_s = staticmethod(time.monotonic)
 
 
 class ManualClock:

@@ -81,6 +81,8 @@ class Locator:
         self.view = MembershipView(0, ())
         self.mounts = MountTable(0, ())
         self._deep: frozenset[str] = frozenset()
+        #: Of all mounts of disks, once a file of one was opened.
+        self._disk: UnderStorage | None = None
         #: False in a process that only looks: it mounts nothing, and opens no store that is not mounted.
         self.mounts_by_itself = True
 
@@ -142,9 +144,10 @@ class Locator:
         """
         meta = self.file(path)
         if meta.file.uri.startswith(_DISK):
-            storage, key = self.storage(meta.file.uri)
+            # Asked for at every opening: a disk takes no options, so there is one for all mounts.
+            disk = self._disk = self._disk or self.storage(meta.file.uri)[0]
             try:
-                found = storage.head(key)
+                found = disk.head(names.split_uri(meta.file.uri)[1])
                 same = meta.file[1:] == (found.size_bytes, found.etag, found.mtime_ns)
             except NotFoundError:
                 same = False  # removed, or not to be seen from this host: the master is asked
