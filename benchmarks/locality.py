@@ -10,12 +10,11 @@ import collections
 import contextlib
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from unittest import mock
 
 import pyarrow as pa
@@ -26,7 +25,7 @@ import ray
 import raycache
 from benchmarks.clusters import touched_cluster
 from benchmarks.epochs import quiet
-from benchmarks.measure import Finding
+from benchmarks.measure import Finding, Shown
 from examples import rolling_windows
 from raycache.placement.whereabouts import Whereabouts
 from raycache.raydata.datasource import LocatedDatasource
@@ -39,19 +38,9 @@ FILES = 90
 FILE_BYTES = 500_000
 
 
-class _Shown(list[Finding]):
-    """Says each figure as soon as it is known."""
-
-    def __iadd__(self, found: Iterable[Finding]) -> Self:  # type: ignore[override,misc]
-        for finding in found:
-            print(f"{finding.what}: {finding.figure}", file=sys.stderr, flush=True)
-            self.append(finding)
-        return self
-
-
 def measure() -> list[Finding]:
     """Run everything; about five minutes."""
-    rows = _Shown()
+    rows = Shown()
     with SeaweedServer() as server, S3Proxy(server.endpoint_url) as proxy:
         bucket = server.make_bucket("locality")
         s3 = server.pyarrow_filesystem()

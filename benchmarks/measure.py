@@ -9,10 +9,11 @@ import os
 import platform
 import random
 import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 #: Two ratios of medians that are the same differ by so much.
 _NOISE = 0.95
@@ -167,6 +168,16 @@ def head(title: str, command: str, notes: Sequence[str] = ()) -> str:
     described = ", ".join(f"{key} {value}" for key, value in machine().items())
     lines = [f"## {title}", "", f"`{command}`", "", f"Machine: {described}.", ""]
     return "\n".join([*lines, *(f"* {note}" for note in notes), *([""] if notes else [])]) + "\n"
+
+
+class Shown(list[Finding]):
+    """Says each figure as soon as it is known."""
+
+    def __iadd__(self, found: Iterable[Finding]) -> Self:  # type: ignore[override,misc]
+        for finding in found:
+            print(f"{finding.what}: {finding.figure}", file=sys.stderr, flush=True)
+            self.append(finding)
+        return self
 
 
 def findings(found: Sequence[Finding]) -> str:
