@@ -9,7 +9,7 @@ ARGS ?=
 # Where `make dist` puts what it builds.
 DIST ?= dist
 # What takes about half the time of the tests without a cluster: most of the waiting, for an S3 server, is in it.
-FAST_FIRST := tests/contract $(addprefix tests/,property/test_worker_service.py simulation/test_planted_compaction.py simulation/test_planted_faults.py)
+FAST_FIRST := tests/contract
 # What takes about half the time of the tests with clusters. Each half wants 4 to 5 GB: where less than 10 GB are free,
 # they run one after the other.
 RAY_FIRST := $(addprefix tests/ray/,filesystems test_data_placement.py test_examples.py test_fsspec_abstract.py test_loads.py test_pages.py)

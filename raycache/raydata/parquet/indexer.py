@@ -123,31 +123,28 @@ def manifest_block(pieces: Sequence[tuple[int, str, RowGroups]]) -> pa.Table:
     """What a read task is told.
 
     Args:
-        pieces: shape (P,): the position of a file in the listing, its name, and row groups of it. Those of one position make
-            one row; of a file that is listed twice all rows are read twice.
+        pieces: shape (P,), P >= 1: the position of a file in the listing, its name, and row groups of it, at least one;
+            those of one position follow each other, and make one row. Of a file that is listed twice all rows are read twice.
     """
-    by_position: dict[int, list[RowGroups]] = {}
-    names: dict[int, str] = {}
-    for position, name, groups in pieces:
-        by_position.setdefault(position, []).append(groups)
-        names[position] = name
-    joined = [RowGroups(*map(np.concatenate, zip(*parts, strict=True))) for parts in by_position.values()]
-    counts = np.array([len(groups.indexes) for groups in joined])
-    sizes = np.array([int(groups.sizes_bytes.sum()) for groups in joined], dtype=np.int64)
-    nothing = pa.ListArray.from_arrays(pa.array([0] * (len(joined) + 1), pa.int32()), pa.array([], pa.int64()))
+    # Shape (P,): whether a piece is the first of its file.
+    begins = np.diff([position for position, _, _ in pieces], prepend=-1) != 0
+    indexes, rows, sizes_bytes, whole = map(np.concatenate, zip(*(groups for _, _, groups in pieces), strict=True))
+    ends = np.cumsum([len(groups.indexes) for _, _, groups in pieces])
+    # Shape (F,): where each file begins in these.
+    starts = np.concatenate([[0], ends[:-1]])[begins]
+    names = [name for (_, name, _), is_first in zip(pieces, begins.tolist(), strict=True) if is_first]
+    sizes = pa.array(np.add.reduceat(sizes_bytes, starts))
+    nothing = pa.ListArray.from_arrays(pa.array([0] * (len(names) + 1), pa.int32()), pa.array([], pa.int64()))
     about = {
-        "row_group_ids": pa.ListArray.from_arrays(
-            pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32()),
-            pa.array(np.concatenate([groups.indexes for groups in joined]), pa.int64()),
-        ),
-        "num_rows": pa.array([int(groups.rows.sum()) for groups in joined], pa.int64()),
-        "uncompressed_size": pa.array(sizes),
-        "fully_matched": pa.array([bool(groups.whole.all()) for groups in joined]),
+        "row_group_ids": pa.ListArray.from_arrays(pa.array([*starts, ends[-1]], pa.int32()), pa.array(indexes)),
+        "num_rows": pa.array(np.add.reduceat(rows, starts)),
+        "uncompressed_size": sizes,
+        "fully_matched": pa.array(np.logical_and.reduceat(whole, starts)),
         "rg_sizes": nothing,
         "rg_rows": nothing,
     }
     metadata = pa.StructArray.from_arrays(list(about.values()), list(about))
-    return pa.table({"__path": list(names.values()), "__file_size": pa.array(sizes), "__file_chunk_metadata": metadata})
+    return pa.table({"__path": names, "__file_size": sizes, "__file_chunk_metadata": metadata})
 
 
 def handler_of(filesystem: Any) -> CacheHandler:

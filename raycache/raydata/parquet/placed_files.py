@@ -109,8 +109,10 @@ def bins(listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, exec
     packer: BinPacker[_Piece] = BinPacker(limits_bytes(lane_bytes, sum(cpus.values()), blocks), small)
     for position, groups in enumerate(itertools.chain(seen, found)):
         name, node, lane = files[position][0], nodes[position], lanes[position]
-        for at, size_bytes in enumerate(groups.sizes_bytes.tolist()):
-            for full in packer.add(lane, (node, position, name, groups.take([at])), size_bytes):
+        sizes_bytes = groups.sizes_bytes.tolist()
+        for at, size_bytes in enumerate(sizes_bytes):
+            group = groups if len(sizes_bytes) == 1 else groups.take([at])
+            for full in packer.add(lane, (node, position, name, group), size_bytes):
                 yield _told(full, missing)
     for full in packer.rest():
         yield _told(full, missing)
