@@ -40,5 +40,6 @@ def _makes_inodes_up(device: int) -> bool:
                 if fields[2] == number:
                     return fields[fields.index("-") + 1].startswith(_MADE_UP_INODES)
     except (OSError, ValueError, IndexError):
-        pass
+        # Not Linux, or another form of this file: inodes are taken for what they are on every local filesystem.
+        return False
     return False

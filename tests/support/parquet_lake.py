@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ray.data.extensions import ArrowTensorArray
 
 FILES = 6
 ROWS = 40
@@ -49,13 +50,8 @@ def objects() -> dict[str, bytes]:
         }
     )
     found["nested/f.parquet"] = content(nested)
-    try:
-        from ray.data.extensions import ArrowTensorArray
-    except ImportError:  # a release that names it in another way
-        pass
-    else:
-        tensors = ArrowTensorArray.from_numpy(np.arange(60).reshape(20, 3))
-        found["tensors/f.parquet"] = content(pa.table({"id": range(20), "t": tensors}))
+    tensors = ArrowTensorArray.from_numpy(np.arange(60).reshape(20, 3))
+    found["tensors/f.parquet"] = content(pa.table({"id": range(20), "t": tensors}))
     # A column that only later files have, one of another type, and one that is null in the first.
     found |= {
         "evolved/a.parquet": content(
