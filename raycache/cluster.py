@@ -61,6 +61,12 @@ class WorkerLauncher:
         except ValueError:
             return None
 
+    def end(self, actor_name: str) -> None:
+        """End a worker that may run still, whatever it is doing."""
+        handle = self.find(actor_name)
+        if handle is not None:
+            ray.kill(handle)
+
 
 def start(
     memory: str | int | None = None, disk: str | None = None, *, dashboard: bool = False, **settings: Any

@@ -9,9 +9,15 @@ of a node's worker, and what moves it between them:
     SILENT     no heartbeat for too long; it may come back until another is started
     LOST       its actor ended, or never started
 
-`_MOVES` is the table. A worker that is SILENT or LOST is started again, at a new epoch, after a back-off that doubles
-with each failure in a row. Messages of an epoch that has ended, or that is older than the current one, are refused; the
-sender ends itself.
+`_MOVES` is the table. A LOST worker is started again, at a new epoch, after a back-off that doubles with each failure in
+a row. A SILENT one holds all that it has cached, and its actor lives, as far as Ray knows: it is given `REPLACE_TIMEOUTS`
+times the time-out to speak again, and only then ended and replaced. Messages of an epoch that has ended, or that is older
+than the current one, are refused; the sender ends itself.
+
+The detector suspects itself first. Silence is measured between looks, so a look that comes late shifts all clocks by the
+master's own absence. When more than `DOUBT_SHARE` of the live workers are silent at once, or of the nodes vanish at once,
+the master's own ears are the likelier cause: the workers are asked directly, the nodes looked for again, and only what is
+still missing after that is believed. An empty list of nodes is never believed, since the master is on one of them.
 
 A restarted master knows no worker, but they are there: for a while, the *settling*, it starts none on nodes that have
 not spoken, and takes each one that speaks over as it is (`AdoptWorker`). Meanwhile it gives out no new view, since a
@@ -35,6 +41,14 @@ RETRY_MAX_S = 30.0
 STEADY_S = 60.0
 #: How long a restarted master waits to hear of the workers it had.
 SETTLING_S = 10.0
+#: Between two looks at the nodes; more than that, and it was the master that was away.
+AWAY_MIN_S = 2.0
+#: More than this share of the workers, or of the nodes, and more than one, is not lost without a second look.
+DOUBT_SHARE = 1 / 3
+#: How long many nodes must be gone until that is believed.
+NODES_DOUBT_S = 5.0
+#: A silent worker is ended and replaced after so many times the heartbeat time-out.
+REPLACE_TIMEOUTS = 8.0
 
 
 class StartWorker(NamedTuple):
@@ -60,7 +74,23 @@ class ForgetWorker(NamedTuple):
     epoch: int
 
 
-Effect: TypeAlias = StartWorker | AdoptWorker | ForgetWorker
+class AskWorker(NamedTuple):
+    """Too many are silent at once: ask this one for its word."""
+
+    worker: WorkerId
+    epoch: int
+    actor_name: str
+
+
+class EndWorker(NamedTuple):
+    """It has been silent for so long that another takes its place: end its actor, which holds memory and disk."""
+
+    worker: WorkerId
+    epoch: int
+    actor_name: str
+
+
+Effect: TypeAlias = StartWorker | AdoptWorker | ForgetWorker | AskWorker | EndWorker
 
 
 class WorkerState(enum.Enum):
@@ -110,6 +140,8 @@ class _Worker:
     failures: int = 0
     retry_at_s: float = 0.0
     adopt: bool = False
+    #: When it was asked for its word, as one of too many that were silent at once.
+    asked_s: float | None = None
 
 
 class Membership:
@@ -133,6 +165,9 @@ class Membership:
         self._workers: dict[WorkerId, _Worker] = {}
         #: None until Ray's nodes have been seen once.
         self._nodes: tuple[WorkerId, ...] | None = None
+        #: Nodes that are not in Ray's list, but are not believed to be gone yet: since when.
+        self._vanished_s: dict[WorkerId, float] = {}
+        self._looked_s: float | None = None
         self._view = MembershipView(first_number, ())
 
     # --- events -------------------------------------------------------------------------------------------------------
@@ -147,23 +182,23 @@ class Membership:
         Returns:
             What to do, in order.
         """
-        self._nodes = tuple(sorted(set(nodes)))
+        self._suspect_self(now_s)
+        if not nodes:
+            return []
+        self._nodes = self._believed(nodes, now_s)
         live = set(self._nodes)
         gone = [worker for worker in self._workers if worker not in live]
         effects: list[Effect] = [ForgetWorker(worker, self._workers.pop(worker).epoch) for worker in gone]
         self._settle(now_s)
+        effects += self._silence(now_s)
         for node in self._nodes:
             known = self._workers.get(node)
             if known is None:
                 if not self._settling:
                     known = self._workers[node] = _Worker(0, WorkerState.LOST, now_s, now_s)
-                    effects.append(self._start(node, known, now_s))
-                continue
-            limit_s = START_TIMEOUT_S if known.state is WorkerState.STARTING else self._heartbeat_timeout_s
-            if now_s - known.heard_s > limit_s:
-                self._move(known, Event.QUIET, now_s)
-            if known.state in (WorkerState.SILENT, WorkerState.LOST) and now_s >= known.retry_at_s:
-                effects.append(self._start(node, known, now_s))
+                    effects += self._start(node, known, now_s)
+            elif known.state in (WorkerState.SILENT, WorkerState.LOST) and now_s >= known.retry_at_s:
+                effects += self._start(node, known, now_s)
             elif known.adopt:
                 known.adopt = False
                 effects.append(AdoptWorker(node, known.epoch, self._actor_name(node, known.epoch)))
@@ -196,6 +231,7 @@ class Membership:
         seen = known.state, known.weight_bytes
         self._move(known, Event.SPOKE, now_s)
         known.heard_s = now_s
+        known.asked_s = None
         known.weight_bytes = known.weight_bytes or weight_bytes
         if seen != (known.state, known.weight_bytes):
             self._refresh_view()
@@ -243,14 +279,59 @@ class Membership:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _start(self, node: WorkerId, known: _Worker, now_s: float) -> StartWorker:
+    def _suspect_self(self, now_s: float) -> None:
+        """Shift all clocks by the time that this master was away: what was said meanwhile is still to be read."""
+        away_s = 0.0 if self._looked_s is None else now_s - self._looked_s
+        self._looked_s = now_s
+        if away_s <= AWAY_MIN_S:
+            return
+        for known in self._workers.values():
+            known.heard_s = min(now_s, known.heard_s + away_s)
+            known.retry_at_s += away_s if known.state is WorkerState.SILENT else 0.0
+            known.asked_s = None if known.asked_s is None else min(now_s, known.asked_s + away_s)
+        self._vanished_s = dict.fromkeys(self._vanished_s, now_s)
+        if self._settled_at_s is not None:
+            self._settled_at_s += away_s
+
+    def _believed(self, nodes: Sequence[WorkerId], now_s: float) -> tuple[WorkerId, ...]:
+        """Ray's live nodes, with those of them that may just be missing from this list."""
+        found = set(nodes)
+        gone = [node for node in self._nodes or () if node not in found]
+        self._vanished_s = {node: self._vanished_s.get(node, now_s) for node in gone}
+        if _is_doubtful(len(gone), len(self._nodes or ())):
+            found.update(node for node in gone if now_s - self._vanished_s[node] < NODES_DOUBT_S)
+        return tuple(sorted(found))
+
+    def _silence(self, now_s: float) -> list[Effect]:
+        """Notice who has not spoken for too long; whom to ask before that is believed."""
+        effects: list[Effect] = []
+        live = {node: known for node, known in self._workers.items() if known.state is WorkerState.LIVE}
+        quiet = [node for node, known in live.items() if now_s - known.heard_s > self._heartbeat_timeout_s]
+        doubtful = _is_doubtful(len(quiet), len(live))
+        for node in quiet:
+            known = live[node]
+            if doubtful and known.asked_s is None:
+                known.asked_s = now_s
+                effects.append(AskWorker(node, known.epoch, self._actor_name(node, known.epoch)))
+            if not doubtful or now_s - (known.asked_s or 0.0) > self._heartbeat_timeout_s:
+                self._move(known, Event.QUIET, now_s)
+        for known in self._workers.values():
+            if known.state is WorkerState.STARTING and now_s - known.heard_s > START_TIMEOUT_S:
+                self._move(known, Event.QUIET, now_s)
+        return effects
+
+    def _start(self, node: WorkerId, known: _Worker, now_s: float) -> list[Effect]:
+        effects: list[Effect] = []
+        if known.state is WorkerState.SILENT:
+            effects.append(EndWorker(node, known.epoch, self._actor_name(node, known.epoch)))
         self._move(known, Event.RETRY, now_s)
         self._last_epoch += 1
         known.epoch = self._last_epoch
         known.heard_s = now_s
         known.weight_bytes = 0
         known.adopt = False
-        return StartWorker(node, known.epoch, self._actor_name(node, known.epoch))
+        known.asked_s = None
+        return [*effects, StartWorker(node, known.epoch, self._actor_name(node, known.epoch))]
 
     def _move(self, known: _Worker, event: Event, now_s: float) -> None:
         state = _MOVES.get((known.state, event))
@@ -259,7 +340,10 @@ class Membership:
         if state in (WorkerState.SILENT, WorkerState.LOST):
             steady = known.state is WorkerState.LIVE and now_s - known.since_s >= STEADY_S
             known.failures = 1 if steady else known.failures + 1
-            known.retry_at_s = now_s + min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(10, known.failures - 1))
+            pause_s = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(10, known.failures - 1))
+            if state is WorkerState.SILENT:
+                pause_s = max(pause_s, (REPLACE_TIMEOUTS - 1) * self._heartbeat_timeout_s)
+            known.retry_at_s = now_s + pause_s
         known.state = state
         known.since_s = now_s
 
@@ -282,6 +366,11 @@ class Membership:
         )
         if workers != self._view.workers:
             self._view = MembershipView(self._view.view_id + 1, workers)
+
+
+def _is_doubtful(lost: int, of: int) -> bool:
+    """Whether so many at once are rather a fault of the one who looks."""
+    return lost > max(1, DOUBT_SHARE * of)
 
 
 def actor_name(cache_id: str, worker: WorkerId, epoch: int) -> str:

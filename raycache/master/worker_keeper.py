@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from raycache.clock import Clock
 from raycache.invalidations import LEASE_S
-from raycache.master.membership import AdoptWorker, Effect, ForgetWorker, StartWorker
+from raycache.master.membership import AdoptWorker, AskWorker, Effect, EndWorker, ForgetWorker, StartWorker
 from raycache.master.service import MasterService
 from raycache.messages import decode, encode
 from raycache.settings import Settings
@@ -34,6 +34,10 @@ class Launcher(Protocol):
 
     def find(self, actor_name: str) -> Any:
         """The handle of a running worker, or None."""
+        ...
+
+    def end(self, actor_name: str) -> None:
+        """End a worker that may run still, whatever it is doing."""
         ...
 
 
@@ -77,6 +81,11 @@ class WorkerKeeper:
                     self._spawn(self._stay_with(effect))
                 case ForgetWorker():
                     self._handles.pop(effect.worker, None)
+                case AskWorker():
+                    self._spawn(self._ask_again(effect))
+                case EndWorker():
+                    self._handles.pop(effect.worker, None)
+                    self._launcher.end(effect.actor_name)
 
     def live(self) -> list[Any]:
         """The handles of the live workers, as far as they have been started or found."""
@@ -133,8 +142,16 @@ class WorkerKeeper:
             self._service.membership.spoke(effect.worker, effect.epoch, weight_bytes, self._clock.now_s())
             await handle.watch.remote()
         except Exception:
-            # Its end, or a start that failed: either way it is lost, and the service decides when to try again.
+            # Its end, or a start that failed: either way it is lost, and the service decides when to try again. One that
+            # only took too long must not stay beside the next.
+            self._launcher.end(effect.actor_name)
             self._service.lost(effect.worker, effect.epoch, self._clock.now_s())
+
+    async def _ask_again(self, effect: AskWorker) -> None:
+        view = self._service.membership.view()
+        for worker in view.workers:
+            if (worker.worker, worker.epoch) == (effect.worker, effect.epoch):
+                await self._hear(worker)
 
     async def _hear(self, worker: WorkerView) -> None:
         handle = self.handle(worker)

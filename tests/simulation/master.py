@@ -12,7 +12,7 @@ from raycache.master.loads.board import JobBoard
 from raycache.master.loads.files import Origin
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pieces import Batch
-from raycache.master.membership import AdoptWorker, ForgetWorker, StartWorker
+from raycache.master.membership import AdoptWorker, AskWorker, EndWorker, ForgetWorker, StartWorker
 from raycache.master.namespace.asking import Asking
 from raycache.master.namespace.comparison import ListKeys, ReadInventories
 from raycache.master.namespace.entries import pack
@@ -309,6 +309,12 @@ class SimulatedMaster:
                     self._watch(worker, epoch, name)
                 case ForgetWorker():
                     pass
+                case AskWorker():
+                    self._hear(effect.actor_name)
+                case EndWorker():
+                    found = self.cluster.workers.get(effect.actor_name)
+                    if found is not None and found.alive:
+                        found.die()
         checkpoint = self.service.checkpoint(self.engine.now_s)
         if checkpoint is not None:
             self.cluster.kept = json.dumps(checkpoint.record(self.engine.now_s))
@@ -328,6 +334,16 @@ class SimulatedMaster:
 
         find = self.cluster.workers.get
         self.cluster.network.call(lambda: find(name), "start", (), _START_TIMEOUT_S, started)
+
+    def _hear(self, name: str) -> None:
+        """Fetch a worker's next heartbeat."""
+
+        def answered(answer: Any) -> None:
+            if self.alive and not isinstance(answer, RaycacheError):
+                self._heartbeat(answer, delivered=False)
+
+        find = self.cluster.workers.get
+        self.cluster.network.call(lambda: find(name), "beat", (), _RULES_TIMEOUT_S, answered)
 
     def _watch(self, worker: str, epoch: int, name: str) -> None:
         found = self.cluster.workers.get(name)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from raycache.master.membership import (
+    NODES_DOUBT_S,
+    REPLACE_TIMEOUTS,
     RETRY_MAX_S,
     SETTLING_S,
     START_TIMEOUT_S,
     STEADY_S,
     AdoptWorker,
+    AskWorker,
+    Effect,
+    EndWorker,
     ForgetWorker,
     Membership,
     StartWorker,
@@ -34,6 +39,16 @@ def _started(*nodes: str) -> tuple[Membership, dict[str, int]]:
 
 def _live(membership: Membership) -> list[tuple[str, int]]:
     return [(worker.worker, worker.epoch) for worker in membership.view().workers]
+
+
+def _look_on(membership: Membership, nodes: list[str], from_s: float, until_s: float) -> list[Effect]:
+    """Look every half second, up to and with a time, as a master does that is not away; what was to be done."""
+    effects: list[Effect] = []
+    now_s = from_s
+    while now_s < until_s:
+        effects += membership.nodes_changed(nodes, now_s)
+        now_s += 0.5
+    return effects + membership.nodes_changed(nodes, until_s)
 
 
 def test_every_live_node_gets_a_worker() -> None:
@@ -78,9 +93,9 @@ def test_a_node_that_dies_takes_its_worker_along() -> None:
 
 def test_a_node_that_comes_back_gets_a_new_epoch() -> None:
     """The old incarnation stays refused."""
-    membership, epochs = _started("a")
-    membership.nodes_changed([], 1.0)
-    [start] = membership.nodes_changed(["a"], 2.0)
+    membership, epochs = _started("a", "b")
+    membership.nodes_changed(["b"], 1.0)
+    [start] = membership.nodes_changed(["a", "b"], 2.0)
     assert start.epoch > epochs["a"]
     assert not membership.spoke("a", epochs["a"], 10, 2.1)
     assert membership.spoke("a", start.epoch, 10, 2.2)
@@ -110,7 +125,7 @@ def test_late_news_of_an_old_end_change_nothing() -> None:
 def test_a_silent_worker_leaves_and_may_come_back() -> None:
     """Silence costs the place in the view; a word before the next start gives it back."""
     membership, epochs = _started("a")
-    assert [] == membership.nodes_changed(["a"], _TIMEOUT_S)
+    assert [] == _look_on(membership, ["a"], 0.0, _TIMEOUT_S)
     assert [("a", epochs["a"])] == _live(membership)
     assert [] == membership.nodes_changed(["a"], _TIMEOUT_S + 0.1)
     assert [] == _live(membership)
@@ -118,20 +133,78 @@ def test_a_silent_worker_leaves_and_may_come_back() -> None:
     assert [("a", epochs["a"])] == _live(membership)
 
 
-def test_a_worker_that_stays_silent_is_replaced() -> None:
-    """After the pause another is started, and the silent one is refused from then on."""
+def test_a_worker_that_stays_silent_is_ended_and_replaced() -> None:
+    """It may be stopped for a minute and lose nothing; after that another is started, and the silent one is no more."""
     membership, epochs = _started("a")
-    membership.nodes_changed(["a"], _TIMEOUT_S + 0.1)
-    [start] = membership.nodes_changed(["a"], _TIMEOUT_S + 1.2)
+    assert [] == _look_on(membership, ["a"], 0.0, REPLACE_TIMEOUTS * _TIMEOUT_S)
+    end, start = _look_on(membership, ["a"], REPLACE_TIMEOUTS * _TIMEOUT_S, REPLACE_TIMEOUTS * _TIMEOUT_S + 1.0)
+    assert EndWorker("a", epochs["a"], actor_name("c1", "a", epochs["a"])) == end
     assert isinstance(start, StartWorker)
-    assert not membership.spoke("a", epochs["a"], 10, _TIMEOUT_S + 1.3)
+    assert not membership.spoke("a", epochs["a"], 10, REPLACE_TIMEOUTS * _TIMEOUT_S + 1.1)
+
+
+def test_a_master_that_was_away_declares_nobody_silent() -> None:
+    """It was not there to hear: whoever speaks within a time-out of its return stays, whoever does not goes."""
+    membership, epochs = _started("a", "b", "c")
+    _look_on(membership, ["a", "b", "c"], 0.0, 5.0)
+    assert [] == membership.nodes_changed(["a", "b", "c"], 65.0)
+    assert 3 == len(_live(membership))
+    assert membership.spoke("a", epochs["a"], 10, 65.1)
+    assert membership.spoke("b", epochs["b"], 10, 65.1)
+    assert [] == _look_on(membership, ["a", "b", "c"], 65.5, 65.0 + _TIMEOUT_S)
+    assert [("a", epochs["a"]), ("b", epochs["b"])] == _live(membership)
+
+
+def test_many_silent_at_once_are_asked_before_that_is_believed() -> None:
+    """A deaf master looks the same as a dead cluster: each is asked, and only who does not answer is given up."""
+    membership, epochs = _started("a", "b", "c")
+    nodes = ["a", "b", "c"]
+    asked = _look_on(membership, nodes, 0.0, _TIMEOUT_S + 0.5)
+    assert [AskWorker(node, epochs[node], actor_name("c1", node, epochs[node])) for node in nodes] == asked
+    assert 3 == len(_live(membership))
+    membership.spoke("b", epochs["b"], 10, _TIMEOUT_S + 1.0)
+    assert [] == _look_on(membership, nodes, _TIMEOUT_S + 1.0, 2 * _TIMEOUT_S)
+    assert 3 == len(_live(membership))
+    _look_on(membership, nodes, 2 * _TIMEOUT_S, 2 * _TIMEOUT_S + 1.0)
+    assert [("b", epochs["b"])] == _live(membership)
+
+
+def test_one_silent_worker_of_many_needs_no_second_look() -> None:
+    """The share is for faults of the master: a single worker that falls silent leaves at once."""
+    membership, epochs = _started("a", "b", "c")
+    nodes = ["a", "b", "c"]
+    _look_on(membership, nodes, 0.0, 10.0)
+    membership.spoke("a", epochs["a"], 10, 10.0)
+    membership.spoke("b", epochs["b"], 10, 10.0)
+    assert [] == _look_on(membership, nodes, 10.5, _TIMEOUT_S + 0.5)
+    assert [("a", epochs["a"]), ("b", epochs["b"])] == _live(membership)
+
+
+def test_an_empty_list_of_nodes_is_not_believed() -> None:
+    """The master is on a node: workers stay, however often Ray says that there is none."""
+    membership, epochs = _started("a", "b")
+    assert [] == membership.nodes_changed([], 0.5)
+    assert [] == membership.nodes_changed([], 2 * NODES_DOUBT_S)
+    assert 2 == len(_live(membership))
+    assert membership.spoke("a", epochs["a"], 10, 2 * NODES_DOUBT_S)
+
+
+def test_many_nodes_are_gone_only_when_they_stay_gone() -> None:
+    """A list that lacks most nodes is believed after a while, and not before; one that comes back keeps its worker."""
+    nodes = ["a", "b", "c", "d"]
+    membership, epochs = _started(*nodes)
+    assert [] == _look_on(membership, ["a"], 0.5, NODES_DOUBT_S)
+    assert [] == membership.nodes_changed(["a", "b"], NODES_DOUBT_S + 0.2)
+    gone = _look_on(membership, ["a", "b"], NODES_DOUBT_S + 0.5, NODES_DOUBT_S + 1.0)
+    assert [ForgetWorker("c", epochs["c"]), ForgetWorker("d", epochs["d"])] == gone
+    assert [("a", epochs["a"]), ("b", epochs["b"])] == _live(membership)
 
 
 def test_a_start_without_an_answer_is_given_up() -> None:
     """A worker that never speaks is started again after a bounded time."""
     membership = _membership()
     [first] = membership.nodes_changed(["a"], 0.0)
-    assert [] == membership.nodes_changed(["a"], START_TIMEOUT_S)
+    assert [] == _look_on(membership, ["a"], 0.5, START_TIMEOUT_S)
     assert [] == membership.nodes_changed(["a"], START_TIMEOUT_S + 0.1)
     [second] = membership.nodes_changed(["a"], START_TIMEOUT_S + 1.2)
     assert second.epoch > first.epoch
@@ -187,7 +260,7 @@ def test_a_restarted_master_waits_for_words_only_so_long() -> None:
     """A node whose worker died meanwhile gets a new one when settling is over."""
     membership = _membership(restarted=True)
     membership.nodes_changed(["a"], 0.0)
-    assert [] == membership.nodes_changed(["a"], SETTLING_S - 0.1)
+    assert [] == _look_on(membership, ["a"], 0.5, SETTLING_S - 0.1)
     [start] = membership.nodes_changed(["a"], SETTLING_S)
     assert StartWorker("a", 101, actor_name("c1", "a", 101)) == start
 

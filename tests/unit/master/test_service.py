@@ -369,7 +369,8 @@ def test_a_silent_worker_is_sent_nobody_until_it_has_said_everything_again(maste
     version = master.resolve("/m/f").files.versions()[0].id()
     workers = _Workers(master.service, "a")
     workers.beat("a", {version: 1}, full=True)
-    master.service.nodes_changed(["a"], 15.5)
+    for half_s in range(32):
+        master.service.nodes_changed(["a"], half_s / 2)
     assert [()] == master.resolve("/m/f").holders
     assert workers.beat("a", now_s=16.0).want_full
     assert not workers.beat("a", {version: 1}, full=True, now_s=16.5).want_full

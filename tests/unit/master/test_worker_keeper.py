@@ -68,6 +68,10 @@ class Launcher:
     def find(self, actor_name: str) -> Worker | None:
         return self.running.get(actor_name)
 
+    def end(self, actor_name: str) -> None:
+        if actor_name in self.running:
+            self.running.pop(actor_name).ended.set()
+
 
 class Master:
     """What of the master actor the keeper needs."""
