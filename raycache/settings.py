@@ -25,6 +25,9 @@ GIB = 1 << 30
 #: to spill, what is oldest first, and that is the cache's.
 OBJECT_STORE_SHARE_MAX = 0.75
 
+#: Names of eviction policies.
+EVICTIONS = ("lru", "sieve", "s3-fifo", "sticky")
+
 _UNITS = {
     "": 1, "b": 1,
     "k": KIB, "kib": KIB, "kb": 1000,
@@ -105,7 +108,7 @@ class Settings:
     client_paths_max: int = 200_000
     #: When a mount gives none.
     metadata_ttl_s: float = 60.0
-    #: "lru".
+    #: What makes room for something new: one of `EVICTIONS`.
     eviction: str = "lru"
     #: Background demotion starts above the first share of the memory tier and stops below the second.
     memory_high_watermark: float = 0.95
@@ -144,8 +147,8 @@ class Settings:
             raise InvalidRequestError("setting extent_size_bytes must be a multiple of segment_size_bytes")
         if not 0 < self.memory_low_watermark <= self.memory_high_watermark <= 1:
             raise InvalidRequestError("settings need 0 < memory_low_watermark <= memory_high_watermark <= 1")
-        if self.eviction not in ("lru",):
-            raise InvalidRequestError(f"setting eviction={self.eviction!r} is unknown; use 'lru'")
+        if self.eviction not in EVICTIONS:
+            raise InvalidRequestError(f"setting eviction={self.eviction!r} is unknown; use {', '.join(EVICTIONS)}")
         if self.disk_fsync not in ("never", "always"):
             raise InvalidRequestError(f"setting disk_fsync={self.disk_fsync!r} is unknown; use 'never' or 'always'")
         if isinstance(self.memory, str) and self.memory.strip().endswith("%"):

@@ -46,6 +46,7 @@ from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
 from raycache.workers.figures.self_check import look_around
 from raycache.workers.node_log import NodeLog
+from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.allocator import give_back, keep_buffers
 from raycache.workers.stores.disk import DiskStore, open_slot
@@ -95,7 +96,7 @@ class WorkerActor:
         keep_buffers()
         self._stores = Stores(MemoryStore(), disk)
         limits = WorkerLimits.of(self._settings, self._capacity.memory_bytes, self._capacity.disk_bytes)
-        self._service = WorkerService(node, epoch, limits)
+        self._service = WorkerService(node, epoch, limits, POLICIES[self._settings.eviction])
         self._mounts = MountTable(0, ())
         self._view = MembershipView(0, ())
         self._readings = Readings()

@@ -43,11 +43,11 @@ from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, LoadOutcome, Outbox, Reply, SegmentEntry
 from raycache.workers.loading import Loading
+from raycache.workers.policies.table import POLICIES, MakePolicy
 from raycache.workers.selection import choose, hottest_and_coldest, inventory, residency
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, TicketTable, final_states, refused, reply_of
 from raycache.workers.tiers.adoption import adoptable
 from raycache.workers.tiers.compaction import Compaction
-from raycache.workers.tiers.eviction import EvictionPolicy, LruPolicy
 from raycache.workers.tiers.invariants import validate_tiers
 from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.rule_keeping import RuleKeeping
@@ -71,7 +71,7 @@ class WorkerService:
         worker: WorkerId,
         epoch: int,
         limits: WorkerLimits,
-        policy: Callable[[], EvictionPolicy] = LruPolicy,
+        policy: MakePolicy = POLICIES["lru"],
         new_id: Callable[[], SegmentId] | None = None,
     ) -> None:
         self.worker = worker

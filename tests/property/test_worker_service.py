@@ -27,6 +27,7 @@ from raycache.workers.effects import (
     SegmentEntry,
     Verify,
 )
+from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
 from tests.support.requests import check_states, drawn_fields
 from tests.support.worker_world import BLOCK, GRID, LEASE_S, PAGE, SIZES, World, content
@@ -65,20 +66,19 @@ class WorkerMachine(RuleBasedStateMachine):
         disk=st.sampled_from([0, 16, 200, 200, 400]),
         inflight=st.sampled_from([1, 3]),
         inflight_bytes=st.sampled_from([8, 40, 1000]),
+        policy=st.sampled_from(sorted(POLICIES)),
         adopted=st.lists(st.tuples(st.integers(0, len(SIZES) - 1), st.booleans()), max_size=4),
     )
     def begin(
-        self, memory: int, disk: int, inflight: int, inflight_bytes: int, adopted: list[tuple[int, bool]]
+        self, memory: int, disk: int, inflight: int, inflight_bytes: int, policy: str, adopted: list[tuple[int, bool]]
     ) -> None:
-        self.disk_quota = disk
-        self.memory_bound = memory
+        self.disk_quota, self.memory_bound = disk, memory
         limits = WorkerLimits(BLOCK, 32, memory, disk, LEASE_S, inflight, inflight_bytes, 0.95, 0.8, 2, PAGE, 64)
-        self.service = WorkerService("here", 7, limits)
+        self.service = WorkerService("here", 7, limits, POLICIES[policy])
         found = []
         for number, (file, corrupt) in enumerate(adopted):
             version = self.version(file, 0)
-            data = content(version, 0)
-            name = f"old-{number}"
+            data, name = content(version, 0), f"old-{number}"
             self.world.disk[name] = data
             if corrupt:
                 self.world.corrupt.append(name)

@@ -1,62 +1,22 @@
-"""Which segment should go first, and which should stay: the `EvictionPolicy` protocol, LRU, and the guard of load jobs.
+"""The orders in which copies leave the tiers, and the guard of load jobs.
 
-A policy keeps records of ids, never the segments themselves; one instance per tier. It gives an order only. Whether a
-segment may go now (leases, running copies) is decided by `tiers`, which skips those that may not.
+Theory of operation. Each tier has an order of its own, all by one policy (`workers/policies`). What something new may take
+the place of, the policy says, too: nothing makes room for it that the policy spares. Load jobs are not refused so: somebody
+has asked for what they bring.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping
 
 from raycache.types import SegmentId, Tier
+from raycache.workers.policies.protocol import EvictionPolicy, ReferenceClock
+from raycache.workers.policies.table import MakePolicy
 from raycache.workers.tiers.segment import Segment
 
 #: A load job fills this worker until it has not asked for blocks for this long.
 FILL_S = 60.0
 _NEVER = float("inf")
-
-
-class EvictionPolicy(Protocol):
-    """An order over the segments of one tier."""
-
-    def record_insert(self, segment: SegmentId, size_bytes: int) -> None:
-        """The segment is now in the tier; again for a known one counts as an access."""
-        ...
-
-    def record_access(self, segment: SegmentId) -> None:
-        """It has been used. An unknown one is ignored."""
-        ...
-
-    def record_remove(self, segment: SegmentId) -> None:
-        """It has left the tier. An unknown one is ignored."""
-        ...
-
-    def victims(self) -> Iterator[SegmentId]:
-        """All segments, the one to evict first in front. Invalid after the next `record_*`."""
-        ...
-
-
-class LruPolicy:
-    """Least recently used first. All records in O(1)."""
-
-    def __init__(self) -> None:
-        self._order: OrderedDict[SegmentId, None] = OrderedDict()
-
-    def record_insert(self, segment: SegmentId, size_bytes: int) -> None:  # noqa: ARG002  # LRU does not weigh sizes
-        self._order[segment] = None
-        self._order.move_to_end(segment)
-
-    def record_access(self, segment: SegmentId) -> None:
-        if segment in self._order:
-            self._order.move_to_end(segment)
-
-    def record_remove(self, segment: SegmentId) -> None:
-        self._order.pop(segment, None)
-
-    def victims(self) -> Iterator[SegmentId]:
-        return iter(self._order)
 
 
 class EvictionOrders:
@@ -66,22 +26,45 @@ class EvictionOrders:
         policy: makes one for each order.
     """
 
-    def __init__(self, policy: Callable[[], EvictionPolicy]) -> None:
-        self._orders = {Tier.MEMORY: policy(), Tier.DISK: policy()}
-        self._passive = policy()
+    def __init__(self, policy: MakePolicy) -> None:
+        self.clock = ReferenceClock()
+        self._make(policy)
+
+    def _make(self, policy: MakePolicy) -> None:
+        self._orders: dict[Tier, EvictionPolicy[SegmentId]] = {tier: policy(self.clock) for tier in Tier}
+        self._passive: EvictionPolicy[SegmentId] = policy(self.clock)
+
+    def change(self, policy: MakePolicy, segments: Mapping[SegmentId, Segment]) -> None:
+        """Go on with another policy; to begin with, in the order of the one before. O(S)."""
+        ordered = {tier: [segments[name] for name in self.victims(tier)] for tier in Tier}
+        self._make(policy)
+        for tier, found in ordered.items():
+            for segment in found:
+                self.insert(segment, tier)
 
     def insert(self, segment: Segment, tier: Tier) -> None:
         """The tier has a copy of the segment now."""
-        self._order(segment, tier).record_insert(segment.id, segment.size_bytes)
+        self._order(segment, tier).record_insert(segment.id, segment.size_bytes, next(iter(segment.entries), None))
 
     def access(self, segment: Segment) -> None:
         """The segment was used."""
+        self.clock.count += 1
         for tier in Tier:
             self._order(segment, tier).record_access(segment.id)
+
+    def evict(self, segment: Segment, tier: Tier) -> None:
+        """The tier's copy makes room."""
+        self._order(segment, tier).record_evict(segment.id)
 
     def remove(self, segment: Segment, tier: Tier) -> None:
         """The tier's copy is gone, or not to be evicted because the segment drains. Without one, nothing happens."""
         self._order(segment, tier).record_remove(segment.id)
+
+    def spares(self, segment: Segment, tier: Tier) -> bool:
+        """Whether the only copy of a segment is worth more than what wants its place."""
+        if segment.passive or (segment.in_memory and segment.on_disk):
+            return False
+        return self._orders[tier].spares(segment.id)
 
     def victims(self, tier: Tier) -> Iterator[SegmentId]:
         """The copies in a tier, the one to evict first in front."""
@@ -89,7 +72,7 @@ class EvictionOrders:
             yield from self._passive.victims()
         yield from self._orders[tier].victims()
 
-    def _order(self, segment: Segment, tier: Tier) -> EvictionPolicy:
+    def _order(self, segment: Segment, tier: Tier) -> EvictionPolicy[SegmentId]:
         return self._passive if segment.passive and tier is Tier.MEMORY else self._orders[tier]
 
 
@@ -112,3 +95,14 @@ class JobGuard:
     def keep_since_s(self, now_s: float) -> float:
         """What was loaded or used since then stays where it is; infinity: anything may go."""
         return self._since_s if now_s < self._until_s else _NEVER
+
+
+def enough(candidates: Iterator[Segment], wanted_bytes: int) -> list[Segment] | None:
+    """The first candidates that together give `wanted_bytes`; None when all of them do not."""
+    chosen: list[Segment] = []
+    for segment in candidates if wanted_bytes > 0 else ():
+        chosen.append(segment)
+        wanted_bytes -= segment.size_bytes
+        if wanted_bytes <= 0:
+            break
+    return chosen if wanted_bytes <= 0 else None

@@ -26,20 +26,24 @@ as ones the disk cannot take.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from raycache.messages import MissReason
 from raycache.types import BlockId, SegmentId, Tier
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Forget, Outbox, Promote, Verify
+from raycache.workers.policies.table import MakePolicy
 from raycache.workers.tiers.absences import Absences
 from raycache.workers.tiers.copies import Copies
-from raycache.workers.tiers.eviction import EvictionOrders, EvictionPolicy, JobGuard
+from raycache.workers.tiers.eviction import EvictionOrders, JobGuard, enough
 from raycache.workers.tiers.ledger import TierLedger
 from raycache.workers.tiers.segment import Operation, Segment
 from raycache.workers.tiers.segments import SegmentTable
 
 DISK_COOLDOWN_S = 30.0
+#: Copies that the policy spares, in front of the order, after which nothing is looked for behind them.
+SPARED_MAX = 16
+_NEVER = float("inf")
 #: Copies between the tiers under way at a time, each way.
 COPIES_INFLIGHT_MAX = 4
 
@@ -53,7 +57,7 @@ class Tiers:
         out: of the worker's service.
     """
 
-    def __init__(self, limits: WorkerLimits, policy: Callable[[], EvictionPolicy], out: Outbox) -> None:
+    def __init__(self, limits: WorkerLimits, policy: MakePolicy, out: Outbox) -> None:
         self._out = out
         self.limits = limits
         self.segments = SegmentTable()
@@ -90,6 +94,7 @@ class Tiers:
 
         What was loaded or used since `keep_since_s` stays, unless it has another copy.
         """
+        self.orders.clock.count += 1
         if self._take(Tier.MEMORY, size_bytes, keep_since_s):
             return Tier.MEMORY
         if self.disk_usable and self._take(Tier.DISK, size_bytes, keep_since_s):
@@ -127,7 +132,7 @@ class Tiers:
         ledger = self.ledgers[tier]
         if size_bytes > ledger.capacity_bytes:
             return False
-        victims = _enough(self._droppable(tier, keep_since_s), size_bytes - ledger.free_bytes)
+        victims = enough(self._droppable(tier, keep_since_s), size_bytes - ledger.free_bytes)
         if victims is None:
             return False
         for victim in victims:
@@ -137,10 +142,16 @@ class Tiers:
 
     def _droppable(self, tier: Tier, keep_since_s: float = float("inf")) -> Iterator[Segment]:
         """Copies that can go at once, coldest first."""
-        usable, now_s = self.disk_usable, self._out.now_s
+        usable, now_s, spared = self.disk_usable, self._out.now_s, 0
         for name in self.orders.victims(tier):
             segment = self.segments.segments[name]
             if not segment.is_idle(now_s) or segment.is_last_pinned or segment.is_kept(keep_since_s):
+                continue
+            # What a load job brings was asked for: it is not refused.
+            if keep_since_s == _NEVER and self.orders.spares(segment, tier):
+                spared += 1
+                if spared == SPARED_MAX:
+                    return
                 continue
             if tier is Tier.DISK or not usable or not self._is_demotable(segment):
                 yield segment
@@ -157,6 +168,7 @@ class Tiers:
         elif not (segment.in_memory and segment.on_disk):
             self.evictions += 1
             self.evictions_disk += tier is Tier.DISK
+        self.orders.evict(segment, tier)
         self._remove_copy(segment, tier)
         if not segment.in_memory and not segment.on_disk:
             for block in segment.entries:
@@ -245,7 +257,7 @@ class Tiers:
             return
         colder = (victim for victim in self._droppable(Tier.MEMORY) if victim.hits < segment.hits)
         excess_bytes = ledger.charged_bytes + segment.size_bytes - limit_bytes
-        victims = _enough(colder, excess_bytes)
+        victims = enough(colder, excess_bytes)
         if victims is None:
             return
         for victim in victims:
@@ -434,14 +446,3 @@ class Tiers:
                 self._drop_copy(segment, Tier.MEMORY)
             wanted_bytes -= segment.size_bytes
             over_bytes -= segment.size_bytes
-
-
-def _enough(candidates: Iterator[Segment], wanted_bytes: int) -> list[Segment] | None:
-    """The first candidates that together give `wanted_bytes`; None when all of them do not."""
-    chosen: list[Segment] = []
-    for segment in candidates if wanted_bytes > 0 else ():
-        chosen.append(segment)
-        wanted_bytes -= segment.size_bytes
-        if wanted_bytes <= 0:
-            break
-    return chosen if wanted_bytes <= 0 else None

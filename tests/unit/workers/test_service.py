@@ -35,6 +35,7 @@ from raycache.workers.effects import (
     SegmentEntry,
     Verify,
 )
+from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
 
 BLOCK = 8
@@ -54,10 +55,10 @@ def file(name: str, size_bytes: int, etag: str = "1") -> FileVersion:
 class Worker:
     """A service, with short words for what tests do to it."""
 
-    def __init__(self, memory: int = 64, disk: int = 0, inflight: int = 4, inflight_bytes: int = 1000) -> None:
-        numbers = itertools.count()
-        limits = WorkerLimits(BLOCK, 32, memory, disk, 10.0, inflight, inflight_bytes, 1.0, 0.5, 2, PAGE, 64)
-        self.service = WorkerService("here", 1, limits, new_id=lambda: f"s{next(numbers)}")
+    def __init__(self, memory: int = 64, disk: int = 0, inflight: int = 4, *, policy: str = "lru", **more: int) -> None:
+        numbers, bytes_max = itertools.count(), more.get("inflight_bytes", 1000)
+        limits = WorkerLimits(BLOCK, 32, memory, disk, 10.0, inflight, bytes_max, 1.0, 0.5, 2, PAGE, 64)
+        self.service = WorkerService("here", 1, limits, POLICIES[policy], new_id=lambda: f"s{next(numbers)}")
         self.tickets = itertools.count()
 
     def ask(

@@ -1,0 +1,1 @@
+"""`epochs-large`: datasets that are larger than the cache."""
