@@ -117,6 +117,19 @@ def add_rules(rules: Sequence[Rule], new: Sequence[Rule]) -> tuple[Rule, ...]:
     return found
 
 
+def changed_rules(old: Sequence[Rule], new: Sequence[Rule]) -> list[Rule]:
+    """The rules by which two tables differ: for files that none of them names, both say the same.
+
+    Of what only moved, all that stands behind the first difference counts.
+    """
+    first = next((place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    old, new = old[first:], new[first:]
+    gone, came = dict.fromkeys(old), dict.fromkeys(new)
+    if [rule for rule in old if rule in came] == [rule for rule in new if rule in gone]:
+        return [rule for rule in old if rule not in came] + [rule for rule in new if rule not in gone]
+    return list({**gone, **came})
+
+
 def quotas_of(table: RuleTable) -> dict[str, int]:
     """All quotas: bytes by their path's URI."""
     return {rule.pattern.base: int(rule.value or 0) for rule in table.rules if rule.kind is RuleKind.QUOTA}

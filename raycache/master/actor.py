@@ -280,6 +280,10 @@ class MasterActor:
         """A `Heartbeat` of a worker; answers a `HeartbeatReply`."""
         return self._service.heartbeat(decode(blob), self._clock.now_s())
 
+    async def alive(self, worker: WorkerId, epoch: int) -> None:
+        """A sign of life, from a thread of a worker."""
+        self._service.membership.alive(worker, epoch, self._clock.now_s())
+
     @replies
     async def count(self, node: WorkerId, blob: bytes) -> None:
         """Counters of a reader on a node without a worker."""

@@ -5,7 +5,8 @@ for what one worker currently says, the mask has a bit for each block it holds. 
 worker, the first block), so each different tuple is kept once, numbered, with a count of the versions that have it; a
 version takes a number in a `DigestTable`, some twenty bytes.
 
-A worker that is lost, or that reports everything again, just gives its slot up, which is O(1): pairs of a dead slot are
+A worker that begins to report everything again gets another slot. Its old one *fades*: it holds until all is said, for what
+has not been said again. A worker that is lost, or has said everything, just gives its old slot up, which is O(1): pairs of a dead slot are
 skipped by readers, removed when the version is next touched, and swept when they are the majority. The number of
 versions is bounded; beyond, news are dropped, and those blocks are found by the hash alone.
 """
@@ -40,6 +41,8 @@ class Locations:
         self._number_of: dict[tuple[int, ...], int] = {}
         self._slot_of: dict[WorkerId, int] = {}
         self._worker_of: dict[int, WorkerId] = {}
+        #: The slot that each worker's new one replaces, while it reports everything.
+        self._fading: dict[WorkerId, int] = {}
         #: Pairs in all versions per live slot, and of all dead ones.
         self._pairs: dict[int, int] = {}
         self._dead_pairs = 0
@@ -52,7 +55,9 @@ class Locations:
     def apply(self, worker: WorkerId, report: BlockReport) -> None:
         """Take in a worker's report. The caller has checked its epoch and sequence."""
         if report.full:
-            self.drop(worker)
+            self._let_go(self._fading.pop(worker, None))
+            if (old := self._slot_of.pop(worker, None)) is not None:
+                self._fading[worker] = old
         slot = self._slot_of.get(worker)
         if slot is None:
             slot = self._slot_of[worker] = self._next_slot
@@ -61,12 +66,17 @@ class Locations:
             self._next_slot += 1
         for version, mask in zip(report.versions, report.masks, strict=True):
             self._set(version, slot, mask)
+        if not report.more:
+            self._let_go(self._fading.pop(worker, None))
         if self._dead_pairs > max(_SWEEP_MIN, sum(self._pairs.values())):
             self._sweep()
 
     def drop(self, worker: WorkerId) -> None:
         """Forget what a worker holds."""
-        slot = self._slot_of.pop(worker, None)
+        self._let_go(self._slot_of.pop(worker, None))
+        self._let_go(self._fading.pop(worker, None))
+
+    def _let_go(self, slot: int | None) -> None:
         if slot is not None:
             del self._worker_of[slot]
             self._dead_pairs += self._pairs.pop(slot)
@@ -104,9 +114,10 @@ class Locations:
         number = self._numbers.get(version)
         old = () if number is None else self._said[number]
         flat: list[int] = []
+        fading = self._fading.get(self._worker_of[slot]) if self._fading else None
         for i in range(0, len(old), 2):
-            if old[i] == slot:
-                self._pairs[slot] -= 1
+            if old[i] in (slot, fading):
+                self._pairs[old[i]] -= 1
             elif old[i] in self._worker_of:
                 flat += old[i : i + 2]
             else:

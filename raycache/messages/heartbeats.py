@@ -14,10 +14,13 @@ from raycache.types import MembershipView, VersionId, WorkerId
 class BlockReport(NamedTuple):
     """What a worker holds (full) or what changed since its last report; shape (R,) each."""
 
+    #: It begins to say everything; what it has said before holds until it has ended.
     full: bool
     versions: list[VersionId]
     #: Shape (R,): the blocks now held of that version, as a bit mask; 0 = none any more.
     masks: list[int]
+    #: The next report goes on with this.
+    more: bool = False
 
 
 class Shares(NamedTuple):

@@ -25,6 +25,7 @@ from raycache.messages import (
     BlockReply,
     BlockRequest,
     BlockState,
+    FreeReply,
     Heartbeat,
     HeartbeatReply,
     MountTable,
@@ -34,8 +35,9 @@ from raycache.messages import (
     decode,
     encode,
 )
+from raycache.rules import RuleTable
 from raycache.settings import Settings
-from raycache.types import MembershipView, WorkerId
+from raycache.types import MembershipView, VersionId, WorkerId
 from raycache.ufs.open import open_storage, slow_downs
 from raycache.workers.capacity import WorkerLimits, capacity_of
 from raycache.workers.carrier import hand_out
@@ -55,6 +57,7 @@ from raycache.workers.stores.peers import PeerStorage
 from raycache.workers.stores.plasma import MemoryStore, StoreUse, object_store_bytes, room_bytes, store_use
 from raycache.workers.stores.stores import Stores
 from raycache.workers.threads import ThreadPorts
+from raycache.workers.turns import Pulse, Turns, timed
 
 #: A worker whose master has been silent this long ends itself.
 _ORPHAN_S = 120.0
@@ -63,7 +66,11 @@ _MASTER_TIMEOUT_S = 15.0
 _CONFIRM_TIMEOUT_S = 3.0
 _EXPORT_PERIOD_S = 1.0
 _PRESSURE_PERIOD_S = 0.5
-_IO_THREADS = 8
+_TICK_PERIOD_S = 0.5
+#: How long a call waits for what it has changed to be noted on disk.
+_DISK_TIMEOUT_S = 10.0
+#: Signs of life in the time after which the master takes a worker for lost.
+_PULSES_PER_TIMEOUT = 5
 
 
 class WorkerActor:
@@ -103,7 +110,11 @@ class WorkerActor:
         self._exporter = Exporter(node)
         loads_max = self._settings.loads_inflight_max
         loader = Loader(self._storage_of, self._stores.cached, self._settings.block_size_bytes, threads=loads_max)
-        self._ports = ThreadPorts(self._service, self._stores, loader, loads_max, self._clock, self._exporter)
+        #: See `raycache.workers.turns`.
+        self.turns = Turns()
+        self._ports = ThreadPorts(
+            self._service, self._stores, loader, loads_max, self._clock, self._exporter, self.turns
+        )
         #: Set when the next heartbeat to be made was accepted.
         self._told = asyncio.Event()
         #: The next heartbeat should go now.
@@ -112,12 +123,15 @@ class WorkerActor:
         self._want_full = True
         self._heard_s = self._clock.now_s()
         self._ports.run(self._service.adopt(self._stores.scan(), self._clock.now_s()))
+        self._pulse = Pulse(self._say_alive, self._settings.heartbeat_timeout_s / _PULSES_PER_TIMEOUT)
         self._ports.spawn(self._beat_forever())
+        self._ports.spawn(self._tick_forever())
         self._ports.spawn(self._ports.forever(self._watch_pressure, _PRESSURE_PERIOD_S))
         self._ports.spawn(self._ports.forever(self._export, _EXPORT_PERIOD_S))
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
+    @timed
     async def start(self) -> bytes:
         """The capacity, which placement weighs: the first call the master makes."""
         return encode(self._capacity.weight_bytes)
@@ -126,6 +140,7 @@ class WorkerActor:
         """Never return: a caller that waits for it learns of this actor's end at once."""
         await asyncio.Event().wait()
 
+    @timed
     async def read(self, blob: bytes) -> tuple[bytes, list[Any]]:
         """Serve a `BlockRequest`: (encoded `BlockReply`, payload per grant)."""
         request: BlockRequest = decode(blob)
@@ -139,10 +154,12 @@ class WorkerActor:
         reply = await self._ports.ask(request)
         return await hand_out(reply, self._ports, view_id=self._view.view_id, slow_downs=slow_downs())
 
+    @timed
     async def is_loading(self) -> bool:
         """Whether something is on its way from the lake: then an answer that is long in coming will come."""
         return self._service.stats().loads_inflight > 0
 
+    @timed
     async def touch(self, blob: bytes) -> bytes:
         """Take a reader's counters and renew its leases; answers which segments' leases are renewed."""
         request: TouchRequest = decode(blob)
@@ -155,47 +172,76 @@ class WorkerActor:
             await self._tell(urgent=request.urgent)
         return encode(renewed)
 
+    @timed
     async def free(self, blob: bytes, force: bool) -> bytes:
         """Drop blocks by `Selector`; answers a `FreeReply` when the master knows.
 
         Otherwise the master would send readers here and load jobs to where the blocks belong, and each would load them.
         """
         selector: Selector = decode(blob)
-        reply, effects = self._service.free(selector, force, self._clock.now_s())
-        self._ports.run(effects)
+        reply = await self._free(selector, force=force)
         if reply.blocks:
             await self._tell(urgent=True)
         return encode(reply)
 
+    async def _free(self, selector: Selector, *, force: bool) -> FreeReply:
+        freeing = self._service.begin_free(selector, force, self._clock.now_s())
+        while not freeing.done:
+            self._ports.run(self._service.free_some(freeing, self._clock.now_s()))
+            await self.turns.over()
+        # What is freed does not come back after a restart.
+        await self._ports.janitor.done(_DISK_TIMEOUT_S)
+        return freeing.reply()
+
+    @timed
     async def heed_written(self, blob: bytes) -> int:
         """What was written through the cache: this node's readers know it when this returns; answers how far they know."""
         return self._log.heed(decode(blob))
 
+    @timed
     async def heed_rules(self, blob: bytes) -> None:
         """A newer `RuleTable`: it holds when this call returns, apart from what leases delay."""
-        self._ports.run(self._service.set_rules(decode(blob), None, self._clock.now_s()))
+        table: RuleTable = decode(blob)
+        self._ports.run(self._service.set_rules(table, None, self._clock.now_s()))
+        while self._service.rule_books.booked_version < table.version:
+            await self.turns.over()
+            self._ports.run(self._service.tick(self._clock.now_s()))
 
+    @timed
     async def resident(self, blob: bytes) -> bytes:
         """Say exactly which blocks of these versions are here; answers a `ResidencyReply`."""
         return encode(self._service.resident(decode(blob)))
 
+    @timed
     async def heat(self, limit: int) -> bytes:
         """Find the hottest and the coldest files that are here; answers `FileHeat`s."""
-        return encode(self._service.heat(limit))
+        heat = self._service.heat(limit)
+        while not heat.done:
+            heat.step()
+            await self.turns.over()
+        return encode(heat.rows())
 
+    @timed
     async def inventory(self, blob: bytes) -> bytes:
         """List the files of which blocks are here, a page at a time; answers an `InventoryReply`."""
-        return encode(self._service.inventory(decode(blob), self._clock.now_s()))
+        listing = self._service.inventory(decode(blob))
+        while not listing.done:
+            listing.step(self._clock.now_s())
+            await self.turns.over()
+        return encode(self._service.inventory_reply(listing))
 
+    @timed
     async def examine(self) -> bytes:
         """Look at disk and lake from here; answers a `Health`."""
         looking = asyncio.to_thread(look_around, self._node, self._capacity.disk_path, self._mounts.mounts)
         return encode(await looking)
 
+    @timed
     async def beat(self) -> bytes:
         """The next heartbeat, now: for exact statistics."""
         return encode(self._heartbeat())
 
+    @timed
     async def shutdown(self) -> None:
         """Remove everything from disk; the actor is killed after."""
         self._log.close()
@@ -294,7 +340,7 @@ class WorkerActor:
             self._view.view_id,
             self._mounts.version,
             self._readings.batches(),
-            rules_version=self._service.rule_books.version,
+            rules_version=self._service.rule_books.booked_version,
             quota_limits=self._service.rule_books.limits,
             quota_used=self._service.rule_books.used(),
             written=self._log.position,
@@ -308,12 +354,27 @@ class WorkerActor:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), _CONFIRM_TIMEOUT_S)
 
-    async def _beat_forever(self) -> None:
+    def _say_alive(self) -> None:
+        """Called from a thread, also while the event loop is busy."""
+        if (master := self._master) is not None:
+            master.alive.remote(self._node, self._epoch)
+
+    async def _tick_forever(self) -> None:
+        """Keep order, for a bounded time after another as long as there is something to do."""
         while True:
             try:
+                self._pulse.came_round()
                 self._ports.run(self._service.tick(self._clock.now_s()))
-            except Exception:  # a defect: the master must go on hearing of this worker
+                busy = self._service.busy
+            except Exception:  # a defect: what comes later may still be kept in order
                 self._ports.recover("keeping order")
+                busy = False
+            await (self.turns.over() if busy else asyncio.sleep(_TICK_PERIOD_S))
+
+    async def _beat_forever(self) -> None:
+        unsaid: list[asyncio.Event] = []
+        while True:
+            more = False
             try:
                 told, self._told = self._told, asyncio.Event()
                 sent_s, beat = self._clock.now_s(), self._heartbeat()
@@ -321,14 +382,19 @@ class WorkerActor:
                 if good:
                     self._heed(reply, sent_s)
                     self._readings.arrived(beat.readers, beat.deliveries)
-                    told.set()
+                    more = beat.report.more
+                    # Who waits for the master to know everything waits for the rest of it.
+                    unsaid.append(told)
+                    while unsaid and not more:
+                        unsaid.pop().set()
             except Exception:
                 # The master restarts, or is gone: say everything again, and end when it stays away.
                 self._want_full = True
+                unsaid.clear()
                 if self._clock.now_s() - self._heard_s > _ORPHAN_S:
                     await self._end()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), self._settings.heartbeat_period_s)
+                await asyncio.wait_for(self._hurry.wait(), 0 if more else self._settings.heartbeat_period_s)
             self._hurry.clear()
 
     def _heed(self, reply: HeartbeatReply, sent_s: float) -> None:
@@ -345,8 +411,10 @@ class WorkerActor:
             self._take_mounts(reply.mounts)
         self._ports.run(self._service.set_rules(reply.rules, reply.shares, self._clock.now_s()))
         if reply.invalidated:
-            _, effects = self._service.free(Selector([], reply.invalidated), True, self._clock.now_s())
-            self._ports.run(effects)
+            self._ports.spawn(self._drop_invalidated(reply.invalidated))
+
+    async def _drop_invalidated(self, versions: list[VersionId]) -> None:
+        await self._free(Selector([], versions), force=True)
 
     async def _watch_pressure(self) -> None:
         """Keep the whole object store below a share of its capacity by giving way."""

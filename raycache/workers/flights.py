@@ -19,6 +19,8 @@ from raycache.workers.effects import CachedPart, Load, LoadItem
 
 #: Blocks waiting for their load to start. More are not worth waiting for: they are read through.
 QUEUED_BLOCKS_MAX = 1 << 16
+#: Blocks in one segment: whatever is done with a segment as a whole is done in one turn of the event loop.
+SEGMENT_BLOCKS_MAX = 2048
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ def batches_of(flights: Iterable[Flight], block_size_bytes: int, segment_size_by
     than a block are packed together, and so are pages, in the order asked for. Nothing is padded.
 
     Returns:
-        Batches of at most `segment_size_bytes`, in the order of the first block of each file.
+        Batches of at most `segment_size_bytes` and `SEGMENT_BLOCKS_MAX` blocks, in the order of the first block of each file.
     """
     batches: list[list[Flight]] = []
     small: list[Flight] = []
@@ -110,7 +112,7 @@ def batches_of(flights: Iterable[Flight], block_size_bytes: int, segment_size_by
         if flight.version.size_bytes >= block_size_bytes and not is_page(flight.block.block_index):
             large.setdefault(flight.block.version, []).append(flight)
             continue
-        if small and small_bytes + flight.length > segment_size_bytes:
+        if small and (small_bytes + flight.length > segment_size_bytes or len(small) >= SEGMENT_BLOCKS_MAX):
             batches.append(small)
             small, small_bytes = [], 0
         small.append(flight)

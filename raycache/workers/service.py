@@ -25,11 +25,9 @@ from raycache.messages import (
     BlockReport,
     BlockRequest,
     BlockState,
-    FileHeat,
     FreeReply,
     InventoryReply,
     InventoryRequest,
-    MissReason,
     ResidencyReply,
     Selector,
     Shares,
@@ -44,15 +42,19 @@ from raycache.workers.claims import Claims
 from raycache.workers.effects import DiskSegment, DropDisk, Effect, LoadOutcome, Outbox, Reply, SegmentEntry
 from raycache.workers.loading import Loading
 from raycache.workers.policies.table import POLICIES, MakePolicy
-from raycache.workers.selection import choose, hottest_and_coldest, inventory, residency
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, TicketTable, final_states, refused, reply_of
-from raycache.workers.tiers.adoption import adoptable
 from raycache.workers.tiers.compaction import Compaction
 from raycache.workers.tiers.invariants import validate_tiers
 from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.rule_keeping import RuleKeeping
 from raycache.workers.tiers.segment import Segment
 from raycache.workers.tiers.tiers import Tiers
+from raycache.workers.walks.adoption import adoptable
+from raycache.workers.walks.freeing import Freeing
+from raycache.workers.walks.heat import Heat
+from raycache.workers.walks.inventory_pages import InventoryWalk, OpenInventories
+from raycache.workers.walks.reporting import Reporting
+from raycache.workers.walks.residence import residency
 
 
 class WorkerService:
@@ -93,6 +95,9 @@ class WorkerService:
         self._loading = Loading(limits, self._tiers, self._rule_keeping, self._tickets, new_id, self._out)
         self._flights = self._loading.flights
         self._compaction = Compaction(self._tiers, new_id, self._out)
+        self._reporting = Reporting(self._table)
+        self._listings = OpenInventories(self._table)
+        self._settling = False
         self._refusals = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -258,33 +263,48 @@ class WorkerService:
         here = [(name, s) for name, s in found if s is not None and s.verified and not s.draining]
         return [name for name, s in here if not (s.in_memory and self._tiers.pressed)]
 
-    def free(self, selector: Selector, force: bool, now_s: float) -> tuple[FreeReply, list[Effect]]:
-        """Drop blocks, with `force` also pinned ones. What is leased goes when the lease ends: readers have mapped it.
+    def begin_free(self, selector: Selector, force: bool, now_s: float) -> Freeing:
+        """Begin to drop blocks, with `force` also pinned ones; `free_some` goes on until it is done.
 
-        Blocks on their way are not stopped: a request waits for each.
+        What is leased goes when the lease ends: readers have mapped it. Blocks on their way are not stopped: a request waits
+        for each.
         """
-        self._out.now_s = now_s
-        blocks, pinned = choose(selector, self._table, now_s, force=force)
-        pinned_bytes = self._table.bytes_of(pinned)
-        # Versions are named when the lake no longer has them.
-        reason = MissReason.CHANGED if selector.versions else MissReason.FREED
         if not selector.versions:
             # The next reader of an extent is its first again.
             self._claims.clear()
-        count, size_bytes = self._tiers.discard_blocks(blocks, reason)
-        return FreeReply(count, size_bytes, len(pinned), pinned_bytes), self._conclude()
+        return Freeing(selector, self._tiers, now_s, force=force)
+
+    def free_some(self, freeing: Freeing, now_s: float) -> list[Effect]:
+        """Drop a bounded number of blocks."""
+        self._out.now_s = now_s
+        freeing.step()
+        return self._conclude()
+
+    def free(self, selector: Selector, force: bool, now_s: float) -> tuple[FreeReply, list[Effect]]:
+        """Drop all of it at once: where little is here."""
+        freeing = self.begin_free(selector, force, now_s)
+        effects: list[Effect] = []
+        while not freeing.done:
+            effects += self.free_some(freeing, now_s)
+        return freeing.reply(), effects
 
     def resident(self, versions: list[VersionId]) -> ResidencyReply:
         """Say exactly which blocks are here."""
         return residency(versions, self._table)
 
-    def heat(self, limit: int) -> list[FileHeat]:
-        """The hottest and the coldest files; see `selection`."""
-        return hottest_and_coldest(self._table, limit)
+    def heat(self, limit: int) -> Heat:
+        """Look for the hottest and the coldest files, step by step."""
+        return Heat(self._table, limit)
 
-    def inventory(self, request: InventoryRequest, now_s: float) -> InventoryReply:
-        """List the files of which blocks are here, a page at a time."""
-        return inventory(request, self._table, now_s)
+    def inventory(self, request: InventoryRequest) -> InventoryWalk:
+        """Make a page of the files of which blocks are here, step by step; then `inventory_reply` follows."""
+        return self._listings.resume(request)
+
+    def inventory_reply(self, listing: InventoryWalk) -> InventoryReply:
+        """The page that has been made."""
+        reply = listing.reply()
+        self._listings.keep(listing, reply)
+        return reply
 
     def entries(self, segment: SegmentId) -> list[SegmentEntry]:
         """What to write into the segment's footer; empty when it is being given up."""
@@ -327,7 +347,7 @@ class WorkerService:
         """Take over newer rules, and this worker's shares of the quotas; None: no news."""
         self._out.now_s = now_s
         if table is not None:
-            self._rule_keeping.set_rules(table, self._flights.running.values())
+            self._rule_keeping.set_rules(table)
         if shares is not None:
             self._rule_keeping.set_shares(shares)
         return self._conclude()
@@ -337,17 +357,20 @@ class WorkerService:
         self._out.now_s = now_s
         self._rule_keeping.tick()
         self._compaction.start()
-        self._tiers.settle()
+        self._settling = self._tiers.settle()
         self._tiers.reclaim()
         return self._conclude()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the last tick has left something that the next one can go on with at once."""
+        return self._rule_keeping.busy or self._settling
 
     # --- reports ------------------------------------------------------------------------------------------------------
 
     def report(self, full: bool) -> BlockReport:
-        """The blocks that are here, of all versions, or of those that changed since the last report of either kind."""
-        changed = self._table.take_changed()
-        versions = self._table.versions() if full else changed
-        return BlockReport(full, versions, [self._table.mask(version) for version in versions])
+        """The next blocks to be told of: of all versions, or of those that changed since the last report of either kind."""
+        return self._reporting.report(full)
 
     def stats(self) -> WorkerStats:
         """The service's own figures; requests to the under storage are counted by the lake meter."""
@@ -358,16 +381,16 @@ class WorkerService:
             memory_capacity_bytes=memory.capacity_bytes,
             disk_used_bytes=disk.used_bytes,
             disk_capacity_bytes=disk.capacity_bytes,
-            evictions=tiers.evictions,
-            demotions=tiers.demotions,
-            promotions=tiers.promotions,
+            evictions=tiers.counts.evictions,
+            demotions=tiers.counts.demotions,
+            promotions=tiers.counts.promotions,
             blocks=self._table.block_count,
             segments=len(self._table.segments),
             loads_inflight=len(self._flights.running),
             refusals=self._refusals,
-            disk_errors=tiers.disk_errors,
-            corrupt_segments=tiers.corrupt_segments,
-            evictions_disk=tiers.evictions_disk,
+            disk_errors=tiers.counts.disk_errors,
+            corrupt_segments=tiers.counts.corrupt_segments,
+            evictions_disk=tiers.counts.evictions_disk,
         )
 
     def validate(self) -> None:

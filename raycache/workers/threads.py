@@ -8,6 +8,7 @@ fails that; background tasks go on.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -21,10 +22,12 @@ from raycache.types import BlockId, SegmentId
 from raycache.workers.carrier import carry
 from raycache.workers.effects import Compact, Effect, Load, LoadOutcome, Reply, SegmentEntry, SegmentGrant
 from raycache.workers.figures.exporter import Exporter
+from raycache.workers.janitor import Janitor
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.loader import Loader
 from raycache.workers.stores.stores import Stores
+from raycache.workers.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ class ThreadPorts:
         loads_inflight_max: loads at a time.
         clock: tells the time.
         exporter: hears how long loads take.
+        turns: measures those of the event loop.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class ThreadPorts:
         loads_inflight_max: int,
         clock: Clock,
         exporter: Exporter,
+        turns: Turns,
     ) -> None:
         self.service = service
         self._stores = stores
@@ -61,6 +66,8 @@ class ThreadPorts:
         self._exporter = exporter
         self._io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="raycache-io")
         self._loads = ThreadPoolExecutor(loads_inflight_max, thread_name_prefix="raycache-load")
+        self.janitor = Janitor()
+        self.turns = turns
         self._numbers = itertools.count()
         #: By ticket.
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
@@ -118,7 +125,8 @@ class ThreadPorts:
                 _log.exception("%s was not carried out", type(effect).__name__)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._watched(work))
+        kind = getattr(work, "__name__", "task").strip("_")
+        task = asyncio.get_running_loop().create_task(self.turns.timed(kind, self._watched(work)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -171,10 +179,10 @@ class ThreadPorts:
         self._stores.drop_memory(segment)
 
     def drop_disk(self, segment: SegmentId) -> None:
-        self._stores.drop_disk(segment)
+        self.janitor.put(functools.partial(self._stores.drop_disk, segment))
 
     def forget(self, segment: SegmentId, blocks: Sequence[BlockId]) -> None:
-        self._stores.forget(segment, blocks)
+        self.janitor.put(functools.partial(self._stores.forget, segment, blocks))
 
     def reference(self, segment: SegmentId) -> Any:
         return self._stores.reference(segment)

@@ -216,8 +216,11 @@ class SimulatedMaster:
         everything = InventoryRequest([pattern], None, 1_000)
 
         def held() -> list[FileVersion]:
-            pages = [w.service.inventory(everything, self.engine.now_s) for w in workers if w.alive]
-            return [file for page in pages for file in page.files.versions()]
+            listings = [w.service.inventory(everything) for w in workers if w.alive]
+            for listing in listings:
+                while not listing.done:
+                    listing.step(self.engine.now_s)
+            return [file for listing in listings for file in listing.reply().files.versions()]
 
         steps = sync.steps(self.service.invalidate)
 

@@ -342,7 +342,7 @@ class SimulatedWorker:
                 self.view.view_id,
                 self.mounts.version,
                 self.readings.batches(),
-                rules_version=self.service.rule_books.version,
+                rules_version=self.service.rule_books.booked_version,
                 quota_limits=self.service.rule_books.limits,
                 quota_used=self.service.rule_books.used(),
                 written=self.log.position,

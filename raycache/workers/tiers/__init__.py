@@ -5,5 +5,5 @@ whose `entry_table` lists them; `segments` are all of them with the index of the
 `ledger` counts bytes, `copies` are those under way, and `absences` remember why a block is not here.
 
 What goes first is a matter of `eviction`; `compaction` rewrites what is mostly waste, `rule_keeping` drops what the rules do
-not allow, by the `rule_books`, and `adoption` chooses what a restart keeps. `invariants` says what is always true.
+not allow, by the `rule_books`, and what a restart keeps is chosen in `walks/adoption`. `invariants` says what is always true.
 """

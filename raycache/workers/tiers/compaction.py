@@ -13,6 +13,7 @@ on disk after a restart is checked first: a copy gets a checksum of its own, whi
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from raycache.types import BlockId, SegmentId, Tier
@@ -23,6 +24,8 @@ from raycache.workers.tiers.tiers import Tiers
 
 #: Under way at a time.
 INFLIGHT_MAX = 2
+#: Segments looked at in one tick.
+LOOKED_MAX = 64
 
 
 class _Rewrite(NamedTuple):
@@ -45,12 +48,16 @@ class Compaction:
 
     def start(self) -> None:
         """Begin with what is mostly waste, as far as it is idle and there is room; to be called every second or so."""
-        for name in list(self._tiers.wasteful):
+        for name in list(islice(self._tiers.wasteful, LOOKED_MAX)):
             if len(self._running) >= INFLIGHT_MAX:
                 return
             segment = self._tiers.segments.get(name)
             # The rewrite of another one may have needed its room.
-            if segment is None or not segment.is_idle(self._out.now_s):
+            if segment is None:
+                continue
+            if not segment.is_idle(self._out.now_s):
+                # Last in line again.
+                self._tiers.wasteful[name] = self._tiers.wasteful.pop(name)
                 continue
             if segment.verified:
                 self._rewrite(segment)

@@ -12,9 +12,10 @@ import os
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from raycache.rules import Pattern
 from raycache.types import NO_MTIME_NS, BlockId, FileVersion, VersionId
 from raycache.workers.effects import SegmentEntry
 
@@ -35,6 +36,17 @@ class Columns(NamedTuple):
     lengths: list[int]
 
 
+def spans_of(patterns: Iterable[Pattern]) -> list[tuple[str, str | None]]:
+    """Where the bases of patterns and what is below them stand among sorted URIs: from one up to another, not overlapping."""
+    found: list[tuple[str, str | None]] = []
+    for base in sorted({pattern.base for pattern in patterns}):
+        for start, end in [(base, base + "\0"), (base + "/", base + "0")] if base else [("", None)]:
+            inside = found and (found[-1][1] is None or start < found[-1][1])
+            if not inside:
+                found.append((start, end))
+    return found
+
+
 class EntryTable:
     """What can be read from a segment. Iterates over block ids, by (version, block index)."""
 
@@ -45,6 +57,7 @@ class EntryTable:
         "_here",
         "_keys",
         "_lengths",
+        "_live_bytes",
         "_offsets",
         "_prefix",
         "_starts",
@@ -64,6 +77,7 @@ class EntryTable:
         #: By row: 1 while the block can be read.
         self._here = bytearray(b"\1" * len(rows))
         self._taken = 0
+        self._live_bytes = sum(self._lengths)
         # Of characters, not of directories.
         self._prefix = os.path.commonprefix(uris)  # noqa: RUF071
         packed = [_pack(file, len(self._prefix)) for file in files.values()]
@@ -115,7 +129,7 @@ class EntryTable:
     @property
     def live_bytes(self) -> int:
         """Bytes of the blocks that can be read."""
-        return sum(self._lengths[row] for row in self._rows())
+        return self._live_bytes
 
     def file(self, version: VersionId) -> FileVersion:
         """The file of a version of which a block is or was here."""
@@ -126,20 +140,39 @@ class EntryTable:
         row = self._require(block)
         self._here[row] = 0
         self._taken += 1
+        self._live_bytes -= self._lengths[row]
         return self._entry(row)
 
-    def named_from(self, start: str, end: str | None) -> Iterator[tuple[str, VersionId]]:
-        """(uri, version) of files with blocks here, in that order, from one URI up to another; None: to the last."""
-        prefix = self._prefix
-        if (end is not None and prefix >= end) or (prefix < start and not start.startswith(prefix)):
-            return
+    def named(self, spans: Sequence[tuple[str, str | None]]) -> Iterator[tuple[str, list[BlockId]]]:
+        """(uri, its blocks here) of files from one URI up to another (None: to the last), a span after the other.
+
+        Blocks may be taken out meanwhile. A file in two spans is given twice.
+        """
+        for start, end in spans:
+            if not self._may_have(start, end):
+                continue
+            order = self._by_uri
+            for place in range(bisect_left(order, start, key=self._uri), len(order)):
+                uri = self._uri(order[place])
+                if end is not None and uri >= end:
+                    break
+                blocks = [self._block(row) for row in self._rows_of(order[place]) if self._here[row]]
+                if blocks:
+                    yield uri, blocks
+
+    def has_named(self, spans: Sequence[tuple[str, str | None]]) -> bool:
+        """Whether any file in a span is or was here; cheaper than asking for the first one."""
         order = self._by_uri
-        for place in range(bisect_left(order, start, key=self._uri), len(order)):
-            uri = self._uri(order[place])
-            if end is not None and uri >= end:
-                return
-            if any(self._here[row] for row in self._rows_of(order[place])):
-                yield uri, self._version(order[place])
+        for start, end in spans:
+            if self._may_have(start, end):
+                place = bisect_left(order, start, key=self._uri)
+                if place < len(order) and (end is None or self._uri(order[place]) < end):
+                    return True
+        return False
+
+    def _may_have(self, start: str, end: str | None) -> bool:
+        prefix = self._prefix
+        return (end is None or prefix < end) and (prefix >= start or start.startswith(prefix))
 
     # --- rows and files -----------------------------------------------------------------------------------------------
 
@@ -169,6 +202,9 @@ class EntryTable:
         return row
 
     def _rows_of(self, number: int) -> range:
+        if len(self._starts) > len(self._file_of):
+            # Every file has one block.
+            return range(number, number + 1)
         return range(bisect_left(self._file_of, number), bisect_left(self._file_of, number + 1))
 
     def _block(self, row: int) -> BlockId:

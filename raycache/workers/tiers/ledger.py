@@ -7,7 +7,22 @@ set below it (another tenant needs the memory); from then on nothing can be rese
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from raycache.types import Tier
+
+
+@dataclass(slots=True)
+class TierCounts:
+    """What has happened since this worker started."""
+
+    evictions: int = 0
+    #: Of `evictions`, those from disk.
+    evictions_disk: int = 0
+    demotions: int = 0
+    promotions: int = 0
+    disk_errors: int = 0
+    corrupt_segments: int = 0
 
 
 class TierLedger:

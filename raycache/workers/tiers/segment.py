@@ -48,14 +48,20 @@ class Segment:
     #: Reads ever, in whatever tier, and when the last one was.
     uses: int = 0
     used_at_s: float = float("-inf")
-    #: By the rules, see `rule_books`: its last copy is never evicted; some blocks are to go at that time.
-    pinned: bool = False
+    #: By the rules, see `rule_books`: how many blocks are pinned, when some are to go, and which rules that is by.
+    pinned_blocks: int = 0
+    rules_version: int = -1
     expires_at_s: float = float("inf")
+    #: Grows from each segment that comes to the next.
+    number: int = -1
 
     @property
     def is_last_pinned(self) -> bool:
-        """Whether what the rules pin would be gone with any copy of this segment."""
-        return self.pinned and not (self.in_memory and self.on_disk)
+        """Whether what the rules pin would be gone with any copy of this segment.
+
+        A passive copy is a further one: the worker that it was made from keeps the pinned blocks.
+        """
+        return self.pinned_blocks > 0 and not self.passive and not (self.in_memory and self.on_disk)
 
     def is_idle(self, now_s: float) -> bool:
         """Whether no reader has it mapped, no request waits for it, and no thread copies it."""

@@ -10,26 +10,21 @@ Pages are indexed like blocks, but they are in no mask and no report: only a req
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from raycache.ranges import Grid, is_page
-from raycache.rules import Pattern
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
 from raycache.workers.effects import CachedPart, SegmentEntry
 from raycache.workers.tiers.block_index import BlockIndex
+from raycache.workers.tiers.changes import Changes
 from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.segment import Segment
 
 #: Of a block that is here in pages, only the largest runs count: what lies between more of them would be too many small
 #: requests.
 PAGE_RUNS_MAX = 4
-
-
-def _spans(base: str) -> list[tuple[str, str | None]]:
-    """Where a base and what is below it stand among sorted URIs: from one up to another."""
-    return [(base, base + "\0"), (base + "/", base + "0")] if base else [("", None)]
 
 
 @dataclass(slots=True)
@@ -41,9 +36,13 @@ class SegmentTable:
     rule_books: RuleBooks = field(default_factory=RuleBooks)
     #: Blocks indexed.
     block_count: int = 0
+    _next_number: int = 0
     _index: BlockIndex = field(default_factory=BlockIndex)
-    #: Versions whose blocks have changed since `take_changed`.
-    _changed: dict[VersionId, None] = field(default_factory=dict)
+    #: What the master has not heard of.
+    changes: Changes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.changes = Changes(self.segments)
 
     def get(self, segment: SegmentId) -> Segment | None:
         return self.segments.get(segment)
@@ -55,11 +54,11 @@ class SegmentTable:
 
     def add(self, segment: Segment) -> None:
         """Take in a segment; none of its blocks may be indexed already."""
+        segment.number, self._next_number = self._next_number, self._next_number + 1
         self.segments[segment.id] = segment
         for block in segment.entries:
             self._index.add(block, segment.id)
-            if not is_page(block.block_index):
-                self._changed[block.version] = None
+        self.changes.came(segment)
         self.block_count += len(segment.entries)
         self.rule_books.added(segment)
 
@@ -72,7 +71,7 @@ class SegmentTable:
             size_bytes += removed[-1].length
             self._index.remove(block)
             if not is_page(block.block_index):
-                self._changed[block.version] = None
+                self.changes.went(block.version)
         self.block_count -= len(removed)
         self.rule_books.removed(segment, removed)
         return size_bytes
@@ -90,8 +89,12 @@ class SegmentTable:
         return bool(self._index.places(version))
 
     def versions(self) -> list[VersionId]:
-        """All versions of which a block is indexed; of some there are only pages."""
+        """All versions of which a block is indexed, at once; of some there are only pages."""
         return [v for v, places in self._index.items() if not all(is_page(index) for index in places)]
+
+    def is_first(self, segment: Segment, version: VersionId) -> bool:
+        """Whether, of the segments with blocks of a version, this is the first one: so each version is met once."""
+        return next(iter(self._index.places(version).values()), None) == segment.id
 
     def file(self, version: VersionId) -> FileVersion:
         """The file of a version in the index."""
@@ -101,18 +104,10 @@ class SegmentTable:
         """A bit for each block indexed of a version; 0 when there is none, or only pages."""
         return sum(1 << index for index in self._index.places(version) if not is_page(index))
 
-    def named(self, patterns: Sequence[Pattern], after: tuple[str, VersionId] = ("", b"")) -> Iterator[VersionId]:
-        """The versions of files that any of the patterns names, by (uri, version), those after a place."""
-        spans = sorted({span for pattern in patterns for span in _spans(pattern.base)})
-        for start, end in spans:
-            first = max(start, after[0])
-            for found in heapq.merge(*(s.entries.named_from(first, end) for s in self.segments.values())):
-                # A file may lie in several segments, and below several patterns.
-                if found > after:
-                    uri, version = found
-                    if any(pattern.names(uri) for pattern in patterns):
-                        after = found
-                        yield version
+    def since(self, number: int) -> list[Segment]:
+        """The segments that came after one of that number, in that order; -1: all. Cheap, also of millions."""
+        segments = list(self.segments.values())
+        return segments[bisect_right(segments, number, key=lambda segment: segment.number) :]
 
     def segments_of(self, version: VersionId) -> list[Segment]:
         """The segments in which blocks of a version are, in the order of the blocks."""
@@ -158,12 +153,6 @@ class SegmentTable:
         """Bytes of indexed blocks."""
         found = ((self.of_block(block), block) for block in blocks)
         return sum(segment.entries.place(block)[1] for segment, block in found if segment is not None)
-
-    def take_changed(self) -> list[VersionId]:
-        """Versions changed since the last call."""
-        changed = list(self._changed)
-        self._changed.clear()
-        return changed
 
     def indexed(self) -> Iterator[tuple[BlockId, SegmentId]]:
         """The whole index."""

@@ -27,6 +27,7 @@ as ones the disk cannot take.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from raycache.messages import MissReason
 from raycache.types import BlockId, SegmentId, Tier
@@ -36,7 +37,7 @@ from raycache.workers.policies.table import MakePolicy
 from raycache.workers.tiers.absences import Absences
 from raycache.workers.tiers.copies import Copies
 from raycache.workers.tiers.eviction import EvictionOrders, JobGuard, enough
-from raycache.workers.tiers.ledger import TierLedger
+from raycache.workers.tiers.ledger import TierCounts, TierLedger
 from raycache.workers.tiers.segment import Operation, Segment
 from raycache.workers.tiers.segments import SegmentTable
 
@@ -46,6 +47,8 @@ SPARED_MAX = 16
 _NEVER = float("inf")
 #: Copies between the tiers under way at a time, each way.
 COPIES_INFLIGHT_MAX = 4
+#: Draining segments looked at in one tick.
+SETTLED_MAX = 256
 
 
 class Tiers:
@@ -74,13 +77,7 @@ class Tiers:
         self._disk_failing_until_s = float("-inf")
         self.job_guard = JobGuard()
         self.absences = Absences()
-        self.evictions = 0
-        #: Of `evictions`, those from disk.
-        self.evictions_disk = 0
-        self.demotions = 0
-        self.promotions = 0
-        self.disk_errors = 0
-        self.corrupt_segments = 0
+        self.counts = TierCounts()
 
     # --- room ---------------------------------------------------------------------------------------------------------
 
@@ -164,10 +161,10 @@ class Tiers:
     def _drop_copy(self, segment: Segment, tier: Tier) -> None:
         """Evict one copy."""
         if tier is Tier.MEMORY and segment.on_disk:
-            self.demotions += 1
+            self.counts.demotions += 1
         elif not (segment.in_memory and segment.on_disk):
-            self.evictions += 1
-            self.evictions_disk += tier is Tier.DISK
+            self.counts.evictions += 1
+            self.counts.evictions_disk += tier is Tier.DISK
         self.orders.evict(segment, tier)
         self._remove_copy(segment, tier)
         if not segment.in_memory and not segment.on_disk:
@@ -276,7 +273,7 @@ class Tiers:
         if ok:
             self.ledgers[Tier.MEMORY].commit(segment.size_bytes)
             self._set_copy(segment, Tier.MEMORY)
-            self.promotions += 1
+            self.counts.promotions += 1
         else:
             self.ledgers[Tier.MEMORY].cancel(segment.size_bytes)
         self.settle_one(segment)
@@ -336,7 +333,7 @@ class Tiers:
         segment.operation = None
         segment.verified = ok
         if not ok:
-            self.corrupt_segments += 1
+            self.counts.corrupt_segments += 1
             if not segment.draining:
                 for block in segment.entries:
                     self.absences.went(block, MissReason.FAILED)
@@ -346,7 +343,7 @@ class Tiers:
 
     def disk_failed(self) -> None:
         """A write to disk failed: leave it alone for a while."""
-        self.disk_errors += 1
+        self.counts.disk_errors += 1
         self._disk_failing_until_s = self._out.now_s + DISK_COOLDOWN_S
 
     # --- giving up ----------------------------------------------------------------------------------------------------
@@ -409,10 +406,14 @@ class Tiers:
             del self.draining[segment.id]
             self.segments.forget(segment)
 
-    def settle(self) -> None:
-        """Drop what has drained by now."""
-        for segment in list(self.draining.values()):
+    def settle(self) -> bool:
+        """Drop what has drained by now, a bounded number; whether more may be waiting."""
+        first = list(islice(self.draining, SETTLED_MAX))
+        for name in first:
+            # Last in line again, unless it goes.
+            segment = self.draining[name] = self.draining.pop(name)
             self.settle_one(segment)
+        return len(first) == SETTLED_MAX and any(name not in self.draining for name in first)
 
     def reclaim(self) -> None:
         """Give memory back: what is over a lowered quota at once, and in the background down to the low watermark."""

@@ -95,3 +95,16 @@ def test_an_expected_holder_counts_until_somebody_holds_the_file() -> None:
     assert (("a", 0b1),) == locations.holders(V1)
     locations.expect(V2, "unknown", 0b1)
     assert () == locations.holders(V2)
+
+
+def test_a_worker_that_says_everything_again_is_believed_all_the_while() -> None:
+    """Until the last part has come what it said before holds; after it, only what was said again. Nobody is named twice."""
+    locations = Locations()
+    locations.apply("a", _report((V1, 0b1), (V2, 0b1), (b"3" * 16, 0b1), full=True))
+    locations.apply("a", _report((V1, 0b11), full=True)._replace(more=True))
+    assert [(("a", 0b11),), (("a", 0b1),)] == [locations.holders(version) for version in (V1, V2)]
+    locations.apply("a", _report((V1, 0b111), full=True)._replace(more=True))
+    locations.apply("a", _report((V2, 0b10)))
+    assert [(("a", 0b111),), (("a", 0b10),), ()] == [locations.holders(v) for v in (V1, V2, b"3" * 16)]
+    locations.drop("a")
+    assert [(), ()] == [locations.holders(version) for version in (V1, V2)]

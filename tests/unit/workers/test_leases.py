@@ -35,4 +35,7 @@ def test_the_heat_of_a_file_is_that_of_its_hottest_segment() -> None:
         worker.ask(large, blocks=[0, 1], now_s=now_s)
     found = worker.service.resident([version.id() for version in (large, small, absent)])
     assert ([0b11111, 0b1, 0], [0, 0, 0], [2, 1, 0]) == found
-    assert [(large.uri, 2), (small.uri, 1)] == [(row.uri, row.hits) for row in worker.service.heat(9)]
+    heat = worker.service.heat(9)
+    while not heat.done:
+        heat.step()
+    assert [(large.uri, 2), (small.uri, 1)] == [(row.uri, row.hits) for row in heat.rows()]

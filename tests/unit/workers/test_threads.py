@@ -17,6 +17,7 @@ from raycache.workers.service import WorkerService
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.loader import Loader
 from raycache.workers.threads import ThreadPorts
+from raycache.workers.turns import Turns
 
 LIMITS = WorkerLimits(8, 32, 64, 0, 10.0, 4, 1000, 1.0, 0.5, 2, 2, 64)
 COLD = BlockRequest(
@@ -69,7 +70,7 @@ class Silent:
 def ports(service: WorkerService) -> ThreadPorts:
     nothing: Any = None
     exporter: Any = Silent()
-    return ThreadPorts(service, nothing, BrokenLoader(), 2, ManualClock(), exporter)
+    return ThreadPorts(service, nothing, BrokenLoader(), 2, ManualClock(), exporter, Turns())
 
 
 def answers(service: WorkerService) -> list[Reply]:
