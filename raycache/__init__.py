@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from raycache.cache import Cache, connect
     from raycache.cluster import session, start, stop
     from raycache.dashboard.launch import start_dashboard
+    from raycache.endpoint.lifecycle import start_endpoint, stop_endpoint
     from raycache.errors import (
         AlreadyExistsError,
         ConflictError,
@@ -49,6 +50,8 @@ _HOMES = {
     "start": "raycache.cluster",
     "stop": "raycache.cluster",
     "start_dashboard": "raycache.dashboard.launch",
+    "start_endpoint": "raycache.endpoint.lifecycle",
+    "stop_endpoint": "raycache.endpoint.lifecycle",
     "connect": "raycache.cache",
     "Cache": "raycache.cache",
     "Job": "raycache.admin.loads",
@@ -119,7 +122,9 @@ __all__ = [
     "session",
     "start",
     "start_dashboard",
+    "start_endpoint",
     "stop",
+    "stop_endpoint",
 ]
 
 

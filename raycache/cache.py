@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar, overload
 
 import pyarrow as pa
 
 from raycache import results
-from raycache.admin import browsing, loads, map_transfer, mounts, residency, stats, sync, upkeep
+from raycache.admin import browsing, endpoints, loads, map_transfer, mounts, residency, stats, sync, upkeep
 from raycache.admin.loads import Job
 from raycache.admin.overview import Overview, overview_now
 from raycache.client import connection
@@ -20,6 +20,8 @@ from raycache.placement import near
 from raycache.placement.whereabouts import Whereabouts
 from raycache.rules import RuleKind
 from raycache.settings import parse_size
+
+T = TypeVar("T")
 
 
 class Cache:
@@ -94,10 +96,7 @@ class Cache:
         """List a directory, or name a file.
 
         Returns:
-            Sorted paths, or with `detail` their `Entry`s.
-
-        Raises:
-            NotFoundError: nothing is there.
+            Sorted paths, or with `detail` their `Entry`s; NotFoundError when nothing is there.
         """
         return browsing.ls(self.client, path, detail=detail, recursive=recursive)
 
@@ -151,10 +150,7 @@ class Cache:
             DeniedError: writing, and the mount is read-only.
             InvalidRequestError: another mode, or a path that cannot be.
         """
-        try:
-            return self.client.open(path, mode)
-        except NoCacheError:
-            return self._again().open(path, mode)
+        return self._twice(lambda client: client.open(path, mode))
 
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
         """Read a file or a range of it.
@@ -180,17 +176,11 @@ class Cache:
 
     def read_many(self, paths: Sequence[str]) -> list[pa.Buffer]:
         """Read whole files, shape (F,): one round trip per worker, not per file; buffers and errors as of `read`."""
-        try:
-            return self.client.read_many(paths)
-        except NoCacheError:
-            return self._again().read_many(paths)
+        return self._twice(lambda client: client.read_many(paths))
 
     def read_ranges(self, paths: Sequence[str], ranges: Sequence[tuple[int, int | None]]) -> list[pa.Buffer]:
         """Read one range (offset, size) of each path, shape (F,) each, as `read` does: one round trip per worker."""
-        try:
-            return self.client.read_ranges(paths, ranges)
-        except NoCacheError:
-            return self._again().read_ranges(paths, ranges)
+        return self._twice(lambda client: client.read_ranges(paths, ranges))
 
     def prefetch(self, paths: str | Sequence[str], bytes_max: int = 256 << 20) -> None:
         """Say which files will be read soon: what is missing of them is loaded in the background. It does not wait.
@@ -199,8 +189,6 @@ class Cache:
             paths: of files; others are left out.
             bytes_max: no more than about this much is asked for.
 
-        Raises:
-            InvalidRequestError: a path is not one.
         """
         self.client.prefetch(paths, bytes_max)
 
@@ -210,6 +198,17 @@ class Cache:
         from raycache.raydata.modes import place_plain_reads
 
         return filesystem(place_plain_reads)
+
+    def endpoint(self) -> endpoints.Endpoint:
+        """The S3 endpoint of this node, with its keys, for clients that read by themselves; NotFoundError where none runs."""
+        return endpoints.endpoint(self.client)
+
+    def _twice(self, read: Callable[[Client], T]) -> T:
+        """Read, and once more where the connection has ended."""
+        try:
+            return read(self.client)
+        except NoCacheError:
+            return read(self._again())
 
     def _again(self) -> Client:
         """Where a read found that the connection had ended, the one to repeat it by; else what was raised goes on."""
@@ -268,8 +267,7 @@ class Cache:
             The job; with `dry_run` what it would do.
 
         Raises:
-            NotFoundError: a path does not exist.
-            InvalidRequestError: replicas < 1, or no bandwidth.
+            NotFoundError, InvalidRequestError: a path does not exist; replicas < 1, or no bandwidth.
             UnavailableError: too many loads run already.
         """
         request = loads.request_of(
@@ -367,8 +365,7 @@ class Cache:
 
         Raises:
             NotFoundError: a path is under no mount, or nothing is there, nor was.
-            UnavailableError, DeniedError: the lake cannot be listed.
-            InvalidRequestError: no bandwidth.
+            UnavailableError, DeniedError, InvalidRequestError: the lake cannot be listed; no bandwidth.
         """
         if watch is None:
             return sync.sync(self.client, paths, dry_run=dry_run, load=load, bandwidth=bandwidth)
@@ -382,8 +379,7 @@ class Cache:
                 of the mount that covers it (which may be read-only), or else of this process's environment.
 
         Raises:
-            UnavailableError: a worker does not answer.
-            DeniedError, NoSpaceError, InvalidRequestError: it cannot be written there.
+            UnavailableError, DeniedError, NoSpaceError, InvalidRequestError: a worker does not answer; it cannot be written there.
         """
         return map_transfer.export_map(self.client, uri)
 
@@ -399,8 +395,7 @@ class Cache:
             bandwidth: of the load; see `load`.
 
         Raises:
-            NotFoundError, DeniedError, UnavailableError: the map or the lake cannot be read.
-            InvalidRequestError: it is no map; or no bandwidth.
+            NotFoundError, DeniedError, UnavailableError, InvalidRequestError: the map or the lake cannot be read; it is no map.
         """
         return map_transfer.import_map(self.client, uri, pins=pins, bandwidth=bandwidth)
 

@@ -18,6 +18,7 @@ from raycache.cache import Cache, connect
 from raycache.client.calls import unwrap
 from raycache.client.connection import disconnect, ensure_ray, head_actor_options
 from raycache.dashboard.launch import start_dashboard, stop_dashboard
+from raycache.endpoint.lifecycle import start_endpoint, stop_endpoint
 from raycache.errors import AlreadyExistsError, NotFoundError, UnavailableError
 from raycache.master.actor import MasterActor
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE, Hello
@@ -69,7 +70,12 @@ class WorkerLauncher:
 
 
 def start(
-    memory: str | int | None = None, disk: str | None = None, *, dashboard: bool = False, **settings: Any
+    memory: str | int | None = None,
+    disk: str | None = None,
+    *,
+    dashboard: bool = False,
+    endpoint: bool = False,
+    **settings: Any,
 ) -> Cache:
     """Start the cache in the current Ray cluster, or in a local one when none is running.
 
@@ -77,6 +83,7 @@ def start(
         memory: of each node's object store, "30%", or bytes.
         disk: "PATH:SIZE", "PATH", "SIZE" or "off".
         dashboard: also serve the dashboard, read-only, at its default address; see `start_dashboard` for another.
+        endpoint: also serve S3 from every node's loopback, at its default port; see `start_endpoint` for another.
         settings: any other field of `raycache.settings.Settings`.
 
     Returns:
@@ -90,6 +97,8 @@ def start(
     cache = _start({"memory": memory, "disk": disk, **settings})
     if dashboard:
         start_dashboard()
+    if endpoint:
+        start_endpoint()
     return cache
 
 
@@ -186,6 +195,7 @@ def stop() -> None:
             return
     running = _running()
     stop_dashboard()
+    stop_endpoint()
     try:
         ray.kill(ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE))
     except ValueError:

@@ -249,10 +249,16 @@ def ray_session() -> Any:
         raise NoCacheError("this process has left its Ray cluster; call ray.init(), or raycache.connect()")
     if session is _inherited:
         raise NoCacheError(
-            "this process was forked from one that had joined a Ray cluster, which Ray does not survive; start it with the "
-            'method "spawn": multiprocessing.get_context("spawn"), or DataLoader(..., multiprocessing_context="spawn")'
+            "this process was forked from one that had joined a Ray cluster, which Ray does not survive; start the cache with "
+            'endpoint=True, or this process with the method "spawn": multiprocessing.get_context("spawn"), or '
+            'DataLoader(..., multiprocessing_context="spawn")'
         )
     return session
+
+
+def is_forked() -> bool:
+    """Whether this process has its session of Ray from the one it was forked from, and none of its own."""
+    return _inherited is not None and getattr(global_worker, "gcs_client", None) is _inherited
 
 
 def _after_fork() -> None:

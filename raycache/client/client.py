@@ -17,9 +17,11 @@ from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.flusher import Flusher
 from raycache.client.locator import Locator
 from raycache.client.mount_options import environment_options
+from raycache.client.neighbour.neighbour_calls import NeighbourCalls
 from raycache.client.ports import ActorCalls
 from raycache.client.reading.file import CacheFile
 from raycache.client.reading.leases import Leases
+from raycache.client.reading.neighbour_reader import NeighbourReader
 from raycache.client.reading.pages import is_small
 from raycache.client.reading.prefetch import Gathering, prefetch_calls
 from raycache.client.reading.reader import Reader, Request
@@ -52,9 +54,23 @@ class Parts:
     leases: Leases
     locator: Locator
     flusher: Flusher
-    reader: Reader
+    reader: Reader | NeighbourReader
     #: Whether this process runs tasks, so that its node should have what it reads.
     in_worker: Callable[[], bool]
+
+    @classmethod
+    def of_neighbour(cls, calls: NeighbourCalls, hello: Hello, node: WorkerId) -> Parts:
+        """The parts of a process without Ray, on a node with an endpoint."""
+        settings, clock, counters = Settings(**hello.settings), SystemClock(), Counters()
+        leases = Leases(settings.client_mapped_bytes_max)
+        feed = InvalidationFeed.at(log_path(hello.cache_id, node))
+        locator = Locator(calls, open_storage, environment_options, clock, settings.client_paths_max, feed)
+        locator.learn(hello.view, hello.mounts)
+        # What stands at a path is never asked of the lake itself: a store's threads do not survive a fork.
+        locator.mounts_by_itself = False
+        flusher = Flusher(calls, locator, leases, counters, clock, node, lambda: settings.lease_s)
+        reader = NeighbourReader(calls, locator.outdated)
+        return cls(calls, clock, counters, leases, locator, flusher, reader, lambda: False)
 
     @classmethod
     def of(
@@ -171,6 +187,10 @@ class Client:
             self._gather(self._small_files.after(meta))
         return buffer
 
+    def in_place(self, meta: FileMeta, offset: int, length: int) -> pa.Buffer | None:
+        """A range of a resolved file that is mapped in one piece, counted as read; None when it has to be fetched. No waiting."""
+        return self._reader.in_place(meta, offset, length, self._clock.now_s())
+
     def read(self, path: str, offset: int = 0, size: int | None = None) -> pa.Buffer:
         """Read a file or a range of it; see `Cache.read`."""
         # The hot path: a file that is known, and mapped in one piece.
@@ -205,6 +225,14 @@ class Client:
                 self.locator.forget([meta.path for meta in metas])
                 metas = self.locator.resolve(paths, fresh=True)
         raise AssertionError("unreachable")
+
+    def read_resolved(self, requests: Sequence[Request]) -> list[pa.Buffer]:
+        """Read ranges of resolved files, each of its own version.
+
+        Raises:
+            ConflictError: a file is another version by now.
+        """
+        return self._reader.read(requests)
 
     def prefetch(self, paths: str | Sequence[str], bytes_max: int) -> None:
         """Have what is missing of these files loaded in the background; see `Cache.prefetch`."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 from ray._private.worker import global_worker
 
-from raycache.client.calls import Calls, in_worker, own_node_id, ray_session, task_identity, task_name
+from raycache.client.calls import Calls, in_worker, is_forked, own_node_id, ray_session, task_identity, task_name
 from raycache.client.client import Client, Parts
+from raycache.client.neighbour.neighbour_calls import NeighbourCalls, no_endpoint
+from raycache.client.neighbour.node_file import find
 from raycache.client.ray_address import find_cluster
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.messages import RAY_NAMESPACE, Hello
@@ -38,6 +43,22 @@ class _Connection(NamedTuple):
 _joining = threading.Lock()
 _lock = threading.Lock()
 _current: _Connection | None = None
+#: What stands for the session of Ray of a process that has none.
+_WITHOUT_RAY = object()
+#: (cache id, node) of the process that this one was forked from; empty: it was not, or that had no connection.
+_parent = ("", "")
+#: See `read_as`.
+_identify = task_identity
+
+
+def read_as(identify: Callable[[], tuple[str, str]]) -> None:
+    """Count the reads of this process for others than Ray's running task. To be said before it connects.
+
+    Args:
+        identify: gives (job, task) of whoever reads now; an empty task is the one before it.
+    """
+    global _identify  # noqa: PLW0603  # one connection a process is the point
+    _identify = identify
 
 
 def connect(address: str | None = None) -> Client:
@@ -47,7 +68,8 @@ def connect(address: str | None = None) -> Client:
         address: of the Ray cluster, when this process has not called `ray.init` yet; None finds a running one.
 
     Returns:
-        The one connection of this process.
+        The one connection of this process. Where it has not joined Ray and names no cluster, and its node has an endpoint,
+        or where it was forked, it goes through that, without Ray.
 
     Raises:
         UnavailableError: no Ray cluster, or the master does not answer.
@@ -55,6 +77,8 @@ def connect(address: str | None = None) -> Client:
         InvalidRequestError: this process is on Ray Client.
     """
     global _current  # noqa: PLW0603  # one connection a process is the point
+    if is_forked() or _goes_through_endpoint(address):
+        return _through_endpoint()
     ensure_ray(address)
     session = ray_session()
     with _lock:
@@ -63,7 +87,7 @@ def connect(address: str | None = None) -> Client:
         if known is not None and known.closed:
             known = None
         if known is not None and _current is not None and now_s - _current.good_at_s < _TRUST_S:
-            known.count_for(*task_identity())
+            known.count_for(*_identify())
             return known
         defaults = Settings()
         calls = Calls(defaults.master_timeout_s, defaults.worker_timeout_s)
@@ -75,7 +99,7 @@ def connect(address: str | None = None) -> Client:
             if _current is not None:
                 _current.client.abandon()
             client = _client_of(calls, hello)
-        job, task = task_identity()
+        job, task = _identify()
         client.count_for(job, task)
         _current = _Connection(session, job, now_s, client)
         return client
@@ -90,11 +114,52 @@ def _client_of(calls: Calls, hello: Hello) -> Client:
     def identify() -> tuple[str, str]:
         # The first read after a flush asks: so the next one after Ray was left is noticed, in the reader's own thread.
         calls.check()
-        return task_identity()
+        return _identify()
 
     client = Client(hello.cache_id, settings, hello.origins, node, Parts.of(calls, hello, node, identify, in_worker))
     calls.when_ended(client.abandon)
     return client
+
+
+def _goes_through_endpoint(address: str | None) -> bool:
+    """Whether this process, which has not joined Ray and names no cluster, is on a node with an endpoint."""
+    if address is not None or "RAY_ADDRESS" in os.environ or ray.is_initialized():
+        return False
+    return (_current is not None and _current.session is _WITHOUT_RAY) or find() is not None
+
+
+def _through_endpoint() -> Client:
+    """The connection of a process without Ray.
+
+    Raises:
+        NoCacheError: there is no endpoint.
+    """
+    global _current  # noqa: PLW0603  # as in `connect`
+    with _lock:
+        now_s = time.monotonic()
+        known = _current
+        if known is not None and known.session is _WITHOUT_RAY and not known.client.closed:
+            if now_s - known.good_at_s < _TRUST_S:
+                return known.client
+            if find(known.client.id, known.client.node) is not None:
+                _current = known._replace(good_at_s=now_s)
+                return known.client
+            known.client.abandon()
+        endpoint = find(*_parent) or find(node=_parent[1])
+        if endpoint is None:
+            if is_forked():
+                ray_session()  # says what to do
+            raise no_endpoint()
+        cache_id, node = endpoint.cache_id, endpoint.node
+        reader = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
+        timeout_s = Settings().master_timeout_s
+        calls = NeighbourCalls(endpoint, lambda: find(cache_id, node), timeout_s, reader)
+        hello: Hello = calls.master("hello")
+        client = Client(
+            cache_id, Settings(**hello.settings), hello.origins, node, Parts.of_neighbour(calls, hello, node)
+        )
+        _current = _Connection(_WITHOUT_RAY, "", now_s, client)
+        return client
 
 
 def reconnect() -> Client:
@@ -104,7 +169,8 @@ def reconnect() -> Client:
         NoCacheError: this process has left Ray, or no cache runs.
         UnavailableError: the master does not answer.
     """
-    ray_session()
+    if not is_forked() and (_current is None or _current.session is not _WITHOUT_RAY):
+        ray_session()
     return connect()
 
 
@@ -115,16 +181,14 @@ def current() -> Client | None:
     calls for the same come to 5.
     """
     known = _current
-    if (
-        known is None
-        or known.client.closed
-        or time.monotonic() - known.good_at_s > _TRUST_S
-        or not global_worker.connected
-        or global_worker.gcs_client is not known.session
-    ):
+    if known is None or known.client.closed or time.monotonic() - known.good_at_s > _TRUST_S:
         return None
-    known.client.count_for(known.job, task_name())
-    return known.client
+    if global_worker.connected and global_worker.gcs_client is known.session:
+        known.client.count_for(known.job, task_name())
+        return known.client
+    if known.session is _WITHOUT_RAY and (not global_worker.connected or is_forked()):
+        return known.client
+    return None
 
 
 def disconnect() -> None:
@@ -138,11 +202,13 @@ def disconnect() -> None:
 
 def _after_fork() -> None:
     """The connection was the parent's: its threads are not here, and Ray does not answer."""
-    global _current, _joining, _lock
+    global _current, _joining, _lock, _parent  # noqa: PLW0603  # this process has other ones
     known, _current = _current, None
     _joining, _lock = threading.Lock(), threading.Lock()
     if known is not None:
-        known.client.abandon()
+        _parent = (known.client.id, known.client.node)
+        # Nothing more: whatever else would be told may be locked by a thread that is not here.
+        known.client.closed = True
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -18,7 +18,7 @@ MODULES_MAX = 16
 LINES_MAX = 450
 #: Names that stand in several places, and why.
 SHARED_NAMES = {
-    "actor": "the shell of master, workers and dashboard",
+    "actor": "the shell of master, workers, dashboard and endpoint",
     "service": "the decisions of master and workers",
     "connection": "of a process to its cache, and of a store to its server",
     "errors": "the cache's own, and those of third parties on their way to them",

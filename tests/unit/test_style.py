@@ -20,6 +20,8 @@ RAY_FILES = (
     "raycache/workers/stores/plasma.py",
     "raycache/workers/stores/peers.py",
     "raycache/dashboard/launch.py",
+    "raycache/endpoint/keeper.py",
+    "raycache/endpoint/lifecycle.py",
     "raycache/client/calls.py",
     "raycache/client/connection.py",
     "raycache/client/ray_address.py",

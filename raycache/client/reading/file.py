@@ -12,6 +12,7 @@ from typing import Any, SupportsIndex
 import pyarrow as pa
 
 from raycache.client.file_meta import FileMeta
+from raycache.client.reading.neighbour_reader import NeighbourReader
 from raycache.client.reading.positioned import PositionedFile
 from raycache.client.reading.read_ahead import ReadAhead
 from raycache.client.reading.reader import Reader, Request
@@ -34,7 +35,7 @@ class CacheFile(PositionedFile):
     def __init__(
         self,
         meta: FileMeta,
-        reader: Reader,
+        reader: Reader | NeighbourReader,
         clock: Clock,
         grid: Grid,
         announce: Callable[[range], None] | None = None,
