@@ -14,14 +14,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from raycache import paths as names
 from raycache.clock import SystemClock
 from raycache.errors import NotFoundError, RaycacheError
 from raycache.messages import (
-    MASTER_NAME,
-    RAY_NAMESPACE,
     BlockReply,
     BlockRequest,
     BlockState,
@@ -47,6 +43,7 @@ from raycache.workers.effects import (
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
 from raycache.workers.figures.self_check import look_around
+from raycache.workers.master_link import MasterLink
 from raycache.workers.node_log import NodeLog
 from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
@@ -59,14 +56,16 @@ from raycache.workers.stores.stores import Stores
 from raycache.workers.threads import ThreadPorts
 from raycache.workers.turns import Pulse, Turns, timed
 
-#: A worker whose master has been silent this long ends itself.
+#: A worker whose master has been silent this long ends itself, if there is no master any more; and in any case after this.
 _ORPHAN_S = 120.0
-_MASTER_TIMEOUT_S = 15.0
+_GIVEN_UP_S = 3600.0
 #: A reader waits this long at most for the master to have its counts; after that the worker alone keeps them.
 _CONFIRM_TIMEOUT_S = 3.0
 _EXPORT_PERIOD_S = 1.0
 _PRESSURE_PERIOD_S = 0.5
 _TICK_PERIOD_S = 0.5
+#: Files on disk that a thread looks into at a time.
+_DESCRIBED_MAX = 16
 #: How long a call waits for what it has changed to be noted on disk.
 _DISK_TIMEOUT_S = 10.0
 #: Signs of life in the time after which the master takes a worker for lost.
@@ -82,8 +81,7 @@ class WorkerActor:
         os.environ["RAY_WARN_BLOCKING_GET_INSIDE_ASYNC"] = "0"
         self._settings = Settings(**settings)
         self._cache_id = cache_id
-        #: Its handle, once it was found to be of this cache.
-        self._master: Any = None
+        self._link = MasterLink(cache_id, node, epoch, self._end)
         self._node = node
         self._epoch = epoch
         self._clock = SystemClock()
@@ -122,8 +120,10 @@ class WorkerActor:
         self._sequence = 0
         self._want_full = True
         self._heard_s = self._clock.now_s()
-        self._ports.run(self._service.adopt(self._stores.scan(), self._clock.now_s()))
-        self._pulse = Pulse(self._say_alive, self._settings.heartbeat_timeout_s / _PULSES_PER_TIMEOUT)
+        if disk is not None:
+            self._service.begin_adoption()
+            self._ports.spawn(self._adopt())
+        self._pulse = Pulse(self._link.say_alive, self._settings.heartbeat_timeout_s / _PULSES_PER_TIMEOUT)
         self._ports.spawn(self._beat_forever())
         self._ports.spawn(self._tick_forever())
         self._ports.spawn(self._ports.forever(self._watch_pressure, _PRESSURE_PERIOD_S))
@@ -147,10 +147,10 @@ class WorkerActor:
         if request.block_size_bytes != self._settings.block_size_bytes:
             return self._refusal(request), []
         if request.mounts_version > self._mounts.version:
-            self._take_mounts(await self._ask_master("mount_table"))
+            self._take_mounts(await self._link.ask("mount_table"))
         if self._service.rule_books.version < 0 and request.loads:
             # Just started: what may be kept here is not known before the first word of the master.
-            self._ports.run(self._service.set_rules(await self._ask_master("rules"), None, self._clock.now_s()))
+            self._ports.run(self._service.set_rules(await self._link.ask("rules"), None, self._clock.now_s()))
         reply = await self._ports.ask(request)
         return await hand_out(reply, self._ports, view_id=self._view.view_id, slow_downs=slow_downs())
 
@@ -270,37 +270,6 @@ class WorkerActor:
             storage = PeerStorage(item.source_actor, self._node, root_uri, storage, self._settings)
         return self._exporter.lake.metered(storage, mount), key
 
-    async def _ask_master(self, method: str) -> Any:
-        """What the master answers; None when it does not answer: reads go on with what is known here, or fail over."""
-        try:
-            good, answer = decode(await self._call_master(method))
-        except Exception:
-            # It restarts; the next heartbeat brings what was asked for.
-            return None
-        return answer if good else None
-
-    async def _call_master(self, method: str, *arguments: bytes) -> bytes:
-        async def call() -> bytes:
-            answer: bytes = await getattr(await self._find_master(), method).remote(*arguments)
-            return answer
-
-        try:
-            return await asyncio.wait_for(call(), _MASTER_TIMEOUT_S)
-        except Exception:
-            self._master = None
-            raise
-
-    async def _find_master(self) -> Any:
-        """The master of this worker's cache. Where that of another cache bears its name, this one was stopped, and ends."""
-        if self._master is None:
-            # Looking an actor up blocks, and may take long while the cluster is in trouble.
-            found: Any = await asyncio.to_thread(ray.get_actor, MASTER_NAME, namespace=RAY_NAMESPACE)
-            good, hello = decode(await found.hello.remote())
-            if good and hello.cache_id != self._cache_id:
-                await self._end()
-            self._master = found
-        return self._master
-
     async def _end(self) -> None:
         await self.shutdown()
         os._exit(0)
@@ -312,6 +281,18 @@ class WorkerActor:
         for root_uri, options in {names.split_uri(m.uri)[0]: m.options for m in table.mounts}.items():
             # Now rather than at the first read: importing and connecting takes half a second.
             self._ports.spawn(asyncio.to_thread(_open_ahead, root_uri, options))
+
+    async def _adopt(self) -> None:
+        """Take over what an earlier incarnation has left on disk, while this one serves."""
+        found = await self._ports.in_disk_thread(self._stores.find)
+        files, effects = self._service.found_on_disk(found, self._clock.now_s())
+        self._ports.run(effects)
+        for start in range(0, len(files), _DESCRIBED_MAX):
+            several = files[start : start + _DESCRIBED_MAX]
+            described = await self._ports.in_disk_thread(self._stores.describe, several)
+            for file, segment in zip(several, described, strict=True):
+                self._ports.run(self._service.adopt_one(file.segment, segment, self._clock.now_s()))
+                await self.turns.over()
 
     # --- background ---------------------------------------------------------------------------------------------------
 
@@ -354,11 +335,6 @@ class WorkerActor:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), _CONFIRM_TIMEOUT_S)
 
-    def _say_alive(self) -> None:
-        """Called from a thread, also while the event loop is busy."""
-        if (master := self._master) is not None:
-            master.alive.remote(self._node, self._epoch)
-
     async def _tick_forever(self) -> None:
         """Keep order, for a bounded time after another as long as there is something to do."""
         while True:
@@ -378,7 +354,7 @@ class WorkerActor:
             try:
                 told, self._told = self._told, asyncio.Event()
                 sent_s, beat = self._clock.now_s(), self._heartbeat()
-                good, reply = decode(await self._call_master("heartbeat", encode(beat)))
+                good, reply = decode(await self._link.call("heartbeat", encode(beat)))
                 if good:
                     self._heed(reply, sent_s)
                     self._readings.arrived(beat.readers, beat.deliveries)
@@ -391,7 +367,8 @@ class WorkerActor:
                 # The master restarts, or is gone: say everything again, and end when it stays away.
                 self._want_full = True
                 unsaid.clear()
-                if self._clock.now_s() - self._heard_s > _ORPHAN_S:
+                silent_s = self._clock.now_s() - self._heard_s
+                if silent_s > _GIVEN_UP_S or (silent_s > _ORPHAN_S and await self._link.is_gone()):
                     await self._end()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), 0 if more else self._settings.heartbeat_period_s)

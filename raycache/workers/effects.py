@@ -26,16 +26,6 @@ class SegmentEntry(NamedTuple):
     length: int
 
 
-class DiskSegment(NamedTuple):
-    """A segment found on disk after a restart; its bytes have not been checked."""
-
-    segment: SegmentId
-    size_bytes: int
-    entries: list[SegmentEntry]
-    #: Since it was written.
-    age_s: float = 0.0
-
-
 class CachedPart(NamedTuple):
     """A part of a file that a segment here holds."""
 

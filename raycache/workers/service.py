@@ -16,7 +16,7 @@ freed while its ticket waits for others is not handed out any more (`tickets.fin
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import xxhash
 
@@ -39,7 +39,7 @@ from raycache.types import BlockId, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.answer_table import Answer, Presence
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
-from raycache.workers.effects import DiskSegment, DropDisk, Effect, LoadOutcome, Outbox, Reply, SegmentEntry
+from raycache.workers.effects import Effect, LoadOutcome, Outbox, Reply, SegmentEntry
 from raycache.workers.loading import Loading
 from raycache.workers.policies.table import POLICIES, MakePolicy
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, TicketTable, final_states, refused, reply_of
@@ -49,7 +49,7 @@ from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.rule_keeping import RuleKeeping
 from raycache.workers.tiers.segment import Segment
 from raycache.workers.tiers.tiers import Tiers
-from raycache.workers.walks.adoption import adoptable
+from raycache.workers.walks.adoption import Adoption, DiskSegment, FoundFile
 from raycache.workers.walks.freeing import Freeing
 from raycache.workers.walks.heat import Heat
 from raycache.workers.walks.inventory_pages import InventoryWalk, OpenInventories
@@ -95,6 +95,7 @@ class WorkerService:
         self._loading = Loading(limits, self._tiers, self._rule_keeping, self._tickets, new_id, self._out)
         self._flights = self._loading.flights
         self._compaction = Compaction(self._tiers, new_id, self._out)
+        self._adoption = Adoption(self._tiers, limits.grid, self._out)
         self._reporting = Reporting(self._table)
         self._listings = OpenInventories(self._table)
         self._settling = False
@@ -272,6 +273,7 @@ class WorkerService:
         if not selector.versions:
             # The next reader of an extent is its first again.
             self._claims.clear()
+        self._adoption.freed(selector, force=force)
         return Freeing(selector, self._tiers, now_s, force=force)
 
     def free_some(self, freeing: Freeing, now_s: float) -> list[Effect]:
@@ -313,16 +315,33 @@ class WorkerService:
 
     # --- the tiers ----------------------------------------------------------------------------------------------------
 
-    def adopt(self, segments: list[DiskSegment], now_s: float) -> list[Effect]:
-        """Take in what an earlier incarnation left on disk, oldest first. What is double or does not fit is dropped."""
+    def begin_adoption(self) -> None:
+        """What an earlier incarnation has left on disk is looked for; `found_on_disk` follows."""
+        self._adoption.begin()
+
+    def found_on_disk(self, files: Sequence[FoundFile], now_s: float) -> tuple[list[FoundFile], list[Effect]]:
+        """What was found, the oldest first: those of the files that are to be described for `adopt_one`, in that order."""
         self._out.now_s = now_s
-        room_bytes = self._tiers.ledgers[Tier.DISK].free_bytes
-        kept, dropped = adoptable(segments, self._table, self._flights.blocks(), self._grid, room_bytes, now_s)
-        for segment in kept:
-            self._tiers.adopt(segment)
-        for name in dropped:
-            self._out.put(DropDisk(name))
+        self._adoption.found(files)
+        return list(self._adoption.coming.values()), self._conclude()
+
+    def adopt_one(self, name: SegmentId, found: DiskSegment | None, now_s: float) -> list[Effect]:
+        """Take in one of them, or delete it. What is here already is left out."""
+        self._out.now_s = now_s
+        self._adoption.take(name, found, self._flights.blocks())
         return self._conclude()
+
+    def adopt(self, segments: Sequence[DiskSegment], now_s: float) -> list[Effect]:
+        """Take in all there is, the oldest first, at once."""
+        _, effects = self.found_on_disk([FoundFile(found.segment, found.size_bytes) for found in segments], now_s)
+        for found in segments:
+            effects += self.adopt_one(found.segment, found, now_s)
+        return effects
+
+    @property
+    def adopting(self) -> int:
+        """Segments on disk that are not here yet."""
+        return len(self._adoption.coming)
 
     @property
     def memory_bytes(self) -> int:
@@ -400,6 +419,7 @@ class WorkerService:
             reserved[load.tier] += load.size_bytes
         for tier in Tier:
             reserved[tier] += self._compaction.reserved_bytes(tier)
+        reserved[Tier.DISK] += self._adoption.reserved_bytes
         validate_tiers(self._tiers, reserved)
         self._flights.validate()
         self._rule_books.validate(self._table.segments, self._flights.running.values())

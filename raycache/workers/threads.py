@@ -65,6 +65,7 @@ class ThreadPorts:
         self._clock = clock
         self._exporter = exporter
         self._io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="raycache-io")
+        self._disk = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="raycache-disk")
         self._loads = ThreadPoolExecutor(loads_inflight_max, thread_name_prefix="raycache-load")
         self.janitor = Janitor()
         self.turns = turns
@@ -110,6 +111,10 @@ class ThreadPorts:
     async def in_thread(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
         """Call something that blocks."""
         return await asyncio.get_running_loop().run_in_executor(self._io, work, *arguments)
+
+    async def in_disk_thread(self, work: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
+        """Call something that waits for the disk: one that hangs keeps nobody waiting who does not need it."""
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
 
     # --- see `WorkerPorts` --------------------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import (
     Compact,
     Demote,
-    DiskSegment,
     DropDisk,
     DropMemory,
     Effect,
@@ -29,6 +28,7 @@ from raycache.workers.effects import (
 )
 from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
+from tests.support.disk_segments import on_disk
 from tests.support.requests import check_states, drawn_fields
 from tests.support.worker_world import BLOCK, GRID, LEASE_S, PAGE, SIZES, World, content
 
@@ -82,8 +82,8 @@ class WorkerMachine(RuleBasedStateMachine):
             self.world.disk[name] = data
             if corrupt:
                 self.world.corrupt.append(name)
-            found.append(DiskSegment(name, len(data), [SegmentEntry(version, 0, 0, len(data))]))
-            self.list_entries(name, found[-1].entries)
+            found.append(on_disk(name, len(data), [SegmentEntry(version, 0, 0, len(data))]))
+            self.list_entries(name, list(found[-1].entries.values()))
         self.run_effects(self.service.adopt(found, self.now_s))
 
     def version(self, file: int, etag: int) -> FileVersion:

@@ -13,7 +13,9 @@ import xxhash
 
 from raycache.invalidations import InvalidationLog, Words
 from raycache.types import BlockId, SegmentId
-from raycache.workers.effects import DiskSegment, SegmentEntry
+from raycache.workers.effects import SegmentEntry
+from raycache.workers.walks.adoption import DiskSegment
+from tests.support.disk_segments import on_disk
 
 if TYPE_CHECKING:
     from .worker import SimulatedWorker
@@ -66,7 +68,7 @@ class Slot:
 
     def scan(self) -> list[DiskSegment]:
         """What an earlier worker left."""
-        return [DiskSegment(name, stored.data.size, list(stored.entries)) for name, stored in self.files.items()]
+        return [on_disk(name, stored.data.size, list(stored.entries)) for name, stored in self.files.items()]
 
     def rot(self, segment: SegmentId, position: int) -> None:
         """Flip a bit, once."""

@@ -17,6 +17,7 @@ RAY_FILES = (
     "raycache/*/actor.py",
     "raycache/cluster.py",
     "raycache/workers/figures/exporter.py",
+    "raycache/workers/master_link.py",
     "raycache/workers/stores/plasma.py",
     "raycache/workers/stores/peers.py",
     "raycache/dashboard/launch.py",

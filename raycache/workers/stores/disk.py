@@ -1,7 +1,8 @@
 """Segments as files: crash-safe to write, checked before use, found again after a restart.
 
 A file is  data | footer | trailer.  The data stands at offset 0, so that a reader can map the file knowing nothing of
-the rest. The footer (JSON) is the table of blocks; the trailer, of fixed size, holds the lengths of both, their xxh3_64
+the rest. The footer is the table of blocks, packed as the worker keeps it (`EntryTable`), so that a restart takes thousands of
+blocks over with one read; the trailer, of fixed size, holds the lengths of both, their xxh3_64
 hashes and a magic number. A file is written under a temporary name and renamed when whole. So after a crash a name
 either stands for a whole file or for none; with `fsync` that holds for a crash of the machine too, without it a file
 may then be torn, which the trailer (lengths, footer hash) or `verify` (data hash) shows.
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import mmap
 import os
 import shutil
@@ -32,16 +32,18 @@ import numpy as np
 import xxhash
 
 from raycache.errors import CorruptBlockError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
-from raycache.types import BlockId, FileVersion, SegmentId
-from raycache.workers.effects import DiskSegment, SegmentEntry
+from raycache.types import BlockId, SegmentId
+from raycache.workers.effects import SegmentEntry
 from raycache.workers.stores.assembly import Bytes
+from raycache.workers.tiers.entry_table import EntryTable
+from raycache.workers.walks.adoption import DiskSegment, FoundFile
 
 _SUFFIX = ".segment"
 _TEMPORARY_SUFFIX = ".partial"
 _FREED_SUFFIX = ".freed"
 #: Version, block index, the xxh3_64 of both.
 _FREED = struct.Struct("<16sIQ")
-_MAGIC = b"RAYCSEG1"
+_MAGIC = b"RAYCSEG2"
 #: data bytes, data hash, footer bytes, footer hash, magic; little endian.
 _TRAILER = struct.Struct("<QQQQ8s")
 _SLOTS_MAX = 1024
@@ -68,6 +70,8 @@ class DiskStore:
     def __init__(self, directory: Path, fsync: bool) -> None:
         self._directory = directory
         self._fsync = fsync
+        #: Segments of which blocks were freed before this process began.
+        self._freed_names: dict[SegmentId, None] = {}
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -89,7 +93,7 @@ class DiskStore:
             NoSpaceError: the disk is full.
             UnavailableError: it fails otherwise.
         """
-        footer = _encode_entries(entries)
+        footer = EntryTable((BlockId(entry.version.id(), entry.block_index), entry) for entry in entries).pack()
         data = [piece.data for piece in pieces]
         hashed = xxhash.xxh3_64()
         for part in data:
@@ -146,31 +150,49 @@ class DiskStore:
         with suppress(OSError), self._freed_path(segment).open("ab", buffering=0) as file:
             file.write(b"".join(_freed_record(block) for block in blocks))
 
-    def scan(self) -> list[DiskSegment]:
-        """Find the segments an earlier process left, oldest first; reads only footers, deletes what is torn."""
-        found: list[tuple[int, DiskSegment]] = []
+    def find(self) -> list[FoundFile]:
+        """The segment files an earlier process left, oldest first, none of them read; deletes what a crash has left half."""
+        found: list[tuple[int, FoundFile]] = []
+        now_ns = time.time_ns()
         try:
-            names = dict.fromkeys(sorted(path.name for path in self._directory.iterdir()))
+            with os.scandir(self._directory) as entries:
+                files = {entry.name: entry for entry in entries}
         except OSError as error:
             raise _mapped(error, self._directory) from error
-        for name in names:
-            path = self._directory / name
-            if name.endswith(_SUFFIX):
-                segment = name.removesuffix(_SUFFIX)
-                try:
-                    described = self._without_freed(_describe(path, segment))
-                    mtime_ns = path.stat().st_mtime_ns
-                except (OSError, RaycacheError):
-                    self.drop(segment)
-                else:
-                    age_s = max(0.0, (time.time_ns() - mtime_ns) / 1e9)
-                    found.append((mtime_ns, described._replace(age_s=age_s)))
-            elif name.endswith(_TEMPORARY_SUFFIX) or (
-                name.endswith(_FREED_SUFFIX) and name.removesuffix(_FREED_SUFFIX) + _SUFFIX not in names
-            ):
-                with suppress(OSError):
-                    path.unlink()
-        return [segment for _, segment in sorted(found, key=lambda item: (item[0], item[1].segment))]
+        for name, entry in files.items():
+            with suppress(OSError):
+                if name.endswith(_SUFFIX):
+                    stat = entry.stat(follow_symlinks=False)
+                    age_s = max(0.0, (now_ns - stat.st_mtime_ns) / 1e9)
+                    found.append((stat.st_mtime_ns, FoundFile(name.removesuffix(_SUFFIX), stat.st_size, age_s)))
+                elif name.endswith(_FREED_SUFFIX):
+                    segment = name.removesuffix(_FREED_SUFFIX)
+                    if segment + _SUFFIX in files:
+                        self._freed_names[segment] = None
+                    else:
+                        Path(entry.path).unlink()
+                elif name.endswith(_TEMPORARY_SUFFIX):
+                    Path(entry.path).unlink()
+        return [file for _, file in sorted(found)]
+
+    def describe(self, file: FoundFile) -> DiskSegment | None:
+        """What a file that was found holds, without what was freed of it; None when it is torn. Reads its footer only."""
+        path = self.path(file.segment)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                trailer = _read_trailer(descriptor, path)
+                footer = os.pread(descriptor, trailer.footer_bytes, trailer.data_bytes)
+            finally:
+                os.close(descriptor)
+            if xxhash.xxh3_64_intdigest(footer) != trailer.footer_hash:
+                return None
+            found = EntryTable.unpack(footer)
+            if file.segment in self._freed_names:
+                self._take_freed(file.segment, found)
+        except (OSError, ValueError, RaycacheError):
+            return None
+        return DiskSegment(file.segment, trailer.data_bytes, found, file.age_s)
 
     def clear(self) -> None:
         """The end of the store: delete all its files, the directory too, and the base when that is empty then."""
@@ -181,19 +203,13 @@ class DiskStore:
     def _freed_path(self, segment: SegmentId) -> Path:
         return self._directory / f"{segment}{_FREED_SUFFIX}"
 
-    def _without_freed(self, found: DiskSegment) -> DiskSegment:
-        try:
-            records = self._freed_path(found.segment).read_bytes()
-        except FileNotFoundError:
-            return found
-        freed: dict[BlockId, None] = {}
+    def _take_freed(self, segment: SegmentId, found: EntryTable) -> None:
+        records = self._freed_path(segment).read_bytes()
         for start in range(0, len(records) - _FREED.size + 1, _FREED.size):
             version, block_index, _ = _FREED.unpack_from(records, start)
             block = BlockId(version, block_index)
-            if _freed_record(block) == records[start : start + _FREED.size]:
-                freed[block] = None
-        kept = [entry for entry in found.entries if BlockId(entry.version.id(), entry.block_index) not in freed]
-        return found._replace(entries=kept)
+            if _freed_record(block) == records[start : start + _FREED.size] and block in found:
+                found.pop(block)
 
     def _open(self, segment: SegmentId) -> tuple[Bytes, _Trailer]:
         path = self.path(segment)
@@ -237,16 +253,6 @@ def open_slot(base: Path) -> Path:
     raise UnavailableError(f"all {_SLOTS_MAX} slots under {base} are taken; give the disk tier another path")
 
 
-def _describe(path: Path, segment: SegmentId) -> DiskSegment:
-    with path.open("rb") as file:
-        trailer = _read_trailer(file.fileno(), path)
-        footer = os.pread(file.fileno(), trailer.footer_bytes, trailer.data_bytes)
-    if xxhash.xxh3_64_intdigest(footer) != trailer.footer_hash:
-        raise CorruptBlockError(f"the footer of {path} is damaged; delete it")
-    entries = _decode_entries(footer)
-    return DiskSegment(segment, trailer.data_bytes, entries)
-
-
 def _read_trailer(descriptor: int, path: Path) -> _Trailer:
     size_bytes = os.fstat(descriptor).st_size
     raw = os.pread(descriptor, _TRAILER.size, max(0, size_bytes - _TRAILER.size))
@@ -260,25 +266,6 @@ def _read_trailer(descriptor: int, path: Path) -> _Trailer:
 def _freed_record(block: BlockId) -> bytes:
     index = block.block_index.to_bytes(4, "little")
     return _FREED.pack(block.version, block.block_index, xxhash.xxh3_64_intdigest(block.version + index))
-
-
-def _encode_entries(entries: Sequence[SegmentEntry]) -> bytes:
-    """Each file once, then (file number, block index, offset, length) per block; ASCII, so any key survives."""
-    numbers: dict[FileVersion, int] = {}
-    rows = [
-        (numbers.setdefault(entry.version, len(numbers)), entry.block_index, entry.offset, entry.length)
-        for entry in entries
-    ]
-    return json.dumps({"files": list(numbers), "blocks": rows}, separators=(",", ":")).encode("ascii")
-
-
-def _decode_entries(footer: bytes) -> list[SegmentEntry]:
-    found = json.loads(footer)
-    files = [FileVersion(*row) for row in found["files"]]
-    return [
-        SegmentEntry(files[number], block_index, offset, length)
-        for number, block_index, offset, length in found["blocks"]
-    ]
 
 
 def _sync_directory(directory: Path) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from raycache.types import BlockId, SegmentId, Tier
-from raycache.workers.effects import CachedPart, Compact, DiskSegment, Load, LoadOutcome, SegmentEntry, SegmentGrant
+from raycache.workers.effects import CachedPart, Compact, Load, LoadOutcome, SegmentEntry, SegmentGrant
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.disk import DiskStore
 from raycache.workers.stores.plasma import MemoryStore
+from raycache.workers.walks.adoption import DiskSegment, FoundFile
 
 
 class Stores:
@@ -125,9 +126,13 @@ class Stores:
 
     # --- the life of the disk tier ------------------------------------------------------------------------------------
 
-    def scan(self) -> list[DiskSegment]:
-        """What an earlier process left on disk, see `DiskStore.scan`."""
-        return [] if self._disk is None else self._disk.scan()
+    def find(self) -> list[FoundFile]:
+        """The files that an earlier process left on disk, see `DiskStore.find`."""
+        return [] if self._disk is None else self._disk.find()
+
+    def describe(self, files: Sequence[FoundFile]) -> list[DiskSegment | None]:
+        """See `DiskStore.describe`."""
+        return [self._on_disk().describe(file) for file in files]
 
     def clear(self) -> None:
         """Delete everything on disk."""

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from raycache.types import BlockId, SegmentId, VersionId
+from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.packed_index import PackedIndex
 
 
@@ -51,6 +52,22 @@ class BlockIndex:
             spread = self._spread[version] = {} if number is None else {0: self._segments[number]}
         assert index not in spread, f"block {block} of {segment} is already in {spread[index]}"
         spread[index] = segment
+
+    def add_all(self, entries: EntryTable, segment: SegmentId) -> None:
+        """Take in all blocks of a segment, none of which is here."""
+        versions = entries.single_versions()
+        if versions is None or any(version in self._spread for version in versions if self._spread):
+            for block in entries:
+                self.add(block, segment)
+        else:
+            self._single.add_all(versions, self._number(segment))
+
+    def known_of(self, entries: EntryTable) -> list[BlockId]:
+        """Those of a segment's blocks that are here."""
+        versions = entries.single_versions()
+        if versions is None or self._spread:
+            return [block for block in entries if block.block_index in self.places(block.version)]
+        return [BlockId(version, 0) for version in self._single.known_of(versions)]
 
     def remove(self, block: BlockId) -> None:
         """Take out a block that is here."""

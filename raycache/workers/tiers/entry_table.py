@@ -15,6 +15,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from raycache.ranges import FIRST_PAGE, Grid
 from raycache.rules import Pattern
 from raycache.types import NO_MTIME_NS, BlockId, FileVersion, VersionId
 from raycache.workers.effects import SegmentEntry
@@ -23,6 +27,8 @@ _VERSION_BYTES = 16
 _KEY_BYTES = _VERSION_BYTES + 4
 #: Size, mtime, length of the etag; the etag and the rest of the URI follow.
 _FILE = struct.Struct("<QqH")
+#: Of a whole table: blocks, files, bytes of the beginning of all URIs, bytes of the files' descriptions.
+_PACKED = struct.Struct("<IIIQ")
 #: S3 keys and etags may hold what is no valid text.
 _TEXT = ("utf-8", "surrogatepass")
 
@@ -110,6 +116,79 @@ class EntryTable:
     def items(self) -> Iterator[tuple[BlockId, SegmentEntry]]:
         """Blocks and their entries, in that order."""
         return ((self._block(row), self._entry(row)) for row in self._rows())
+
+    def single_versions(self) -> list[VersionId] | None:
+        """The versions, if of each file the first block is all there is; else None."""
+        if self._taken or len(self._starts) != len(self._file_of) + 1 or any(self._indices()):
+            return None
+        keys = self._keys
+        return [keys[start : start + _VERSION_BYTES] for start in range(0, len(keys), _KEY_BYTES)]
+
+    def misfits(self, grid: Grid) -> list[BlockId]:
+        """Blocks that are none where files are cut so."""
+        if not self._here:
+            return []
+        indices = self._indices().astype(np.int64)
+        starts = np.frombuffer(self._starts, dtype=np.uint32)[:-1].astype(np.int64)
+        files = np.frombuffer(self._files, dtype=np.uint8)
+        sizes = files[starts[:, None] + np.arange(8)].copy().view("<u8")[:, 0].astype(np.int64)
+        sizes = sizes[np.frombuffer(self._file_of, dtype=np.uint32)]
+        pages = indices >= FIRST_PAGE
+        units = np.where(pages, grid.page_size_bytes, grid.block_size_bytes)
+        offsets = np.where(pages, indices - FIRST_PAGE, indices) * units
+        lengths = np.minimum(units, sizes - offsets)
+        good = (
+            (offsets < sizes) & (lengths == np.frombuffer(self._lengths, dtype=np.uint64)) & (grid.has_pages | ~pages)
+        )
+        return [self._block(row) for row in np.flatnonzero(~good).tolist() if self._here[row]]
+
+    def _indices(self) -> npt.NDArray[np.uint32]:
+        keys = np.frombuffer(self._keys, dtype=np.uint8).reshape(-1, _KEY_BYTES)
+        return keys[:, _VERSION_BYTES:].copy().view(">u4")[:, 0]
+
+    def pack(self) -> bytes:
+        """All there is, as `unpack` takes it."""
+        if self._taken:
+            return EntryTable(self.items()).pack()
+        prefix = self._prefix.encode(*_TEXT)
+        head = _PACKED.pack(len(self._here), len(self._starts) - 1, len(prefix), len(self._files))
+        columns = (self._offsets, self._lengths, self._file_of, self._starts, self._by_uri)
+        return b"".join((head, prefix, self._files, self._keys, *(column.tobytes() for column in columns)))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> EntryTable:
+        """What `pack` gave on this machine; costs little, however many blocks there are.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if len(packed) < _PACKED.size:
+            raise ValueError(f"{len(packed)} bytes are no packed table")
+        rows, files, prefix_bytes, files_bytes = _PACKED.unpack_from(packed)
+        table = cls(())
+        place = _PACKED.size
+
+        def take(size: int) -> bytes:
+            nonlocal place
+            place += size
+            return packed[place - size : place]
+
+        table._prefix = take(prefix_bytes).decode(*_TEXT)
+        table._files, table._keys = take(files_bytes), take(rows * _KEY_BYTES)
+        for column, count in (
+            (table._offsets, rows),
+            (table._lengths, rows),
+            (table._file_of, rows),
+            (table._starts, files + 1),
+            (table._by_uri, files),
+        ):
+            del column[:]
+            column.frombytes(take(count * column.itemsize))
+        if place != len(packed) or len(table._by_uri) != files:
+            raise ValueError(f"{len(packed)} bytes are no packed table of {rows} blocks")
+        table._here = bytearray(b"\1") * rows
+        table._live_bytes = sum(table._lengths)
+        return table
 
     def place(self, block: BlockId) -> tuple[int, int]:
         """(offset, length) of a block that is here; cheaper than its entry."""

@@ -19,6 +19,7 @@ from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId
 from raycache.workers.effects import CachedPart, SegmentEntry
 from raycache.workers.tiers.block_index import BlockIndex
 from raycache.workers.tiers.changes import Changes
+from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.segment import Segment
 
@@ -56,11 +57,14 @@ class SegmentTable:
         """Take in a segment; none of its blocks may be indexed already."""
         segment.number, self._next_number = self._next_number, self._next_number + 1
         self.segments[segment.id] = segment
-        for block in segment.entries:
-            self._index.add(block, segment.id)
+        self._index.add_all(segment.entries, segment.id)
         self.changes.came(segment)
         self.block_count += len(segment.entries)
         self.rule_books.added(segment)
+
+    def known_of(self, entries: EntryTable) -> list[BlockId]:
+        """Those blocks that are indexed."""
+        return self._index.known_of(entries)
 
     def unlist(self, segment: Segment, blocks: Iterable[BlockId]) -> int:
         """Take blocks of a segment out of it and of the index; returns their bytes."""

@@ -74,7 +74,8 @@ class Tiers:
         self.copying = Copies()
         #: Segments of which less than half can be read; see `compaction`.
         self.wasteful: dict[SegmentId, None] = {}
-        self._disk_failing_until_s = float("-inf")
+        #: Infinity until what an earlier incarnation has left there was found.
+        self.disk_unusable_until_s = float("-inf")
         self.job_guard = JobGuard()
         self.absences = Absences()
         self.counts = TierCounts()
@@ -84,7 +85,7 @@ class Tiers:
     @property
     def disk_usable(self) -> bool:
         """Whether something may be written to disk."""
-        return self.ledgers[Tier.DISK].capacity_bytes > 0 and self._out.now_s >= self._disk_failing_until_s
+        return self.ledgers[Tier.DISK].capacity_bytes > 0 and self._out.now_s >= self.disk_unusable_until_s
 
     def reserve(self, size_bytes: int, keep_since_s: float) -> Tier | None:
         """Set room aside for a new segment, evicting as needed; None when neither tier can, and nothing was evicted.
@@ -199,15 +200,14 @@ class Tiers:
         """A reserved segment will not arrive."""
         self.ledgers[tier].cancel(size_bytes)
 
-    def adopt(self, segment: Segment) -> bool:
-        """Take in a segment found on disk; False when there is no room left."""
+    def adopt(self, segment: Segment) -> None:
+        """Take in a segment found on disk, for which there is room."""
         ledger = self.ledgers[Tier.DISK]
-        if segment.size_bytes > ledger.free_bytes:
-            return False
-        segment.verified = False
         ledger.reserve(segment.size_bytes)
-        self.store(segment, Tier.DISK)
-        return True
+        ledger.commit(segment.size_bytes)
+        self._set_copy(segment, Tier.DISK)
+        self.segments.add(segment)
+        self._weigh(segment)
 
     def _set_copy(self, segment: Segment, tier: Tier) -> None:
         segment.hits = 0
@@ -344,7 +344,7 @@ class Tiers:
     def disk_failed(self) -> None:
         """A write to disk failed: leave it alone for a while."""
         self.counts.disk_errors += 1
-        self._disk_failing_until_s = self._out.now_s + DISK_COOLDOWN_S
+        self.disk_unusable_until_s = self._out.now_s + DISK_COOLDOWN_S
 
     # --- giving up ----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ import pytest
 from raycache.errors import InvalidRequestError
 from raycache.messages import TERMS, BlockState, Claim, Purpose
 from raycache.workers.answer_table import ANSWERS, Answer, Presence
-from raycache.workers.effects import DiskSegment, Effect, Load, Promote, Reply, SegmentEntry, Verify
+from raycache.workers.effects import Effect, Load, Promote, Reply, SegmentEntry, Verify
+from tests.support.disk_segments import on_disk
 from tests.support.requests import fields_of
 from tests.unit.workers.test_service import BLOCK, Worker, file, reply_in
 
@@ -21,7 +22,7 @@ def worker_with(presence: Presence) -> Worker:
     worker = Worker(disk=64)
     match presence:
         case Presence.HERE | Presence.UNCHECKED:
-            worker.service.adopt([DiskSegment("old", BLOCK, [SegmentEntry(FILE, 0, 0, BLOCK)])], 0.0)
+            worker.service.adopt([on_disk("old", BLOCK, [SegmentEntry(FILE, 0, 0, BLOCK)])], 0.0)
             if presence is Presence.HERE:
                 assert [Verify("old")] == worker.ask(FILE, purpose=Purpose.PREFETCH)
                 worker.service.verified("old", True, 0.0)

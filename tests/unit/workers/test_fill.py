@@ -6,8 +6,9 @@ import dataclasses
 
 from raycache.messages import Purpose
 from raycache.types import FileVersion
-from raycache.workers.effects import Demote, DiskSegment, DropDisk, DropMemory, SegmentEntry, Verify
+from raycache.workers.effects import Demote, DropDisk, DropMemory, SegmentEntry, Verify
 from raycache.workers.tiers.eviction import FILL_S
+from tests.support.disk_segments import on_disk
 from tests.unit.workers.test_service import BLOCK, HIT_DISK, LOADED, NO_SPACE, Worker, file, loads_in, reply_in
 
 
@@ -84,7 +85,7 @@ def test_a_recheck_reads_the_disk_copy_again() -> None:
     for good, expected in ((True, HIT_DISK), (False, NO_SPACE)):
         worker = Worker(disk=64)
         version = file("a", BLOCK)
-        worker.service.adopt([DiskSegment("old", BLOCK, [SegmentEntry(version, 0, 0, BLOCK)])], 0.0)
+        worker.service.adopt([on_disk("old", BLOCK, [SegmentEntry(version, 0, 0, BLOCK)])], 0.0)
         assert worker.ask(version, purpose=Purpose.PREFETCH) == [Verify("old")]
         worker.service.verified("old", True, 0.0)
         assert worker.ask(version, purpose=Purpose.VERIFY, job_age_s=0.0) == [Verify("old")]

@@ -24,7 +24,6 @@ from raycache.types import FileVersion, Tier
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import (
     Demote,
-    DiskSegment,
     DropDisk,
     DropMemory,
     Effect,
@@ -37,6 +36,7 @@ from raycache.workers.effects import (
 )
 from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
+from tests.support.disk_segments import on_disk
 
 BLOCK = 8
 PAGE = 2
@@ -409,7 +409,7 @@ def test_an_adopted_segment_is_checked_before_its_first_use() -> None:
     """The reader waits for the check; a good segment is a disk hit, and is not checked again."""
     worker = Worker(disk=100)
     version = file("a", 8)
-    worker.service.adopt([DiskSegment("old", 8, [SegmentEntry(version, 0, 0, 8)])], 0.0)
+    worker.service.adopt([on_disk("old", 8, [SegmentEntry(version, 0, 0, 8)])], 0.0)
     assert worker.ask(version) == [Verify("old")]
     assert worker.ask(version) == []
     replies = worker.service.verified("old", True, 1.0)
@@ -421,7 +421,7 @@ def test_a_corrupt_adopted_segment_is_dropped_and_loaded_again_for_the_same_requ
     """The reader sees a miss, never the bad bytes."""
     worker = Worker(disk=100)
     version = file("a", 8)
-    worker.service.adopt([DiskSegment("old", 8, [SegmentEntry(version, 0, 0, 8)])], 0.0)
+    worker.service.adopt([on_disk("old", 8, [SegmentEntry(version, 0, 0, 8)])], 0.0)
     worker.ask(version)
     drop, load = worker.service.verified("old", False, 1.0)
     assert drop == DropDisk("old")
@@ -431,18 +431,18 @@ def test_a_corrupt_adopted_segment_is_dropped_and_loaded_again_for_the_same_requ
 
 def test_adoption_keeps_the_newest_that_fit_and_drops_doubles() -> None:
     """Oldest first given; no room, a double, or another block size means the file is deleted."""
-    worker = Worker(disk=16)
+    worker = Worker(disk=28)
     a, b, c = file("a", 8), file("b", 8), file("c", 8)
     found = [
-        DiskSegment("1", 8, [SegmentEntry(c, 0, 0, 8)]),
-        DiskSegment("2", 8, [SegmentEntry(a, 0, 0, 8)]),
-        DiskSegment("3", 4, [SegmentEntry(b, 0, 0, 4)]),
-        DiskSegment("4", 8, [SegmentEntry(a, 0, 0, 8)]),
-        DiskSegment("5", 8, [SegmentEntry(b, 0, 0, 8)]),
+        on_disk("1", 8, [SegmentEntry(c, 0, 0, 8)]),
+        on_disk("2", 8, [SegmentEntry(a, 0, 0, 8)]),
+        on_disk("3", 4, [SegmentEntry(b, 0, 0, 4)]),
+        on_disk("4", 8, [SegmentEntry(a, 0, 0, 8)]),
+        on_disk("5", 8, [SegmentEntry(b, 0, 0, 8)]),
     ]
     effects = worker.service.adopt(found, 0.0)
     worker.service.validate()
-    assert effects == [DropDisk("3"), DropDisk("2"), DropDisk("1")]
+    assert effects == [DropDisk("1"), DropDisk("3"), DropDisk("4")]
     assert worker.service.resident([a.id(), b.id(), c.id()])[:2] == ([0, 0, 0], [1, 1, 0])
 
 

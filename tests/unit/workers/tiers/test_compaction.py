@@ -9,7 +9,6 @@ from raycache.types import BlockId, FileVersion, Tier
 from raycache.workers.effects import (
     Compact,
     Demote,
-    DiskSegment,
     DropDisk,
     DropMemory,
     Effect,
@@ -17,6 +16,7 @@ from raycache.workers.effects import (
     SegmentEntry,
     Verify,
 )
+from tests.support.disk_segments import on_disk
 from tests.unit.workers.test_service import HIT_MEMORY, LOADED, NO_SPACE, Worker, file, loads_in, reply_in
 
 A, B, C, D = (file(name, 7) for name in "abcd")
@@ -190,7 +190,7 @@ def test_what_a_restart_found_is_checked_before_it_is_copied() -> None:
     """A copy has a checksum of its own."""
     worker = Worker(memory=0, disk=100)
     entries = [SegmentEntry(version, 0, 7 * number, 7) for number, version in enumerate((A, B, C, D))]
-    worker.service.adopt([DiskSegment("old", 28, entries)], 0.0)
+    worker.service.adopt([on_disk("old", 28, entries)], 0.0)
     free(worker, A, B, D)
     assert tick(worker, 2.0) == [Verify("old")]
     worker.service.verified("old", True, 3.0)
