@@ -19,9 +19,9 @@ from raycache.client.calls import unwrap
 from raycache.client.connection import disconnect, ensure_ray, head_actor_options
 from raycache.dashboard.launch import start_dashboard, stop_dashboard
 from raycache.endpoint.lifecycle import start_endpoint, stop_endpoint
-from raycache.errors import AlreadyExistsError, NotFoundError, UnavailableError
+from raycache.errors import AlreadyExistsError, NotFoundError, RaycacheError, UnavailableError
 from raycache.master.actor import MasterActor
-from raycache.messages import MASTER_NAME, RAY_NAMESPACE, Hello
+from raycache.messages import MASTER_NAME, RAY_NAMESPACE, WORKER_NAME_PREFIX, Hello
 from raycache.settings import Settings
 from raycache.types import WorkerId
 from raycache.workers.actor import WorkerActor
@@ -186,28 +186,53 @@ def _load_all(cache: Cache, paths: str | Sequence[str]) -> None:
 
 
 def stop() -> None:
-    """End the cache: its actors, its memory, its files on disk. The lake is untouched. Nothing running is no error."""
+    """End the cache: its actors, its memory, its files on disk, its journal. The lake is untouched.
+
+    Nothing running is no error.
+
+    Raises:
+        UnavailableError: all has ended, but the journal could not be emptied.
+    """
     disconnect()
     if not ray.is_initialized():
         try:
             ensure_ray()
         except UnavailableError:
             return
-    running = _running()
     stop_dashboard()
     stop_endpoint()
     try:
-        ray.kill(ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE))
+        master = ray.get_actor(MASTER_NAME, namespace=RAY_NAMESPACE)
     except ValueError:
         return
-    if running is None:
-        return
-    handles = [WorkerLauncher("").find(worker.actor_name) for worker in running.view.workers]
+    left = _empty_journal(master)
+    ray.kill(master)
+    handles = [WorkerLauncher("").find(name) for name in _worker_names()]
     handles = [handle for handle in handles if handle is not None]
     if handles:
         ray.wait([handle.shutdown.remote() for handle in handles], num_returns=len(handles), timeout=_STOP_TIMEOUT_S)
     for handle in handles:
         ray.kill(handle)
+    if left:
+        raise UnavailableError(f"the cache has ended, but its journal is still there: {left}; remove it by hand")
+
+
+def _empty_journal(master: Any) -> str:
+    """Have the journal emptied; why that failed, or "". A journal that belongs to another cache by now is left alone."""
+    try:
+        unwrap(ray.get(master.shutdown.remote(), timeout=_STOP_TIMEOUT_S))
+    except RaycacheError as error:
+        return str(error)
+    except ray.exceptions.RayError as error:
+        return f"the master did not answer ({type(error).__name__})"
+    return ""
+
+
+def _worker_names() -> list[str]:
+    """The actors of all workers of this Ray cluster, those included that no view has any more."""
+    found = ray.util.list_named_actors(all_namespaces=True)
+    names = [actor["name"] for actor in found if actor["namespace"] == RAY_NAMESPACE]
+    return [name for name in names if name.startswith(WORKER_NAME_PREFIX)]
 
 
 def _running() -> Hello | None:
@@ -226,6 +251,9 @@ def _wait_ready(master: Any) -> None:
     while time.monotonic() < deadline:
         try:
             missing, alive = unwrap(ray.get(master.ready.remote(), timeout=_START_TIMEOUT_S))
+        except RaycacheError as error:
+            ray.kill(master)
+            raise UnavailableError(f"the cache master failed to start: {error}") from error
         except ray.exceptions.RayActorError as error:
             lines = str(error).strip().splitlines()
             raise UnavailableError(f"the cache master failed to start: {lines[-1] if lines else error}") from error

@@ -324,6 +324,8 @@ class Status(Result):
     mounts: int
     files_known: int
     workers: tuple[WorkerStatus, ...]
+    #: What is wrong with the master, a line each: why changes are refused, what of its journal was lost.
+    problems: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from raycache.admin.overview import NodeView, Overview, overview_now
 from raycache.client.client import Client
 from raycache.client.ports import WorkerCall
 from raycache.errors import RaycacheError
-from raycache.messages import Health, decode
+from raycache.messages import Health, StatusReply, decode
 from raycache.results import Result
 from raycache.settings import OBJECT_STORE_SHARE_MAX
 
@@ -70,7 +70,8 @@ def examine(client: Client, mode: str, reason: str) -> list[Finding]:
         # It answered somewhere between the question and the last answer.
         early, late = health.wall_s - answered_s, health.wall_s - asked_s
         checkups.append(Checkup(health, (early + late) / 2, (late - early) / 2))
-    return diagnose(overview, checkups, silent, mode, reason)
+    status: StatusReply = client.calls.master("status")
+    return [*diagnose(overview, checkups, silent, mode, reason), *_master(status.problems)]
 
 
 def diagnose(
@@ -86,6 +87,13 @@ def diagnose(
         *_mounts(overview, checkups, hosts),
         _clocks(checkups, hosts),
         _leftovers(checkups, hosts),
+    ]
+
+
+def _master(problems: Sequence[str]) -> list[Finding]:
+    remedy = "make its journal's place writable; see `raycache journal check`"
+    return [Finding(BAD, "master", problem, remedy) for problem in problems] or [
+        Finding(OK, "master", "its journal is whole, and can be written")
     ]
 
 

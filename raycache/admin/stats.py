@@ -61,4 +61,4 @@ def status_of(reply: StatusReply, figures: Sequence[NodeFigures]) -> Status:
                 heartbeat_age_s=age_s,
             )
         )
-    return Status("alive", reply.uptime_s, reply.mounts, reply.files_known, tuple(workers))
+    return Status("alive", reply.uptime_s, reply.mounts, reply.files_known, tuple(workers), tuple(reply.problems))

@@ -76,6 +76,8 @@ def status(session: Session) -> None:
         f"master {found.master}, up {human_seconds(found.uptime_s)}; "
         f"{len(found.workers)} workers, {found.mounts} mounts, {found.files_known} files known"
     )
+    for problem in found.problems:
+        session.output.line(f"problem: {problem}")
     _show_workers(session, found)
 
 

@@ -5,17 +5,19 @@ which look-ups it needs; these run in threads, their results are fed back, and t
 compares Ray's live nodes with the workers, and starts or forgets workers as the service says; each started worker is
 watched by a call that ends only when its actor does. Changes of state are in the journal before they are confirmed, so
 that Ray may kill and restart this actor at any time.
+
+Its constructor constructs. The journal is read afterwards, in a thread, as often as it takes; until then heartbeats are told
+so, and other calls wait a little (`gate`). A journal that can be read, but not written, is enough to answer from; changes are
+refused, with the reason, until it can (`journal/scribe`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import ray
 
@@ -26,13 +28,14 @@ from raycache.invalidations import EVERYTHING
 from raycache.master.background import until, watched
 from raycache.master.figures.checkpoint import Checkpoint
 from raycache.master.footer_shelf import FooterShelf
-from raycache.master.journal import Journal, open_journal
+from raycache.master.gate import MasterGate, replies, replies_at_once
+from raycache.master.journal.opening import Beginning, begin, open_journal
+from raycache.master.journal.records import Journal
+from raycache.master.journal.scribe import Scribe
 from raycache.master.loads.board import JobBoard
 from raycache.master.loads.driver import JobDriver
 from raycache.master.loads.expansion import LoadListing
-from raycache.master.namespace.asking import Asking
-from raycache.master.namespace.lister import Lister
-from raycache.master.namespace.lookups import Need
+from raycache.master.namespace.bulkheads import Bulkheads
 from raycache.master.namespace.mount_table import RedactedMount
 from raycache.master.service import MasterService
 from raycache.master.syncing import run_sync
@@ -61,7 +64,6 @@ from raycache.ufs.base import UnderStorage
 from raycache.ufs.open import open_storage
 from raycache.ufs.trees import check_directory
 
-P = ParamSpec("P")
 _log = logging.getLogger(__name__)
 
 _NODES_PERIOD_S = 0.5
@@ -71,21 +73,12 @@ _WORKERS_WAIT_MAX = 10
 _QUOTA_WAIT_MAX = 60
 _QUOTA_LOOK_S = 0.05
 _UNMOUNTS_KEPT_MAX = 100
-#: A longer journal is compacted when the master starts.
-_JOURNAL_RECORDS_MAX = 1_000
-
-
-def replies(method: Callable[P, Awaitable[Any]]) -> Callable[P, Awaitable[bytes]]:
-    """Turn a method's result or error into a reply blob, so that errors keep their class."""
-
-    @functools.wraps(method)
-    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> bytes:
-        try:
-            return encode((True, await method(*args, **kwargs)))
-        except RaycacheError as error:
-            return encode((False, error))
-
-    return wrapped
+#: Between attempts to read the journal.
+_BEGIN_PAUSE_S = 0.5
+_BEGIN_PAUSE_MAX_S = 5.0
+_TEND_PERIOD_S = 5.0
+#: Of the time that callers wait for the master: what a store may take to answer a look-up.
+_LOOK_UP_SHARE = 0.8
 
 
 class MasterActor:
@@ -93,45 +86,79 @@ class MasterActor:
 
     def __init__(self, cache_id: str, settings: dict[str, Any], origins: dict[str, str], launcher: Launcher) -> None:
         self._cache_id = cache_id
-        self._settings = Settings(**settings)
-        self._origins = origins
+        self._settings, self._origins, self._launcher = Settings(**settings), origins, launcher
         self._clock = SystemClock()
         self._started_s = self._clock.now_s()
-        self._journal: Journal = open_journal(self._settings.journal, cache_id)
-        records = self._journal.replay()
-        self._service = MasterService(self._settings, records, started_s=self._started_s)
-        self._restore_counts()
-        self._board = JobBoard(self._settings, self._service.locations.holders)
-        self._board.replay(records, self._started_s)
-        if len(records) > _JOURNAL_RECORDS_MAX:
-            self._journal.compact([*self._service.snapshot(), *self._board.snapshot()])
-        self._threads = ThreadPoolExecutor(self._settings.listings_inflight_max, thread_name_prefix="raycache-ask")
-        self._lister = Lister(self._storage_of, self._settings.listings_inflight_max)
-        #: For listings of loads and syncs: apart from look-ups that readers wait for.
-        self._long_lister = Lister(self._storage_of, self._settings.listings_inflight_max)
-        self._asking = Asking()
+        #: Shut until the journal has been read: what is below is there from then on.
+        self._gate = MasterGate()
+        self._service: MasterService
+        self._board: JobBoard
+        self._stores: Bulkheads
+        self._scribe: Scribe
+        self._workers: WorkerKeeper
+        self._driver: JobDriver
         self._footers = FooterShelf()
         #: Addresses of the live nodes.
         self._hosts: dict[WorkerId, str] = {}
         #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
         self._unmounted: dict[str, str] = {}
-        self._journaling = asyncio.Lock()
         self._changing = asyncio.Lock()
         self._keeping_counts = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._workers = WorkerKeeper(cache_id, self._settings, self._service, launcher, self._clock, self._spawn)
+        self._spawn(self._begin_forever())
+
+    async def _begin_forever(self) -> None:
+        """Read the journal, until that succeeds, and begin."""
+        start_ns, pause_s = time.time_ns(), _BEGIN_PAUSE_S
+        while not self._gate.is_open:
+            try:
+                journal = await asyncio.to_thread(open_journal, self._settings.journal, f"{self._cache_id}.{start_ns}")
+                beginning = await asyncio.to_thread(begin, journal, self._cache_id, start_ns)
+            except Exception as error:
+                # Whatever it is, a master that is not there is worse than one that says what is wrong.
+                said = str(error) if isinstance(error, RaycacheError) else f"{type(error).__name__}: {error}"
+                self._gate.trouble = said
+                _log.warning("the journal cannot be read; trying again: %s", self._gate.trouble)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _BEGIN_PAUSE_MAX_S)
+            else:
+                self._begin(journal, beginning)
+
+    def _begin(self, journal: Journal, beginning: Beginning) -> None:
+        records, settings = beginning.records, self._settings
+        self._service = service = MasterService(settings, records, started_s=self._started_s)
+        service.damage = list(journal.damage)
+        if beginning.kept is not None:
+            try:
+                service.restore(beginning.kept, self._clock.now_s(), time.time())
+            except Exception:  # counts must not keep a cache from starting
+                _log.warning("what the master before had counted cannot be read", exc_info=True)
+        self._board = board = JobBoard(settings, service.locations.holders)
+        board.replay(records, self._clock.now_s())
+        self._scribe = Scribe(journal, lambda: [*service.snapshot(), *board.snapshot()], beginning.problem)
+        inflight_max, deadline_s = settings.listings_inflight_max, _LOOK_UP_SHARE * settings.master_timeout_s
+        self._stores = Bulkheads(_storage_of, inflight_max, deadline_s, service.fetched, self._clock.now_s, self._spawn)
+        self._workers = WorkerKeeper(self._cache_id, settings, service, self._launcher, self._clock, self._spawn)
         self._driver = JobDriver(
-            self._settings,
-            self._service,
-            self._board,
-            LoadListing(self._service, self._long_lister, self._ask, self._threads, self._clock),
+            settings,
+            service,
+            board,
+            LoadListing(service, self._stores.long_lister, self._stores.ask, self._stores.long_threads, self._clock),
             self._clock,
-            self._record,
+            self._scribe.write,
             self._workers.handle,
             self._spawn,
         )
         self._spawn(self._keep_workers())
+        self._spawn(self._tend_forever())
         self._spawn(self._driver.drive_forever())
+        self._gate.open()
+
+    @replies_at_once
+    async def shutdown(self) -> None:
+        """The cache is stopped: its journal is emptied, and nothing is written any more; the actor is killed after."""
+        await self._gate.passed()
+        await self._scribe.clear()
 
     # --- namespace ----------------------------------------------------------------------------------------------------
 
@@ -150,14 +177,14 @@ class MasterActor:
     async def resolve(self, blob: bytes) -> Any:
         """Answer a `ResolveRequest`."""
         request: ResolveRequest = decode(blob)
-        errors = await self._ask(self._service.catalog.resolve_needs(request, self._clock.now_s()))
+        errors = await self._stores.ask(self._service.catalog.resolve_needs(request, self._clock.now_s()))
         return self._service.resolve(request, errors, self._clock.now_s())
 
     @replies
     async def list_directory(self, blob: bytes) -> Any:
         """Answer a `ListRequest`."""
         request: ListRequest = decode(blob)
-        errors = await self._ask(self._service.catalog.list_needs(request, self._clock.now_s()))
+        errors = await self._stores.ask(self._service.catalog.list_needs(request, self._clock.now_s()))
         return self._service.catalog.listing(request, errors, self._clock.now_s())
 
     @replies
@@ -199,7 +226,7 @@ class MasterActor:
 
         if self._service.mount(request_id, mount):
             # Not where it is mounted already.
-            await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
+            await self._stores.run(mount, attempt)
             await self._commit(lambda: self._service.mount(request_id, mount))
             await self._announce_mounts()
         return self._service.mounts.table()
@@ -248,7 +275,8 @@ class MasterActor:
         # After a restart the workers, which know what is cached, are not all known yet.
         await until(lambda: not self._service.membership.missing()[0], _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
         inventories = [handle.inventory.remote for handle in self._workers.live()]
-        return await run_sync(decode(blob), self._service, self._long_lister, inventories, self._clock.now_s)
+        stores, now_s = self._stores, self._clock.now_s
+        return await run_sync(decode(blob), self._service, stores.long_lister, stores.long_threads, inventories, now_s)
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
@@ -275,9 +303,11 @@ class MasterActor:
 
     # --- workers ------------------------------------------------------------------------------------------------------
 
-    @replies
+    @replies_at_once
     async def heartbeat(self, blob: bytes) -> Any:
-        """A `Heartbeat` of a worker; answers a `HeartbeatReply`."""
+        """A `Heartbeat` of a worker; answers a `HeartbeatReply`, or that this master is there, and has to read its journal."""
+        if not self._gate.is_open:
+            raise self._gate.refusal()
         return self._service.heartbeat(decode(blob), self._clock.now_s())
 
     async def alive(self, worker: WorkerId, epoch: int) -> None:
@@ -301,7 +331,9 @@ class MasterActor:
     @replies
     async def status(self) -> StatusReply:
         """The state of the cache."""
-        return self._service.status(self._clock.now_s() - self._started_s, self._clock.now_s())
+        status = self._service.status(self._clock.now_s() - self._started_s, self._clock.now_s())
+        problem = self._scribe.problem
+        return status._replace(problems=[*([f"changes are refused: {problem}"] if problem else []), *status.problems])
 
     @replies
     async def overview(self) -> OverviewReply:
@@ -309,9 +341,16 @@ class MasterActor:
         now_s = self._clock.now_s()
         return self._service.overview(now_s - self._started_s, now_s, self._hosts, self._board.all(now_s))
 
-    async def ready(self) -> bytes:
-        """(live nodes without a worker, live workers): start-up waits on it."""
-        return encode((True, self._service.membership.missing()))
+    @replies_at_once
+    async def ready(self) -> tuple[int, int]:
+        """(live nodes without a worker, live workers): start-up waits on it, and is told when the journal cannot be used."""
+        if not self._gate.is_open:
+            if self._gate.trouble:
+                raise UnavailableError(self._gate.trouble)
+            return 1, 0
+        if self._scribe.problem:
+            raise UnavailableError(self._scribe.problem)
+        return self._service.membership.missing()
 
     # --- loads --------------------------------------------------------------------------------------------------------
 
@@ -361,32 +400,7 @@ class MasterActor:
         """All jobs known, newest first."""
         return self._board.all(self._clock.now_s())
 
-    # --- inside: the lake ---------------------------------------------------------------------------------------------
-
-    async def _ask(self, needs: list[Need]) -> dict[Need, RaycacheError]:
-        """Look up what the service needs; each need is on the way at most once. Returns those that failed."""
-        answer: asyncio.Future[dict[Need, RaycacheError]] = asyncio.get_running_loop().create_future()
-        # An asker that has given up has cancelled its own future only.
-        new = self._asking.ask(needs, lambda failed: None if answer.done() else answer.set_result(failed))
-        if new:
-            self._spawn(self._fetch(new))
-        return await answer
-
-    async def _fetch(self, needs: list[Need]) -> None:
-        error: RaycacheError | None = UnavailableError("the look-up in the lake broke off; try again")
-        outcomes: dict[Need, RaycacheError | None] = {}
-        try:
-            results = await asyncio.get_running_loop().run_in_executor(self._threads, self._lister.fetch, needs)
-            for need in needs:
-                self._service.fetched(need, results[need])
-                outcomes[need] = results[need].error
-        finally:
-            # Whatever happened, no asker waits for ever.
-            for need in needs:
-                self._asking.answered(need, outcomes.get(need, error))
-
-    def _storage_of(self, mount: MountInfo) -> UnderStorage:
-        return open_storage(names.split_uri(mount.uri)[0], mount.options)
+    # --- inside -------------------------------------------------------------------------------------------------------
 
     async def _commit(self, decide: Callable[[], list[dict[str, Any]]]) -> None:
         """Change something for good: decided by what stands now, written down, and then made so; one change at a time.
@@ -395,36 +409,22 @@ class MasterActor:
         """
         async with self._changing:
             records = decide()
-            await self._record(records)
+            await self._scribe.write(records)
             self._service.apply(records)
 
-    async def _record(self, records: list[dict[str, Any]]) -> None:
-        """Write to the journal, off the loop, in order."""
-        if records:
-            async with self._journaling:
-                loop = asyncio.get_running_loop()
-                for record in records:
-                    await loop.run_in_executor(self._threads, self._journal.append, record)
-
-    def _restore_counts(self) -> None:
-        try:
-            record = self._journal.kept()
-            if record is not None:
-                self._service.restore(record, self._clock.now_s(), time.time())
-        except Exception:
-            # Counts must not keep a cache from starting: it goes on without those of the master before.
-            _log.warning("what the master before had counted cannot be read", exc_info=True)
-
     async def _keep_counts(self, checkpoint: Checkpoint) -> None:
-        def keep() -> None:
-            self._journal.keep(checkpoint.record(time.time()))
-
         async with self._keeping_counts:
             try:
-                await asyncio.get_running_loop().run_in_executor(self._threads, keep)
+                # The record is made in this turn: packing it costs little, and the thread is the journal's.
+                await self._scribe.keep(checkpoint.record(time.time()))
             except Exception as error:  # whatever it is, counting goes on
                 self._service.keeping.failed()
                 _log.warning("counts are not kept for a restart of the master; trying again: %s", error)
+
+    async def _tend_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_TEND_PERIOD_S)
+            await self._scribe.tend()
 
     # --- inside: workers ----------------------------------------------------------------------------------------------
 
@@ -446,3 +446,7 @@ class MasterActor:
         task = asyncio.get_running_loop().create_task(watched(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _storage_of(mount: MountInfo) -> UnderStorage:
+    return open_storage(names.split_uri(mount.uri)[0], mount.options)

@@ -31,6 +31,7 @@ import enum
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+from raycache.messages import WORKER_NAME_PREFIX
 from raycache.types import MembershipView, WorkerId, WorkerView
 
 #: A start that has not been answered after this long has failed.
@@ -381,4 +382,4 @@ def _is_doubtful(lost: int, of: int) -> bool:
 
 def actor_name(cache_id: str, worker: WorkerId, epoch: int) -> str:
     """The name of one incarnation's actor: nobody who knows it ever reaches a later one, or one of another cache."""
-    return f"raycache-worker-{cache_id}-{worker}-{epoch}"
+    return f"{WORKER_NAME_PREFIX}{cache_id}-{worker}-{epoch}"

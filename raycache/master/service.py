@@ -61,6 +61,7 @@ REQUESTS_REMEMBERED_MAX = 1_000
 #: Invalidated versions kept for workers that have not heard of them; beyond, old blocks stay until they are evicted.
 INVALIDATED_KEPT_MAX = 200_000
 INVALIDATED_PER_REPLY_MAX = 10_000
+_DAMAGE_SHOWN_MAX = 20
 #: A restarted master's numbers are beyond what an earlier one can have given out, even if the clock went back.
 _NUMBERS_PER_START = 1_000_000
 
@@ -123,6 +124,8 @@ class MasterService:
         #: What was written through the cache.
         self.written = WrittenLog(self._first_number, started_s)
         self._shares = QuotaShares()
+        #: What of the journal was lost, a line each.
+        self.damage: list[str] = []
         self.apply(records)
 
     # --- journal ------------------------------------------------------------------------------------------------------
@@ -339,7 +342,11 @@ class MasterService:
     def status(self, uptime_s: float, now_s: float) -> StatusReply:
         """The cache as the master sees it."""
         return StatusReply(
-            uptime_s, len(self.mounts.table().mounts), self.catalog.entries_count, self.membership.states(now_s)
+            uptime_s,
+            len(self.mounts.table().mounts),
+            self.catalog.entries_count,
+            self.membership.states(now_s),
+            self.damage[:_DAMAGE_SHOWN_MAX],
         )
 
     def overview(

@@ -6,11 +6,12 @@ Parts wait for the loop one per thread, so a listing of any length is never ahea
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from raycache.errors import UnavailableError
+from raycache.master.namespace.bulkheads import unless_stalled
 from raycache.master.namespace.comparison import ListKeys, ReadInventories, Sync
 from raycache.master.namespace.lister import DisorderError, KeyRange, Lister
 from raycache.master.service import MasterService
@@ -40,7 +41,8 @@ Pages = Callable[[MountInfo, str, Callable[[KeyRange], None]], None]
 async def run_sync(
     request: SyncRequest,
     service: MasterService,
-    lister: Lister,
+    lister_of: Callable[[MountInfo], Lister],
+    threads_of: Callable[[MountInfo], Executor],
     inventories: Sequence[Inventory],
     now_s: Callable[[], float],
 ) -> SyncReply:
@@ -49,7 +51,8 @@ async def run_sync(
     Args:
         request: what to compare.
         service: where the parts go.
-        lister: not the one of look-ups that readers wait for.
+        lister_of: lists the store of a mount; not the one of look-ups that readers wait for.
+        threads_of: where listings of a mount's store wait.
         inventories: asks one live worker each.
         now_s: the time.
 
@@ -58,14 +61,20 @@ async def run_sync(
         DeniedError, UnavailableError: the lake cannot be listed. What was found out before is known, no version that
             the lake has is dropped.
     """
+
+    def in_order(mount: MountInfo, prefix: str, take: Callable[[KeyRange], None]) -> None:
+        lister_of(mount).pages(mount, prefix, take, ordered=True)
+
+    def at_once(mount: MountInfo, prefix: str, take: Callable[[KeyRange], None]) -> None:
+        lister_of(mount).whole(mount, prefix, take)
+
     total = SyncReply(Tally(), Tally(), Tally(), Tally(), FileColumns([], [], [], []), [])
     for pattern in request.patterns:
         left = request._replace(files_max=request.files_max - len(total.files.uris))
         try:
-            in_order = functools.partial(lister.pages, ordered=True)
-            sync = await _compare(pattern, left, service, in_order, inventories, now_s())
+            sync = await _compare(pattern, left, service, in_order, threads_of, inventories, now_s())
         except DisorderError:
-            sync = await _compare(pattern, left, service, lister.whole, inventories, now_s())
+            sync = await _compare(pattern, left, service, at_once, threads_of, inventories, now_s())
         total = _plus(total, sync.result())
     return total
 
@@ -75,6 +84,7 @@ async def _compare(
     request: SyncRequest,
     service: MasterService,
     pages: Pages,
+    threads_of: Callable[[MountInfo], Executor],
     inventories: Sequence[Inventory],
     now_s: float,
 ) -> Sync:
@@ -84,14 +94,17 @@ async def _compare(
             case ReadInventories(take):
                 await asyncio.gather(*(_page_through(pattern, ask, take) for ask in inventories))
             case ListKeys():
-                await _list(sync.mount, step, pages)
+                await _list(sync.mount, step, pages, threads_of(sync.mount))
     return sync
 
 
-async def _list(mount: MountInfo, step: ListKeys, pages: Pages) -> None:
+async def _list(mount: MountInfo, step: ListKeys, pages: Pages, threads: Executor) -> None:
     loop = asyncio.get_running_loop()
+    moved = 0
 
     async def on_loop(part: KeyRange) -> None:
+        nonlocal moved
+        moved += 1
         step.take(part)
 
     def take(part: KeyRange) -> None:
@@ -100,7 +113,7 @@ async def _list(mount: MountInfo, step: ListKeys, pages: Pages) -> None:
         except TimeoutError:
             raise UnavailableError("the master is too busy to take a listing in; sync again") from None
 
-    await loop.run_in_executor(None, pages, mount, step.prefix, take)
+    await unless_stalled(loop.run_in_executor(threads, pages, mount, step.prefix, take), lambda: moved)
 
 
 async def _page_through(pattern: Pattern, ask: Inventory, take: Callable[[list[FileVersion]], object]) -> None:

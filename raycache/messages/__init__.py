@@ -26,6 +26,7 @@ from raycache.messages.deliveries import Deliveries as Deliveries
 from raycache.messages.encoding import MASTER_NAME as MASTER_NAME
 from raycache.messages.encoding import RAY_NAMESPACE as RAY_NAMESPACE
 from raycache.messages.encoding import VERSION_ID_BYTES as VERSION_ID_BYTES
+from raycache.messages.encoding import WORKER_NAME_PREFIX as WORKER_NAME_PREFIX
 from raycache.messages.encoding import FileColumns as FileColumns
 from raycache.messages.encoding import Hello as Hello
 from raycache.messages.encoding import MountInfo as MountInfo

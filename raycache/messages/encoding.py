@@ -12,6 +12,8 @@ from raycache.types import FileVersion, MembershipView
 #: The Ray namespace and the name of the master actor.
 RAY_NAMESPACE = "raycache"
 MASTER_NAME = "raycache-master"
+#: Begins the name of every worker's actor.
+WORKER_NAME_PREFIX = "raycache-worker-"
 
 VERSION_ID_BYTES = 16
 

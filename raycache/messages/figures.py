@@ -174,3 +174,5 @@ class StatusReply(NamedTuple):
     files_known: int
     #: (node, epoch, state, heartbeat age in seconds) of every worker.
     workers: list[tuple[WorkerId, int, str, float]]
+    #: What is wrong with the master, a line each.
+    problems: list[str] = []  # noqa: RUF012  # a NamedTuple's default, never changed

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from typing_extensions import Buffer
 
+from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
 from raycache.types import FileVersion
 from raycache.ufs.identity import Way
 
@@ -159,3 +160,33 @@ class UnderStorage(Protocol):
     def close(self) -> None:
         """Let go of connections. Twice is harmless."""
         ...
+
+
+@runtime_checkable
+class CreatingStorage(Protocol):
+    """A store that can make an object only where there is none."""
+
+    def create(self, key: str, data: Buffer) -> ObjectInfo:
+        """Write a whole object where there is none; ConflictError where there is one."""
+        ...
+
+
+def create(storage: UnderStorage, key: str, data: Buffer) -> ObjectInfo:
+    """Write a whole object where there is none: of two writers one gets the name, and the other hears of it.
+
+    S3 and its kin do so by `If-None-Match`. Where a store has no such thing, it is looked first: two at the same moment may
+    then both have the name, and the later one's bytes stand there.
+
+    Raises:
+        ConflictError: there is one.
+    """
+    if isinstance(storage, CreatingStorage):
+        try:
+            return storage.create(key, data)
+        except InvalidRequestError:
+            pass  # a server that does not know the condition
+    try:
+        storage.head(key)
+    except NotFoundError:
+        return storage.put(key, data)
+    raise ConflictError(f"{storage.root_uri}/{key} is there already")

@@ -14,7 +14,7 @@ import xxhash
 from sortedcontainers import SortedDict
 from typing_extensions import Buffer
 
-from raycache.errors import InvalidRequestError, NotFoundError
+from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import as_bytes_view, check_file_key, check_limit, check_range, check_version, past_end
@@ -47,7 +47,7 @@ class MemoryStorage:
     def __init__(self, root_uri: str = "memory://lake", *, now_ns: Callable[[], int] = time.time_ns) -> None:
         self.root_uri = root_uri
         self._now_ns = now_ns
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         #: Key -> (description, content), in key order: code points sort as UTF-8 does.
         self._objects: SortedDict[str, tuple[ObjectInfo, bytes]] = SortedDict()
 
@@ -93,6 +93,13 @@ class MemoryStorage:
         if offset + length > info.size_bytes:
             raise past_end(self._uri(key), offset, length, info.size_bytes)
         return memoryview(content)[offset : offset + length]
+
+    def create(self, key: str, data: Buffer) -> ObjectInfo:
+        """See `CreatingStorage`."""
+        with self._lock:
+            if key in self._objects:
+                raise ConflictError(f"{self._uri(key)} is there already")
+            return self.put(key, data)
 
     def put(self, key: str, data: Buffer) -> ObjectInfo:
         """See `UnderStorage.put`."""

@@ -363,6 +363,10 @@ class WorkerActor:
                     unsaid.append(told)
                     while unsaid and not more:
                         unsaid.pop().set()
+                else:
+                    # It is there, and has to read its journal first; what was in the heartbeat has not arrived.
+                    self._heard_s, self._want_full = self._clock.now_s(), True
+                    unsaid.clear()
             except Exception:
                 # The master restarts, or is gone: say everything again, and end when it stays away.
                 self._want_full = True

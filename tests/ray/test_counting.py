@@ -15,7 +15,7 @@ import ray
 
 import raycache
 from raycache.cache import Cache
-from raycache.master.journal import FILE_NAME, FileJournal
+from raycache.master.journal.file_journal import FILE_NAME, FileJournal
 from raycache.messages import MASTER_NAME, RAY_NAMESPACE
 from raycache.results import NodeStats
 from raycache.testing.cluster import LocalCluster

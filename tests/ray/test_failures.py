@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,6 +16,7 @@ from raycache.testing.cluster import LocalCluster
 from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
 from tests.support.lake import Lake, content
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 
@@ -99,15 +98,6 @@ def _workers_after(cache: Cache, killed: str) -> int:
 
     wait_until(healed)
     return len(cache.client.locator.view.workers)
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 90.0) -> None:
-    """Poll until something becomes true."""
-    deadline = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
-        pause.wait(0.1)
 
 
 def test_a_restarted_worker_takes_its_disk_over(cache: Cache, lake: Lake) -> None:

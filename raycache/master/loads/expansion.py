@@ -18,6 +18,7 @@ from raycache import paths as names
 from raycache.clock import Clock
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
 from raycache.master.loads.files import Origin, Row
+from raycache.master.namespace.bulkheads import unless_stalled
 from raycache.master.namespace.entries import DIRECTORY, pack
 from raycache.master.namespace.lister import Lister
 from raycache.master.namespace.lookups import ListNeed, Need, NeedResult
@@ -79,17 +80,24 @@ class LoadListing:
 
     Args:
         service: knows mounts and metadata.
-        lister: asks the lake.
+        lister_of: lists the store of a mount.
         ask: carries needs out.
-        threads: where listings wait.
+        threads_of: where listings of a mount's store wait.
         clock: the time.
     """
 
-    def __init__(self, service: MasterService, lister: Lister, ask: Ask, threads: Executor, clock: Clock) -> None:
+    def __init__(
+        self,
+        service: MasterService,
+        lister_of: Callable[[MountInfo], Lister],
+        ask: Ask,
+        threads_of: Callable[[MountInfo], Executor],
+        clock: Clock,
+    ) -> None:
         self._service = service
-        self._lister = lister
+        self._lister_of = lister_of
         self._ask = ask
-        self._threads = threads
+        self._threads_of = threads_of
         self._clock = clock
 
     async def look_up(self, paths: Sequence[str]) -> LookedUp:
@@ -184,9 +192,11 @@ class LoadListing:
         path_of = target.origin.path_of
         select = bool(target.glob or earlier or named)
         matched = not target.glob
+        moved = 0
 
         async def on_loop(found: dict[str, bytes]) -> None:
-            nonlocal kept, matched
+            nonlocal kept, matched, moved
+            moved += 1
             if not wanted():
                 raise NotWantedError
             if kept is not None:
@@ -202,7 +212,8 @@ class LoadListing:
         def hand_over(found: dict[str, bytes]) -> None:
             asyncio.run_coroutine_threadsafe(on_loop(found), loop).result(_HAND_OVER_TIMEOUT_S)
 
-        directories = await loop.run_in_executor(self._threads, self._pages, target, hand_over)
+        call = loop.run_in_executor(self._threads_of(target.mount), self._pages, target, hand_over)
+        directories = await unless_stalled(call, lambda: moved)
         for need in needs:
             if kept is not None and isinstance(need, ListNeed):
                 result = NeedResult(is_directory=True, found=kept, directories=directories)
@@ -227,8 +238,10 @@ class LoadListing:
             if seen > _LOOKED_AT_MAX or target.names_any(found):
                 raise NotWantedError
 
+        threads = self._threads_of(target.mount)
+        call = asyncio.get_running_loop().run_in_executor(threads, self._pages, target, look)
         try:
-            directories = await asyncio.get_running_loop().run_in_executor(self._threads, self._pages, target, look)
+            directories = await unless_stalled(call, lambda: seen)
         except NotWantedError:
             return
         if not target.names_any(directories):
@@ -237,8 +250,9 @@ class LoadListing:
     def _pages(self, target: Target, hand_over: Callable[[dict[str, bytes]], None]) -> list[str]:
         """List a target in this thread; returns the directories of the level, where it is one."""
         if not target.recursive:
-            return self._lister.level(target.mount, target.origin.prefix, hand_over)
-        self._lister.pages(target.mount, target.origin.prefix, lambda part: hand_over(part.found))
+            return self._lister_of(target.mount).level(target.mount, target.origin.prefix, hand_over)
+        lister = self._lister_of(target.mount)
+        lister.pages(target.mount, target.origin.prefix, lambda part: hand_over(part.found))
         return []
 
     @staticmethod

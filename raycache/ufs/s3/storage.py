@@ -119,6 +119,19 @@ class S3Storage:
         writer.write(view)
         return writer.close()
 
+    def create(self, key: str, data: Buffer) -> ObjectInfo:
+        """See `CreatingStorage`."""
+        check_file_key(self.root_uri, key)
+        connection = self._connection
+
+        def put_once() -> str | None:
+            body: Any = Body(as_bytes_view(data))
+            answer = connection.boto.put_object(Bucket=connection.bucket, Key=key, Body=body, IfNoneMatch="*")
+            return answer.get("ETag")
+
+        etag = quoted(connection.run("write", key, put_once))
+        return ObjectInfo(key, memoryview(data).nbytes, etag, None)
+
     def open_writer(self, key: str) -> UfsWriter:
         """See `UnderStorage.open_writer`."""
         check_file_key(self.root_uri, key)

@@ -445,7 +445,7 @@ def test_status_shows_the_cache(master: _Master) -> None:
     workers = _Workers(master.service, "a")
     workers.beat("a", full=True, now_s=1.0)
     status = master.service.status(9.0, 3.0)
-    assert (9.0, 1, 1, [("a", workers.epochs["a"], "live", 2.0)]) == status
+    assert (9.0, 1, 1, [("a", workers.epochs["a"], "live", 2.0)], []) == status
     assert (0, 1) == master.service.membership.missing()
 
 

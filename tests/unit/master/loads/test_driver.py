@@ -68,7 +68,8 @@ class Master:
         self.board.replay(journal, 0.0)
         self.workers = {"a": Worker(), "b": Worker()}
         self.tasks: list[asyncio.Task[None]] = []
-        listing = LoadListing(self.bench.service, self.bench.lister, self.bench.ask, self.bench.threads, self.clock)
+        bench = self.bench
+        listing = LoadListing(bench.service, lambda _: bench.lister, bench.ask, lambda _: bench.threads, self.clock)
         self.driver = JobDriver(
             settings or Settings(),
             self.bench.service,

@@ -34,7 +34,7 @@ class Bench:
         self.service.apply(self.service.mount("r", MountInfo("/lake", f"{root}/top", {}, 60.0, True)))
         self.lister = Lister(lambda _: self.storage, 2)
         self.threads = ThreadPoolExecutor(2)
-        self.listing = LoadListing(self.service, self.lister, self.ask, self.threads, ManualClock())
+        self.listing = LoadListing(self.service, lambda _: self.lister, self.ask, lambda _: self.threads, ManualClock())
         self.lake = root
 
     async def ask(self, needs: list[Need]) -> Mapping[Need, RaycacheError]:
