@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
+import random
 
 import numpy as np
 import pytest
+import xxhash
 
 import raycache.errors as errors_module
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
@@ -89,6 +92,25 @@ def test_placement_follows_weights() -> None:
     mixed = [WorkerView("a", 1, 300, "a"), WorkerView("b", 1, 100, "b")]
     share = (place_many(keys, mixed)[:, 0] == 0).mean()
     assert 0.73 < share < 0.77
+
+
+@pytest.mark.parametrize("spread", [1, 4, 100])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_placement_of_many_is_that_of_all_draws_scored(spread: int, copies: int) -> None:
+    """With hundreds of workers only draws that can win are scored; the choice is the one of the definition."""
+    draw = random.Random(spread)
+    group = tuple(WorkerView(f"w{i}", 1, draw.randint(1_000, 1_000 * spread), "") for i in range(300))
+    keys = np.array([draw.getrandbits(64) for _ in range(500)], dtype=np.uint64)
+    found = place_many(keys, group, copies)
+    for key, chosen in zip(keys.tolist(), found.tolist(), strict=True):
+        scores = []
+        for worker in group:
+            mixed = key ^ xxhash.xxh3_64_intdigest(worker.worker.encode())
+            mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 % (1 << 64)
+            mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB % (1 << 64)
+            mixed ^= mixed >> 31
+            scores.append(-worker.weight_bytes / math.log(((mixed >> 11) + 0.5) / (1 << 53)))
+        assert sorted(range(len(group)), key=lambda i: -scores[i])[:copies] == chosen
 
 
 def test_placement_ignores_order_and_names_distinct_copies() -> None:
