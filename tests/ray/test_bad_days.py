@@ -147,8 +147,10 @@ def test_a_full_disk_under_the_journal_stops_changes_only(start: Callable[..., C
     stone = small_disk / "stone"
     with pytest.raises(OSError, match="space"):
         stone.write_bytes(bytes(MIB))
+    # More than what is left of the last page of the journal's file.
+    many = [f"/lake/{number}/{'x' * 100}*" for number in range(100)]
     with pytest.raises(RaycacheError, match="make room"):
-        cache.pin("/lake/0")
+        cache.pin(many)
     read_all(cache)
     os.kill(pid_of(MASTER_NAME), signal.SIGKILL)
     wait_until(lambda: _answers(cache), 60)
@@ -156,10 +158,10 @@ def test_a_full_disk_under_the_journal_stops_changes_only(start: Callable[..., C
     assert FILES == len(cache.ls("/lake"))
     read_all(cache)
     assert before == incarnations(cache)
+    with pytest.raises(RaycacheError, match="make room"):
+        cache.pin(many)
     (problem,) = cache.status().problems
     assert "make room" in problem
-    with pytest.raises(RaycacheError, match="make room"):
-        cache.pin("/lake/0")
     stone.unlink()
     cache.pin("/lake/0")
     assert () == cache.status().problems

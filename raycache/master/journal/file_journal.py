@@ -187,6 +187,9 @@ class FileJournal:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _write(descriptor, data, sync=sync)
+        except OSError:
+            temporary.unlink(missing_ok=True)  # of a full disk, all that there is left
+            raise
         finally:
             os.close(descriptor)
         temporary.replace(path)
