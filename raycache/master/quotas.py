@@ -104,7 +104,9 @@ class QuotaShares:
             self._live = {worker.worker: worker for worker in view.workers}
             self._weights = sum(worker.weight_bytes for worker in view.workers)
             live = self._live
-            for gone in [name for name, word in self._words.items() if name not in live or live[name].epoch != word.epoch]:
+            for gone in [
+                name for name, word in self._words.items() if name not in live or live[name].epoch != word.epoch
+            ]:
                 self._forget(gone)
 
     def _remember(self, name: WorkerId, word: _Word) -> None:

@@ -148,7 +148,7 @@ def test_a_full_disk_under_the_journal_stops_changes_only(start: Callable[..., C
     with pytest.raises(OSError, match="space"):
         stone.write_bytes(bytes(MIB))
     # More than what is left of the last page of the journal's file.
-    many = [f"/lake/{number}/{'x' * 100}*" for number in range(100)]
+    many = [f"/lake/[0{'a' * number}]" for number in range(150)]
     with pytest.raises(RaycacheError, match="make room"):
         cache.pin(many)
     read_all(cache)

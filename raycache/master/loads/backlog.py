@@ -8,7 +8,7 @@ queue of one worker, until it is cut off for a batch. Blocks on the way belong t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, KeysView
 
 from raycache.master.loads.files import Page
 from raycache.master.loads.pieces import BATCH_BLOCKS_MAX, BATCH_BYTES_MAX, Aim, Piece
@@ -103,6 +103,10 @@ class Backlog:
         queue = self._queues.get(worker)
         return queue[0] if queue else None
 
+    def waiting_at(self) -> KeysView[WorkerId]:
+        """The workers that pieces wait for."""
+        return self._queues.keys()
+
     def cut(self, worker: WorkerId, blocks_max: int = BATCH_BLOCKS_MAX) -> list[Piece]:
         """Take pieces for one batch; one longer than a batch is split. All of a batch have one aim and come from one source.
 
@@ -136,6 +140,8 @@ class Backlog:
                 break
             if size >= _LARGE_BATCH_BYTES and page.versions[piece.row].size_bytes >= self._block_size_bytes:
                 break
+        if not queue:
+            del self._queues[worker]
         return pieces
 
     def release(self, piece: Piece) -> None:

@@ -15,17 +15,17 @@ only while their job runs, so such a job cannot be resumed after its end.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError, UnavailableError
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pacing import Congestion
-from raycache.master.loads.pieces import Batch, JobState
+from raycache.master.loads.pieces import BATCH_FULLNESS_MIN, Batch, JobState
 from raycache.master.loads.survey import Holders
 from raycache.messages import BlockReply, JobProgress, LoadRequest
 from raycache.settings import Settings
-from raycache.types import MembershipView, WorkerId
+from raycache.types import MembershipView, WorkerId, WorkerView
 
 Record: TypeAlias = dict[str, Any]
 
@@ -56,9 +56,15 @@ class JobBoard:
         #: By id, of live jobs that were given their files: the packed pages.
         self._given: dict[str, Sequence[bytes]] = {}
         self._congestion = Congestion()
-        self._workers_count = 0
+        self._view = MembershipView(-1, ())
+        self._live: dict[WorkerId, WorkerView] = {}
         #: Batches each live worker has been sent.
         self._sent: dict[WorkerId, int] = {}
+        #: By job, its batches on the way; what they take up of each worker's places; and the live ones that have some left.
+        self._on_way: dict[str, dict[int, Batch]] = {}
+        self._taken: dict[WorkerId, float] = {}
+        self._open: dict[WorkerId, None] = {}
+        self._lake_blocks = 0
 
     # --- journal ------------------------------------------------------------------------------------------------------
 
@@ -193,52 +199,96 @@ class JobBoard:
 
     # --- driving ------------------------------------------------------------------------------------------------------
 
+    @property
+    def is_planning(self) -> bool:
+        """Whether `next_batches` has more to do at once."""
+        return any(job.is_planning for job in self._jobs.values() if not job.finished)
+
     def next_batches(self, view: MembershipView, mounts_version: int, now_s: float) -> list[tuple[LoadJob, Batch]]:
-        """What to send now."""
-        self._workers_count = len(view.workers)
+        """What to send now. Costs as much as there is to send, not as much as there are workers."""
+        if view is not self._view:
+            self._look_at(view)
+        for job_id in [job_id for job_id in self._on_way if job_id not in self._jobs or self._jobs[job_id].finished]:
+            for batch_id in list(self._on_way[job_id]):
+                self._back(job_id, batch_id)
+            del self._on_way[job_id]
         jobs = [job for job in self._jobs.values() if not job.finished]
         for job in jobs:
             job.plan(view, now_s)
-        places = {worker.worker: BATCHES_INFLIGHT_MAX for worker in view.workers}
-        lake_blocks = 0
-        for sent in self._inflight(jobs):
-            lake_blocks += sent.lake_blocks
-            if sent.worker.worker in places:
-                places[sent.worker.worker] -= sent.fullness
         batches: list[tuple[LoadJob, Batch]] = []
         # One place at each worker in turn, the least served first: what is held back is shared by all of them.
-        self._sent = {worker.worker: self._sent.get(worker.worker, 0) for worker in view.workers}
-        open_places = sorted(view.workers, key=lambda worker: self._sent[worker.worker])
+        open_places = sorted(self._wanted(jobs), key=lambda worker: self._sent[worker])
         while open_places:
             left = []
-            for worker in open_places:
-                if places[worker.worker] <= 0:
+            for name in open_places:
+                if name not in self._open:
                     continue
-                room = self._congestion.room(lake_blocks)
+                room = self._congestion.room(self._lake_blocks)
                 if room is not None and room < 1:
                     return batches
                 share = {} if room is None else {"blocks_max": max(1, room // len(view.workers))}
-                for job in self._by_turn(jobs, worker.worker):
-                    batch = job.next_batch(worker, mounts_version, now_s, **share)
+                for job in self._by_turn(jobs, name):
+                    batch = job.next_batch(self._live[name], mounts_version, now_s, **share)
                     if batch is not None:
                         batches.append((job, batch))
-                        places[worker.worker] -= batch.fullness
-                        self._sent[worker.worker] += 1
-                        lake_blocks += batch.lake_blocks
-                        left.append(worker)
+                        self._goes(job, batch)
+                        left.append(name)
                         break
             open_places = left
         return batches
 
     def replied(self, job: LoadJob, batch: Batch, reply: BlockReply, now_s: float) -> None:
         """A worker has answered."""
-        full = max(1, self._workers_count) * self._settings.loads_inflight_max
+        self._back(job.job_id, batch.batch_id)
+        full = max(1, len(self._live)) * self._settings.loads_inflight_max
         self._congestion.answered(reply.worker, reply.epoch, reply.slow_downs, full, now_s)
         job.replied(batch.batch_id, reply, now_s)
 
     def failed(self, job: LoadJob, batch: Batch, error: RaycacheError, now_s: float) -> None:
         """A worker has not answered."""
+        self._back(job.job_id, batch.batch_id)
         job.failed(batch.batch_id, error, now_s)
+
+    # --- inside: places -----------------------------------------------------------------------------------------------
+
+    def _look_at(self, view: MembershipView) -> None:
+        """Take over other workers."""
+        self._view = view
+        self._live = {worker.worker: worker for worker in view.workers}
+        self._sent = {name: self._sent.get(name, 0) for name in self._live}
+        self._open = {name: None for name in self._live if self._taken.get(name, 0.0) < BATCHES_INFLIGHT_MAX}
+
+    def _wanted(self, jobs: Iterable[LoadJob]) -> dict[WorkerId, None]:
+        """The workers with a free place that something waits for."""
+        wanted: dict[WorkerId, None] = {}
+        for job in jobs:
+            waiting = job.waiting_at()
+            few, many = (waiting, self._open) if len(waiting) < len(self._open) else (self._open, waiting)
+            wanted.update({name: None for name in few if name in many})
+        return wanted
+
+    def _goes(self, job: LoadJob, batch: Batch) -> None:
+        name = batch.worker.worker
+        self._on_way.setdefault(job.job_id, {})[batch.batch_id] = batch
+        self._taken[name] = self._taken.get(name, 0.0) + batch.fullness
+        if self._taken[name] >= BATCHES_INFLIGHT_MAX:
+            self._open.pop(name, None)
+        self._sent[name] += 1
+        self._lake_blocks += batch.lake_blocks
+
+    def _back(self, job_id: str, batch_id: int) -> None:
+        """A batch is not on the way any more; one that was not is ignored."""
+        batch = self._on_way.get(job_id, {}).pop(batch_id, None)
+        if batch is None:
+            return
+        name = batch.worker.worker
+        self._lake_blocks -= batch.lake_blocks
+        # Whole sixteenths and the like would add up exactly; shares of bytes do not.
+        taken = self._taken[name] = self._taken[name] - batch.fullness
+        if taken < BATCH_FULLNESS_MIN / 2:
+            del self._taken[name]
+        if taken < BATCHES_INFLIGHT_MAX and name in self._live:
+            self._open[name] = None
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -260,16 +310,9 @@ class JobBoard:
             del self._ended[job_id], self._requests[job_id]
 
     @staticmethod
-    def _inflight(jobs: Iterable[LoadJob]) -> Iterator[Batch]:
-        for job in jobs:
-            yield from job.inflight()
-
-    @staticmethod
-    def _by_turn(jobs: list[LoadJob], worker: str) -> list[LoadJob]:
-        def turn(job: LoadJob) -> tuple[int, int]:
-            return -job.request.priority, sum(batch.worker.worker == worker for batch in job.inflight())
-
-        return sorted(jobs, key=turn)
+    def _by_turn(jobs: list[LoadJob], worker: WorkerId) -> list[LoadJob]:
+        having = [job for job in jobs if worker in job.waiting_at()]
+        return sorted(having, key=lambda job: (-job.request.priority, job.inflight_at(worker)))
 
 
 def _started(job_id: str, request: LoadRequest) -> Record:

@@ -164,6 +164,9 @@ class JobDriver:
                 continue
             if any(job.finished for job in self._board.live()):
                 continue
+            if self._board.is_planning:
+                await asyncio.sleep(0)  # a turn at a time, so that others are heard in between
+                continue
             try:
                 await asyncio.wait_for(self._moved.wait(), _PAUSE_S if live else None)
             except TimeoutError:

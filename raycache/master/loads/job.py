@@ -22,13 +22,13 @@ lost on the way, with what it had loaded.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, KeysView
 
 import numpy as np
 import numpy.typing as npt
 
 from raycache.errors import RaycacheError, UnavailableError
-from raycache.hashing import extent_key, place_many
 from raycache.master.loads.backlog import Backlog
 from raycache.master.loads.files import FileTable, Origin, Page, Row, digests_of
 from raycache.master.loads.pacing import TokenBucket
@@ -41,12 +41,11 @@ from raycache.master.loads.pieces import (
     Batch,
     JobState,
     Piece,
-    by_holder,
-    pieces_of,
     request_of,
 )
 from raycache.master.loads.survey import Holders, Survey
 from raycache.master.loads.tally import JobFigures
+from raycache.master.loads.window import Window
 from raycache.messages import BlockReply, BlockState, JobProgress, LoadRequest
 from raycache.ranges import block_count
 from raycache.types import MembershipView, WorkerId, WorkerView
@@ -55,9 +54,6 @@ from raycache.types import MembershipView, WorkerId, WorkerView
 #: several times already.
 ATTEMPTS_MAX = 8
 LAKE_ATTEMPTS_MAX = 2
-#: Pieces planned ahead, for each worker and at least.
-WINDOW_PIECES = 500
-WINDOW_PIECES_MIN = 4_000
 #: Further rounds after workers were lost; and how long before one, so that the others have said what they hold.
 ROUNDS_MAX = 3
 ROUND_PAUSE_S = 1.5
@@ -95,8 +91,6 @@ class LoadJob:
         #: Of the second listing: what was found so far.
         self._found_again: list[npt.NDArray[np.uint64]] = []
         self._block_size_bytes = block_size_bytes
-        self._blocks_per_extent = extent_size_bytes // block_size_bytes
-        self._holders = holders
         self._table = FileTable(given=request.given)
         self._survey = Survey(block_size_bytes, extent_size_bytes, request.replicas, holders)
         self._figures = JobFigures(now_s)
@@ -108,17 +102,20 @@ class LoadJob:
             self._bucket = TokenBucket(request.bandwidth_bytes_s, burst, now_s)
             batch_bytes_max = max(block_size_bytes, min(BATCH_BYTES_MAX, int(burst)))
         self._roots: dict[str, None] = {}
-        self._view = MembershipView(0, ())
+        #: The view by which was seen who is lost.
+        self._seen = MembershipView(0, ())
+        #: Batches on the way, by worker.
+        self._inflight_at: Counter[WorkerId] = Counter()
         #: Workers that have been sent something, and by whose loss something may be missing.
         self._used: dict[tuple[WorkerId, int], None] = {}
         self._lost = False
         self._rounds = 0
         self._verified = False
         self._not_before_s = now_s
-        #: What the pages from `_cursor` on are to be cut into.
-        self._aim = Aim.LOAD
-        self._cursor = 0
         self._backlog = Backlog(block_size_bytes, batch_bytes_max)
+        sizes = (block_size_bytes, extent_size_bytes // block_size_bytes)
+        is_failed = self._figures.is_failed
+        self._window = Window(self._table, self._backlog, *sizes, holders, is_failed, keeps_order=request.given)
         self._inflight: dict[int, Batch] = {}
         self._batch_ids = itertools.count()
 
@@ -196,29 +193,25 @@ class LoadJob:
 
     def plan(self, view: MembershipView, now_s: float) -> None:
         """Give every piece of the window a live worker. To be called before `next_batch`."""
-        incarnations = {(worker.worker, worker.epoch) for worker in view.workers}
-        for gone in [used for used in self._used if used not in incarnations]:
-            del self._used[gone]
-            self._lost = True
+        if view is not self._seen:
+            self._seen = view
+            incarnations = {(worker.worker, worker.epoch) for worker in view.workers}
+            for gone in [used for used in self._used if used not in incarnations]:
+                del self._used[gone]
+                self._lost = True
         if self.finished or not self._listed or self._wants_listing or now_s < self._not_before_s:
             return
-        live = {worker.worker for worker in view.workers}
-        self._backlog.give_up(live)
-        self._view = view
-        if not view.workers:
-            return
-        window = max(WINDOW_PIECES_MIN, WINDOW_PIECES * len(view.workers))
-        while self._cursor < len(self._table) and self._backlog.waiting < window:
-            page = self._table.page(self._cursor)
-            self._backlog.open(self._cursor, page, self._pieces_of(self._cursor, page))
-            self._cursor += 1
-        pieces = self._backlog.take_homeless()
-        for piece, ranked in zip(pieces, self._ranked(pieces, 1), strict=True):
-            # On the first attempt only, since holders are hints.
-            holders = () if piece.attempts else self._holders(self._backlog.page(piece.page).ids[piece.row])
-            for part, worker in by_holder(piece, holders, live):
-                self._backlog.assign(part, worker or ranked[0].worker)
+        self._window.plan(view)
         self._settle(now_s)
+
+    @property
+    def is_planning(self) -> bool:
+        """Whether `plan` has more to do at once: the window is filled over several turns of the event loop."""
+        return self._window.is_filling
+
+    def waiting_at(self) -> KeysView[WorkerId]:
+        """The workers that something waits for."""
+        return self._backlog.waiting_at()
 
     def next_batch(
         self, worker: WorkerView, mounts_version: int, now_s: float, blocks_max: int = BATCH_BLOCKS_MAX
@@ -232,7 +225,7 @@ class LoadJob:
             blocks_max: what may be asked of the lake at once; >= 1.
         """
         first = self._backlog.first(worker.worker)
-        if first is None or self.finished:
+        if first is None or self.finished or self._window.is_held:
             return None
         lake = first.aim in (Aim.LOAD, Aim.REPAIR)
         if lake and self._bucket is not None and not self._bucket.ready(now_s):
@@ -241,7 +234,7 @@ class LoadJob:
         request = request_of(
             [(piece, self._backlog.page(piece.page)) for piece in pieces],
             self._block_size_bytes,
-            view_id=self._view.view_id,
+            view_id=self._window.view.view_id,
             mounts_version=mounts_version,
             verifying=self.state is JobState.VERIFYING,
             job_age_s=now_s - self._started_s,
@@ -249,6 +242,7 @@ class LoadJob:
         size_bytes = sum(request.lengths)
         batch = Batch(next(self._batch_ids), worker, request, pieces, size_bytes, len(request.lengths) if lake else 0)
         self._inflight[batch.batch_id] = batch
+        self._inflight_at[worker.worker] += 1
         self._used[worker.worker, worker.epoch] = None
         if lake and self._bucket is not None:
             self._bucket.take(size_bytes, now_s)
@@ -261,9 +255,13 @@ class LoadJob:
         """Batches on the way."""
         return self._inflight.values()
 
+    def inflight_at(self, worker: WorkerId) -> int:
+        """Batches on the way to a worker."""
+        return self._inflight_at[worker]
+
     def replied(self, batch_id: int, reply: BlockReply, now_s: float) -> None:
         """Take in a worker's answer; a late or repeated one is ignored."""
-        batch = self._inflight.pop(batch_id, None)
+        batch = self._back(batch_id)
         if batch is None:
             return
         position = 0
@@ -300,7 +298,7 @@ class LoadJob:
 
     def failed(self, batch_id: int, error: RaycacheError, now_s: float) -> None:
         """The worker did not answer: plan its pieces again."""
-        batch = self._inflight.pop(batch_id, None)
+        batch = self._back(batch_id)
         if batch is None:
             return
         for piece in batch.pieces:
@@ -337,6 +335,13 @@ class LoadJob:
             bytes_over=0 if self.request.metadata_only else survey.bytes_over,
         )
 
+    def _back(self, batch_id: int) -> Batch | None:
+        """A batch is not on the way any more; None: it was not."""
+        batch = self._inflight.pop(batch_id, None)
+        if batch is not None:
+            self._inflight_at[batch.worker.worker] -= 1
+        return batch
+
     # --- inside: files ------------------------------------------------------------------------------------------------
 
     def _take(self, page: Page, view: MembershipView) -> None:
@@ -346,28 +351,8 @@ class LoadJob:
 
     # --- inside: planning ---------------------------------------------------------------------------------------------
 
-    def _pieces_of(self, index: int, page: Page) -> Iterator[Piece]:
-        """A page, cut. Given files keep their order; of listed ones whole blocks come first, and the largest file of these:
-        a long one at the end delays it.
-        """
-        sizes = [version.size_bytes for version in page.versions]
-        rows = [row for row in range(len(sizes)) if not self._figures.is_failed(index, row)]
-        if not self.request.given:
-            rows.sort(key=lambda row: -sizes[row] if sizes[row] >= self._block_size_bytes else 0)
-        return pieces_of(page, index, rows, self._aim, self._block_size_bytes, self._blocks_per_extent)
-
-    def _ranked(self, pieces: Sequence[Piece], copies: int) -> list[list[WorkerView]]:
-        """The workers that the hash names for each piece, best first."""
-        if not pieces:
-            return []
-        workers = self._view.workers
-        ids = [self._backlog.page(piece.page).ids[piece.row] for piece in pieces]
-        extents = [piece.first_block // self._blocks_per_extent for piece in pieces]
-        keys = np.array([extent_key(*extent) for extent in zip(ids, extents, strict=True)], dtype=np.uint64)
-        return [[workers[i] for i in row] for row in place_many(keys, workers, copies).tolist()]
-
     def _queue_copies(self, piece: Piece, blocks: list[int], holder: WorkerView) -> None:
-        ranked = self._ranked([piece], self.request.replicas)[0]
+        ranked = self._window.ranked([piece], self.request.replicas)[0]
         targets = [worker for worker in ranked if worker.worker != holder.worker][: self.request.replicas - 1]
         copy = piece._replace(aim=Aim.COPY, attempts=0, source_actor=holder.actor_name)
         for worker in targets:
@@ -421,7 +406,7 @@ class LoadJob:
         """Go on to the next state when nothing is left to do in this one."""
         if self.finished or not self._listed or self._wants_listing:
             return
-        if self._cursor < len(self._table) or self._backlog or self._inflight:
+        if not self._window.is_through or self._backlog or self._inflight:
             return
         if self._lost and self._rounds < ROUNDS_MAX:
             self._rounds += 1
@@ -437,7 +422,7 @@ class LoadJob:
     def _start_round(self) -> None:
         """Ask for every block once more."""
         self._lost = False
-        self._aim, self._cursor = Aim.CHECK, 0
+        self._window.begin(Aim.CHECK)
 
     def _end(self, state: JobState, now_s: float) -> None:
         """An ended job keeps its figures and failures only."""
@@ -446,5 +431,7 @@ class LoadJob:
         self._wants_listing = False
         self._backlog.clear()
         self._inflight.clear()
+        self._inflight_at.clear()
         self._found_again.clear()
         self._table = FileTable()
+        self._window.close()

@@ -126,6 +126,8 @@ def by_holder(
 ) -> list[tuple[Piece, WorkerId | None]]:
     """A piece, cut by which worker says it holds the blocks, the same one for all of it if possible; None: none does."""
     live_holders = [(worker, mask) for worker, mask in holders if worker in live]
+    if not live_holders:
+        return [(piece, None)]
     wanted = ((1 << piece.block_count) - 1) << piece.first_block
     live_holders.sort(key=lambda holder: -(holder[1] & wanted).bit_count())
     found = {block: next((w for w, mask in live_holders if mask >> block & 1), None) for block in piece.blocks}

@@ -11,6 +11,7 @@ from raycache.master.loads.board import BATCHES_INFLIGHT_MAX, JOBS_KEPT_MAX, JOB
 from raycache.master.loads.files import Origin
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pieces import Batch
+from raycache.master.loads.window import PLANNED_PER_TURN, WINDOW_PIECES_MAX
 from raycache.master.namespace.entries import pack
 from raycache.messages import BlockReply, BlockState, LoadRequest, WantedFile, pack_files
 from raycache.settings import Settings
@@ -205,3 +206,66 @@ def test_given_files_are_not_asked_of_the_lake(wish: dict[str, bool]) -> None:
     """A load that is given its files cannot promise what only a listing can."""
     with pytest.raises(InvalidRequestError):
         board().start("x", LoadRequest(["s3://b/map"], given=True, **wish), 0.0, given_pages(1))
+
+
+def test_places_of_a_job_that_ends_are_free_for_others() -> None:
+    """A stopped job's batches are not waited for, and its late answers give nothing back twice."""
+    found = board()
+    found.start("first", LoadRequest(["/lake"]), 0.0)
+    listed(found, "first")
+    sent = found.next_batches(VIEW, 1, 0.0)
+    found.start("second", LoadRequest(["/lake"]), 0.0)
+    listed(found, "second")
+    assert found.next_batches(VIEW, 1, 0.0) == []
+    found.stop("first", 1.0)
+    assert len(sent) == len(found.next_batches(VIEW, 1, 1.0))
+    for job, batch in sent:
+        found.replied(job, batch, reply_to(batch), 2.0)
+    assert found.next_batches(VIEW, 1, 2.0) == []
+
+
+def test_a_worker_that_is_lost_with_batches_on_the_way_is_full_no_more_when_they_have_failed() -> None:
+    """Its successor has all places once the calls to it have ended, and none is counted for a worker of no view."""
+    found = board()
+    found.start("x", LoadRequest(["/lake"]), 0.0)
+    listed(found, "x")
+    sent = found.next_batches(VIEW, 1, 0.0)
+    rest = MembershipView(2, VIEW.workers[1:])
+    lost = [(job, batch) for job, batch in sent if batch.worker.worker == "a"]
+    assert lost
+    assert found.next_batches(rest, 1, 0.0) == []
+    for job, batch in lost:
+        found.failed(job, batch, UnavailableError("gone"), 1.0)
+    assert found.next_batches(rest, 1, 1.0) == []
+    back = MembershipView(3, (VIEW.workers[0]._replace(epoch=2), *VIEW.workers[1:]))
+    found.start("y", LoadRequest(["/lake"]), 2.0)
+    listed(found, "y")
+    again = [batch for _, batch in found.next_batches(back, 1, 2.0)]
+    assert {"a"} == {batch.worker.worker for batch in again}
+    assert len(lost) == len(again)
+
+
+def test_a_large_load_is_planned_a_bounded_part_in_each_turn() -> None:
+    """Nothing is sent before half of the window is there; no turn plans more than its share; all of it comes in the end."""
+    workers = MembershipView(1, tuple(WorkerView(f"w{i:03}", 1, 1 << 40, f"actor-{i}") for i in range(200)))
+    found = board()
+    found.start("x", LoadRequest(["/lake"]), 0.0)
+    job = listed(found, "x", files=50_000, size=1000)
+    before = -1
+    while found.is_planning or before < 0:
+        sent = found.next_batches(workers, 1, 0.0)
+        waiting = job._backlog.waiting
+        assert waiting - max(0, before) <= PLANNED_PER_TURN + 1_000
+        before = waiting
+        if sent:
+            break
+    assert WINDOW_PIECES_MAX / 2 <= waiting + sum(len(batch.pieces) for _, batch in sent)
+    asked = 0
+    while sent or found.is_planning:
+        asked += sum(len(batch.request.block_index) for _, batch in sent)
+        for one, batch in sent:
+            found.replied(one, batch, reply_to(batch), 1.0)
+        sent = found.next_batches(workers, 1, 1.0)
+        assert job._backlog.waiting <= WINDOW_PIECES_MAX + 1_000
+    assert 50_000 == asked
+    assert "SUCCEEDED" == found.progress("x", 2.0).state
