@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from urllib.parse import quote, unquote
 
@@ -104,6 +104,18 @@ def moved(path: str, base: str, other: str) -> str:
     return join(other, path[len(below(base)) :])
 
 
+def self_and_above(path: str) -> Iterator[str]:
+    """A normalised path or URI, then what is above it, up to "/" or the root of the URI."""
+    floor = 0 if path.startswith("/") else path.find("://") + 3  # a key may hold "://", too
+    yield path
+    end = path.rfind("/", floor)
+    while end > 0:
+        yield path[:end]
+        end = path.rfind("/", floor, end)
+    if end == 0 and path != "/":
+        yield "/"
+
+
 def has_path(key: str) -> bool:
     """Whether a path can say a key of a store, or a name below a directory: one with a ".." part it cannot."""
     return ".." not in key or ".." not in key.split("/")
@@ -158,6 +170,12 @@ def glob_bases(pattern: str) -> list[str]:
 
 
 @functools.lru_cache(_GLOBS_REMEMBERED)
+def glob_prefix(glob: str) -> str:
+    """What everything begins with that a glob names."""
+    found = _GLOB.search(glob)
+    return glob if found is None else glob[: found.start()]
+
+
 def glob_regex(glob: str) -> re.Pattern[str]:
     """What a glob names: all that it matches, and all that lies below a directory that it matches.
 

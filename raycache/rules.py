@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from sortedcontainers import SortedDict
 
 from raycache import paths
 from raycache.errors import InvalidRequestError
@@ -86,35 +89,118 @@ class FileRules(NamedTuple):
     quotas: tuple[str, ...] = ()
 
 
-def add_rule(rules: Sequence[Rule], rule: Rule) -> tuple[Rule, ...]:
-    """Say something new.
+class RuleSet:
+    """Rules as they are said, one after the other; only those are kept that still say something.
+
+    Cost of one: the depth of its base, and the rules that it replaces, however many others there are.
+
+    Args:
+        rules: said already, the oldest first.
+    """
+
+    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+        self._numbers = itertools.count()
+        #: By age.
+        self._rules: dict[int, Rule] = {}
+        self._places: dict[RuleKind, SortedDict[Pattern, int]] = {kind: SortedDict() for kind in RuleKind}
+        for rule in rules:
+            self._put(rule)
+
+    def __len__(self) -> int:
+        """Rules kept."""
+        return len(self._rules)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The oldest first."""
+        return tuple(self._rules.values())
+
+    def check(self, rules: Sequence[Rule]) -> None:
+        """Raise when these cannot be said now; nothing is changed.
+
+        Raises:
+            InvalidRequestError: too many rules, a quota on a glob, or a value that cannot be.
+        """
+        for rule in rules:
+            _check(rule)
+        if len(self) + len(rules) > RULES_MAX:
+            trial = RuleSet(self.rules)
+            for rule in rules:
+                trial.say(rule)
+
+    def say(self, rule: Rule) -> None:
+        """Say something new.
+
+        Raises:
+            InvalidRequestError: see `check`; nothing is changed.
+        """
+        _check(rule)
+        replaced = self._replaced_by(rule)
+        kept = rule.value is not None or (
+            rule.kind is not RuleKind.QUOTA and self._overlaps(rule, set(replaced))
+        )  # "not pinned" needs a rule only where an older one says otherwise
+        if len(self) - len(replaced) + kept > RULES_MAX:
+            raise InvalidRequestError(f"{RULES_MAX} rules are the most; name directories rather than single files")
+        for pattern in replaced:
+            del self._rules[self._places[rule.kind].pop(pattern)]
+        if kept:
+            self._put(rule)
+
+    def _put(self, rule: Rule) -> None:
+        self._places[rule.kind][rule.pattern] = number = next(self._numbers)
+        self._rules[number] = rule
+
+    def _replaced_by(self, rule: Rule) -> list[Pattern]:
+        """The patterns of this kind that name only files that the rule names, too."""
+        if rule.kind is RuleKind.QUOTA or rule.pattern.glob:
+            return [rule.pattern] if rule.pattern in self._places[rule.kind] else []
+        return [*self._at(rule.kind, rule.pattern.base), *self._below(rule.kind, rule.pattern.base)]
+
+    def _overlaps(self, rule: Rule, without: Container[Pattern]) -> bool:
+        """Whether another pattern of this kind may name a file that the rule names."""
+        base = rule.pattern.base
+        near = itertools.chain(
+            self._below(rule.kind, base), *(self._at(rule.kind, one) for one in _self_and_above(base))
+        )
+        return any(pattern not in without for pattern in near)
+
+    def _at(self, kind: RuleKind, base: str) -> Iterator[Pattern]:
+        found: Iterator[Pattern] = self._places[kind].irange(
+            Pattern(base), Pattern(base + "\0"), inclusive=(True, False)
+        )
+        return found
+
+    def _below(self, kind: RuleKind, base: str) -> Iterator[Pattern]:
+        places = self._places[kind]
+        # "0" is the character after "/". Below "" is everything but what is at it.
+        found: Iterator[Pattern] = (
+            places.irange(Pattern(f"{base}/"), Pattern(f"{base}0"), inclusive=(True, False))
+            if base
+            else places.irange(Pattern("\0"))
+        )
+        return found
+
+
+def add_rules(rules: Sequence[Rule], new: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Say several things, one after the other.
 
     Returns:
         All rules, without those that no longer say anything.
 
     Raises:
-        InvalidRequestError: too many rules, a quota on a glob, or a value that cannot be.
+        InvalidRequestError: see `RuleSet.check`.
     """
+    found = RuleSet(rules)
+    for rule in new:
+        found.say(rule)
+    return found.rules
+
+
+def _check(rule: Rule) -> None:
     if rule.value is not None and rule.value < 0:
         raise InvalidRequestError(f"{rule.kind.value} {rule.value:g} is negative; give 0 or more")
-    if rule.kind is RuleKind.QUOTA:
-        if rule.pattern.glob:
-            raise InvalidRequestError("a quota is on a directory or a file, not on a glob; name the directory")
-        kept = [old for old in rules if (old.kind, old.pattern) != (rule.kind, rule.pattern)]
-        return _bounded([*kept, *([] if rule.value is None else [rule])])
-    kept = [old for old in rules if old.kind is not rule.kind or not rule.pattern.covers(old.pattern)]
-    # "Not pinned" needs a rule only where an older one says otherwise.
-    if rule.value is not None or any(old.kind is rule.kind and old.pattern.overlaps(rule.pattern) for old in kept):
-        kept.append(rule)
-    return _bounded(kept)
-
-
-def add_rules(rules: Sequence[Rule], new: Sequence[Rule]) -> tuple[Rule, ...]:
-    """Say several things, one after the other; see `add_rule`."""
-    found = tuple(rules)
-    for rule in new:
-        found = add_rule(found, rule)
-    return found
+    if rule.kind is RuleKind.QUOTA and rule.pattern.glob:
+        raise InvalidRequestError("a quota is on a directory or a file, not on a glob; name the directory")
 
 
 def changed_rules(old: Sequence[Rule], new: Sequence[Rule]) -> list[Rule]:
@@ -146,31 +232,30 @@ def rules_of(record: Mapping[str, Any]) -> list[Rule]:
     return [Rule(RuleKind(kind), Pattern(base, glob), value) for kind, base, glob, value in record["rules"]]
 
 
-def _bounded(rules: Sequence[Rule]) -> tuple[Rule, ...]:
-    if len(rules) > RULES_MAX:
-        raise InvalidRequestError(f"{RULES_MAX} rules are the most; name directories rather than single files")
-    return tuple(rules)
-
-
 _NO_RULES = FileRules()
 
 
 class Matcher:
     """Looks files up in a table.
 
-    Cost: the depth of the URI, plus one match for each rule with a glob; remembered for the last 4,096 URIs.
+    Cost: the depth of the URI, plus one match for each glob at a base above it that begins as the rest of the URI does;
+    remembered for the last 4,096 URIs.
     """
 
     def __init__(self, table: RuleTable) -> None:
         self.table = table
         #: Per kind, (position, value) of the rule on everything below a base: the longest above a URI is the latest.
         self._bases: dict[RuleKind, dict[str, tuple[int, float | None]]] = {kind: {} for kind in RuleKind}
-        self._globs: list[tuple[int, Rule]] = []
-        for position, rule in enumerate(table.rules):
-            if rule.pattern.glob:
-                self._globs.append((position, rule))
+        #: Per base, by what a glob begins with: (position, rule), the latest first.
+        self._globs: dict[str, dict[str, list[tuple[int, Rule]]]] = {}
+        for position, rule in reversed([*enumerate(table.rules)]):
+            base, glob = rule.pattern
+            if glob:
+                self._globs.setdefault(base, {}).setdefault(paths.glob_prefix(glob), []).append((position, rule))
             else:
-                self._bases[rule.kind][rule.pattern.base] = (position, rule.value)
+                self._bases[rule.kind][base] = (position, rule.value)
+        #: Per base, the lengths of these beginnings.
+        self._lengths = {base: sorted({*map(len, found)}) for base, found in self._globs.items()}
         self._remembered = functools.lru_cache(_REMEMBERED_MAX)(self._look_up)
 
     def of(self, uri: str) -> FileRules:
@@ -183,9 +268,13 @@ class Matcher:
         for kind in (RuleKind.PIN, RuleKind.TTL):
             bases = self._bases[kind]
             latest[kind] = next((bases[base] for base in above if base in bases), (-1, None)) if bases else (-1, None)
-        for position, rule in self._globs:
-            if position > latest[rule.kind][0] and rule.pattern.names(uri):
-                latest[rule.kind] = (position, rule.value)
+        for base in above if self._globs else ():
+            if base in self._globs:
+                rest = uri[len(base) + 1 :] if base else uri
+                for length in self._lengths[base]:
+                    for position, rule in self._globs[base].get(rest[:length], ()):
+                        if position > latest[rule.kind][0] and rule.pattern.names(uri):
+                            latest[rule.kind] = (position, rule.value)
         quotas = self._bases[RuleKind.QUOTA]
         return FileRules(
             pinned=bool(latest[RuleKind.PIN][1]),
@@ -200,10 +289,4 @@ def _is_below(base: str, uri: str) -> bool:
 
 def _self_and_above(uri: str) -> list[str]:
     """A URI, then what is above it, up to the root of its store, and everything there is."""
-    found = [uri]
-    floor = uri.find("://") + 3
-    end = uri.rfind("/", floor)
-    while end > 0:
-        found.append(uri[:end])
-        end = uri.rfind("/", floor, end)
-    return [*found, ""]
+    return [*paths.self_and_above(uri), ""] if uri else [""]

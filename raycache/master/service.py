@@ -51,7 +51,7 @@ from raycache.messages import (
     WrittenNews,
 )
 from raycache.ranges import block_count
-from raycache.rules import Rule, RuleTable, add_rules, record_of, rules_of
+from raycache.rules import Rule, RuleSet, RuleTable, record_of, rules_of
 from raycache.settings import Settings
 from raycache.types import VersionId, WorkerId
 
@@ -111,8 +111,9 @@ class MasterService:
         )
         #: When counts are to be kept for a restart.
         self.keeping = Keeping()
-        #: All rules on paths; replaced when something new is said.
-        self.rules = RuleTable(self._first_number, ())
+        self._rule_set = RuleSet()
+        self._rules_version = self._first_number
+        self._rule_table = RuleTable(self._first_number, ())
         self._figures = Figures()
         self._watch = Watch(self._figures)
         #: Repeatable requests that were carried out; an ordered set.
@@ -142,7 +143,9 @@ class MasterService:
                     case "unmount":
                         self.mounts.unmount(record["path"])
                     case "rule":
-                        self.rules = self._with_rules(rules_of(record))
+                        for rule in rules_of(record):
+                            self._rule_set.say(rule)
+                        self._rules_version += 1
             except RaycacheError:
                 continue
             if record.get("request_id"):
@@ -203,7 +206,7 @@ class MasterService:
         """
         if request_id in self._requests:
             return []
-        version = self.mounts.table().version + 1
+        version = self.mounts.version + 1
         return [{"op": "unmount", "path": self.mounts.at(path).path, "version": version, "request_id": request_id}]
 
     # --- rules --------------------------------------------------------------------------------------------------------
@@ -212,11 +215,19 @@ class MasterService:
         """What has to be written down to say something new of some paths.
 
         Raises:
-            InvalidRequestError: see `rules.add_rule`.
+            InvalidRequestError: see `RuleSet.check`.
         """
         if request_id in self._requests:
             return []
-        return [record_of(rules) | {"version": self._with_rules(rules).version, "request_id": request_id}]
+        self._rule_set.check(rules)
+        return [record_of(rules) | {"version": self._rules_version + 1, "request_id": request_id}]
+
+    @property
+    def rules(self) -> RuleTable:
+        """All rules on paths. Made when it is asked for, once for each version."""
+        if self._rule_table.version != self._rules_version:
+            self._rule_table = RuleTable(self._rules_version, self._rule_set.rules)
+        return self._rule_table
 
     def quotas_settled(self) -> bool:
         """Whether every worker keeps the present quotas, and may load up to its share of them."""
@@ -367,9 +378,6 @@ class MasterService:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _with_rules(self, rules: Sequence[Rule]) -> RuleTable:
-        return RuleTable(self.rules.version + 1, add_rules(self.rules.rules, rules))
-
     def _divide(self, heartbeat: Heartbeat) -> Shares | None:
         missing, _ = self.membership.missing()
         view = self.membership.view()
@@ -383,12 +391,11 @@ class MasterService:
             "options": mount.options,
             "metadata_ttl_s": mount.metadata_ttl_s,
             "readonly": mount.readonly,
-            "version": self.mounts.table().version + 1,
+            "version": self.mounts.version + 1,
         }
 
     def _mounts_news(self, version: int) -> MountTable | None:
-        table = self.mounts.table()
-        return None if version == table.version else table
+        return None if version == self.mounts.version else self.mounts.table()
 
     def _drop_the_absent(self) -> None:
         """Nobody should be sent to a worker that is not in the view; one that comes back says everything again."""

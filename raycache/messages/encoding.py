@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import pickle
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -66,41 +68,57 @@ class MountInfo(NamedTuple):
         return f"MountInfo(path={self.path!r}, uri={self.uri!r}, readonly={self.readonly}, options=...)"
 
 
-class MountTable(NamedTuple):
-    """All mounts; the version grows with every change."""
+@dataclasses.dataclass(frozen=True)
+class MountTable:
+    """All mounts, explicit ones first; the version grows with every change.
+
+    Look-ups walk up from what is asked for, so they cost its depth, however many mounts there are.
+    """
 
     version: int
     mounts: tuple[MountInfo, ...]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MountTable, (self.version, self.mounts)
+
     def deep(self) -> frozenset[str]:
         """Paths and URIs of mounts that are deeper than a dataset usually is: see `paths.dataset_of`."""
-        names = {name for mount in self.mounts for name in (mount.path, mount.uri)}
-        return frozenset(name for name in names if paths.dataset_of(paths.join(name, "file")) != name)
+        return self._deep
 
     def is_writable(self, uri: str) -> bool:
         """Whether some mount lets this URI be written."""
-        return any(_is_above(m.uri, uri) for m in self.mounts if not m.readonly)
+        return any(not m.readonly for above in paths.self_and_above(uri) for m in self._by_uri.get(above, ()))
 
     def paths_of(self, uri: str) -> list[str]:
         """All names of a URI in the namespace: itself, and its path below each mount above it."""
-        above = [m for m in self.mounts if m.path.startswith("/") and _is_above(m.uri, uri)]
-        return [uri, *(paths.moved(uri, m.uri, m.path) for m in above)]
+        above = [m for name in paths.self_and_above(uri) for m in self._by_uri.get(name, ()) if m.path.startswith("/")]
+        return [uri, *(paths.moved(uri, m.uri, m.path) for m in sorted(above, key=lambda mount: mount.path))]
 
     def of_uri(self, uri: str) -> MountInfo | None:
         """The mount whose options open this URI: the longest mounted URI above it."""
-        above = [m for m in self.mounts if _is_above(m.uri, uri)]
-        return max(above, key=lambda mount: len(mount.uri), default=None)
+        return next((self._by_uri[above][0] for above in paths.self_and_above(uri) if above in self._by_uri), None)
 
     def of_path(self, path: str) -> MountInfo | None:
         """The mount a namespace path or a URI belongs to: the longest one above it."""
         if not path.startswith("/"):
             return self.of_uri(path)
-        above = [m for m in self.mounts if _is_above(m.path, path)]
-        return max(above, key=lambda mount: len(mount.path), default=None)
+        return next((self._by_path[above] for above in paths.self_and_above(path) if above in self._by_path), None)
 
+    @functools.cached_property
+    def _by_uri(self) -> dict[str, list[MountInfo]]:
+        found: dict[str, list[MountInfo]] = {}
+        for mount in self.mounts:
+            found.setdefault(mount.uri, []).append(mount)
+        return found
 
-def _is_above(base: str, name: str) -> bool:
-    return name == base or name.startswith(paths.below(base))
+    @functools.cached_property
+    def _by_path(self) -> dict[str, MountInfo]:
+        return {mount.path: mount for mount in self.mounts}
+
+    @functools.cached_property
+    def _deep(self) -> frozenset[str]:
+        names = {name for mount in self.mounts for name in (mount.path, mount.uri)}
+        return frozenset(name for name in names if paths.dataset_of(paths.join(name, "file")) != name)
 
 
 class Hello(NamedTuple):

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from raycache.errors import UnavailableError
 from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Purpose, Selector, Shares
 from raycache.ranges import BlockRange, block_count, block_length
-from raycache.rules import FileRules, Matcher, Pattern, Rule, RuleKind, RuleTable, add_rule, quotas_of
+from raycache.rules import FileRules, Matcher, Pattern, Rule, RuleKind, RuleTable, add_rules, quotas_of
 from raycache.types import BlockId, FileVersion, Tier
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import (
@@ -269,7 +269,7 @@ class WorkerMachine(RuleBasedStateMachine):
         if kind is RuleKind.QUOTA and pattern.glob:
             return
         said = Rule(kind, pattern, 1 if kind is RuleKind.PIN and value else value)
-        self.rules = RuleTable(self.rules.version + 1, add_rule(self.rules.rules, said))
+        self.rules = RuleTable(self.rules.version + 1, add_rules(self.rules.rules, [said]))
         self.matcher = Matcher(self.rules)
         if self.matcher.table.rules:
             self.pinned = {v: m for v, m in self.pinned.items() if self.file_rules(v).pinned}

@@ -291,6 +291,8 @@ class LoadJob:
                 self._not_served(piece, block, state, error)
             if claimed:
                 self._backlog.put_at(piece._replace(sent_on=True), claimed, claimant)
+                if claimant not in self._window.live:
+                    self._backlog.give_up(self._window.live)
             self._backlog.release(piece)
         if batch.lake_blocks and self._bucket is not None:
             self._bucket.take(-unmoved_bytes, now_s)

@@ -61,7 +61,8 @@ class Window:
         self._aim = Aim.LOAD
         self._cursor = 0
         self.view = MembershipView(0, ())
-        self._live: dict[WorkerId, WorkerView] = {}
+        #: The workers of the view.
+        self.live: dict[WorkerId, WorkerView] = {}
         #: Whether it is being filled: `plan` has more to do at once.
         self.is_filling = False
         #: Whether nothing is to be sent yet.
@@ -83,8 +84,8 @@ class Window:
     def plan(self, view: MembershipView) -> None:
         """Give every piece of the window a live worker; what waits for one that was lost is planned again."""
         if view is not self.view:
-            self.view, self._live = view, {worker.worker: worker for worker in view.workers}
-            self._backlog.give_up(self._live)
+            self.view, self.live = view, {worker.worker: worker for worker in view.workers}
+            self._backlog.give_up(self.live)
         if not view.workers:
             return
         self._fill()
@@ -92,7 +93,7 @@ class Window:
         for piece, ranked in zip(pieces, self.ranked(pieces, 1), strict=True):
             # On the first attempt only, since holders are hints.
             holders = () if piece.attempts else self._holders(self._backlog.page(piece.page).ids[piece.row])
-            for part, worker in by_holder(piece, holders, self._live):
+            for part, worker in by_holder(piece, holders, self.live):
                 self._backlog.assign(part, worker or ranked[0].worker)
 
     def ranked(self, pieces: Sequence[Piece], copies: int) -> list[list[WorkerView]]:
@@ -107,7 +108,7 @@ class Window:
 
     def _fill(self) -> None:
         """Open pages until the window is full again, or this turn has had its share."""
-        window = min(WINDOW_PIECES_MAX, max(WINDOW_PIECES_MIN, WINDOW_PIECES * len(self._live)))
+        window = min(WINDOW_PIECES_MAX, max(WINDOW_PIECES_MIN, WINDOW_PIECES * len(self.live)))
         start = self._backlog.waiting
         self.is_filling = self.is_filling or start < window // 2
         while self.is_filling and self._backlog.waiting - start < PLANNED_PER_TURN:

@@ -203,7 +203,7 @@ class Catalog:
     def list_needs(self, request: ListRequest, now_s: float) -> list[Need]:
         """What to ask before `listing`."""
         place = self._place(request.path)
-        if place is None or (request.recursive and self._mounts.nested_in(request.path)):
+        if place is None or (request.recursive and self._mounts.is_above_any(request.path)):
             return []
         store = self._store(place.root_uri)
         since_s = None if request.fresh else store.listed_since_s(place.prefix, recursive=request.recursive)
@@ -366,7 +366,7 @@ class Catalog:
 
     def _is_virtual(self, path: str) -> bool:
         """Whether a path is a directory because of mounts below it."""
-        return path == "/" or bool(self._mounts.nested_in(path))
+        return path == "/" or self._mounts.is_above_any(path)
 
     def _store(self, root_uri: str) -> Keyspace:
         store = self._stores.get(root_uri)

@@ -10,8 +10,10 @@ Look-ups walk up the parents of a path, so they cost its depth, however many mou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from typing import Any, NamedTuple
+
+from sortedcontainers import SortedDict
 
 from raycache import paths
 from raycache.errors import AlreadyExistsError, InvalidRequestError, NotFoundError
@@ -40,9 +42,10 @@ class Mounts:
     """
 
     def __init__(self, first_version: int = 0) -> None:
-        self._version = first_version
-        self._by_path: dict[str, MountInfo] = {}
-        self._by_uri: dict[str, MountInfo] = {}
+        self.version = first_version
+        self._by_path: SortedDict[str, MountInfo] = SortedDict()
+        #: The mounts of each mounted URI, by path.
+        self._by_uri: dict[str, dict[str, MountInfo]] = {}
         self._table = MountTable(first_version, ())
 
     def checked(self, mount: MountInfo) -> MountInfo | None:
@@ -74,8 +77,12 @@ class Mounts:
 
     def put(self, mount: MountInfo) -> None:
         """Add a mount, as `checked` or `checked_auto` has it, or put it in the place of the one that it renews."""
+        old = self._by_path.get(mount.path)
+        if old is not None:
+            self._drop(old)
         self._by_path[mount.path] = mount
-        self._changed()
+        self._by_uri.setdefault(mount.uri, {})[mount.path] = mount
+        self.version += 1
 
     def checked_auto(self, root_uri: str, options: dict[str, Any], metadata_ttl_s: float) -> MountInfo | None:
         """What a UFS authority that mounts itself, read-only, would put into the table. The first one's options stay.
@@ -105,8 +112,8 @@ class Mounts:
             NotFoundError: nothing is mounted there.
         """
         mount = self.at(path)
-        del self._by_path[mount.path]
-        self._changed()
+        self._drop(mount)
+        self.version += 1
         return mount
 
     def at(self, path: str) -> MountInfo:
@@ -118,10 +125,14 @@ class Mounts:
         path = paths.normalise(path)
         if path not in self._by_path:
             raise NotFoundError(f"nothing is mounted at {path}; see `raycache mounts`", path=path)
-        return self._by_path[path]
+        found: MountInfo = self._by_path[path]
+        return found
 
     def table(self) -> MountTable:
-        """All mounts, explicit ones first, sorted by path."""
+        """All mounts, explicit ones first, sorted by path. Made when it is asked for, once for each version."""
+        if self._table.version != self.version:
+            # "/" sorts before letters.
+            self._table = MountTable(self.version, tuple(self._by_path.values()))
         return self._table
 
     def resolve(self, path: str) -> tuple[MountInfo, str]:
@@ -131,31 +142,38 @@ class Mounts:
             NotFoundError: no mount is above it.
         """
         if path.startswith("/"):
-            for above in _self_and_parents(path):
-                mount = self._by_path.get(above)
+            for above in paths.self_and_above(path):
+                mount: MountInfo | None = self._by_path.get(above)
                 if mount is not None:
                     return mount, paths.moved(path, above, mount.uri)
         else:
-            for above in _self_and_parents(path):
-                mount = self._by_uri.get(above)
-                if mount is not None:
-                    return mount, path
+            for above in paths.self_and_above(path):
+                mounts = self._by_uri.get(above)
+                if mounts is not None:
+                    # Explicit ones win over self-mounts of the same URI.
+                    return mounts[min(mounts)], path
         raise NotFoundError(
             f"{path} is under no mount; see `raycache mounts`, or give a URI such as s3://bucket/key", path=path
         )
 
     def names_below(self, path: str) -> list[str]:
         """Sorted first parts of the mounts below a namespace path: directories, whatever the lake says."""
-        base = paths.below(path)
-        below = [mounted[len(base) :] for mounted in self._by_path if mounted.startswith(base) and mounted != base]
-        return sorted({name.partition("/")[0] for name in below})
+        return sorted({name.partition("/")[0] for name in self.nested_in(path)})
 
     def nested_in(self, path: str) -> list[str]:
         """Sorted paths of the mounts below a namespace path, each relative to it; nothing is mounted below a URI."""
         if not path.startswith("/"):
             return []
         base = paths.below(path)
-        return sorted(mounted[len(base) :] for mounted in self._by_path if mounted.startswith(base) and mounted != base)
+        # "0" is the character after "/".
+        below = self._by_path.irange(base, base[:-1] + "0", inclusive=(True, False))
+        return [mounted[len(base) :] for mounted in below if mounted != base]
+
+    def is_above_any(self, path: str) -> bool:
+        """Whether something is mounted below a namespace path."""
+        base = paths.below(path)
+        found = self._by_path.irange(base, base[:-1] + "0", inclusive=(True, False))
+        return path.startswith("/") and any(mounted != base for mounted in itertools.islice(found, 2))
 
     def redacted(self) -> list[RedactedMount]:
         """All mounts as they may be shown; see `shown_option`."""
@@ -167,31 +185,19 @@ class Mounts:
                 mount.metadata_ttl_s,
                 {name: shown_option(name, value) for name, value in sorted(mount.options.items())},
             )
-            for mount in self._table.mounts
+            for mount in self.table().mounts
         ]
 
     def _refuse_too_many(self) -> None:
         if len(self._by_path) >= MOUNTS_MAX:
             raise InvalidRequestError(f"{MOUNTS_MAX} mounts are the most; unmount something")
 
-    def _changed(self) -> None:
-        self._version += 1
-        # "/" sorts before letters: explicit mounts come first, and win over self-mounts of the same URI.
-        ordered = sorted(self._by_path.values(), key=lambda mount: (not mount.path.startswith("/"), mount.path))
-        self._table = MountTable(self._version, tuple(ordered))
-        self._by_uri = {mount.uri: mount for mount in reversed(ordered)}
-
-
-def _self_and_parents(path: str) -> Iterator[str]:
-    """A path, then what is above it, up to "/" or the root of the URI."""
-    floor = 0 if path.startswith("/") else path.find("://") + 3  # a key may hold "://", too
-    yield path
-    end = path.rfind("/", floor)
-    while end > 0:
-        yield path[:end]
-        end = path.rfind("/", floor, end)
-    if end == 0 and path != "/":
-        yield "/"
+    def _drop(self, mount: MountInfo) -> None:
+        del self._by_path[mount.path]
+        same = self._by_uri[mount.uri]
+        del same[mount.path]
+        if not same:
+            del self._by_uri[mount.uri]
 
 
 def _renewed(known: MountInfo, mount: MountInfo) -> MountInfo | None:
