@@ -41,7 +41,6 @@ from raycache.master.service import MasterService
 from raycache.master.syncing import run_sync
 from raycache.master.worker_keeper import Launcher, WorkerKeeper
 from raycache.messages import (
-    Delivery,
     Hello,
     HoldersReply,
     JobProgress,
@@ -102,8 +101,7 @@ class MasterActor:
         self._hosts: dict[WorkerId, str] = {}
         #: Of late unmounts, by request id: what had been mounted, since Ray may run a call again.
         self._unmounted: dict[str, str] = {}
-        self._changing = asyncio.Lock()
-        self._keeping_counts = asyncio.Lock()
+        self._changing, self._keeping_counts = asyncio.Lock(), asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._spawn(self._begin_forever())
 
@@ -136,8 +134,8 @@ class MasterActor:
         self._board = board = JobBoard(settings, service.locations.holders)
         board.replay(records, self._clock.now_s())
         self._scribe = Scribe(journal, lambda: [*service.snapshot(), *board.snapshot()], beginning.problem)
-        inflight_max, deadline_s = settings.listings_inflight_max, _LOOK_UP_SHARE * settings.master_timeout_s
-        self._stores = Bulkheads(_storage_of, inflight_max, deadline_s, service.fetched, self._clock.now_s, self._spawn)
+        bounds = settings.listings_inflight_max, _LOOK_UP_SHARE * settings.master_timeout_s
+        self._stores = Bulkheads(_storage_of, *bounds, service.fetched, self._clock.now_s, self._spawn)
         self._workers = WorkerKeeper(self._cache_id, settings, service, self._launcher, self._clock, self._spawn)
         self._driver = JobDriver(
             settings,
@@ -149,9 +147,8 @@ class MasterActor:
             self._workers.handle,
             self._spawn,
         )
-        self._spawn(self._keep_workers())
-        self._spawn(self._tend_forever())
-        self._spawn(self._driver.drive_forever())
+        for work in (self._keep_workers(), self._tend_forever(), self._driver.drive_forever()):
+            self._spawn(work)
         self._gate.open()
 
     @replies_at_once
@@ -251,7 +248,7 @@ class MasterActor:
         await self._commit(lambda: self._service.unmount(request_id, path))
         await self._announce_mounts()
         self._unmounted[request_id] = uri
-        while len(self._unmounted) > _UNMOUNTS_KEPT_MAX:
+        if len(self._unmounted) > _UNMOUNTS_KEPT_MAX:
             del self._unmounted[next(iter(self._unmounted))]
         return uri, self._service.mounts.table()
 
@@ -275,8 +272,8 @@ class MasterActor:
         # After a restart the workers, which know what is cached, are not all known yet.
         await until(lambda: not self._service.membership.missing()[0], _WORKERS_WAIT_MAX, _NODES_PERIOD_S)
         inventories = [handle.inventory.remote for handle in self._workers.live()]
-        stores, now_s = self._stores, self._clock.now_s
-        return await run_sync(decode(blob), self._service, stores.long_lister, stores.long_threads, inventories, now_s)
+        ways = self._stores.long_lister, self._stores.long_threads
+        return await run_sync(decode(blob), self._service, *ways, inventories, self._clock.now_s)
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
@@ -312,13 +309,13 @@ class MasterActor:
 
     async def alive(self, worker: WorkerId, epoch: int) -> None:
         """A sign of life, from a thread of a worker."""
-        self._service.membership.alive(worker, epoch, self._clock.now_s())
+        if self._gate.is_open:
+            self._service.membership.alive(worker, epoch, self._clock.now_s())
 
     @replies
     async def count(self, node: WorkerId, blob: bytes) -> None:
         """Counters of a reader on a node without a worker."""
-        delivery: Delivery = decode(blob)
-        self._service.count(node, delivery, self._clock.now_s())
+        self._service.count(node, decode(blob), self._clock.now_s())
 
     @replies
     async def stats(self) -> list[NodeFigures]:
@@ -332,8 +329,8 @@ class MasterActor:
     async def status(self) -> StatusReply:
         """The state of the cache."""
         status = self._service.status(self._clock.now_s() - self._started_s, self._clock.now_s())
-        problem = self._scribe.problem
-        return status._replace(problems=[*([f"changes are refused: {problem}"] if problem else []), *status.problems])
+        refused = [f"changes are refused: {self._scribe.problem}"] if self._scribe.problem else []
+        return status._replace(problems=[*refused, *status.problems])
 
     @replies
     async def overview(self) -> OverviewReply:
@@ -345,12 +342,12 @@ class MasterActor:
     async def ready(self) -> tuple[int, int]:
         """(live nodes without a worker, live workers): start-up waits on it, and is told when the journal cannot be used."""
         if not self._gate.is_open:
-            if self._gate.trouble:
-                raise UnavailableError(self._gate.trouble)
-            return 1, 0
-        if self._scribe.problem:
-            raise UnavailableError(self._scribe.problem)
-        return self._service.membership.missing()
+            problem, answer = self._gate.trouble, (1, 0)
+        else:
+            problem, answer = self._scribe.problem, self._service.membership.missing()
+        if problem:
+            raise UnavailableError(problem)
+        return answer
 
     # --- loads --------------------------------------------------------------------------------------------------------
 

@@ -242,7 +242,7 @@ class Membership:
         """A live worker's process runs, although its event loop may be too busy for a heartbeat."""
         known = self._workers.get(worker)
         if known is not None and known.epoch == epoch and known.state is WorkerState.LIVE:
-            known.heard_s = now_s
+            known.heard_s, known.asked_s = now_s, None
 
     def ended(self, worker: WorkerId, epoch: int, now_s: float) -> bool:
         """A worker's actor ended, or could not be started. Late news of an older epoch change nothing.
