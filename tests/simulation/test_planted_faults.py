@@ -303,7 +303,7 @@ def test_a_lost_report_that_nobody_misses(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_dead_worker_whose_blocks_stay_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Locations of a lost worker are dropped."""
     monkeypatch.setattr(Locations, "drop", lambda self, worker: None)
-    assert caught_by(**CRASHES) == "LateMessagesAreHarmless"
+    assert caught_by(**{**CRASHES, "node_period_s": 2.0}) == "LateMessagesAreHarmless"
 
 
 def test_a_repeated_mount_that_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
