@@ -14,7 +14,7 @@ from raycache.client.connection import read_as
 from raycache.client.neighbour.node_file import Announcement, NodeEndpoint, find, own_folder
 from raycache.endpoint.http_server import EndpointServer
 from raycache.endpoint.neighbours import Neighbours
-from raycache.endpoint.signatures import Verifier
+from raycache.endpoint.protocol.signatures import Verifier
 from raycache.errors import UnavailableError
 from raycache.messages import encode
 
@@ -87,7 +87,8 @@ class EndpointActor:
         # A bucket is what is mounted: nothing mounts itself because a stranger asks for its name.
         client.locator.mounts_by_itself = False
         verifier = Verifier({terms.access_key: terms.secret_key}, anonymous=terms.anonymous)
-        factory = EndpointServer(client, verifier).protocol_factory()
+        self._server = EndpointServer(client, verifier)
+        factory = self._server.protocol_factory()
         try:
             server = await loop.create_server(factory, terms.host, terms.port, backlog=_BACKLOG)
         except OSError as error:
@@ -115,5 +116,6 @@ class EndpointActor:
                 await asyncio.wait_for(self._stopped.wait(), _CHECK_S)
         announcement.withdraw()
         neighbours.close()
+        self._server.close()
         server.close()
         self._stopped.set()

@@ -16,12 +16,12 @@ from aiohttp import web
 
 from raycache import paths as names
 from raycache.client.client import Client
-from raycache.endpoint import xml_answers as xml
-from raycache.endpoint.buckets import Bucket, Buckets
-from raycache.endpoint.listing_pages import KeyPage, SortedKeys, directory_of
 from raycache.endpoint.object_reads import InThread, etag_of
-from raycache.endpoint.s3_errors import S3Error
-from raycache.endpoint.s3_requests import S3Call, whole_number
+from raycache.endpoint.protocol import xml_answers as xml
+from raycache.endpoint.protocol.buckets import Bucket, Buckets
+from raycache.endpoint.protocol.listing_pages import KeyPage, SortedKeys, directory_of
+from raycache.endpoint.protocol.s3_errors import S3Error
+from raycache.endpoint.protocol.s3_requests import S3Call, whole_number
 from raycache.errors import NotADirectoryRequestError, NotFoundError
 from raycache.messages import ListedRow
 from raycache.types import FileKind, FileVersion

@@ -21,13 +21,15 @@ from typing import ParamSpec, TypeVar
 from aiohttp import web
 
 from raycache.client.client import Client
-from raycache.endpoint import xml_answers
 from raycache.endpoint.bucket_reads import BucketReads
-from raycache.endpoint.buckets import Buckets
+from raycache.endpoint.multipart_uploads import MultipartUploads
 from raycache.endpoint.object_reads import ObjectReads
-from raycache.endpoint.s3_errors import S3Error, s3_error_of
-from raycache.endpoint.s3_requests import S3Call, parse_target
-from raycache.endpoint.signatures import SentHeaders, Verifier
+from raycache.endpoint.object_writes import ObjectWrites
+from raycache.endpoint.protocol import xml_answers
+from raycache.endpoint.protocol.buckets import Buckets
+from raycache.endpoint.protocol.s3_errors import S3Error, s3_error_of
+from raycache.endpoint.protocol.s3_requests import S3Call, parse_target
+from raycache.endpoint.protocol.signatures import SentHeaders, Verifier
 from raycache.errors import RaycacheError
 
 P = ParamSpec("P")
@@ -38,44 +40,18 @@ CONNECTIONS_MAX = 8_192
 _THREADS = 32
 _HEADERS_MAX = 100
 _HEADER_BYTES_MAX = 8_190
+#: Of a body, what may wait to be read; twice as much at most.
+_BODY_BYTES = 1 << 20
 #: A connection on which no whole request has arrived for this long is closed.
 _IDLE_S = 75.0
 _SERVER = "raycache"
 #: Queries that ask for something besides the object or the listing.
-_SUBRESOURCES = frozenset(
-    [
-        "accelerate",
-        "acl",
-        "analytics",
-        "attributes",
-        "cors",
-        "encryption",
-        "intelligent-tiering",
-        "inventory",
-        "legal-hold",
-        "lifecycle",
-        "logging",
-        "metrics",
-        "notification",
-        "object-lock",
-        "ownershipControls",
-        "policy",
-        "policyStatus",
-        "publicAccessBlock",
-        "replication",
-        "requestPayment",
-        "restore",
-        "retention",
-        "select",
-        "tagging",
-        "torrent",
-        "uploads",
-        "uploadId",
-        "versioning",
-        "versions",
-        "website",
-    ]
-)
+_SUBRESOURCES = {
+    "accelerate", "acl", "analytics", "attributes", "cors", "encryption", "intelligent-tiering", "inventory",
+    "legal-hold", "lifecycle", "logging", "metrics", "notification", "object-lock", "ownershipControls",
+    "policy", "policyStatus", "publicAccessBlock", "replication", "requestPayment", "restore", "retention",
+    "select", "tagging", "torrent", "versions", "website",
+}  # fmt: skip
 
 
 class EndpointServer:
@@ -92,6 +68,8 @@ class EndpointServer:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="raycache-endpoint")
         self._objects = ObjectReads(client, self._in_thread)
         self._in_buckets = BucketReads(client, self._in_thread)
+        self._writes = ObjectWrites(client, self._in_thread)
+        self._uploads = MultipartUploads(client, self._writes, self._in_thread)
         self._buckets = Buckets(client.locator.mounts)
         self._numbers = itertools.count(int(time.time()) << 20)
 
@@ -105,9 +83,14 @@ class EndpointServer:
             max_line_size=_HEADER_BYTES_MAX,
             max_field_size=_HEADER_BYTES_MAX,
             max_headers=_HEADERS_MAX,
+            read_bufsize=_BODY_BYTES,
             lingering_time=2.0,
             handler_cancellation=True,
         )
+
+    def close(self) -> None:
+        """Drop what was not finished."""
+        self._uploads.close()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever it is."""
@@ -126,6 +109,9 @@ class EndpointServer:
         if not response.prepared:
             response.headers["Server"] = _SERVER
             response.headers["x-amz-request-id"] = request_id
+            if not request.content.at_eof():
+                # What is left of the body, which may never come, must not be taken for the next request.
+                response.force_close()
         return response
 
     async def _carry_out(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -144,21 +130,49 @@ class EndpointServer:
         _refuse_subresources(call)
         if target.key:
             return await self._of_object(call, buckets, request)
-        return await self._of_bucket(call, buckets)
+        return await self._of_bucket(call, buckets, request)
 
     async def _of_object(self, call: S3Call, buckets: Buckets, request: web.BaseRequest) -> web.StreamResponse:
-        if call.method in ("GET", "HEAD"):
+        method, query = call.method, call.query
+        in_parts = "uploadId" in query
+        if method in ("GET", "HEAD") and not in_parts:
             return await self._objects.answer(call, buckets, request)
+        if method == "GET":
+            return self._uploads.list_parts(call)
+        if method == "PUT" and in_parts:
+            return await self._uploads.put_part(call, buckets, request)
+        if method == "PUT":
+            copies = call.headers.get("x-amz-copy-source")
+            return await (self._writes.copy(call, buckets) if copies else self._writes.put(call, buckets, request))
+        if method == "DELETE":
+            return await (self._uploads.abort(call) if in_parts else self._writes.delete(call, buckets))
+        if method == "POST" and "uploads" in query:
+            return await self._uploads.create(call, buckets)
+        if method == "POST" and in_parts:
+            return await self._uploads.complete(call, request)
         raise S3Error("MethodNotAllowed")
 
-    async def _of_bucket(self, call: S3Call, buckets: Buckets) -> web.StreamResponse:
+    async def _of_bucket(self, call: S3Call, buckets: Buckets, request: web.BaseRequest) -> web.StreamResponse:
+        if call.method == "PUT" and call.target.bucket not in buckets:
+            raise S3Error("AccessDenied", "buckets are what is mounted; see `raycache mount`")
         bucket = buckets.of(call.target.bucket)
-        if call.method == "HEAD":
+        if call.method in ("HEAD", "PUT"):
+            # To make a bucket that is there is no error in us-east-1.
             return web.Response(headers={"x-amz-bucket-region": "us-east-1"})
+        if call.method == "POST" and "delete" in call.query:
+            return await self._writes.delete_many(call, buckets, request)
+        if call.method == "DELETE":
+            raise S3Error("AccessDenied", "buckets are what is mounted; see `raycache unmount`")
         if call.method != "GET":
             raise S3Error("MethodNotAllowed")
         if "location" in call.query:
             return self._in_buckets.location(bucket)
+        if "versioning" in call.query:
+            return web.Response(
+                body=xml_answers.document("VersioningConfiguration", {}), content_type="application/xml"
+            )
+        if "uploads" in call.query:
+            return self._uploads.list_uploads(call)
         return await self._in_buckets.list_objects(call, buckets)
 
     def _known_buckets(self) -> Buckets:

@@ -17,9 +17,9 @@ from aiohttp import web
 from raycache.client.client import READ_ATTEMPTS_MAX, Client
 from raycache.client.file_meta import FileMeta, require_file
 from raycache.client.reading.file import CacheFile
-from raycache.endpoint.buckets import Buckets
-from raycache.endpoint.s3_errors import S3Error
-from raycache.endpoint.s3_requests import S3Call, byte_range, check_conditions, http_date
+from raycache.endpoint.protocol.buckets import Buckets
+from raycache.endpoint.protocol.s3_errors import S3Error
+from raycache.endpoint.protocol.s3_requests import S3Call, byte_range, check_conditions, http_date
 from raycache.errors import ConflictError, NotFoundError, RaycacheError
 from raycache.types import FileVersion
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from raycache.endpoint.listing_pages import SortedKeys
+from raycache.endpoint.protocol.listing_pages import SortedKeys
 from raycache.messages import ListedRow
 from raycache.types import FileKind
 

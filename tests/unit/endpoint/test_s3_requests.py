@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from raycache.endpoint.s3_errors import S3Error
-from raycache.endpoint.s3_requests import ByteRange, byte_range, check_conditions, http_date, parse_target
-from raycache.endpoint.signatures import SentHeaders
+from raycache.endpoint.protocol.s3_errors import S3Error
+from raycache.endpoint.protocol.s3_requests import ByteRange, byte_range, check_conditions, http_date, parse_target
+from raycache.endpoint.protocol.signatures import SentHeaders
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raycache.endpoint.s3_errors import S3Error
-from raycache.endpoint.s3_requests import parse_target
-from raycache.endpoint.signatures import SentHeaders, Signed, Verifier
+from raycache.endpoint.protocol.s3_errors import S3Error
+from raycache.endpoint.protocol.s3_requests import parse_target
+from raycache.endpoint.protocol.signatures import SentHeaders, Signed, Verifier
 
 HOST = "127.0.0.1:8269"
 ACCESS, SECRET = "RAYCACHEKEY", "a secret/with+signs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from raycache import paths as names
-from raycache.endpoint.s3_errors import S3Error
+from raycache.endpoint.protocol.s3_errors import S3Error
 from raycache.messages import MountTable
 
 _S3 = "s3://"

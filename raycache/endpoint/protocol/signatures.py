@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
-from raycache.endpoint.s3_errors import S3Error
+from raycache.endpoint.protocol.s3_errors import S3Error
 
 SKEW_MAX_S = 15 * 60
 _EXPIRES_MAX_S = 7 * 24 * 3600

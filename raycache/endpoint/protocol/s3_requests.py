@@ -8,8 +8,8 @@ from email.utils import formatdate, parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import unquote_plus, unquote_to_bytes
 
-from raycache.endpoint.s3_errors import S3Error
-from raycache.endpoint.signatures import SentHeaders, Signed
+from raycache.endpoint.protocol.s3_errors import S3Error
+from raycache.endpoint.protocol.signatures import SentHeaders, Signed
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
