@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from raycache.errors import NotADirectoryRequestError, NotFoundError
+from raycache.errors import NotADirectoryRequestError, NotFoundError, UnavailableError
 from raycache.master.namespace.lister import Lister
 from raycache.master.namespace.lookups import Need, NeedResult
 from raycache.master.service import MasterService
@@ -70,6 +70,8 @@ class _Lakes(RuleBasedStateMachine):
     metadata_ttl_s = 0.0
     #: Whether writes are told to the master.
     told = False
+    #: Whether an answer may be that it was forgotten before it could be given.
+    forgetful = False
 
     @initialize()
     def begin(self) -> None:
@@ -111,9 +113,12 @@ class _Lakes(RuleBasedStateMachine):
         request = ResolveRequest([f"/m/{key}" for key in keys], 0, 0)
         self._ask(lambda: self.service.catalog.resolve_needs(request, self.now_s))
         reply = self.service.resolve(request, {}, self.now_s)
-        assert {} == reply.errors
-        expected = [(_kind(self.lake, key), self.lake.get(key, 0)) for key in keys]
-        assert expected == [(FileKind(k), s) for k, s in zip(reply.kinds, reply.files.sizes_bytes, strict=True)]
+        assert self.forgetful or {} == reply.errors
+        assert all("was forgotten while" in str(error) for error in reply.errors.values())
+        for position, (key, kind) in enumerate(zip(keys, reply.kinds, strict=True)):
+            if position not in reply.errors:
+                found = FileKind(kind), reply.files.sizes_bytes[position]
+                assert (_kind(self.lake, key), self.lake.get(key, 0)) == found
 
     @rule(key=_DIRECTORIES, recursive=st.booleans())
     def list(self, key: str, recursive: bool) -> None:
@@ -130,6 +135,9 @@ class _Lakes(RuleBasedStateMachine):
             actual.sort()
         except (NotFoundError, NotADirectoryRequestError) as error:
             actual = type(error)
+        except UnavailableError:
+            assert self.forgetful
+            return
         if key in self.lake and expected == []:
             # An object beside an empty marker of the same name is a file, and as good an empty directory.
             assert actual in ([], NotADirectoryRequestError)
@@ -175,8 +183,34 @@ class _WritesAreTold(_Lakes):
     told = True
 
 
+class _MuchIsForgotten(_WritesAreTold):
+    """The hand goes over the keys at any time: no answer is another one for it."""
+
+    @rule(steps=st.integers(1, 12), look_ups=st.integers(0, 2))
+    def forget(self, steps: int, look_ups: int) -> None:
+        catalog = self.service.catalog
+        for root_uri, store in catalog._stores.items():
+            store.forget_look_ups(look_ups, kept=0)
+            catalog._hands[root_uri].turn(steps)
+
+
+class _LittleIsRemembered(_MuchIsForgotten):
+    """The bound is kept by every answer that comes."""
+
+    forgetful = True
+
+    @initialize()
+    def begin(self) -> None:
+        super().begin()
+        self.service.catalog._remembered_max = 6
+
+
 _SETTINGS = settings(max_examples=30, stateful_step_count=25, deadline=None)
 TestNothingIsRemembered = _NothingIsRemembered.TestCase
 TestNothingIsRemembered.settings = _SETTINGS
 TestWritesAreTold = _WritesAreTold.TestCase
 TestWritesAreTold.settings = _SETTINGS
+TestMuchIsForgotten = _MuchIsForgotten.TestCase
+TestMuchIsForgotten.settings = _SETTINGS
+TestLittleIsRemembered = _LittleIsRemembered.TestCase
+TestLittleIsRemembered.settings = _SETTINGS

@@ -10,6 +10,7 @@ than failing a job whose data is cached.
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from raycache.errors import (
 )
 from raycache.master.namespace import entries
 from raycache.master.namespace.comparison import Sync
+from raycache.master.namespace.forgetting import ClockHand
 from raycache.master.namespace.keyspace import Coverage, Keyspace, Replaced
 from raycache.master.namespace.lookups import HeadNeed, ListNeed, Need, NeedResult
 from raycache.master.namespace.mount_table import Mounts
@@ -40,8 +42,10 @@ from raycache.types import FileKind, VersionId, WorkerId
 
 #: So many unknown paths in one directory are looked up by one listing of it.
 LIST_INSTEAD_OF_HEADS_MIN = 8
-#: Entries, look-ups and listings remembered in all; beyond, everything is forgotten and asked again.
+#: Entries, look-ups and listings remembered in all; beyond, directories are forgotten, see `forgetting`.
 REMEMBERED_MAX = 5_000_000
+#: Keys that the hands go over in one call; some 30 ms.
+_STEPS_PER_CALL = 20_000
 #: How long an answer may be used that is older than its TTL because the lake does not answer.
 _STALE_EXPIRES_IN_S = 1.0
 
@@ -68,12 +72,22 @@ class Catalog:
     Args:
         mounts: shared with the service, which changes them.
         holders: tells which workers hold blocks of a version.
+        remembered_max: see `REMEMBERED_MAX`.
     """
 
-    def __init__(self, mounts: Mounts, holders: Callable[[VersionId], tuple[tuple[WorkerId, int], ...]]) -> None:
+    def __init__(
+        self,
+        mounts: Mounts,
+        holders: Callable[[VersionId], tuple[tuple[WorkerId, int], ...]],
+        remembered_max: int = REMEMBERED_MAX,
+    ) -> None:
         self._mounts = mounts
         self._holders = holders
+        self._remembered_max = remembered_max
         self._stores: dict[str, Keyspace] = {}
+        self._hands: dict[str, ClockHand] = {}
+        #: What they compare with must not be forgotten meanwhile.
+        self._syncs: weakref.WeakSet[Sync] = weakref.WeakSet()
         #: Grows with every change and every fresh question; see `namespace`.
         self._generation = 0
 
@@ -184,6 +198,7 @@ class Catalog:
         """What stands at a place, and for how long that may be used."""
         store = self._store(place.root_uri)
         parent = place.key[: place.key.rfind("/") + 1]
+        self._hands[place.root_uri].touch(parent)
         since_s = store.known_since_s(place.key)
         failure = failed.get((place.mount.path, place.root_uri, place.key)) or failed.get(
             (place.mount.path, place.root_uri, parent + "/")
@@ -265,6 +280,7 @@ class Catalog:
         """(name, entry) of what is below a place, and for how long that may be used."""
         store = self._store(place.root_uri)
         prefix = place.prefix
+        self._hands[place.root_uri].touch(prefix, recursive=request.recursive)
         since_s = store.listed_since_s(prefix, recursive=request.recursive)
         left_s = 0.0 if since_s is None else max(0.0, since_s + place.mount.metadata_ttl_s - now_s)
         for error in errors.values():
@@ -300,9 +316,9 @@ class Catalog:
         """
         if result.error is not None and result.each is None:
             return []
-        if sum(len(store) for store in self._stores.values()) > REMEMBERED_MAX:
-            self._stores.clear()
+        self.keep_bound()
         store = self._store(need.root_uri)
+        self._touch(need)
         asked = Coverage(need.generation, need.asked_s)
         if isinstance(need, HeadNeed):
             replaced = store.learn_head(need.key, result.head, is_directory=result.is_directory, asked=asked)
@@ -316,6 +332,27 @@ class Catalog:
         else:
             replaced = self._listed(store, need, result, asked)
         return self._versions(need.root_uri, replaced)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more is remembered than is meant to."""
+        return sum(len(store) for store in self._stores.values()) > self._remembered_max
+
+    def keep_bound(self, steps: int = _STEPS_PER_CALL) -> None:
+        """Forget what was not used for long while too much is remembered: a bounded part of it in one call."""
+        while steps > 0 and self.is_full:
+            root_uri = max(self._stores, key=lambda root_uri: len(self._stores[root_uri]))
+            store, part = self._stores[root_uri], min(steps, _STEPS_PER_CALL // 10)
+            store.forget_look_ups(part // 10)
+            kept = [sync.prefix for sync in self._syncs if sync.root_uri == root_uri]
+            self._hands[root_uri].turn(part, kept)
+            steps -= part
+
+    def _touch(self, need: Need) -> None:
+        if isinstance(need, HeadNeed):
+            self._hands[need.root_uri].touch(need.key[: need.key.rfind("/") + 1])
+        else:
+            self._hands[need.root_uri].touch(need.prefix, recursive=need.recursive)
 
     def _listed(self, store: Keyspace, need: ListNeed, result: NeedResult, asked: Coverage) -> list[Replaced]:
         if need.recursive:
@@ -351,7 +388,14 @@ class Catalog:
         mount, uri = self._mounts.resolve(pattern.base)
         store = self._store(paths.split_uri(uri)[0])
         asked = Coverage(self._generation_for(fresh=True), now_s)
-        return Sync(pattern, mount, store, asked, dry_run=request.dry_run, files_max=request.files_max)
+        sync = Sync(pattern, mount, store, asked, self._may_learn, dry_run=request.dry_run, files_max=request.files_max)
+        self._syncs.add(sync)
+        return sync
+
+    def _may_learn(self) -> bool:
+        """Whether a sync may have more remembered."""
+        self.keep_bound()
+        return not self.is_full
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -373,6 +417,7 @@ class Catalog:
         if store is None:
             # What is on the way was asked before: it counts as changed, since changes may have been forgotten.
             store = self._stores[root_uri] = Keyspace(self._generation)
+            self._hands[root_uri] = ClockHand(store)
         return store
 
     def _generation_for(self, *, fresh: bool) -> int:

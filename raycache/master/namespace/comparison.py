@@ -43,6 +43,9 @@ class ListKeys(NamedTuple):
     take: Callable[[KeyRange], object]
 
 
+#: Directories that a sync of more files than the namespace remembers leaves unknown one by one.
+UNTAKEN_MAX = 100_000
+
 Step: TypeAlias = ReadInventories | ListKeys
 
 
@@ -54,16 +57,25 @@ class Sync:
         mount: how to open the store.
         store: what is known of it.
         asked: the generation and time at which the listing begins.
+        may_learn: asked before each part: whether the namespace has room for keys that it does not know.
         dry_run: see `SyncRequest`.
         files_max: see `SyncRequest`.
     """
 
     def __init__(
-        self, pattern: Pattern, mount: MountInfo, store: Keyspace, asked: Coverage, *, dry_run: bool, files_max: int
+        self,
+        pattern: Pattern,
+        mount: MountInfo,
+        store: Keyspace,
+        asked: Coverage,
+        may_learn: Callable[[], bool] = lambda: True,
+        *,
+        dry_run: bool,
+        files_max: int,
     ) -> None:
         self.mount = mount
         self._pattern = pattern
-        self._root_uri, self._key = paths.split_uri(pattern.base)
+        self.root_uri, self._key = paths.split_uri(pattern.base)
         self._store = store
         self._asked = asked
         self._dry_run = dry_run
@@ -75,6 +87,9 @@ class Sync:
         #: Applied at the end, when it is certain that all parts have come.
         self._missing: list[str] = []
         self._told: list[str] = []
+        self._may_learn = may_learn
+        #: Directories of which not all was taken in, for want of room; None: they are too many to be known.
+        self._untaken: dict[str, None] | None = {}
 
     @property
     def prefix(self) -> str:
@@ -127,14 +142,14 @@ class Sync:
         """
         gone: list[VersionId] = []
         for key, old, new in self._pairs(part, prefix):
-            uri = f"{self._root_uri}/{key}"
+            uri = f"{self.root_uri}/{key}"
             if not self._pattern.names(uri):
                 continue
             if old and new and entries.same_version(old, new):
                 self._unchanged = self._unchanged.plus(_tally(new))
                 continue
             if old and new:
-                gone.append(entries.version(self._root_uri, key, old).id())
+                gone.append(entries.version(self.root_uri, key, old).id())
             if not new:
                 self._removed = self._removed.plus(_tally(old))
                 if len(self._removed_uris) < self._files_max:
@@ -145,15 +160,27 @@ class Sync:
             else:
                 self._added = self._added.plus(_tally(new))
             if len(self._files) < self._files_max:
-                self._files.append(entries.version(self._root_uri, key, new))
+                self._files.append(entries.version(self.root_uri, key, new))
         if self._dry_run:
             return []
         known = between(self._store.entries, part.after, part.until, prefix)
         self._missing += [key for key in known if key not in part.found]
-        replaced = self._store.learn_found(part.found, self._asked)
+        replaced = self._store.learn_found(self._taken_in(part.found), self._asked)
         changed = between(self._store.since, part.after, part.until, prefix)
-        self._told += [key for key in changed if self._pattern.names(f"{self._root_uri}/{key}")]
-        return gone + [entries.version(self._root_uri, key, entry).id() for key, entry in replaced]
+        self._told += [key for key in changed if self._pattern.names(f"{self.root_uri}/{key}")]
+        return gone + [entries.version(self.root_uri, key, entry).id() for key, entry in replaced]
+
+    def _taken_in(self, found: dict[str, bytes]) -> dict[str, bytes]:
+        """What of a part the namespace has room for: all, or what it knew already."""
+        if self._may_learn():
+            return found
+        known = self._store.entries
+        for key in found:
+            if self._untaken is not None and key not in known:
+                self._untaken[key[: key.rfind("/") + 1]] = None
+                if len(self._untaken) > UNTAKEN_MAX:
+                    self._untaken = None
+        return {key: entry for key, entry in found.items() if key in known}
 
     def _pairs(self, part: KeyRange, prefix: str) -> Iterator[tuple[str, bytes, bytes]]:
         """(key, base entry, entry in the lake) of every file of a part; empty entries where there is none."""
@@ -183,9 +210,12 @@ class Sync:
             return []
         removed = self._store.forget_missing(self._missing, self._asked)
         self._store.compared(self._told)
-        self._store.compared(key for key in self._missing if self._pattern.names(f"{self._root_uri}/{key}"))
-        self._store.cover(self.prefix, self._asked)
-        return [entries.version(self._root_uri, key, entry).id() for key, entry in removed]
+        self._store.compared(key for key in self._missing if self._pattern.names(f"{self.root_uri}/{key}"))
+        if self._untaken is not None:
+            self._store.cover(self.prefix, self._asked)
+            for directory in self._untaken:
+                self._store.uncover(directory)
+        return [entries.version(self.root_uri, key, entry).id() for key, entry in removed]
 
     def stale(self, files: Iterable[FileVersion]) -> list[VersionId]:
         """Of what a worker holds, after the end, the versions that are not what the lake has.

@@ -72,6 +72,8 @@ class Keyspace:
         self._heads: dict[str, Coverage] = {}
         self._levels: dict[str, Coverage] = {}
         self._trees: dict[str, Coverage] = {}
+        #: Directories of which was forgotten what stands directly in them: no listing from above covers that any more.
+        self._forgotten: SortedDict[str, None] = SortedDict()
         self._since: SortedDict[str, bytes] = SortedDict()
         #: Key -> generation of its last change.
         self._changes: SortedDict[str, int] = SortedDict()
@@ -81,7 +83,8 @@ class Keyspace:
 
     def __len__(self) -> int:
         """Everything remembered, for bounding it."""
-        return len(self._entries) + len(self._heads) + len(self._levels) + len(self._trees) + len(self._since)
+        coverages = len(self._heads) + len(self._levels) + len(self._trees)
+        return len(self._entries) + coverages + len(self._since) + len(self._forgotten)
 
     @property
     def entries_count(self) -> int:
@@ -238,6 +241,34 @@ class Keyspace:
         """Everything below a prefix has been learnt, part by part."""
         self._cover(self._trees, prefix, asked)
 
+    # --- forgetting ---------------------------------------------------------------------------------------------------
+
+    def keys_from(self, key: str, limit: int) -> list[str]:
+        """The next sorted keys from one on."""
+        return list(itertools.islice(self._entries.irange(key), limit))
+
+    def uncover(self, prefix: str) -> None:
+        """Forget what stands directly in a directory: from now on it is not known. That the directory is there still is, and
+        so is what stands in its subdirectories. Its entries are of no use any more; see `drop`.
+        """
+        self._levels.pop(prefix, None)
+        if self._trees:
+            self._forgotten[prefix] = None
+        if prefix:
+            self._entries.setdefault(prefix, DIRECTORY)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Forget what stands at these keys, which `uncover` has made worthless, and that they were looked up."""
+        for key in keys:
+            self._heads.pop(key, None)
+            self._since.pop(key, None)
+            del self._entries[key]
+
+    def forget_look_ups(self, count: int, kept: int = 10_000) -> None:
+        """Forget the oldest look-ups of single keys, but for some of the latest."""
+        for key in list(itertools.islice(self._heads, min(count, max(0, len(self._heads) - kept)))):
+            del self._heads[key]
+
     # --- what has changed since the last comparison -------------------------------------------------------------------
 
     @property
@@ -264,6 +295,7 @@ class Keyspace:
             # From now on nothing counts as listed: the next comparison is with what is cached.
             self._since.clear()
             self._trees.clear()
+            self._forgotten.clear()
 
     def change(self, key: str, generation: int) -> list[Replaced]:
         """`key` was written, or something below it: what is known of it is worth nothing from now on.
@@ -292,11 +324,16 @@ class Keyspace:
         return _newer(_newer(best, self._levels.get("")), self._trees.get(""))
 
     def _list_coverage(self, prefix: str, *, recursive: bool) -> Coverage | None:
+        if recursive and next(_irange(self._forgotten, prefix, prefix), None) is not None:
+            return None
         best = self._tree_coverage(prefix)
         return best if recursive else _newer(best, self._levels.get(prefix))
 
     def _tree_coverage(self, prefix: str) -> Coverage | None:
-        """The newest listing of everything below `prefix` or a prefix above it."""
+        """The newest listing of everything below `prefix` or a prefix above it, as far as it covers what stands in `prefix`."""
+        return None if prefix in self._forgotten else self._newest_tree(prefix)
+
+    def _newest_tree(self, prefix: str) -> Coverage | None:
         if not self._trees:
             return None
         best = self._trees.get(prefix)
@@ -327,6 +364,11 @@ class Keyspace:
         return any(self._changes[below] > generation for below in _irange(self._changes, prefix, prefix))
 
     def _cover(self, coverages: dict[str, Coverage], prefix: str, asked: Coverage) -> None:
+        if coverages is self._trees:
+            newest = self._newest_tree(prefix)
+            if newest is None or asked >= newest:  # else what was forgotten would count as known since the newest
+                for again in list(_irange(self._forgotten, prefix, prefix)):
+                    del self._forgotten[again]
         coverages[prefix] = max(asked, coverages.get(prefix, asked))
         self._latest_generation = max(self._latest_generation, asked.generation)
 
