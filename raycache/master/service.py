@@ -284,6 +284,7 @@ class MasterService:
         self.written.forget_silent(now_s)
         effects = self.membership.nodes_changed(nodes, now_s)
         self._drop_the_absent()
+        self._forget_heard()
         return effects
 
     def lost(self, worker: WorkerId, epoch: int, now_s: float) -> None:
@@ -405,19 +406,20 @@ class MasterService:
             del self._reporting[worker]
 
     def _unheard(self, known: _Reporting) -> list[VersionId]:
-        """What a worker has not heard yet, a part at a time; what all have heard is forgotten."""
+        """What a worker has not heard yet, a part at a time."""
         first = max(known.heard, self._invalidated_start)
         offset = first - self._invalidated_start
         until = min(len(self._invalidated), offset + INVALIDATED_PER_REPLY_MAX)
         unheard = [*islice(self._invalidated, offset, until)]
         known.heard = self._invalidated_start + until
-        if not self._invalidated:
-            return unheard
-        everywhere = min(other.heard for other in self._reporting.values())
+        return unheard
+
+    def _forget_heard(self) -> None:
+        """What all workers have heard is of no use any more."""
+        everywhere = min((known.heard for known in self._reporting.values()), default=0)
         while self._invalidated_start < everywhere and self._invalidated:
             self._invalidated.popleft()
             self._invalidated_start += 1
-        return unheard
 
 
 def _mount_of(record: Mapping[str, Any]) -> MountInfo:

@@ -411,6 +411,7 @@ def test_every_worker_hears_of_every_invalidated_version_once(master: _Master) -
     assert [second] == workers.beat("a").invalidated
     assert [first, second] == workers.beat("b").invalidated
     assert [[], []] == [workers.beat(node).invalidated for node in ("a", "b")]
+    master.service.nodes_changed(["a", "b"], 0.5)
     assert 0 == len(master.service._invalidated)
 
 
