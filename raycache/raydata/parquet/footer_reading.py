@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -47,12 +48,15 @@ class FooterReader:
         #: Footers that had to be read.
         self.parsed = 0
 
-    def row_groups(self, names: Sequence[str], files_at_once: int | None = None) -> Iterator[RowGroups]:
-        """Per file, in order, what is to be read of it. Those behind are looked at while whoever asks is busy.
+    def row_groups(self, names: Sequence[str], files_at_once: int | None = None) -> Iterator[tuple[int, RowGroups]]:
+        """What is to be read of files, in their order. Those behind are looked at while whoever asks is busy.
 
         Args:
             names: of files.
             files_at_once: how many to look at together; None: as many as are good.
+
+        Yields:
+            How many files have been looked at by now, and the row groups of those behind the last ones.
 
         Raises:
             ArrowInvalid: a file that is no parquet.
@@ -60,31 +64,37 @@ class FooterReader:
         """
         threads = ThreadPoolExecutor(_AHEAD, thread_name_prefix="raycache-footer")
         try:
-            ahead: deque[Future[list[RowGroups]]] = deque()
-            for some in _cut(names, files_at_once):
-                ahead.append(threads.submit(self._of, some))
+            ahead: deque[tuple[int, Future[RowGroups]]] = deque()
+            for start, some in _cut(names, files_at_once):
+                ahead.append((start + len(some), threads.submit(self._of, start, some)))
                 if len(ahead) == _AHEAD:
-                    yield from ahead.popleft().result()
+                    end, found = ahead.popleft()
+                    yield end, found.result()
             while ahead:
-                yield from ahead.popleft().result()
+                end, found = ahead.popleft()
+                yield end, found.result()
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _of(self, names: Sequence[str]) -> list[RowGroups]:
+    def _of(self, start: int, names: Sequence[str]) -> RowGroups:
         client = self._handler.fs.client
         paths = [self._handler.path_of(name) for name in names]
-        keys = [meta.version for meta in client.locator.resolve(paths)]
-        known: dict[bytes, RowGroups] = {}
-        for table in _kept(client, keys):
-            known.update(zip(table.keys, table.row_groups(self._wanted), strict=True))
-        missing = [position for position, key in enumerate(keys) if key not in known]
-        read: dict[int, RowGroups] = {}
+        positions: dict[bytes, list[int]] = {}
+        for position, meta in enumerate(client.locator.resolve(paths)):
+            positions.setdefault(meta.version, []).append(position)
+        parts = []
+        for table in _kept(client, list(positions)):
+            # A file may be listed twice; and tables speak of other files, too.
+            pairs = [(at, position) for at, key in enumerate(table.keys) for position in positions.pop(key, ())]
+            if pairs:
+                parts.append(table.row_groups(self._wanted).of_files(*zip(*pairs, strict=True)))
+        missing = sorted(position for some in positions.values() for position in some)
         if missing:
             found = self._read(client, [paths[i] for i in missing], [names[i] for i in missing])
-            read = dict(zip(missing, found, strict=True))
-        return [read[i] if i in read else known[key] for i, key in enumerate(keys)]
+            parts.append(found._replace(files=np.asarray(missing)[found.files]))
+        return _in_order(parts, start)
 
-    def _read(self, client: Client, paths: list[str], names: list[str]) -> list[RowGroups]:
+    def _read(self, client: Client, paths: list[str], names: list[str]) -> RowGroups:
         """Parse footers, have them kept, and answer."""
         before = client.locator.resolve(paths)
         footers = []
@@ -95,15 +105,16 @@ class FooterReader:
                 raise type(error)(f"Could not open Parquet input source '{name}': {error}") from error
         self.parsed += len(footers)
         after = client.locator.resolve(paths)
-        answers: dict[int, RowGroups] = {}
+        parts = []
         kept = []
         for table, positions in tables_of([meta.version for meta in after], footers):
-            answers.update(zip(positions, table.row_groups(self._wanted), strict=True))
+            found = table.row_groups(self._wanted)
+            parts.append(found._replace(files=np.asarray(positions)[found.files]))
             # Of a file that was replaced meanwhile it is not known which version was read.
             if all(before[i].version == after[i].version for i in positions):
                 kept.append(table)
         _keep(client, kept)
-        return [answers[position] for position in range(len(names))]
+        return _in_order(parts)
 
     def _ends(self, client: Client, paths: list[str], sizes_bytes: list[int]) -> list[pa.Buffer]:
         """The ends of files, each with the whole footer."""
@@ -123,10 +134,18 @@ def _footer_bytes(end: pa.Buffer) -> int:
     return _END_BYTES + int.from_bytes(end[-_END_BYTES:-4].to_pybytes() if len(end) >= _END_BYTES else b"", "little")
 
 
-def _cut(names: Sequence[str], files_at_once: int | None) -> Iterator[Sequence[str]]:
+def _in_order(parts: Sequence[RowGroups], start: int = 0) -> RowGroups:
+    """All of them, file by file, with the positions counted from `start`."""
+    found = RowGroups.together(parts)
+    if len(parts) > 1:
+        found = found.take(np.argsort(found.files, kind="stable"))
+    return found._replace(files=found.files + start)
+
+
+def _cut(names: Sequence[str], files_at_once: int | None) -> Iterator[tuple[int, Sequence[str]]]:
     start, size = 0, files_at_once or _FIRST_FILES
     while start < len(names):
-        yield names[start : start + size]
+        yield start, names[start : start + size]
         start += size
         size = files_at_once or _FILES
 

@@ -52,8 +52,10 @@ class Wanted(NamedTuple):
 
 
 class RowGroups(NamedTuple):
-    """Those of one file that are to be read; shape (R,) each."""
+    """Those of several files that are to be read, file by file; shape (R,) each."""
 
+    #: The position of the file among those that were asked about.
+    files: _Ints
     indexes: _Ints
     rows: _Ints
     #: Uncompressed, of the columns that are read.
@@ -61,10 +63,27 @@ class RowGroups(NamedTuple):
     #: Whether the filter is known to leave every row.
     whole: npt.NDArray[np.bool_]
 
-    def take(self, positions: Sequence[int]) -> RowGroups:
+    @classmethod
+    def together(cls, parts: Sequence[RowGroups]) -> RowGroups:
+        """One after the other; of nothing, none."""
+        if not parts:
+            nothing = np.zeros(0, dtype=np.int64)
+            return cls(nothing, nothing, nothing, nothing, nothing.astype(bool))
+        return parts[0] if len(parts) == 1 else cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def take(self, positions: npt.ArrayLike) -> RowGroups:
         """Some of them."""
         at = np.asarray(positions, dtype=np.int64)
-        return RowGroups(self.indexes[at], self.rows[at], self.sizes_bytes[at], self.whole[at])
+        return RowGroups(self.files[at], self.indexes[at], self.rows[at], self.sizes_bytes[at], self.whole[at])
+
+    def of_files(self, files: Sequence[int], positions: Sequence[int]) -> RowGroups:
+        """Those of some files, which have other positions elsewhere; shape (N,) each."""
+        counts = np.bincount(self.files, minlength=max(files, default=-1) + 1)
+        starts, wanted = np.cumsum(counts) - counts, np.asarray(files, dtype=np.int64)
+        lengths = counts[wanted]
+        begins = np.cumsum(lengths) - lengths
+        at = np.repeat(starts[wanted] - begins, lengths) + np.arange(int(lengths.sum()))
+        return self.take(at)._replace(files=np.repeat(np.asarray(positions, dtype=np.int64), lengths))
 
 
 class FooterTable:
@@ -168,17 +187,12 @@ class FooterTable:
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def row_groups(self, wanted: Wanted) -> list[RowGroups]:
-        """Per file, in the order of `keys`, what is to be read of it."""
-        sizes = self._sizes_of(wanted)
+    def row_groups(self, wanted: Wanted) -> RowGroups:
+        """What is to be read of the files, which have the positions of `keys`."""
         kept, whole = self._judge(wanted)
-        ends = np.cumsum(self._counts)
-        result = []
-        for start, end in zip((ends - self._counts).tolist(), ends.tolist(), strict=True):
-            indexes = np.flatnonzero(kept[start:end])
-            at = indexes + start
-            result.append(RowGroups(indexes, self._rows[at], sizes[at], whole[at]))
-        return result
+        files = np.repeat(np.arange(len(self._counts)), self._counts)
+        indexes = np.arange(len(files)) - np.repeat(np.cumsum(self._counts) - self._counts, self._counts)
+        return RowGroups(files, indexes, self._rows, self._sizes_of(wanted), whole).take(np.flatnonzero(kept))
 
     def _sizes_of(self, wanted: Wanted) -> _Ints:
         """Shape (G,): what is decoded of each row group. The filter's columns are, too."""

@@ -75,11 +75,10 @@ class CacheFileIndexer(NonSamplingFileIndexer):  # type: ignore[misc]
         files = self.files(paths, filesystem=filesystem, excluded_read_unit_ids=excluded_read_unit_ids, **named)
         wanted = wanted_of(predicate, projected_columns)
         excluded = excluded_read_unit_ids or ()
-        for position, groups in enumerate(row_groups(filesystem, files, wanted, limit)):
-            name = files[position][0]
-            for at, index in enumerate(groups.indexes.tolist()):
-                if f"{name}#rg{index}" not in excluded:
-                    yield FileManifest(manifest_block([(position, name, groups.take([at]))]))
+        for _, groups in row_groups(filesystem, files, wanted, limit):
+            for at, (position, index) in enumerate(zip(groups.files.tolist(), groups.indexes.tolist(), strict=True)):
+                if f"{files[position][0]}#rg{index}" not in excluded:
+                    yield FileManifest(manifest_block(files, groups.take([at])))
 
 
 class _Skipped:
@@ -105,41 +104,42 @@ def wanted_of(predicate: Any, columns: Sequence[str] | None) -> Wanted:
 
 def row_groups(
     filesystem: Any, files: Sequence[tuple[str, int]], wanted: Wanted, limit: int | None
-) -> Iterator[RowGroups]:
-    """Per file what is to be read of it; ends when that is enough for the limit."""
+) -> Iterator[tuple[int, RowGroups]]:
+    """What is to be read, as of `FooterReader.row_groups`; ends with the file with which that is enough for the limit."""
     reader = FooterReader(handler_of(filesystem), wanted)
     enough = 0
-    for groups in reader.row_groups([name for name, _ in files], None if limit is None else _LIMITED_FILES):
-        yield groups
+    for end, groups in reader.row_groups([name for name, _ in files], None if limit is None else _LIMITED_FILES):
         if limit is not None:
             # Rows that the filter may drop do not count.
-            enough += int(groups.rows[groups.whole].sum())
-            if enough >= limit:
+            sums = np.cumsum(np.where(groups.whole, groups.rows, 0)) + enough
+            if len(sums) and sums[-1] >= limit:
+                last = groups.files[np.searchsorted(sums, limit)]
+                yield end, groups.take(np.flatnonzero(groups.files <= last))
                 break
+            enough = int(sums[-1]) if len(sums) else enough
+        yield end, groups
     logger.debug("planned with %d footers read and the others known", reader.parsed)
 
 
-def manifest_block(pieces: Sequence[tuple[int, str, RowGroups]]) -> pa.Table:
+def manifest_block(files: Sequence[tuple[str, int]], groups: RowGroups) -> pa.Table:
     """What a read task is told.
 
     Args:
-        pieces: shape (P,), P >= 1: the position of a file in the listing, its name, and row groups of it, at least one;
-            those of one position follow each other, and make one row. Of a file that is listed twice all rows are read twice.
+        files: shape (F,): name and size in bytes.
+        groups: of some of these files, at least one; those of one position follow each other, and make one row. Of a file
+            that is listed twice all rows are read twice.
     """
-    # Shape (P,): whether a piece is the first of its file.
-    begins = np.diff([position for position, _, _ in pieces], prepend=-1) != 0
-    indexes, rows, sizes_bytes, whole = map(np.concatenate, zip(*(groups for _, _, groups in pieces), strict=True))
-    ends = np.cumsum([len(groups.indexes) for _, _, groups in pieces])
-    # Shape (F,): where each file begins in these.
-    starts = np.concatenate([[0], ends[:-1]])[begins]
-    names = [name for (_, name, _), is_first in zip(pieces, begins.tolist(), strict=True) if is_first]
-    sizes = pa.array(np.add.reduceat(sizes_bytes, starts))
+    # Shape (P,): where each file begins in these.
+    starts = np.flatnonzero(np.diff(groups.files, prepend=-1))
+    names = [files[position][0] for position in groups.files[starts].tolist()]
+    sizes = pa.array(np.add.reduceat(groups.sizes_bytes, starts))
     nothing = pa.ListArray.from_arrays(pa.array([0] * (len(names) + 1), pa.int32()), pa.array([], pa.int64()))
+    ends = pa.array([*starts.tolist(), len(groups.files)], pa.int32())
     about = {
-        "row_group_ids": pa.ListArray.from_arrays(pa.array([*starts, ends[-1]], pa.int32()), pa.array(indexes)),
-        "num_rows": pa.array(np.add.reduceat(rows, starts)),
+        "row_group_ids": pa.ListArray.from_arrays(ends, pa.array(groups.indexes)),
+        "num_rows": pa.array(np.add.reduceat(groups.rows, starts)),
         "uncompressed_size": sizes,
-        "fully_matched": pa.array(np.logical_and.reduceat(whole, starts)),
+        "fully_matched": pa.array(np.logical_and.reduceat(groups.whole, starts)),
         "rg_sizes": nothing,
         "rg_rows": nothing,
     }

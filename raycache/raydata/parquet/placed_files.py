@@ -34,12 +34,10 @@ logger = logging.getLogger("raycache")
 
 #: The executor asks again and again whether there is input. It waits here instead, while nothing else goes on.
 _WAIT_S = 0.02
-#: Files that tell how much larger row groups are than files.
-_SEEN_FILES = 128
 #: What one task has announced at most.
 _ANNOUNCED_BYTES_MAX = 256 << 20
-#: (node, position of a file in the listing, its name, row groups of it).
-_Piece = tuple[str | None, int, str, RowGroups]
+#: One of these row groups, by its position.
+_Piece = tuple[RowGroups, int]
 
 
 class Told(NamedTuple):
@@ -96,9 +94,10 @@ def bins(listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, exec
     )
     nodes, missing = _places(listing, files)
     found = indexer.row_groups(listing.filesystem, files, listing.wanted, listing.limit)
-    seen = list(itertools.islice(found, _SEEN_FILES))
-    seen_bytes = sum(size for _, size in files[: len(seen)])
-    ratio = sum(int(groups.sizes_bytes.sum()) for groups in seen) / seen_bytes if seen_bytes else 1.0
+    # The first files tell how much larger row groups are than files.
+    seen = list(itertools.islice(found, 1))
+    seen_bytes = sum(size for end, _ in seen for _, size in files[:end])
+    ratio = sum(int(groups.sizes_bytes.sum()) for _, groups in seen) / seen_bytes if seen_bytes else 1.0
     # Rows in order are cut as if they were all of one node.
     lanes: list[str | None] = [None] * len(nodes) if ordered else list(nodes)
     lane_bytes: dict[str | None, float] = {}
@@ -107,23 +106,28 @@ def bins(listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, exec
     blocks = listing.file_indexer.blocks
     small = {} if blocks else {lane: int(cpus.get(lane or "", 1)) for lane in lane_bytes}
     packer: BinPacker[_Piece] = BinPacker(limits_bytes(lane_bytes, sum(cpus.values()), blocks), small)
-    for position, groups in enumerate(itertools.chain(seen, found)):
-        name, node, lane = files[position][0], nodes[position], lanes[position]
-        sizes_bytes = groups.sizes_bytes.tolist()
-        for at, size_bytes in enumerate(sizes_bytes):
-            group = groups if len(sizes_bytes) == 1 else groups.take([at])
-            for full in packer.add(lane, (node, position, name, group), size_bytes):
-                yield _told(full, missing)
+    for _, groups in itertools.chain(seen, found):
+        for at, (position, size_bytes) in enumerate(
+            zip(groups.files.tolist(), groups.sizes_bytes.tolist(), strict=True)
+        ):
+            for full in packer.add(lanes[position], (groups, at), size_bytes):
+                yield _told(full, files, nodes, missing)
     for full in packer.rest():
-        yield _told(full, missing)
+        yield _told(full, files, nodes, missing)
 
 
-def _told(pieces: Sequence[_Piece], missing: Mapping[str, str]) -> Told:
-    weights = [int(groups.sizes_bytes[0]) for *_, groups in pieces]
-    node = grouping.majority([piece[0] for piece in pieces], weights)
-    manifest = indexer.manifest_block([piece[1:] for piece in pieces])
-    names = dict.fromkeys(name for _, _, name, _ in pieces)
-    return Told(node, manifest, [missing[name] for name in names if name in missing])
+def _told(
+    pieces: Sequence[_Piece],
+    files: Sequence[tuple[str, int]],
+    nodes: Sequence[str | None],
+    missing: Mapping[str, str],
+) -> Told:
+    runs = [list(run) for _, run in itertools.groupby(pieces, key=lambda piece: id(piece[0]))]
+    groups = RowGroups.together([run[0][0].take([at for _, at in run]) for run in runs])
+    positions = groups.files.tolist()
+    node = grouping.majority([nodes[position] for position in positions], groups.sizes_bytes.tolist())
+    names = dict.fromkeys(files[position][0] for position in positions) if missing else ()
+    return Told(node, indexer.manifest_block(files, groups), [missing[name] for name in names if name in missing])
 
 
 def _places(listing: WantedFiles, files: Sequence[tuple[str, int]]) -> tuple[list[str | None], dict[str, str]]:

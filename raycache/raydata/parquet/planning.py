@@ -113,8 +113,8 @@ def _self_test(make_indexer: Callable[..., indexer.CacheFileIndexer]) -> str:
     )
     if not isinstance(Planner().get_plan_fn(listing)(listing, [], DataContext.get_current()), placed_files.PlacedFiles):
         return "the planner does not find our plan function"
-    groups = RowGroups(np.array([3, 5]), np.array([10, 20]), np.array([100, 200]), np.array([True, True]))
-    manifest = FileManifest(indexer.manifest_block([(0, "a", groups)]))
+    groups = RowGroups(*map(np.array, ([0, 0], [3, 5], [10, 20], [100, 200], [True, True])))
+    manifest = FileManifest(indexer.manifest_block([("a", 400)], groups))
     told = manifest.file_chunk_metadatas.tolist()[0]
     if (list(manifest.paths), list(told["row_group_ids"]), told["num_rows"]) != (["a"], [3, 5], 30):
         return "read tasks are told in another way what to read"
