@@ -6,6 +6,9 @@ PYTHON ?= python3.11
 SEEDS ?= 1000
 # Further arguments of the programs behind `make demo`, `make bench` and `make sim`.
 ARGS ?=
+# Ray releases that `make test-ray-versions` runs on, besides the locked one: the oldest, which is the first with the newer
+# reader of parquet, those after it, and whatever is newest on PyPI.
+RAY_RELEASES ?= 2.57.1 2.58.1 2.59.0 newest
 # Where `make dist` puts what it builds.
 DIST ?= dist
 # What takes about half the time of the tests without a cluster: most of the waiting, for an S3 server, is in it.
@@ -30,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dist test test-clients test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-parquet bench-sync sim clean
+.PHONY: help setup demo dist test test-clients test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-ray-versions test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-parquet bench-sync sim clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -87,6 +90,13 @@ test-clients: $(SETUP) ## Run the tests of zarr, h5py, duckdb, polars, dask and 
 
 test-parquet: $(SETUP) ## Run all cases of Ray's own reader of parquet, which `make test` runs some of
 	$(BIN)/python -m pytest tests/ray/test_parquet_reader.py -m "long or not long"
+
+test-ray-versions: $(SETUP) $(addprefix test-ray-on-,$(RAY_RELEASES)) ## Run the tests of placed reads on other Ray releases, each in an environment of its own (1 GB each)
+
+test-ray-on-%: $(SETUP)
+	UV_PROJECT_ENVIRONMENT=build/ray-$* $(UV) sync --quiet --frozen --python $(PYTHON)
+	$(UV) pip install --quiet --python build/ray-$*/bin/python --upgrade 'ray[data,default]$(if $(filter newest,$*),,==$*)'
+	build/ray-$*/bin/python -m pytest tests/ray/test_data_placement.py tests/ray/test_data_planning.py tests/ray/test_parquet_reader.py -rs
 
 test-tensorflow: $(SETUP) ## Run the test of TFRecord files with TensorFlow itself, in an environment of its own (1.4 GB more)
 	UV_PROJECT_ENVIRONMENT=build/tensorflow $(UV) sync --quiet --frozen --python $(PYTHON) --group tensorflow

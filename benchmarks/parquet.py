@@ -7,8 +7,6 @@ plan; whole epochs, warm and cold; planning of many small files.
 from __future__ import annotations
 
 import contextlib
-import os
-import resource
 import statistics
 import tempfile
 import time
@@ -255,7 +253,7 @@ def _many(cache: raycache.Cache, directory: Path) -> list[Finding]:
         (directory / f"f{index:06d}.parquet").write_bytes(content)
     cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes()}
     seconds, rows = [], 0
-    before = _peak_bytes()
+    before, most = _private_bytes(), 0
     for _ in range(2):
         dataset = _plain(cache, "/local/many")
         listing = dataset._logical_plan.dag.input_dependencies[0]  # noqa: SLF001
@@ -263,15 +261,18 @@ def _many(cache: raycache.Cache, directory: Path) -> list[Finding]:
         rows = 0
         for told in placed_files.bins(placed_files.WantedFiles.of(listing), cpus, ordered=False, execution=0):
             rows += pc.sum(pc.struct_field(told.manifest["__file_chunk_metadata"], "num_rows")).as_py()
+            most = max(most, _private_bytes())
         seconds.append(time.perf_counter() - started)
-    grown = _peak_bytes() - before
+    grown = max(most, _private_bytes()) - before
     assert rows == 100 * _MANY_FILES, rows
     return [
         Finding(f"planning {_MANY_FILES:,} files", f"{seconds[0]:.1f} s", "<= 60 s", seconds[0] <= 60),
         Finding(f"planning {_MANY_FILES:,} files again", f"{seconds[1]:.1f} s", "<= 5 s", seconds[1] <= 5),
-        Finding("memory of the planner, more", f"{grown / 1e6:.0f} MB", "<= 300 MB", grown <= 300e6),
+        Finding("private memory of the planner, more", f"{grown / 1e6:.0f} MB", "<= 300 MB", grown <= 300e6),
     ]
 
 
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
+def _private_bytes() -> int:
+    """Of this process; the cache's blocks, which it has mapped, are everybody's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))

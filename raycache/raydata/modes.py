@@ -24,7 +24,7 @@ from raycache.raydata.preference import PlacementMode, hook_is_allowed, preferre
 logger = logging.getLogger("raycache")
 
 #: Ray releases (major, minor) the hook has been run on.
-TESTED_RAY = ((2, 60),)
+TESTED_RAY = ((2, 57), (2, 58), (2, 59), (2, 60))
 
 
 class Placement(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import logging
@@ -58,9 +59,17 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("read_videos", "videos", {"include_timestamps": True}),
     ("read_tfrecords", "tfrecords", {"include_paths": True}),
 ]
+
+
+def _running(runtime_env: dict[str, Any]) -> dict[str, Any]:
+    """The arguments for it, which older releases of Ray Data take in another way."""
+    known = inspect.signature(ray.data.read_tfrecords).parameters
+    return {"runtime_env": runtime_env} if "runtime_env" in known else {"ray_remote_args": {"runtime_env": runtime_env}}
+
+
 #: What else a reader's test needs: arguments of both readers which say where the work runs.
 _RUNS: dict[str, dict[str, Any]] = {
-    "read_tfrecords": {"runtime_env": {"env_vars": {"PYTHONPATH": TENSORFLOW_STAND_IN}}} if TENSORFLOW_STAND_IN else {},
+    "read_tfrecords": _running({"env_vars": {"PYTHONPATH": TENSORFLOW_STAND_IN}}) if TENSORFLOW_STAND_IN else {},
 }
 
 
@@ -207,7 +216,7 @@ def test_columns_and_filters_are_pushed_into_the_read(cache: Cache) -> None:
     found = readers.read_parquet("/lake/parquet", cache=cache)
     found = found.filter(expr=ray.data.expressions.col("id") >= 100).select_columns(["id"])
     assert sorted(row["id"] for row in found.take_all()) == list(range(100, FILES * ROWS))
-    assert "ReadFilesParquetV2:" in found.stats()
+    assert ("ReadParquet" if modes.placement_mode().parquet_failure else "ReadFilesParquetV2:") in found.stats()
     assert "Filter" not in found.stats()
 
 

@@ -22,11 +22,12 @@ from raycache.raydata.parquet.footers import FooterTable, RowGroups, Wanted, tab
 
 logger = logging.getLogger("raycache")
 
-#: Files looked at together, by one call for each worker; the first time fewer, so that the first task starts soon.
-_FILES = 1_000
+#: Files looked at together, by one call for each worker: parsed footers take memory. The first time fewer, so that the first
+#: task starts soon.
+_FILES = 200
 _FIRST_FILES = 128
 #: So often at once, ahead of whoever asks.
-_AHEAD = 3
+_AHEAD = 2
 #: Read of the end of a file before it is known how long footers are here.
 _TAIL_BYTES = 64 << 10
 #: Behind a footer: its length in 4 bytes, and the magic.
