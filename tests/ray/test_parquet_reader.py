@@ -32,7 +32,7 @@ from tests.support.parquet_lake import FILES, ROWS, content, objects, plain
 pytest.importorskip(
     "ray.data._internal.datasource_v2.common", reason="this Ray's reader of parquet is not planned here"
 )
-from raycache.raydata.parquet import footer_reading, footers, indexer, placed_files  # noqa: E402
+from raycache.raydata.parquet import footer_reading, footers, indexer, placed_files
 
 # Worker processes cannot import this module: what they run of it travels by value.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
