@@ -254,7 +254,7 @@ def test_a_second_plan_reads_no_footer(cache: Cache, s3_server: SeaweedServer) -
 
     def parsed(wanted: footers.Wanted | None = None) -> tuple[int, int]:
         reader = footer_reading.FooterReader(handler, wanted or footers.Wanted())
-        return sum(int(groups.rows.sum()) for groups in reader.row_groups(names)), reader.parsed
+        return sum(int(groups.rows.sum()) for _, groups in reader.row_groups(names)), reader.parsed
 
     assert (5 * ROWS, 5) == parsed()
     assert (5 * ROWS, 0) == parsed()
