@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 import logging
@@ -33,7 +32,7 @@ from raycache.raydata.datasource import LocatedDatasource
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.seaweed import SeaweedServer
 from tests.support.gate import Gate
-from tests.support.reader_formats import FILES, ROWS, TENSORFLOW_STAND_IN, all_formats, parquet_file
+from tests.support.reader_formats import FILES, ROWS, TENSORFLOW_STAND_IN, all_formats, parquet_file, running
 
 # Worker processes cannot import this module: what they run of it travels by value.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -60,16 +59,9 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("read_tfrecords", "tfrecords", {"include_paths": True}),
 ]
 
-
-def _running(runtime_env: dict[str, Any]) -> dict[str, Any]:
-    """The arguments for it, which older releases of Ray Data take in another way."""
-    known = inspect.signature(ray.data.read_tfrecords).parameters
-    return {"runtime_env": runtime_env} if "runtime_env" in known else {"ray_remote_args": {"runtime_env": runtime_env}}
-
-
 #: What else a reader's test needs: arguments of both readers which say where the work runs.
 _RUNS: dict[str, dict[str, Any]] = {
-    "read_tfrecords": _running({"env_vars": {"PYTHONPATH": TENSORFLOW_STAND_IN}}) if TENSORFLOW_STAND_IN else {},
+    "read_tfrecords": running({"env_vars": {"PYTHONPATH": TENSORFLOW_STAND_IN}}) if TENSORFLOW_STAND_IN else {},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import struct
@@ -10,10 +11,12 @@ import tarfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray.data
 
 FILES = 7
 ROWS = 20
@@ -183,3 +186,9 @@ MAKERS: list[Callable[[], dict[str, bytes]]] = [
 def all_formats() -> dict[str, bytes]:
     """Everything: key -> body."""
     return {key: body for make in MAKERS for key, body in make().items()}
+
+
+def running(runtime_env: dict[str, Any]) -> dict[str, Any]:
+    """The arguments for it, which older releases of Ray Data take in another way."""
+    known = inspect.signature(ray.data.read_tfrecords).parameters
+    return {"runtime_env": runtime_env} if "runtime_env" in known else {"ray_remote_args": {"runtime_env": runtime_env}}

@@ -138,8 +138,8 @@ def _footer_bytes(end: pa.Buffer) -> int:
 def _in_order(parts: Sequence[RowGroups], start: int = 0) -> RowGroups:
     """All of them, file by file, with the positions counted from `start`."""
     found = RowGroups.together(parts)
-    if len(parts) > 1:
-        found = found.take(np.argsort(found.files, kind="stable"))
+    # Tables have an order of files of their own.
+    found = found.take(np.argsort(found.files, kind="stable"))
     return found._replace(files=found.files + start)
 
 
