@@ -71,6 +71,12 @@ def normalise(path: str) -> str:
     return _uri(scheme, rest, path)
 
 
+def store_of(uri: str) -> str:
+    """What a URI's bytes depend on: the root of its store; of local files, the directory below which disks are mounted."""
+    root, _ = split_uri(uri)
+    return root if root != "file://" else "/".join(uri.split("/", 5)[:5])
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """Split a normalised URI into its root and its key.
 

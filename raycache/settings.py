@@ -92,9 +92,9 @@ class Settings:
     heartbeat_period_s: float = 0.5
     #: Silence after which a worker counts as lost even if Ray has not said so.
     heartbeat_timeout_s: float = 15.0
-    #: Concurrent ranged reads of one worker from the under storage.
+    #: Concurrent loads of one worker from one store; from all stores together twice as many.
     loads_inflight_max: int = 32
-    #: Bytes of one worker on the way from the under storage.
+    #: Bytes of one worker on the way from one store; from all stores together twice as many.
     load_bytes_inflight_max: int = 512 * MIB
     #: How many listing requests the master has in flight.
     listings_inflight_max: int = 16

@@ -16,7 +16,7 @@ from typing import Any
 
 from raycache import paths as names
 from raycache.clock import SystemClock
-from raycache.errors import NotFoundError, RaycacheError
+from raycache.errors import RaycacheError, UnavailableError
 from raycache.messages import (
     BlockReply,
     BlockRequest,
@@ -43,6 +43,8 @@ from raycache.workers.effects import (
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
 from raycache.workers.figures.self_check import look_around
+from raycache.workers.loop.bounded_threads import BoundedThreads
+from raycache.workers.loop.turns import Pulse, Turns, timed
 from raycache.workers.master_link import MasterLink
 from raycache.workers.node_log import NodeLog
 from raycache.workers.policies.table import POLICIES
@@ -50,11 +52,11 @@ from raycache.workers.service import WorkerService
 from raycache.workers.stores.allocator import give_back, keep_buffers
 from raycache.workers.stores.disk import DiskStore, open_slot
 from raycache.workers.stores.loader import BlockSource, Loader
+from raycache.workers.stores.mounted import MountedSource
 from raycache.workers.stores.peers import PeerStorage
 from raycache.workers.stores.plasma import MemoryStore, StoreUse, object_store_bytes, room_bytes, store_use
 from raycache.workers.stores.stores import Stores
 from raycache.workers.threads import ThreadPorts
-from raycache.workers.turns import Pulse, Turns, timed
 
 #: A worker whose master has been silent this long ends itself, if there is no master any more; and in any case after this.
 _ORPHAN_S = 120.0
@@ -64,6 +66,7 @@ _CONFIRM_TIMEOUT_S = 3.0
 _EXPORT_PERIOD_S = 1.0
 _PRESSURE_PERIOD_S = 0.5
 _TICK_PERIOD_S = 0.5
+_PROBE_PERIOD_S = 5.0
 #: Files on disk that a thread looks into at a time.
 _DESCRIBED_MAX = 16
 #: How long a call waits for what it has changed to be noted on disk.
@@ -108,10 +111,17 @@ class WorkerActor:
         self._exporter = Exporter(node)
         loads_max = self._settings.loads_inflight_max
         loader = Loader(self._storage_of, self._stores.cached, self._settings.block_size_bytes, threads=loads_max)
-        #: See `raycache.workers.turns`.
+        #: See `raycache.workers.loop.turns`.
         self.turns = Turns()
         self._ports = ThreadPorts(
-            self._service, self._stores, loader, loads_max, self._clock, self._exporter, self.turns
+            self._service,
+            self._stores,
+            loader,
+            loads_max,
+            self._clock,
+            self._exporter,
+            self.turns,
+            stall_s=0.75 * self._settings.worker_timeout_s,
         )
         #: Set when the next heartbeat to be made was accepted.
         self._told = asyncio.Event()
@@ -123,6 +133,8 @@ class WorkerActor:
         if disk is not None:
             self._service.begin_adoption()
             self._ports.spawn(self._adopt())
+            self._probe = BoundedThreads("raycache-probe", 1, _DISK_TIMEOUT_S, 1)
+            self._ports.spawn(self._ports.forever(self._watch_disk, _PROBE_PERIOD_S))
         self._pulse = Pulse(self._link.say_alive, self._settings.heartbeat_timeout_s / _PULSES_PER_TIMEOUT)
         self._ports.spawn(self._beat_forever())
         self._ports.spawn(self._tick_forever())
@@ -233,8 +245,8 @@ class WorkerActor:
     @timed
     async def examine(self) -> bytes:
         """Look at disk and lake from here; answers a `Health`."""
-        looking = asyncio.to_thread(look_around, self._node, self._capacity.disk_path, self._mounts.mounts)
-        return encode(await looking)
+        disk_path, mounts = self._capacity.disk_path, self._mounts.mounts
+        return encode(await self._ports.aside(look_around, self._node, disk_path, mounts))
 
     @timed
     async def beat(self) -> bytes:
@@ -264,8 +276,11 @@ class WorkerActor:
             return PeerStorage(item.source_actor, self._node, root_uri, None, self._settings), key
         mount = self._mounts.of_uri(uri)
         if mount is None:
-            raise NotFoundError(f"{uri} is under no mount of this cache; mount it again")
-        storage: BlockSource = open_storage(root_uri, mount.options)
+            # This worker's ignorance says nothing of the file.
+            raise UnavailableError(
+                f"{uri} is under no mount that this worker knows; mount it again, or try again", uri=uri
+            )
+        storage: BlockSource = MountedSource(open_storage(root_uri, mount.options), mount)
         if item.source_actor:
             storage = PeerStorage(item.source_actor, self._node, root_uri, storage, self._settings)
         return self._exporter.lake.metered(storage, mount), key
@@ -280,16 +295,16 @@ class WorkerActor:
         self._mounts = table
         for root_uri, options in {names.split_uri(m.uri)[0]: m.options for m in table.mounts}.items():
             # Now rather than at the first read: importing and connecting takes half a second.
-            self._ports.spawn(asyncio.to_thread(_open_ahead, root_uri, options))
+            self._ports.spawn(self._ports.aside(_open_ahead, root_uri, options))
 
     async def _adopt(self) -> None:
         """Take over what an earlier incarnation has left on disk, while this one serves."""
-        found = await self._ports.in_disk_thread(self._stores.find)
+        found = await self._ports.disk.run(self._stores.find)
         files, effects = self._service.found_on_disk(found, self._clock.now_s())
         self._ports.run(effects)
         for start in range(0, len(files), _DESCRIBED_MAX):
             several = files[start : start + _DESCRIBED_MAX]
-            described = await self._ports.in_disk_thread(self._stores.describe, several)
+            described = await self._ports.disk.run(self._stores.describe, several)
             for file, segment in zip(several, described, strict=True):
                 self._ports.run(self._service.adopt_one(file.segment, segment, self._clock.now_s()))
                 await self.turns.over()
@@ -396,6 +411,15 @@ class WorkerActor:
 
     async def _drop_invalidated(self, versions: list[VersionId]) -> None:
         await self._free(Selector([], versions), force=True)
+
+    async def _watch_disk(self) -> None:
+        """Notice a disk that hangs."""
+        try:
+            await self._probe.run(self._stores.probe)
+        except TimeoutError:
+            self._service.disk_answers(False)
+        else:
+            self._service.disk_answers(True)
 
     async def _watch_pressure(self) -> None:
         """Keep the whole object store below a share of its capacity by giving way."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
+from raycache.errors import UnavailableError
 from raycache.messages import BlockReply, Grant, GrantKind, encode
 from raycache.types import BlockId, SegmentId, Tier
 from raycache.workers.effects import (
@@ -170,31 +171,49 @@ async def hand_out(reply: Reply, ports: WorkerPorts, *, view_id: int, slow_downs
 
 async def _load(load: Load, ports: WorkerPorts) -> None:
     started_s = ports.now_s()
-    pieces, outcome = await ports.fetch(load)
-    if pieces and not await ports.store(load, pieces, outcome):
-        outcome = outcome.not_stored()
-        if load.tier is Tier.DISK:
+    # Whatever raises, the load ends, or its flights, its tickets and its room would wait for ever.
+    outcome = LoadOutcome.failed(
+        load.items, UnavailableError("the worker met a defect, see its log; read past the cache")
+    )
+    try:
+        pieces, fetched = await ports.fetch(load)
+        stored = not pieces or await ports.store(load, pieces, fetched)
+        outcome = fetched if stored else fetched.not_stored()
+        if not stored and load.tier is Tier.DISK:
             ports.run(ports.service.disk_failed(ports.now_s()))
-    took_s = ports.now_s() - started_s
-    ports.run(ports.service.loaded(load.load_id, outcome, ports.now_s()))
-    ports.load_ended(load, took_s)
+    finally:
+        took_s = ports.now_s() - started_s
+        ports.run(ports.service.loaded(load.load_id, outcome, ports.now_s()))
+        ports.load_ended(load, took_s)
 
 
 async def _demote(segment: SegmentId, entries: Sequence[SegmentEntry], ports: WorkerPorts) -> None:
-    good = await ports.demote(segment, entries)
-    ports.run(ports.service.demoted(segment, good, ports.now_s()))
+    good = False
+    try:
+        good = await ports.demote(segment, entries)
+    finally:
+        ports.run(ports.service.demoted(segment, good, ports.now_s()))
 
 
 async def _promote(segment: SegmentId, ports: WorkerPorts) -> None:
-    good = await ports.promote(segment)
-    ports.run(ports.service.promoted(segment, good, ports.now_s()))
+    good = False
+    try:
+        good = await ports.promote(segment)
+    finally:
+        ports.run(ports.service.promoted(segment, good, ports.now_s()))
 
 
 async def _verify(segment: SegmentId, ports: WorkerPorts) -> None:
-    good = await ports.verify(segment)
-    ports.run(ports.service.verified(segment, good, ports.now_s()))
+    good = False
+    try:
+        good = await ports.verify(segment)
+    finally:
+        ports.run(ports.service.verified(segment, good, ports.now_s()))
 
 
 async def _compact(effect: Compact, ports: WorkerPorts) -> None:
-    good = await ports.compact(effect)
-    ports.run(ports.service.compacted(effect.segment, good, ports.now_s()))
+    good = False
+    try:
+        good = await ports.compact(effect)
+    finally:
+        ports.run(ports.service.compacted(effect.segment, good, ports.now_s()))

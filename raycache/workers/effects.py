@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from raycache.errors import RaycacheError
 from raycache.messages import BlockState, GrantKind
+from raycache.paths import store_of
 from raycache.types import BlockId, FileVersion, SegmentId, Tier, VersionId, WorkerId
 
 
@@ -93,6 +94,11 @@ class Load:
     items: tuple[LoadItem, ...]
     #: The segment is the first to be evicted; see `Need.WELCOME`.
     passive: bool = False
+
+    @property
+    def store(self) -> str:
+        """Where all items come from: the root of the under storage, or another worker."""
+        return self.items[0].source_actor or store_of(self.items[0].version.uri)
 
     def entries(self, outcome: LoadOutcome) -> list[SegmentEntry]:
         """The segment's table: what to write into a disk segment's footer.

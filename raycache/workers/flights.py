@@ -7,15 +7,16 @@ allow. So a flight is either *queued* (in exactly one batch) or *running* (in ex
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from raycache.messages import MissReason, Need
+from raycache.paths import store_of
 from raycache.ranges import Grid, is_page
 from raycache.rules import FileRules
 from raycache.types import BlockId, FileVersion, VersionId
 from raycache.workers.effects import CachedPart, Load, LoadItem
+from raycache.workers.waiting_line import WaitingLine
 
 #: Blocks waiting for their load to start. More are not worth waiting for: they are read through.
 QUEUED_BLOCKS_MAX = 1 << 16
@@ -39,6 +40,11 @@ class Flight:
     keep_since_s: float = float("-inf")
     #: (ticket, position in its request).
     waiters: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def store(self) -> str:
+        """Where it comes from: the root of the under storage, or the other worker."""
+        return self.source_actor or store_of(self.version.uri)
 
     def join(self, waiter: tuple[int, int], need: Need, keep_since_s: float) -> None:
         """Take in an asker; the most urgent one decides what room is made."""
@@ -87,11 +93,14 @@ def prefix_count(batch: list[Flight], room_bytes: int) -> int:
     return len(batch)
 
 
-def by_rules(flights: Iterable[Flight], rules_of: Callable[[str], FileRules]) -> list[list[Flight]]:
-    """Group flights for which the same rules hold: only these share segments, so that each segment goes as a whole."""
-    groups: dict[FileRules, list[Flight]] = {}
+def alike(flights: Iterable[Flight], rules_of: Callable[[str], FileRules]) -> list[list[Flight]]:
+    """Group flights of one store for which the same rules hold: only these share a load, and a segment.
+
+    So each segment goes as a whole, and a store that does not answer keeps only its own waiting.
+    """
+    groups: dict[tuple[FileRules, str], list[Flight]] = {}
     for flight in flights:
-        groups.setdefault(rules_of(flight.version.uri), []).append(flight)
+        groups.setdefault((rules_of(flight.version.uri), flight.store), []).append(flight)
     return list(groups.values())
 
 
@@ -137,20 +146,16 @@ class FlightTable:
     """All flights, the queue, and the running loads.
 
     Args:
-        loads_inflight_max: running loads.
-        load_bytes_inflight_max: bytes of running loads; a larger one goes alone.
+        loads_inflight_max: running loads of one store.
+        load_bytes_inflight_max: bytes of running loads of one store; a larger one goes alone.
     """
 
     def __init__(self, loads_inflight_max: int, load_bytes_inflight_max: int) -> None:
-        self._loads_inflight_max = loads_inflight_max
-        self._load_bytes_inflight_max = load_bytes_inflight_max
         self._flights: dict[BlockId, Flight] = {}
         #: Not in line yet.
         self._opened: list[Flight] = []
-        self._queue: deque[list[Flight]] = deque()
-        self._queued_blocks = 0
+        self._line: WaitingLine[Flight] = WaitingLine(loads_inflight_max, load_bytes_inflight_max)
         self.running: dict[int, Load] = {}
-        self._running_bytes = 0
         self._next_load_id = 0
 
     def get(self, block: BlockId) -> Flight | None:
@@ -159,12 +164,11 @@ class FlightTable:
 
     def open(self, flight: Flight) -> bool:
         """A new flight, not in line yet; False when too many wait already."""
-        if self._queued_blocks >= QUEUED_BLOCKS_MAX:
+        if self._line.count + len(self._opened) >= QUEUED_BLOCKS_MAX:
             return False
         assert flight.block not in self._flights, f"{flight.block} is on its way already"
         self._flights[flight.block] = flight
         self._opened.append(flight)
-        self._queued_blocks += 1
         return True
 
     def take_opened(self) -> list[Flight]:
@@ -174,23 +178,17 @@ class FlightTable:
 
     def enqueue(self, batches: Iterable[list[Flight]]) -> None:
         """Put opened flights in line."""
-        self._queue.extend(batches)
+        for batch in batches:
+            self._line.append(batch)
 
     def next_batch(self) -> list[Flight] | None:
-        """Take the first batch out of the line, if the bounds allow a load of its size to start."""
-        if not self._queue or len(self.running) >= self._loads_inflight_max:
-            return None
-        if self.running and self._running_bytes + size_of(self._queue[0]) > self._load_bytes_inflight_max:
-            return None
-        batch = self._queue.popleft()
-        self._queued_blocks -= len(batch)
-        return batch
+        """Take the next batch out of the line, if the bounds allow a load of its size to start."""
+        return self._line.take()
 
     def put_back(self, batch: list[Flight]) -> None:
         """The rest of a batch that was split: first in line again."""
         if batch:
-            self._queue.appendleft(batch)
-            self._queued_blocks += len(batch)
+            self._line.put_back(batch)
 
     def new_load_id(self) -> int:
         """Unique in this worker incarnation."""
@@ -200,13 +198,13 @@ class FlightTable:
     def start(self, load: Load) -> None:
         """The load's flights are running."""
         self.running[load.load_id] = load
-        self._running_bytes += load.size_bytes
+        self._line.started(load.store, load.size_bytes)
 
     def finish(self, load_id: int) -> Load | None:
         """The load has ended; its flights are to be landed. None for a late or duplicate word."""
         load = self.running.pop(load_id, None)
         if load is not None:
-            self._running_bytes -= load.size_bytes
+            self._line.ended(load.store, load.size_bytes)
         return load
 
     def land(self, block: BlockId) -> Flight:
@@ -219,7 +217,7 @@ class FlightTable:
 
     def stranded(self) -> list[BlockId]:
         """Blocks on their way that nothing brings: an event broke off in which their loads should have started or landed."""
-        coming = {flight.block for batch in (*self._queue, self._opened) for flight in batch}
+        coming = {flight.block for batch in (*self._line, self._opened) for flight in batch}
         coming.update(item.block for load in self.running.values() for item in load.items)
         return [block for block in self._flights if block not in coming]
 
@@ -229,12 +227,10 @@ class FlightTable:
 
     def validate(self) -> None:
         """Check every invariant."""
-        queued = [flight.block for batch in self._queue for flight in batch]
+        queued = [flight.block for batch in self._line for flight in batch]
         running = [item.block for load in self.running.values() for item in load.items]
-        assert len(queued) == self._queued_blocks, f"{len(queued)} blocks queued, {self._queued_blocks} counted"
         assert sorted(queued + running) == sorted(self._flights), "a flight is neither queued nor running, or twice"
-        running_bytes = sum(load.size_bytes for load in self.running.values())
-        assert running_bytes == self._running_bytes, f"{running_bytes} bytes run, {self._running_bytes} counted"
-        assert len(self.running) <= self._loads_inflight_max, f"{len(self.running)} loads run"
-        bounded = len(self.running) <= 1 or running_bytes <= self._load_bytes_inflight_max
-        assert bounded, f"{running_bytes} bytes run in {len(self.running)} loads"
+        sizes: dict[str, list[int]] = {}
+        for load in self.running.values():
+            sizes.setdefault(load.store, []).append(load.size_bytes)
+        self._line.validate(sizes)

@@ -15,7 +15,7 @@ from raycache.messages import BlockState, MissReason, Need
 from raycache.types import BlockId, SegmentId, Tier, VersionId
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import Load, LoadOutcome, Outbox, SegmentEntry
-from raycache.workers.flights import Flight, FlightTable, batches_of, by_rules, items_of, prefix_count, size_of
+from raycache.workers.flights import Flight, FlightTable, alike, batches_of, items_of, prefix_count, size_of
 from raycache.workers.tickets import Ticket, TicketTable
 from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.rule_keeping import RuleKeeping
@@ -77,8 +77,8 @@ class Loading:
 
     def start_some(self) -> None:
         """End of an event: put the flights opened in it in line, and start the loads that may start."""
-        for alike in by_rules(self.flights.take_opened(), self._rule_books.of):
-            self.flights.enqueue(batches_of(alike, self._limits.block_size_bytes, self._limits.segment_size_bytes))
+        for group in alike(self.flights.take_opened(), self._rule_books.of):
+            self.flights.enqueue(batches_of(group, self._limits.block_size_bytes, self._limits.segment_size_bytes))
         while (batch := self.flights.next_batch()) is not None:
             self._start(batch)
 

@@ -47,7 +47,7 @@ from raycache.workers.tiers.compaction import Compaction
 from raycache.workers.tiers.invariants import validate_tiers
 from raycache.workers.tiers.rule_books import RuleBooks
 from raycache.workers.tiers.rule_keeping import RuleKeeping
-from raycache.workers.tiers.segment import Segment
+from raycache.workers.tiers.segment import Operation, Segment
 from raycache.workers.tiers.tiers import Tiers
 from raycache.workers.walks.adoption import Adoption, DiskSegment, FoundFile
 from raycache.workers.walks.freeing import Freeing
@@ -128,6 +128,9 @@ class WorkerService:
             if self._table.of_block(whole) is not None or self._flights.get(whole) is not None:
                 block = ticket.serve_by(position, whole, self._grid)
         segment = self._table.of_block(block)
+        if segment is not None and not segment.in_memory and not self._tiers.disk_answers:
+            self._tickets.settle(ticket, position, BlockState.NO_SPACE)
+            return
         answer = ticket.answers[self._presence(ticket, position, block, segment)]
         if answer is Answer.RECHECK:
             assert segment is not None
@@ -308,6 +311,16 @@ class WorkerService:
         self._listings.keep(listing, reply)
         return reply
 
+    def is_on_disk(self, segment: SegmentId) -> bool:
+        """Whether a segment has a copy on disk, or one on its way there."""
+        found = self._table.get(segment)
+        return found is not None and (found.on_disk or found.operation is Operation.DEMOTE)
+
+    def is_in_memory(self, segment: SegmentId) -> bool:
+        """Whether a segment has a copy in memory, or one on its way there."""
+        found = self._table.get(segment)
+        return found is not None and (found.in_memory or found.operation is Operation.PROMOTE)
+
     def entries(self, segment: SegmentId) -> list[SegmentEntry]:
         """What to write into the segment's footer; empty when it is being given up."""
         found = self._table.get(segment)
@@ -337,6 +350,10 @@ class WorkerService:
         for found in segments:
             effects += self.adopt_one(found.segment, found, now_s)
         return effects
+
+    def disk_answers(self, answers: bool) -> None:
+        """Whether the disk answers at all: while it does not, what is only there is read past the cache."""
+        self._tiers.disk_answers = answers
 
     @property
     def adopting(self) -> int:

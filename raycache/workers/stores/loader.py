@@ -8,6 +8,7 @@ block in pages is not read again. A read that fails spoils its own blocks only; 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -25,6 +26,8 @@ from raycache.workers.stores.assembly import Bytes, joinable
 from raycache.workers.stores.link_speed import LinkSpeeds
 
 _Result = TypeVar("_Result")
+#: Stores with threads of their own.
+_POOLS_MAX = 64
 #: What a read brought, and whether the lake gave it (or another worker).
 Fetched: TypeAlias = tuple[Bytes, bool]
 
@@ -68,7 +71,11 @@ class Loader:
         self._cached_of = cached_of
         self._request_bytes_max = request_bytes_max
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="raycache-fetch")
+        #: By store: one that does not answer must not take the threads of others. The oldest of too many are shared.
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._lock = threading.Lock()
+        #: By load: when it last got on.
+        self._progress_s: dict[int, float] = {}
 
     def load(self, load: Load) -> tuple[list[Bytes], LoadOutcome]:
         """Fetch one segment. Never raises; blocks until all its reads have ended, which they do in bounded time.
@@ -77,11 +84,23 @@ class Loader:
             The segment in pieces that follow each other and are `joinable`, none when no item is good; and what became of
             each item.
         """
+        self._progress_s[load.load_id] = self._clock.now_s()
+        try:
+            return self._load(load)
+        finally:
+            del self._progress_s[load.load_id]
+
+    def stalled_s(self, load_id: int) -> float:
+        """How long ago a running load last got on."""
+        now_s = self._clock.now_s()
+        return now_s - self._progress_s.get(load_id, now_s)
+
+    def _load(self, load: Load) -> tuple[list[Bytes], LoadOutcome]:
         runs = _runs(load.items, self._request_bytes_max)
         sizes = [sum(item.length for item in run) for run in runs]
         results: list[bool | RaycacheError]
         if joinable(sizes):
-            fetched = self._each(self._fetch, runs)
+            fetched = self._each(self._fetch, runs, load)
             pieces = [
                 np.zeros(size, dtype=np.uint8) if isinstance(found, RaycacheError) else found[0]
                 for size, found in zip(sizes, fetched, strict=True)
@@ -89,15 +108,28 @@ class Loader:
             results = [found if isinstance(found, RaycacheError) else found[1] for found in fetched]
         else:
             pieces = [np.empty(load.size_bytes, dtype=np.uint8)]
-            results = self._each(lambda run: self._fetch_into(pieces[0], run), runs)
+            results = self._each(lambda run: self._fetch_into(pieces[0], run), runs, load)
         outcome = _outcome(list(zip(runs, results, strict=True)))
         return (pieces if any(state.served for state in outcome.states) else []), outcome
 
     def close(self) -> None:
         """Stop taking loads; running ones end."""
-        self._pool.shutdown(wait=False)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False)
 
-    def _each(self, work: Callable[[list[LoadItem]], _Result], runs: Sequence[list[LoadItem]]) -> list[_Result]:
+    def _pool_of(self, store: str) -> ThreadPoolExecutor:
+        with self._lock:
+            pool = self._pools.get(store)
+            if pool is None:
+                if len(self._pools) >= _POOLS_MAX:
+                    return next(iter(self._pools.values()))
+                pool = ThreadPoolExecutor(self._threads, thread_name_prefix="raycache-fetch")
+                self._pools[store] = pool
+            return pool
+
+    def _each(
+        self, work: Callable[[list[LoadItem]], _Result], runs: Sequence[list[LoadItem]], load: Load
+    ) -> list[_Result]:
         """Do the work for each run. There is a future for each thread, not for each run: a future takes a kilobyte."""
         results: list[Any] = [None] * len(runs)
         numbers = iter(range(len(runs)))
@@ -106,8 +138,10 @@ class Loader:
             # All threads take from one iterator.
             for number in numbers:
                 results[number] = work(runs[number])
+                self._progress_s[load.load_id] = self._clock.now_s()
 
-        for taken in [self._pool.submit(take) for _ in range(min(self._threads, len(runs)))]:
+        pool = self._pool_of(load.store)
+        for taken in [pool.submit(take) for _ in range(min(self._threads, len(runs)))]:
             taken.result()
         return results
 

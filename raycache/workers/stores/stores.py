@@ -134,6 +134,10 @@ class Stores:
         """See `DiskStore.describe`."""
         return [self._on_disk().describe(file) for file in files]
 
+    def probe(self) -> None:
+        """See `DiskStore.probe`."""
+        self._on_disk().probe()
+
     def clear(self) -> None:
         """Delete everything on disk."""
         if self._disk is not None:

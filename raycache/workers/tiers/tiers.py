@@ -17,8 +17,7 @@ keep the same.
 Nothing is evicted unless that makes enough room. What is *discarded* (freed, or of a replaced version) leaves the index
 at once; if it is not idle it drains: its bytes stay charged until it is.
 
-Life of a segment's copies:  (load) -> memory -> [demote] both -> disk -> [promote] both -> ...
-                             (load) -> disk; (restart) -> disk, unverified -> [verify] disk, or gone
+Copies:  (load) -> memory -> [demote] both -> disk -> [promote] both; (restart) -> disk, unverified -> [verify] disk, or gone
 
 A disk that fails a write is left alone for `DISK_COOLDOWN_S`; what is on it is still read. Meanwhile memory copies count
 as ones the disk cannot take.
@@ -74,6 +73,7 @@ class Tiers:
         self.copying = Copies()
         #: Segments of which less than half can be read; see `compaction`.
         self.wasteful: dict[SegmentId, None] = {}
+        self.disk_answers = True
         #: Infinity until what an earlier incarnation has left there was found.
         self.disk_unusable_until_s = float("-inf")
         self.job_guard = JobGuard()
@@ -85,7 +85,8 @@ class Tiers:
     @property
     def disk_usable(self) -> bool:
         """Whether something may be written to disk."""
-        return self.ledgers[Tier.DISK].capacity_bytes > 0 and self._out.now_s >= self.disk_unusable_until_s
+        there = self.disk_answers and self.ledgers[Tier.DISK].capacity_bytes > 0
+        return there and self._out.now_s >= self.disk_unusable_until_s
 
     def reserve(self, size_bytes: int, keep_since_s: float) -> Tier | None:
         """Set room aside for a new segment, evicting as needed; None when neither tier can, and nothing was evicted.

@@ -54,10 +54,10 @@ def test_who_needs_a_block_that_waits_to_be_copied_may_evict() -> None:
     """One flight a block: a copy still in line is needed from then on, and is loaded from wherever it is."""
     worker = Worker(memory=16, inflight=1)
     worker.fill(file("a", 8))
-    (running,) = loads_in(worker.ask(file("b", 8)))
+    (running,) = loads_in(worker.ask(file("b", 8), **COPY | {"purpose": Purpose.PREFETCH_COPY}))
     assert worker.ask(file("c", 8), **COPY) == []
     assert worker.ask(file("c", 8)) == []
-    effects = worker.loaded(running)
+    effects = worker.loaded(running, state=BlockState.COPIED)
     (load,) = loads_in(effects)
     assert (load.passive, load.items[0].passive, load.items[0].source_actor) == (False, False, "actor-there")
     assert any(isinstance(effect, DropMemory) for effect in effects)

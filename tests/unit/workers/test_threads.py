@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
 from raycache.clock import ManualClock
+from raycache.errors import UnavailableError
 from raycache.messages import BlockRequest, BlockState, FileColumns, Purpose
 from raycache.types import FileVersion
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import Load, LoadOutcome, Reply
+from raycache.workers.loop.turns import Turns
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.loader import Loader
 from raycache.workers.threads import ThreadPorts
-from raycache.workers.turns import Turns
 
 LIMITS = WorkerLimits(8, 32, 64, 0, 10.0, 4, 1000, 1.0, 0.5, 2, 2, 64)
 COLD = BlockRequest(
@@ -33,6 +35,29 @@ class BrokenLoader(Loader):
 
     def load(self, load: Load) -> tuple[list[Bytes], LoadOutcome]:
         raise OverflowError(f"planted in load {load.load_id}")
+
+
+class HangingLoader(Loader):
+    """Waits for a store that does not answer, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: (_ for _ in ()).throw(ValueError), lambda _: None, 8, 1)
+        self.gate = threading.Event()
+
+    def load(self, load: Load) -> tuple[list[Bytes], LoadOutcome]:
+        if load.store == "s3://b":
+            self.gate.wait()
+        return [], LoadOutcome.failed(load.items, UnavailableError("it answered"))
+
+    def stalled_s(self, load_id: int) -> float:
+        return 99.0
+
+
+class BrokenStores:
+    """Cannot even say that it failed."""
+
+    def store(self, load: Load, pieces: list[Bytes], outcome: LoadOutcome) -> bool:
+        raise RecursionError("planted")
 
 
 class BrokenLanding(WorkerService):
@@ -89,6 +114,52 @@ def test_a_load_that_raises_fails_its_readers() -> None:
     replies = answers(WorkerService("here", 1, LIMITS))
     assert [[BlockState.FAILED]] * 3 == [reply.states for reply in replies]
     assert ["OverflowError" in str(reply.errors[0]) for reply in replies] == [True] * 3
+
+
+def test_a_load_that_never_ends_fails_and_those_of_other_stores_go_on() -> None:
+    """When several hang, more of the same store are not begun; once they have woken up, they are."""
+    loader = HangingLoader()
+
+    async def read() -> list[str]:
+        nothing: Any = None
+        exporter: Any = Silent()
+        service = WorkerService("here", 1, LIMITS)
+        worker = ThreadPorts(service, nothing, loader, 2, ManualClock(), exporter, Turns(), stall_s=0.08)
+
+        async def ask(uri: str) -> str:
+            request = COLD._replace(files=FileColumns.of([FileVersion(uri, 8, "1", 0)]))
+            return str((await asyncio.wait_for(worker.ask(request), 30)).errors[0])
+
+        said = [await ask(f"s3://b/{number}") for number in range(5)]
+        said.append(await ask("s3://other/a"))
+        loader.gate.set()
+        while worker.hanging:
+            await asyncio.sleep(0)
+        return [*said, await ask("s3://b/9")]
+
+    said = asyncio.run(read())
+    assert [True] * 4 == ["did not answer within" in text for text in said[:4]]
+    assert [True, True, True] == ["does not answer" in said[4], said[5] == "it answered", said[6] == "it answered"]
+
+
+def test_a_store_that_raises_fails_the_load() -> None:
+    """The flight has landed, the room is free again, and the next reader has it loaded anew."""
+
+    class Good(BrokenLoader):
+        def load(self, load: Load) -> tuple[list[Bytes], LoadOutcome]:
+            return [np.zeros(8, dtype=np.uint8)], LoadOutcome((BlockState.LOADED,), {})
+
+    async def read() -> list[Reply]:
+        stores: Any = BrokenStores()
+        exporter: Any = Silent()
+        service = WorkerService("here", 1, LIMITS)
+        worker = ThreadPorts(service, stores, Good(), 2, ManualClock(), exporter, Turns())
+        replies = [await asyncio.wait_for(worker.ask(COLD), 10) for _ in range(2)]
+        service.validate()
+        assert not service._flights.blocks()
+        return replies
+
+    assert [[BlockState.NO_SPACE]] * 2 == [reply.states for reply in asyncio.run(read())]
 
 
 @pytest.mark.parametrize("broken", [BrokenLanding, BrokenAnswer])
