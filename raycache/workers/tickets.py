@@ -16,6 +16,8 @@ from raycache.workers.tiers.segment import Segment
 
 #: For this one read: the actor needs a moment to copy INLINE parts out, the reader to map a segment that has to go soon.
 SHORT_LEASE_S = 1.0
+#: Files that a first grant of a segment names besides those asked for; with every use of the segment twice as many.
+ENTRIES_AROUND = 32
 
 
 @dataclass(slots=True)
@@ -190,7 +192,9 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, leases_s:
             else:
                 grant_offsets[position] = offset
         inline = kind is GrantKind.INLINE
-        entries = Columns([], [], [], []) if inline else segment.entries.columns()
+        entries = (
+            Columns([], [], [], []) if inline else _told(segment, [ticket.blocks[position] for position in chosen])
+        )
         grants.append(
             SegmentGrant(
                 segment=name,
@@ -207,6 +211,13 @@ def reply_of(ticket: Ticket, states: list[BlockState], *, local: bool, leases_s:
         )
     reasons = reasons_of(ticket, states)
     return Reply(ticket.number, states, grants, grant_index, grant_offsets, ticket.errors, reasons, ticket.claimants)
+
+
+def _told(segment: Segment, wanted: list[BlockId]) -> Columns:
+    """What a grant says of a segment: what was asked for and a little around it; all, once it is used often or if it is short."""
+    around = ENTRIES_AROUND << min(segment.hits, 16)
+    entries = segment.entries
+    return entries.columns() if len(entries) <= around else entries.near(wanted, around)
 
 
 def refused(number: int, request: BlockRequest, error: RaycacheError) -> Reply:

@@ -184,7 +184,6 @@ def test_single_flight_off(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_anyway(self: FlightTable, flight: Any) -> bool:
         self._flights[flight.block] = flight
         self._opened.append(flight)
-        self._queued_blocks += 1
         return True
 
     monkeypatch.setattr(FlightTable, "open", open_anyway)

@@ -1,10 +1,10 @@
 """The segments this process has mapped: what makes a repeated read cost no call.
 
-A worker grants a lease on a segment together with the table of all blocks in it. While the lease lasts, each of these
-blocks is read in place, from here. When the lease ends without a renewal, the segment is forgotten. Bytes that were handed
+A worker grants a lease on a segment together with a table of blocks in it: those asked for, and others near them. While the
+lease lasts, each of these blocks is read in place, from here. A later grant of the same segment adds to its table. When the lease ends without a renewal, the segment is forgotten. Bytes that were handed
 out before stay valid, since the buffers keep the memory (plasma pin or mmap) alive.
 
-Bounds: mapped bytes and segments (least recently used ones go first). All methods are safe to call from several threads.
+Bounds: mapped bytes, segments, and blocks (least recently used ones go first). All methods are safe to call from several threads.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from raycache.types import SegmentId, Tier, VersionId
 LEASE_MARGIN_S = 2.0
 #: Segments on disk are mappings of their own, and Linux allows a process 65,530 by default.
 SEGMENTS_MAX = 32_768
+#: Some 300 bytes each.
+ENTRIES_MAX = 262_144
 
 
 class MappedSegment:
@@ -67,9 +69,11 @@ class Leases:
     Args:
         mapped_bytes_max: bound on the bytes mapped; one larger segment is kept alone.
         segments_max: bound on their number.
+        entries_max: bound on the blocks in them; one segment with more is kept alone.
     """
 
-    def __init__(self, mapped_bytes_max: int, segments_max: int = SEGMENTS_MAX) -> None:
+    def __init__(self, mapped_bytes_max: int, segments_max: int = SEGMENTS_MAX, entries_max: int = ENTRIES_MAX) -> None:
+        self._entries_max = entries_max
         self._mapped_bytes_max = mapped_bytes_max
         self._segments_max = segments_max
         self._mapped_bytes = 0
@@ -109,26 +113,34 @@ class Leases:
 
     def add(self, grant: Grant, actor_name: str, buffer: pa.Buffer, *, local: bool, now_s: float) -> MappedSegment:
         """Take in a granted segment; `buffer` is the whole of it."""
-        keys = list(zip(grant.entry_versions, grant.entry_blocks, strict=True))
-        mapped = MappedSegment(
-            grant.segment,
-            actor_name,
-            buffer,
-            grant.tier,
-            local=local,
-            expires_at_s=now_s + max(0.0, grant.lease_s - LEASE_MARGIN_S),
-            keys=keys,
-        )
+        expires_at_s = now_s + max(0.0, grant.lease_s - LEASE_MARGIN_S)
+        key = actor_name, grant.segment
         with self._lock:
-            old = self._segments.pop((actor_name, grant.segment), None)
-            if old is not None:
-                self._remove(old)
-            self._segments[actor_name, grant.segment] = mapped
-            self._mapped_bytes += buffer.size
-            for key, offset, length in zip(keys, grant.entry_offsets, grant.entry_lengths, strict=True):
-                self._blocks[key] = BlockView(mapped, offset, length)
+            mapped = self._segments.pop(key, None)
+            if mapped is not None and mapped.expires_at_s <= now_s:
+                # What it says may be over, too.
+                self._remove(mapped)
+                mapped = None
+            if mapped is None:
+                mapped = MappedSegment(
+                    grant.segment, actor_name, buffer, grant.tier, local=local, expires_at_s=expires_at_s, keys=[]
+                )
+                self._mapped_bytes += buffer.size
+            self._mapped_bytes += buffer.size - mapped.buffer.size
+            mapped.buffer, mapped.tier, mapped.used = buffer, grant.tier, True
+            mapped.expires_at_s = max(mapped.expires_at_s, expires_at_s)
+            self._segments[key] = mapped
+            for version, block, offset, length in zip(
+                grant.entry_versions, grant.entry_blocks, grant.entry_offsets, grant.entry_lengths, strict=True
+            ):
+                known = self._blocks.get((version, block))
+                if known is None or known.mapped is not mapped:
+                    mapped.keys.append((version, block))
+                self._blocks[version, block] = BlockView(mapped, offset, length)
             while len(self._segments) > 1 and (
-                self._mapped_bytes > self._mapped_bytes_max or len(self._segments) > self._segments_max
+                self._mapped_bytes > self._mapped_bytes_max
+                or len(self._segments) > self._segments_max
+                or len(self._blocks) > self._entries_max
             ):
                 _, oldest = self._segments.popitem(last=False)
                 self._remove(oldest)

@@ -7,6 +7,10 @@ hashes and a magic number. A file is written under a temporary name and renamed 
 either stands for a whole file or for none; with `fsync` that holds for a crash of the machine too, without it a file
 may then be torn, which the trailer (lengths, footer hash) or `verify` (data hash) shows.
 
+The worker reads with `pread`: a bad sector, or a file that was cut short, is an error then, where a mapping would end the
+process. Readers map only what was checked since the worker took it over. A file in whose check a process has ended twice is
+not checked again: it counts as damaged.
+
 Blocks that are freed later are noted in a second file beside it, a record each with a checksum of its own, appended:
 after a restart they are not taken over. A record that a crash has torn counts as not written.
 
@@ -18,13 +22,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import mmap
 import os
 import shutil
 import struct
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +44,11 @@ from raycache.workers.walks.adoption import DiskSegment, FoundFile
 _SUFFIX = ".segment"
 _TEMPORARY_SUFFIX = ".partial"
 _FREED_SUFFIX = ".freed"
+#: Beside a segment while it is checked: a byte for each time.
+_CHECKING_SUFFIX = ".checking"
+_ATTEMPTS_MAX = 2
+#: Read at a time by a check.
+_CHECKED_BYTES = 4 << 20
 #: Version, block index, the xxh3_64 of both.
 _FREED = struct.Struct("<16sIQ")
 _MAGIC = b"RAYCSEG2"
@@ -120,30 +128,65 @@ class DiskStore:
         except OSError as error:
             raise _mapped(error, temporary) from error
 
-    def map(self, segment: SegmentId) -> Bytes:
-        """Map the data, read-only and without a copy; it stays readable after `drop`.
+    def read(self, segment: SegmentId, parts: Sequence[tuple[int, int]]) -> Bytes:
+        """Read (offset, length) parts of the data, joined. A bad sector is an error then, where a mapping ends the process.
 
         Raises:
             NotFoundError: no such segment.
-            CorruptBlockError: the file is torn.
+            CorruptBlockError: the file is torn, or shorter than it was.
             UnavailableError: the disk fails.
         """
-        return self._open(segment)[0]
+        path = self.path(segment)
+        joined = np.empty(sum(length for _, length in parts), dtype=np.uint8)
+        try:
+            with _opened(path) as descriptor:
+                _read_trailer(descriptor, path)
+                done = 0
+                for offset, length in parts:
+                    _pread(descriptor, joined[done : done + length], offset, path)
+                    done += length
+        except OSError as error:
+            raise _mapped(error, path) from error
+        return joined
+
+    def read_all(self, segment: SegmentId) -> Bytes:
+        """Read all data; see `read`."""
+        path = self.path(segment)
+        try:
+            with _opened(path) as descriptor:
+                size_bytes = _read_trailer(descriptor, path).data_bytes
+        except OSError as error:
+            raise _mapped(error, path) from error
+        return self.read(segment, [(0, size_bytes)])
 
     def verify(self, segment: SegmentId) -> bool:
-        """Whether the data is what was written; reads all of it."""
+        """Whether the data is what was written; reads all of it. One during which processes have ended twice is not."""
+        path, attempts = self.path(segment), self._directory / f"{segment}{_CHECKING_SUFFIX}"
         try:
-            data, trailer = self._open(segment)
-        except RaycacheError:
+            with attempts.open("ab", buffering=0) as file:
+                if file.tell() >= _ATTEMPTS_MAX:
+                    return False
+                file.write(b"?")
+            with _opened(path) as descriptor:
+                trailer = _read_trailer(descriptor, path)
+                hashed = xxhash.xxh3_64()
+                buffer = np.empty(min(_CHECKED_BYTES, max(1, trailer.data_bytes)), dtype=np.uint8)
+                for offset in range(0, trailer.data_bytes, len(buffer)):
+                    part = buffer[: min(len(buffer), trailer.data_bytes - offset)]
+                    _pread(descriptor, part, offset, path)
+                    hashed.update(part.data)
+            attempts.unlink()
+        except (OSError, RaycacheError):
             return False
-        return bool(xxhash.xxh3_64_intdigest(data.data) == trailer.data_hash)
+        return bool(hashed.intdigest() == trailer.data_hash)
 
     def drop(self, segment: SegmentId) -> None:
         """Delete a segment. One that is missing, or that the disk will not delete, is not an error."""
         with suppress(OSError):
             self.path(segment).unlink()
-        with suppress(OSError):
-            self._freed_path(segment).unlink()
+        for suffix in (_FREED_SUFFIX, _CHECKING_SUFFIX):
+            with suppress(OSError):
+                (self._directory / f"{segment}{suffix}").unlink(missing_ok=True)
 
     def forget(self, segment: SegmentId, blocks: Sequence[BlockId]) -> None:
         """Note blocks that `scan` is not to find. When the disk does not take it, they may come back after a restart."""
@@ -165,12 +208,12 @@ class DiskStore:
                     stat = entry.stat(follow_symlinks=False)
                     age_s = max(0.0, (now_ns - stat.st_mtime_ns) / 1e9)
                     found.append((stat.st_mtime_ns, FoundFile(name.removesuffix(_SUFFIX), stat.st_size, age_s)))
-                elif name.endswith(_FREED_SUFFIX):
-                    segment = name.removesuffix(_FREED_SUFFIX)
-                    if segment + _SUFFIX in files:
-                        self._freed_names[segment] = None
-                    else:
+                elif name.endswith((_FREED_SUFFIX, _CHECKING_SUFFIX)):
+                    segment, _, suffix = name.rpartition(".")
+                    if segment + _SUFFIX not in files:
                         Path(entry.path).unlink()
+                    elif "." + suffix == _FREED_SUFFIX:
+                        self._freed_names[segment] = None
                 elif name.endswith(_TEMPORARY_SUFFIX):
                     Path(entry.path).unlink()
         return [file for _, file in sorted(found)]
@@ -179,12 +222,9 @@ class DiskStore:
         """What a file that was found holds, without what was freed of it; None when it is torn. Reads its footer only."""
         path = self.path(file.segment)
         try:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
+            with _opened(path) as descriptor:
                 trailer = _read_trailer(descriptor, path)
                 footer = os.pread(descriptor, trailer.footer_bytes, trailer.data_bytes)
-            finally:
-                os.close(descriptor)
             if xxhash.xxh3_64_intdigest(footer) != trailer.footer_hash:
                 return None
             found = EntryTable.unpack(footer)
@@ -196,7 +236,7 @@ class DiskStore:
 
     def probe(self) -> None:
         """Return when the disk has taken a byte: not before, if it hangs. What it answers does not matter."""
-        with suppress(OSError), (self._directory / "probe").open("wb", buffering=0) as file:
+        with suppress(OSError), (self._directory / f"probe{_TEMPORARY_SUFFIX}").open("wb", buffering=0) as file:
             file.write(b"?")
             os.fsync(file.fileno())
 
@@ -216,16 +256,6 @@ class DiskStore:
             block = BlockId(version, block_index)
             if _freed_record(block) == records[start : start + _FREED.size] and block in found:
                 found.pop(block)
-
-    def _open(self, segment: SegmentId) -> tuple[Bytes, _Trailer]:
-        path = self.path(segment)
-        try:
-            with path.open("rb") as file:
-                trailer = _read_trailer(file.fileno(), path)
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise _mapped(error, path) from error
-        return np.frombuffer(mapped, dtype=np.uint8, count=trailer.data_bytes), trailer
 
 
 def open_slot(base: Path) -> Path:
@@ -257,6 +287,25 @@ def open_slot(base: Path) -> Path:
             os.close(descriptor)
             raise _mapped(error, slot) from error
     raise UnavailableError(f"all {_SLOTS_MAX} slots under {base} are taken; give the disk tier another path")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _pread(descriptor: int, buffer: Bytes, offset: int, path: Path) -> None:
+    """Fill a buffer from a file."""
+    view = buffer.data.cast("B")
+    while view:
+        count = os.preadv(descriptor, [view], offset)
+        if not count:
+            raise CorruptBlockError(f"{path} is shorter than it was; load it again")
+        view, offset = view[count:], offset + count
 
 
 def _read_trailer(descriptor: int, path: Path) -> _Trailer:

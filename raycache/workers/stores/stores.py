@@ -56,7 +56,7 @@ class Stores:
     def promote(self, segment: SegmentId) -> bool:
         """Copy a segment from disk to memory."""
         try:
-            self._memory.put(segment, [self._on_disk().map(segment)])
+            self._memory.put(segment, [self._on_disk().read_all(segment)])
         except Exception:
             # See above.
             return False
@@ -65,12 +65,11 @@ class Stores:
     def compact(self, effect: Compact) -> bool:
         """Copy parts of a segment into a new one."""
         try:
-            whole = self._whole(effect.segment, effect.tier)
-            pieces = [whole[offset : offset + length] for offset, length in effect.parts]
+            joined = self._parts(effect.segment, effect.tier, effect.parts)
             if effect.tier is Tier.DISK:
-                self._on_disk().write(effect.target, pieces, effect.entries)
+                self._on_disk().write(effect.target, [joined], effect.entries)
             else:
-                self._memory.put(effect.target, [np.concatenate(pieces)])
+                self._memory.put(effect.target, [joined])
         except Exception:
             # See above.
             return False
@@ -79,7 +78,9 @@ class Stores:
     def cached(self, part: CachedPart) -> Bytes | None:
         """What a segment holds of a file; None when it has been evicted since."""
         try:
-            return self._whole(part.segment, part.tier)[part.offset : part.offset + part.length]
+            if part.tier is Tier.MEMORY:
+                return self._memory.view(part.segment)[part.offset : part.offset + part.length]
+            return self._on_disk().read(part.segment, [(part.offset, part.length)])
         except Exception:
             # See above: the lake has it too.
             return None
@@ -87,8 +88,7 @@ class Stores:
     def extract(self, grant: SegmentGrant) -> Bytes | None:
         """The parts that a reader elsewhere wants, joined; None when the segment has been evicted in this very moment."""
         try:
-            whole = self._whole(grant.segment, grant.tier)
-            return np.concatenate([whole[offset : offset + length] for offset, length in grant.parts])
+            return self._parts(grant.segment, grant.tier, grant.parts)
         except Exception:
             # See above: it reads as a lost segment.
             return None
@@ -143,8 +143,11 @@ class Stores:
         if self._disk is not None:
             self._disk.clear()
 
-    def _whole(self, segment: SegmentId, tier: Tier) -> Bytes:
-        return self._memory.view(segment) if tier is Tier.MEMORY else self._on_disk().map(segment)
+    def _parts(self, segment: SegmentId, tier: Tier, parts: Sequence[tuple[int, int]]) -> Bytes:
+        if tier is Tier.DISK:
+            return self._on_disk().read(segment, parts)
+        whole = self._memory.view(segment)
+        return np.concatenate([whole[offset : offset + length] for offset, length in parts])
 
     def _on_disk(self) -> DiskStore:
         assert self._disk is not None

@@ -197,7 +197,20 @@ class EntryTable:
 
     def columns(self) -> Columns:
         """All blocks, without their files."""
-        rows, keys, end = list(self._rows()), self._keys, _VERSION_BYTES
+        return self._columns(self._rows())
+
+    def near(self, blocks: Sequence[BlockId], around: int) -> Columns:
+        """Blocks that are here, and those of some `around` files whose names are nearest to that of the first one."""
+        rows = dict.fromkeys(self._require(block) for block in blocks)
+        order = self._by_uri
+        place = bisect_left(order, self._uri(self._file_of[next(iter(rows))]), key=self._uri)
+        # What follows is more likely to be wanted than what comes before.
+        for number in order[max(0, place - around // 4) : place + around]:
+            rows.update(dict.fromkeys(row for row in self._rows_of(number) if self._here[row]))
+        return self._columns(rows)
+
+    def _columns(self, rows: Iterable[int]) -> Columns:
+        rows, keys, end = list(rows), self._keys, _VERSION_BYTES
         return Columns(
             [keys[row * _KEY_BYTES : row * _KEY_BYTES + end] for row in rows],
             [int.from_bytes(keys[row * _KEY_BYTES + end : (row + 1) * _KEY_BYTES], "big") for row in rows],

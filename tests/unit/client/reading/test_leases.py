@@ -144,3 +144,34 @@ def test_bypassed_parts_are_fetched_together() -> None:
     """Neighbouring parts of one file make one request; a gap or another file starts a new one."""
     parts = [Part(0, 0, 2, 2), Part(0, 1, 0, 4), Part(0, 2, 1, 3), Part(1, 0, 0, 4)]
     assert merged(parts, [0, 1, 2, 3], Grid(4, 4)) == [[0, 1], [2], [3]]
+
+
+def test_a_later_grant_of_a_segment_adds_to_what_is_known_of_it() -> None:
+    """Both parts are read from the newer buffer, under its lease; it is mapped, and counted, once."""
+    table = Leases(1000)
+    table.add(grant("s", [(V, 0, 0, 60)]), "a", buffer(), local=True, now_s=0.0)
+    newer = buffer()
+    table.add(grant("s", [(W, 3, 60, 40)], lease_s=30.0), "a", newer, local=True, now_s=1.0)
+    for version, block in ((V, 0), (W, 3)):
+        view = table.get(version, block, 20.0)
+        assert view is not None
+        assert view.mapped.buffer is newer
+    assert 100 == table.mapped_bytes
+
+
+def test_a_grant_after_the_lease_has_ended_knows_only_what_it_says() -> None:
+    """The worker may have dropped the rest since."""
+    table = Leases(1000)
+    table.add(grant("s", [(V, 0, 0, 60)]), "a", buffer(), local=True, now_s=0.0)
+    table.add(grant("s", [(W, 3, 60, 40)]), "a", buffer(), local=True, now_s=20.0)
+    assert (None, True) == (table.get(V, 0, 21.0), table.get(W, 3, 21.0) is not None)
+
+
+def test_the_blocks_in_the_table_are_bounded() -> None:
+    """Segments of tiny files go by their number, long before their bytes count; the oldest first."""
+    table = Leases(10_000, entries_max=3)
+    for name, version in (("s", V), ("t", W)):
+        entries = [(version, block, block, 1) for block in range(2)]
+        table.add(grant(name, entries), "a", buffer(), local=True, now_s=0.0)
+    assert (None, True) == (table.get(V, 0, 1.0), table.get(W, 1, 1.0) is not None)
+    assert 100 == table.mapped_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from raycache.errors import CorruptBlockError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
 from raycache.types import BlockId, FileVersion
 from raycache.workers.effects import SegmentEntry
+from raycache.workers.stores import disk
 from raycache.workers.stores.disk import DiskStore, _mapped, open_slot
 from raycache.workers.walks.adoption import DiskSegment
 from tests.support.disk_segments import scan
@@ -47,21 +49,68 @@ def test_what_is_written_is_mapped_verified_and_found_again(tmp_path: Path, fsyn
     assert ("a", 1000, ENTRIES) == (found.segment, found.size_bytes, listed(found))
     assert 500 <= found.age_s < 560
     assert later.verify("a")
-    assert later.map("a").tobytes() == data().tobytes()
+    assert later.read_all("a").tobytes() == data().tobytes()
     assert later.path("a").read_bytes()[:1000] == data().tobytes()
 
 
-def test_a_mapped_segment_is_read_only_and_outlives_its_file(store: DiskStore) -> None:
-    """A reader that mapped it goes on reading after the drop."""
+def test_parts_are_read_joined_and_a_dropped_segment_is_not_found(store: DiskStore) -> None:
+    """A second drop is nothing."""
     store.write("a", [data()], ENTRIES)
-    mapped = store.map("a")
-    assert not mapped.flags.writeable
+    assert data()[[5, 6, 990, 991, 992]].tobytes() == store.read("a", [(5, 2), (990, 3)]).tobytes()
     store.drop("a")
     store.drop("a")
-    assert mapped.tobytes() == data().tobytes()
     with pytest.raises(NotFoundError):
-        store.map("a")
+        store.read_all("a")
     assert not store.verify("a")
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_an_error(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mapping would end the process."""
+    store.write("a", [data()], ENTRIES)
+    with store.path("a").open("rb") as file:
+        trailer = disk._read_trailer(file.fileno(), store.path("a"))
+    monkeypatch.setattr(disk, "_read_trailer", lambda *_: trailer)
+    os.truncate(store.path("a"), 500)
+    with pytest.raises(CorruptBlockError):
+        store.read_all("a")
+    assert not store.verify("a")
+
+
+def test_a_bad_sector_fails_the_check(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As damaged, whatever the disk says."""
+
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, "planted")
+
+    store.write("a", [data()], ENTRIES)
+    monkeypatch.setattr(os, "preadv", broken)
+    assert not store.verify("a")
+    with pytest.raises(UnavailableError):
+        store.read_all("a")
+
+
+def test_a_segment_in_whose_check_processes_have_ended_is_not_checked_again(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once may have been anything; what ends well is forgotten, and a restart remembers the rest."""
+    store.write("a", [data()], ENTRIES)
+
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    for ends in (True, False, False):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "preadv", killed)
+            with pytest.raises(KeyboardInterrupt):
+                store.verify("a")
+        assert ["a"] == [found.segment for found in scan(store)]
+        if ends:
+            assert store.verify("a")
+    assert not store.verify("a")
+    store.drop("a")
+    assert [] == list(store.path("a").parent.iterdir())
 
 
 @pytest.mark.parametrize("position", [0, 500, 999])
@@ -93,12 +142,12 @@ def test_a_torn_file_is_deleted_by_the_scan(store: DiskStore, damage: str) -> No
     assert not path.exists()
 
 
-def test_mapping_a_torn_file_says_so(store: DiskStore) -> None:
+def test_reading_a_torn_file_says_so(store: DiskStore) -> None:
     """Never short or foreign bytes."""
     store.write("a", [data()], ENTRIES)
     store.path("a").write_bytes(b"short")
     with pytest.raises(CorruptBlockError):
-        store.map("a")
+        store.read_all("a")
 
 
 def test_temporary_files_of_a_crash_are_deleted_by_the_scan(store: DiskStore, tmp_path: Path) -> None:
@@ -191,4 +240,4 @@ def test_a_segment_may_be_written_in_pieces(tmp_path: Path) -> None:
     store = DiskStore(tmp_path, fsync=False)
     store.write("a", [data()[:300], data()[300:]], ENTRIES)
     assert store.verify("a")
-    assert store.map("a").tobytes() == data().tobytes()
+    assert store.read_all("a").tobytes() == data().tobytes()

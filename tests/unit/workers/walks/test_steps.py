@@ -11,9 +11,10 @@ from raycache.messages import BlockRequest, BlockState, FileColumns, InventoryRe
 from raycache.rules import Matcher, Pattern, Rule, RuleKind, RuleTable
 from raycache.types import FileVersion
 from raycache.workers.capacity import WorkerLimits
-from raycache.workers.effects import Compact, Effect, Load, LoadOutcome
+from raycache.workers.effects import Compact, Effect, Load, LoadOutcome, Reply
 from raycache.workers.flights import SEGMENT_BLOCKS_MAX
 from raycache.workers.service import WorkerService
+from raycache.workers.tickets import ENTRIES_AROUND
 from raycache.workers.walks.reporting import REPORTED_MAX
 
 FILES = [FileVersion(f"s3://b/dir{n // 1000}/{n:05}", 4, str(n), n) for n in range(5000)]
@@ -131,6 +132,30 @@ def test_a_listing_goes_on_where_its_last_page_ended() -> None:
 
 def rules(version: int, *said: Rule) -> RuleTable:
     return RuleTable(version, said)
+
+
+def granted(service: WorkerService, file: FileVersion) -> list[bytes]:
+    request = BlockRequest("here", 0, 0, FileColumns.of([file]), [0], [0], [0], [4], 8, purpose=int(Purpose.READ))
+    (reply,) = [effect for effect in service.ask(next(TICKETS), request, 2.0) if isinstance(effect, Reply)]
+    assert [BlockState.HIT_MEMORY] == reply.states
+    (grant,) = reply.grants
+    lengths = {len(column) for column in (grant.entry_blocks, grant.entry_offsets, grant.entry_lengths)}
+    assert {len(grant.entry_versions)} == lengths
+    return grant.entry_versions
+
+
+def test_a_grant_names_what_was_asked_for_and_a_little_around_it() -> None:
+    """Its neighbours by name; more with every use, in the end the whole segment. A short segment is told at once."""
+    service = worker_with(FILES[:1500])
+    counts = []
+    for number in range(9):
+        found = granted(service, FILES[700 + number])
+        assert FILES[700 + number].id() in found
+        assert len(found) == len(set(found))
+        counts.append(len(found))
+    assert {file.id() for file in FILES[700:720]} <= set(found)
+    assert [sorted(counts), True, 1500] == [counts, counts[0] <= 2 * ENTRIES_AROUND * 2, counts[-1]]
+    assert 20 == len(granted(worker_with(FILES[:20]), FILES[3]))
 
 
 PIN_ONE = Rule(RuleKind.PIN, Pattern(FILES[1].uri), 1.0)
