@@ -102,6 +102,11 @@ test-tensorflow: $(SETUP) ## Run the test of TFRecord files with TensorFlow itse
 	UV_PROJECT_ENVIRONMENT=build/tensorflow $(UV) sync --quiet --frozen --python $(PYTHON) --group tensorflow
 	build/tensorflow/bin/python -m pytest tests/ray/test_data_placement.py -k tfrecords
 
+.PHONY: test-stores
+test-stores: $(SETUP) ## Run the suite of all stores on real servers of GCS and others (skipped where there is none)
+	$(UV) sync --quiet --frozen --inexact --python $(PYTHON) --group stores
+	$(BIN)/python -m pytest tests/contract -m long -rs
+
 test-browser: $(SETUP) browser ## Run the tests of the dashboard in a real Chromium
 	$(BIN)/python -m pytest tests/browser -rs
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from typing_extensions import Buffer
 
 from raycache.errors import ConflictError, InvalidRequestError
@@ -10,6 +12,8 @@ from raycache.ufs.base import ObjectInfo
 from raycache.ufs.errors import shown
 
 LIST_LIMIT_MAX = 1000
+
+_CHANGED_BY_OBSTORE = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)(?:\.{0,2})(?:/|$)")
 
 
 def check_range(uri: str, offset: int, length: int) -> None:
@@ -36,6 +40,11 @@ def check_file_key(root_uri: str, key: str) -> None:
 def is_path_key(key: str) -> bool:
     """Whether a store with directories can name this key: no empty parts, no "." or "..", no NUL."""
     return "\0" not in key and all(part not in ("", ".", "..") for part in key.split("/"))
+
+
+def is_plain_key(key: str) -> bool:
+    """Whether obstore can name this key exactly."""
+    return _CHANGED_BY_OBSTORE.search(key) is None
 
 
 def check_version(uri: str, found: ObjectInfo, version: FileVersion | None) -> None:

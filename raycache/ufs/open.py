@@ -1,7 +1,7 @@
 """Open the storage of a URI's authority, by its scheme.
 
-`s3` is S3 and whatever speaks its protocol; `file` is this machine's disks; `memory` is for tests. Everything else is
-pyarrow's business: `hdfs`, `gs`, `abfs`, and any other scheme its `FileSystem.from_uri` knows. Storages are kept, a few, so
+`s3` is S3 and whatever speaks its protocol; `gs` is Google Cloud Storage; `file` is this machine's disks; `memory` is for tests. Everything else is
+pyarrow's business: `hdfs`, `abfs`, and any other scheme its `FileSystem.from_uri` knows. Storages are kept, a few, so
 that connections and credentials are shared by all mounts of a process.
 """
 
@@ -124,6 +124,10 @@ def _make(root_uri: str, options: dict[str, Any]) -> UnderStorage:
         from raycache.ufs.s3.storage import S3Storage
 
         return S3Storage(root, options)
+    if scheme == "gs":
+        from raycache.ufs.clouds.makers import open_google
+
+        return open_google(root, options)
     if scheme in ("file", "memory"):
         if options:
             raise InvalidRequestError(f"unknown option {min(options)!r}; {scheme}:// takes none")
@@ -153,9 +157,6 @@ def _make_arrow(root: str, scheme: str, options: dict[str, Any]) -> UnderStorage
             host = f"viewfs://{parts.netloc}" if scheme == "viewfs" else (parts.hostname or "default")
             hdfs = fs.HadoopFileSystem(host, port=parts.port or 0, **options)
             return ArrowStorage(hdfs, root, base="/", store=store, secrets=words)
-        if scheme == "gs":
-            filesystem = fs.GcsFileSystem(**options)
-            return ArrowStorage(filesystem, root, base=f"{parts.netloc}/", has_directories=False, secrets=words)
         if scheme == "abfs":  # abfs://container@account.dfs.core.windows.net
             container, _, host = parts.netloc.partition("@")
             if host:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from raycache.ufs.s3.options import ALIASES
+from raycache.ufs.clouds.google_options import ALIASES as GOOGLE_ALIASES
+from raycache.ufs.s3.options import ALIASES as S3_ALIASES
 
 HIDDEN = "***"
+#: Of all stores; a name that one has for a secret is a secret everywhere.
+_ALIASES = {**GOOGLE_ALIASES, **S3_ALIASES}
 #: By their own names; aliases of these may be shown, too.
 _SHOWN = frozenset({
     "allow_http", "anonymous", "ca_file", "connect_timeout_s", "endpoint_url", "path_style", "profile", "region",
-    "request_payer", "request_timeout_s", "retries_max", "verify_tls",
+    "request_payer", "request_timeout_s", "retries_max", "scheme", "user_project", "verify_tls",
 })  # fmt: skip
 
 
@@ -25,7 +28,7 @@ def shown_option(name: str, value: Any) -> Any:
     Returns:
         The value, a URL without user, password and query; or `HIDDEN`.
     """
-    if ALIASES.get(name, name) not in _SHOWN or isinstance(value, (dict, list, tuple)):
+    if _ALIASES.get(name, name) not in _SHOWN or isinstance(value, (dict, list, tuple)):
         return HIDDEN
     return _without_user(value) if isinstance(value, str) else value
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from pyarrow import fs
 
+from raycache.errors import NotFoundError
 from raycache.testing.seaweed import SeaweedServer
+from raycache.testing.stores.fake_gcs import FakeGcsServer
 from raycache.ufs.arrow import ArrowStorage
 from raycache.ufs.base import UnderStorage
+from raycache.ufs.clouds.makers import open_google
 from raycache.ufs.faulty import FaultyStorage, scripted_plan
 from raycache.ufs.local import LocalStorage
 from raycache.ufs.memory import MemoryStorage
 from raycache.ufs.s3.storage import S3Storage
 from tests.support.exact_s3 import exact_s3
 from tests.support.s3_wire import Wire
-from tests.support.stores import KINDS, StoreOfAKind, pages
+from tests.support.stores import KINDS, STORE_KINDS, StoreOfAKind, pages
+
+Server = TypeVar("Server")
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +40,29 @@ def s3_seaweed(s3_server: SeaweedServer) -> UnderStorage:
     return S3Storage(f"s3://{s3_server.make_bucket('conformance')}", s3_server.options())
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[UnderStorage]:
+    with other_store(FakeGcsServer()) as server:
+        yield open_google(f"gs://{server.make_bucket('conformance')}", server.options())
+
+
+@contextmanager
+def other_store(server: AbstractContextManager[Server]) -> Iterator[Server]:
+    """A server of `make test-stores`; where its program is missing, what needs it is skipped."""
+    try:
+        with server as started:
+            yield started
+    except NotFoundError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=[*KINDS, *(pytest.param(kind, marks=pytest.mark.long) for kind in STORE_KINDS)])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreOfAKind]:
     storage = _empty_storage(request, tmp_path)
     yield StoreOfAKind(request.param, storage)
     storage.close()
     storage.close()
-    if request.param.startswith("s3"):
+    if not storage.has_directories:
         _sweep(storage, "")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
 from raycache.types import FileVersion
-from raycache.ufs.base import ListPage, UnderStorage
+from raycache.ufs.base import ListPage
 from raycache.ufs.memory import MemoryStorage
 from raycache.ufs.trees import check_directory
 from tests.support.stores import StoreOfAKind, files_of, fill, keys_of, pages, version_of
@@ -202,6 +202,8 @@ class TestListings:
     @pytest.mark.parametrize("limit", [1, 3, 1000])
     def test_delimiter(self, lake: StoreOfAKind, limit: int) -> None:
         """With a delimiter each directory comes once, as a prefix, also over pages."""
+        if limit < 1000 and not lake.pages_prefixes:
+            pytest.skip("this server gives all prefixes with each page")
         fill(lake.storage, *self.KEYS)
         for prefix in ("", "b", "b/", "b/s", "c/", "c/deep", "nothing"):
             found = pages(lambda token, p=prefix: lake.storage.list(p, delimiter=True, limit=limit, token=token))
@@ -320,9 +322,10 @@ class TestKeys:
     def test_taken_literally(self, lake: StoreOfAKind) -> None:
         """A key is taken as it is by every operation."""
         for key in (*ODD_KEYS, *(LITERAL_KEYS if lake.literal else ())):
-            self.check_key(lake.storage, key)
+            self.check_key(lake, key)
 
-    def check_key(self, storage: UnderStorage, key: str) -> None:
+    def check_key(self, lake: StoreOfAKind, key: str) -> None:
+        storage = lake.storage
         content = b"" if key.endswith("/") else key.encode()
         info = storage.put(key, content)
         assert (key, len(content)) == info[:2]
@@ -338,7 +341,7 @@ class TestKeys:
         writer.write(content)
         again = writer.close()
         assert info[:2] == again[:2]
-        assert info.etag == again.etag or storage.has_directories  # there it names the file, not its content
+        assert info.etag == again.etag or not lake.names_content
         storage.delete([key])
         assert [copy] == files_of(storage)
         storage.delete([copy.key])

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UnderStorage
 
+#: Those of `make test-stores`: real servers of other stores.
+STORE_KINDS = ["gcs"]
 KINDS = ["memory", "local", "arrow-local", "arrow-mock", "faulty-idle", "s3-exact", "s3-seaweed"]
 
 
@@ -22,6 +24,16 @@ class StoreOfAKind:
     def literal(self) -> bool:
         """Any text is a key."""
         return self.kind in ("memory", "faulty-idle", "s3-exact")
+
+    @property
+    def names_content(self) -> bool:
+        """The same content has the same etag; elsewhere each write has its own."""
+        return self.kind.startswith(("s3", "memory", "faulty"))
+
+    @property
+    def pages_prefixes(self) -> bool:
+        """Prefixes count for the limit of a page; fake-gcs-server gives all of them with each page, as GCS does not."""
+        return self.kind != "gcs"
 
     @property
     def ordered(self) -> bool:

@@ -7,37 +7,29 @@ time-outs, and never retry: `retry.py` does. boto3 decides, since people know it
 would otherwise read `AWS_*` variables, some of which overrule explicit arguments.
 
 On AWS the bucket's own region is asked for once: boto3 follows redirects to it, obstore does not.
-
-The time-out of a request is for a server that sends nothing; what keeps arriving may take `_WHOLE_REQUEST` times as long.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from raycache.errors import DeniedError, InvalidRequestError
+from raycache.ufs.http.http_client import CONNECTIONS_MAX, HttpReach, obstore_reach
+from raycache.ufs.http.proxies import ca_file, proxy_for
 from raycache.ufs.s3.credentials import CredentialSource
-from raycache.ufs.s3.environment import ca_file, obstore_may_write, proxy_for, requester_pays
+from raycache.ufs.s3.environment import obstore_may_write, requester_pays
 from raycache.ufs.s3.hooks import add_hooks
 from raycache.ufs.s3.options import S3Options
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CONNECTIONS_MAX = 64
-
 _REGION_DEFAULT = "us-east-1"
-_UNSAYABLE = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)(?:\.{0,2})(?:/|$)")
 #: A bucket's name that can be a part of a host's, under a certificate for "*.host".
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_WHOLE_REQUEST = 20
-#: Matches every host for obstore.
-_NO_PROXY_AT_ALL = "0.0.0.0/0,::/0,*"
 _loaders: dict[str | None, Any] = {}
 
 
@@ -55,11 +47,6 @@ class S3Clients(NamedTuple):
     proxy_url: str
     #: Whether obstore writes what boto3 would write.
     store_may_write: bool
-
-
-def is_plain_key(key: str) -> bool:
-    """Whether obstore can name this key exactly."""
-    return _UNSAYABLE.search(key) is None
 
 
 def make_clients(bucket: str, options: S3Options) -> S3Clients:
@@ -138,13 +125,6 @@ def _authorities(options: S3Options, session: Any) -> tuple[str, str]:
     return (configured, "AWS_CA_BUNDLE") if configured else ca_file(os.environ)
 
 
-def _read_authorities(name: str, origin: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise InvalidRequestError(f"cannot read the CA file {name}; set {origin} to one that is there") from error
-
-
 def _make_boto(session: Any, options: S3Options, region: str, authorities: tuple[str, str]) -> S3Client:
     from botocore import UNSIGNED
     from botocore.config import Config
@@ -200,22 +180,13 @@ def _make_store(
     from obstore.store import S3Store
 
     parts = urlsplit(boto.meta.endpoint_url)
+    reach = HttpReach(
+        boto.meta.endpoint_url, options.connect_timeout_s, options.request_timeout_s, options.verify_tls, *authorities
+    )
     in_host = _in_host(bucket, boto)
     endpoint_url = boto.meta.endpoint_url
     if in_host:  # obstore wants the bucket in the endpoint itself
         endpoint_url = parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl()
-    client_options: dict[str, Any] = {
-        "allow_http": parts.scheme == "http",
-        "connect_timeout": timedelta(seconds=options.connect_timeout_s),
-        "read_timeout": timedelta(seconds=options.request_timeout_s),
-        "timeout": timedelta(seconds=options.request_timeout_s * _WHOLE_REQUEST),
-        "allow_invalid_certificates": not options.verify_tls,
-        "proxy_url": proxy_url or "http://localhost",
-    }
-    if not proxy_url:
-        client_options["proxy_excludes"] = _NO_PROXY_AT_ALL
-    if authorities[0] and parts.scheme == "https":
-        client_options["root_certificate"] = _read_authorities(*authorities)
     return S3Store(
         bucket,
         region=boto.meta.region_name,
@@ -227,9 +198,8 @@ def _make_store(
         s3_express=False,
         unsigned_payload=False,
         disable_tagging=False,
-        client_options=client_options,
-        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=options.request_timeout_s)},
         credential_provider=source,
+        **obstore_reach(reach, proxy_url),
     )
 
 

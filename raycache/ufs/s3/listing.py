@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from raycache.errors import UnavailableError
 from raycache.ufs.base import ListPage, ObjectInfo
+from raycache.ufs.http.etags import quoted, seconds_ns
 from raycache.ufs.s3.clients import is_aws
 from raycache.ufs.s3.connection import S3Connection
 from raycache.ufs.s3.hooks import BODY_FIELD
-from raycache.ufs.s3.objects.answers import quoted, seconds_ns
 from raycache.ufs.s3.spelling import KeySpelling
 
 #: So many pages in a row without a key are too many.

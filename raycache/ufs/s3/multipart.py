@@ -12,7 +12,6 @@ a repetition then means that it had worked, which a HEAD of the same size confir
 from __future__ import annotations
 
 import contextlib
-import io
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,8 +22,9 @@ from typing_extensions import Buffer
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
 from raycache.ufs.base import ObjectInfo
 from raycache.ufs.checks import as_bytes_view
+from raycache.ufs.http.body import Body
+from raycache.ufs.http.etags import quoted
 from raycache.ufs.s3.connection import S3Connection
-from raycache.ufs.s3.objects.answers import quoted
 
 _MIB = 1 << 20
 PARTS_MAX = 10_000
@@ -48,44 +48,6 @@ class S3Requests(NamedTuple):
     put_small: Callable[[str, Buffer], ObjectInfo]
     head: Callable[[str], ObjectInfo]
     sizes: S3Sizes
-
-
-class Body(io.RawIOBase):
-    """Bytes to send, as a file: a buffer would have to be sent whole within the time-out, a file only goes on being sent.
-
-    Args:
-        data: not copied.
-    """
-
-    def __init__(self, data: Buffer) -> None:
-        self._view = memoryview(data).cast("B")
-        self._position = 0
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is: to be signed, and sent again."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """See `io.IOBase`."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._view)}[whence]
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        """See `io.IOBase`."""
-        return self._position
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        """See `io.RawIOBase`."""
-        target = memoryview(buffer).cast("B")
-        part = self._view[self._position : self._position + len(target)]
-        target[: len(part)] = part
-        self._position += len(part)
-        return len(part)
 
 
 class MultipartUpload:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raycache.errors import InvalidRequestError
+from raycache.ufs.http.option_values import converted_option
 
 #: Names that other tools use (AWS, fsspec, pyarrow, obstore) for the same thing.
 ALIASES = {
@@ -154,29 +155,7 @@ def options_from_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _convert(name: str, kind: str, value: Any) -> Any:
-    """Make a value, perhaps text, the field's type; the message never repeats it, since it may be a secret."""
-    try:
-        if name == "request_payer" and str(value).strip().lower() == "requester":
-            return True
-        if kind.startswith("bool"):
-            return _convert_bool(value)
-        if kind == "float":
-            return float(value)
-        if kind == "int":
-            return int(value)
-    except (TypeError, ValueError):
-        raise InvalidRequestError(f"S3 option {name} must be a {kind.split(maxsplit=1)[0]}") from None  # it quotes it
-    if not isinstance(value, str):
-        raise InvalidRequestError(f"S3 option {name} must be text")
-    return value.rstrip("/") if name == "endpoint_url" else value
-
-
-def _convert_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in ("true", "1", "yes", "on"):
+    if name == "request_payer" and str(value).strip().lower() == "requester":
         return True
-    if text in ("false", "0", "no", "off"):
-        return False
-    raise ValueError
+    converted = converted_option("S3", name, kind, value)
+    return converted.rstrip("/") if name == "endpoint_url" else converted

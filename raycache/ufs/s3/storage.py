@@ -16,14 +16,14 @@ from typing_extensions import Buffer
 from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
-from raycache.ufs.checks import as_bytes_view, check_file_key, check_limit, check_range
+from raycache.ufs.checks import as_bytes_view, check_file_key, check_limit, check_range, is_plain_key
+from raycache.ufs.http.body import Body
+from raycache.ufs.http.etags import quoted
 from raycache.ufs.identity import Way, key_way
 from raycache.ufs.retry import Retrier
-from raycache.ufs.s3.clients import is_plain_key
 from raycache.ufs.s3.connection import S3Connection
 from raycache.ufs.s3.listing import Listing
-from raycache.ufs.s3.multipart import Body, S3Requests, S3Sizes, S3Writer, with_mtime
-from raycache.ufs.s3.objects.answers import quoted
+from raycache.ufs.s3.multipart import S3Requests, S3Sizes, S3Writer, with_mtime
 from raycache.ufs.s3.objects.binding import BoundReader
 from raycache.ufs.s3.objects.copying import copy
 from raycache.ufs.s3.objects.deletes import Deleter

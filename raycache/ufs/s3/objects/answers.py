@@ -1,38 +1,11 @@
-"""What S3's answers say of an object, in one spelling."""
+"""What boto3's answers say of an object."""
 
 from __future__ import annotations
 
-from datetime import MINYEAR, datetime
 from typing import Any
 
-from raycache.types import clamp_ns
 from raycache.ufs.base import ObjectInfo
-
-_NS_PER_S = 1_000_000_000
-
-
-def quoted(etag: str | None) -> str:
-    """The etag in quotes, without the mark of a weak one; "" when there is none.
-
-    Stores quote etags or not, call them weak or not, and differ in that between a listing, a HEAD and a GET. Proxies call
-    one weak because they might have compressed the body; it still names the object's bytes.
-    """
-    if not etag:
-        return ""
-    if etag[0] == '"' == etag[-1]:
-        return etag
-    etag = etag.strip()
-    return f'"{etag.removeprefix("W/").removeprefix("w/").strip(chr(34))}"'
-
-
-def seconds_ns(moment: datetime | None) -> int | None:
-    """Nanoseconds since the epoch, whole seconds: the only part that a listing and a HEAD agree on.
-
-    None where there is none: some stores say the year 1 where they do not know.
-    """
-    if moment is None or moment.year == MINYEAR:
-        return None
-    return clamp_ns(int(moment.timestamp()) * _NS_PER_S)
+from raycache.ufs.http.etags import quoted, seconds_ns
 
 
 def info_of_boto(key: str, described: Any) -> ObjectInfo:

@@ -13,9 +13,9 @@ from typing import Any
 from raycache.errors import ConflictError, RaycacheError
 from raycache.ufs.base import ObjectInfo
 from raycache.ufs.checks import changed
+from raycache.ufs.http.etags import quoted
 from raycache.ufs.s3.connection import S3Connection
 from raycache.ufs.s3.multipart import PARTS_MAX, MultipartUpload, S3Requests
-from raycache.ufs.s3.objects.answers import quoted
 
 _COPIED_PROPERTIES = (
     "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Metadata",

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from typing_extensions import Buffer
 
-from raycache.ufs.s3.clients import is_plain_key
+from raycache.ufs.checks import is_plain_key
+from raycache.ufs.http.etags import quoted, seconds_ns
 from raycache.ufs.s3.connection import S3Connection
-from raycache.ufs.s3.objects.answers import quoted, seconds_ns
 
 _log = logging.getLogger("raycache")
 

@@ -15,10 +15,11 @@ from typing import Any
 
 from raycache.errors import DeniedError, InvalidRequestError, NotFoundError, RaycacheError
 from raycache.ufs.base import ObjectInfo
-from raycache.ufs.s3.clients import is_plain_key
+from raycache.ufs.checks import is_plain_key
+from raycache.ufs.http.etags import quoted, seconds_ns
 from raycache.ufs.s3.connection import S3Connection
 from raycache.ufs.s3.listing import Listing
-from raycache.ufs.s3.objects.answers import info_of_boto, quoted, seconds_ns
+from raycache.ufs.s3.objects.answers import info_of_boto
 from raycache.ufs.s3.objects.gets import ODD_HEAD, RangeGetter
 
 #: What a HEAD may be refused with while something else is allowed, or says why not.

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from raycache.errors import InvalidRequestError
+from raycache.ufs.http.proxies import ca_file, proxy_for
 from raycache.ufs.s3 import clients
 from raycache.ufs.s3.clients import make_clients
-from raycache.ufs.s3.environment import ca_file, obstore_may_write, proxy_for, requester_pays
+from raycache.ufs.s3.environment import obstore_may_write, requester_pays
 from raycache.ufs.s3.options import S3Options, options_from_environment
 
 P, Q = "http://proxy:3128", "http://other:1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raycache.errors import DeniedError, InvalidRequestError
-from raycache.ufs.s3.clients import is_plain_key
+from raycache.ufs.checks import is_plain_key
 from raycache.ufs.s3.options import S3Options, canonical_names, options_from_environment
 from raycache.ufs.s3.storage import S3Storage
 
