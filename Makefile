@@ -138,6 +138,10 @@ bench: $(BENCH) ## Run the benchmark of reading, side by side with its rivals, i
 bench-full: $(BENCH) ## Run the same on more data, in more rounds, and epochs of parquet on three nodes
 	$(BIN)/python -m benchmarks reading epochs --full --rounds 5 $(ARGS)
 
+.PHONY: bench-cached
+bench-cached: $(SETUP) ## Run the benchmark of datasets cached after their transforms (ARGS=--full: 10,000 images)
+	$(BIN)/python -m benchmarks cached $(ARGS)
+
 bench-docs: $(SETUP) ## Put what the benchmarks measured last into docs/measured.md, and four figures of it into README.md
 	$(BIN)/python -m benchmarks.measured
 

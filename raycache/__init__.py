@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         RaycacheError,
         UnavailableError,
     )
+    from raycache.raydata.cached.datasets import cached
+    from raycache.raydata.cached.memoizing import memoize
     from raycache.raydata.readers import (
         read_audio,
         read_avro,
@@ -56,6 +58,8 @@ _HOMES = {
     "Cache": "raycache.cache",
     "Job": "raycache.admin.loads",
     "Settings": "raycache.settings",
+    "cached": "raycache.raydata.cached.datasets",
+    "memoize": "raycache.raydata.cached.memoizing",
     **dict.fromkeys(
         (
             "read_audio",
@@ -105,7 +109,9 @@ __all__ = [
     "RaycacheError",
     "Settings",
     "UnavailableError",
+    "cached",
     "connect",
+    "memoize",
     "read_audio",
     "read_avro",
     "read_binary_files",

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from raycache import results
 from raycache.admin import browsing, endpoints, loads, map_transfer, mounts, residency, stats, sync, upkeep
+from raycache.admin.kept_datasets import drop_kept, kept_datasets
 from raycache.admin.loads import Job
 from raycache.admin.overview import Overview, overview_now
 from raycache.client import connection
@@ -386,18 +387,24 @@ class Cache:
     def import_map(self, uri: str, pins: bool = True, bandwidth: str | int | None = None) -> results.MapImport:
         """Load what another cluster had cached, pinned files first, then the hottest, and wait for it.
 
-        Files that have changed since, or are gone, are left out; what no longer fits is the coldest. The files are loaded by
-        a load job, which goes on when this process ends.
+        Files that changed, or are gone, are left out; what no longer fits is the coldest. A load job does it, which goes on.
 
         Args:
             uri: as given to `export_map`.
-            pins: pin what the other cluster had pinned.
-            bandwidth: of the load; see `load`.
+            pins: pin what the other cluster had pinned. bandwidth: see `load`.
 
         Raises:
             NotFoundError, DeniedError, UnavailableError, InvalidRequestError: the map or the lake cannot be read; it is no map.
         """
         return map_transfer.import_map(self.client, uri, pins=pins, bandwidth=bandwidth)
+
+    def cached_datasets(self) -> list[results.CachedDataset]:
+        """What is kept of datasets after their transforms, and of memoized functions."""
+        return kept_datasets(self.client)
+
+    def drop_cached(self, name: str) -> int:
+        """Drop all results of one of them, also from disk; gives how many there were."""
+        return drop_kept(self.client, name)
 
     # --- watching -----------------------------------------------------------------------------------------------------
 

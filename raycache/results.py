@@ -108,6 +108,31 @@ class Missing(Result):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CachedDataset(Result):
+    """What is kept of one dataset after its transforms, or of one memoized function."""
+
+    name: str
+    #: Where its results are in the namespace.
+    path: str
+    #: Results known to be kept, and what they hold.
+    groups: int
+    bytes_kept: int
+    rows: int
+    #: Since the master started: results read; made; waited for while somebody else made them; taken over from somebody who did
+    #: not make them in time; and evicted, freed or lost.
+    hits: int
+    made: int
+    waited: int
+    taken_over: int
+    lost: int
+    #: What it took to make what is kept; and what was not done again.
+    cpu_s: float
+    saved_cpu_s: float
+    #: Since one of its results was wanted; None: not since the master started.
+    idle_s: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CheckResult(Result):
     """Exact residency at the moment of asking."""
 

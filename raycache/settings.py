@@ -117,6 +117,8 @@ class Settings:
     promote_after_hits: int = 2
     #: "never" (a crash may lose cached blocks, never corrupt them: checksums) or "always".
     disk_fsync: str = "never"
+    #: Of what `raycache.cached` keeps: "" (none, so that it is used where it lies), "lz4" or "zstd" (more fits, read by a copy).
+    cached_compression: str = ""
     #: What the lake costs, for the dashboard's estimate of what is saved: 1,000 read requests, and a GB (10^9 bytes) read.
     price_per_1000_requests: float = 0.0004
     price_per_gb: float = 0.0
@@ -151,6 +153,11 @@ class Settings:
             raise InvalidRequestError(f"setting eviction={self.eviction!r} is unknown; use {', '.join(EVICTIONS)}")
         if self.disk_fsync not in ("never", "always"):
             raise InvalidRequestError(f"setting disk_fsync={self.disk_fsync!r} is unknown; use 'never' or 'always'")
+        if self.cached_compression not in ("", "lz4", "zstd"):
+            given = self.cached_compression
+            raise InvalidRequestError(
+                f"setting cached_compression={given!r} is unknown; use 'lz4', 'zstd', or '' for none"
+            )
         if isinstance(self.memory, str) and self.memory.strip().endswith("%"):
             parse_size(self.memory, whole_bytes=GIB)
         else:

@@ -26,7 +26,7 @@ from raycache.cli.report_verbs import doctor, report
 from raycache.cli.session import Session
 from raycache.cli.stats_verbs import stats
 from raycache.cli.top import top
-from raycache.cli.upkeep_verbs import export_map, free, import_map, pin, rules, set_quota, set_ttl, sync, unpin
+from raycache.cli.upkeep_verbs import cached, export_map, free, import_map, pin, rules, set_quota, set_ttl, sync, unpin
 from raycache.errors import InvalidRequestError, RaycacheError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -44,6 +44,7 @@ def cli() -> None:
 for verb in (
     *(start, stop, status, settings, journal, mount, unmount, mounts, ls, stat, du, locate, load, jobs, job, check),
     *(free, pin, unpin, set_ttl, set_quota, rules, sync, export_map, import_map, stats, top, report, doctor, dashboard),
+    cached,
 ):
     cli.add_command(verb)
 

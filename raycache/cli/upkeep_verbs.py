@@ -1,4 +1,4 @@
-"""`free`, `pin`, `unpin`, `set-ttl`, `set-quota`, `rules`, `sync`, maps: what stays in the cache, and what goes."""
+"""`free`, `pin`, `unpin`, `set-ttl`, `set-quota`, `rules`, `sync`, maps, `cached`: what stays in the cache, and what goes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from raycache.cli.arguments import Duration, Verb
+from raycache.cli.arguments import Duration, Verb, common_options
 from raycache.cli.output import Column, human_bytes, human_seconds, numbers
 from raycache.cli.session import Session
+from raycache.errors import InvalidRequestError
 from raycache.results import Failure, MapExport, MapImport, PathRule, SyncResult
 
 #: How many failures a person is shown.
@@ -232,3 +233,74 @@ def _say(session: Session, result: dict[str, Any], text: str) -> None:
 
 def _listed(paths: tuple[str, ...]) -> str:
     return ", ".join(paths)
+
+
+class VerbGroup(click.Group):
+    """Verbs with one first word.
+
+    Args:
+        topic: under which `raycache --help` lists it.
+    """
+
+    def __init__(self, *arguments: object, topic: str, **keywords: object) -> None:
+        super().__init__(*arguments, **keywords)  # type: ignore[arg-type]
+        self.topic = topic
+        self.params.extend(common_options())
+
+
+@click.group(cls=VerbGroup, topic="Upkeep", no_args_is_help=True)
+def cached() -> None:
+    """List or drop cached datasets.
+
+    What raycache.cached keeps of datasets after their transforms, and raycache.memoize of functions.
+    """
+
+
+@cached.command("ls", cls=Verb, topic="Upkeep")
+@click.pass_obj
+def cached_ls(session: Session) -> None:
+    """List cached datasets, and what they have saved.
+
+    GROUPS are the results kept; READ and MADE count, since the master started, how often one was read, and how often one had to be
+    made. LOST ones were evicted, freed, or went with their node.
+    """
+    found = session.cache().cached_datasets()
+    if session.json:
+        session.output.json(found)
+        return
+    columns = [
+        Column("Name"), Column("Groups", right=True), Column("Rows", right=True), Column("Kept", right=True),
+        Column("Read", right=True), Column("Made", right=True), Column("Lost", right=True),
+        Column("CPU saved", right=True), Column("Idle", right=True),
+    ]  # fmt: skip
+    rows = [
+        (
+            row.name, f"{row.groups:,}", f"{row.rows:,}", human_bytes(row.bytes_kept), f"{row.hits:,}", f"{row.made:,}",
+            f"{row.lost:,}", human_seconds(row.saved_cpu_s), "-" if row.idle_s is None else human_seconds(row.idle_s),
+        )
+        for row in found
+    ]  # fmt: skip
+    session.output.table(columns, rows, empty="no results are kept; raycache.cached(dataset) keeps some")
+
+
+@cached.command("rm", cls=Verb, topic="Upkeep")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="All cached datasets.")
+@click.pass_obj
+def cached_rm(session: Session, names: tuple[str, ...], everything: bool) -> None:
+    """Drop cached datasets, from memory and disk.
+
+    They are made again when somebody reads them. NAME is as `cached ls` shows it, or its path below /cached.
+    """
+    if bool(names) == everything:
+        raise InvalidRequestError("name the cached datasets to drop, or give --all")
+    cache = session.cache()
+    wanted = [row.name for row in cache.cached_datasets()] if everything else list(names)
+    dropped = {name: cache.drop_cached(name) for name in wanted}
+    if session.json:
+        session.output.json([{"name": name, "groups": count} for name, count in dropped.items()])
+        return
+    for name, count in dropped.items():
+        session.output.line(f"dropped {name}: {count:,} groups")
+    if not dropped:
+        session.output.line("no results are kept")

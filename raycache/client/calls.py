@@ -162,6 +162,12 @@ class Calls:
                 self.check()
                 _submitted(self._worker(call.actor_name), call.method, call.arguments)
 
+    def tell_master(self, method: str, *arguments: Any) -> None:
+        """Tell the master something; nobody waits for it to arrive."""
+        with contextlib.suppress(Exception):
+            self.check()
+            _submitted(self._master(self._master_timeout_s), method, arguments)
+
     def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
         """Map objects of the object store into this process, or pull them here first.
 

@@ -26,6 +26,10 @@ class MasterCalls(Protocol):
         """
         ...
 
+    def tell_master(self, method: str, *arguments: Any) -> None:
+        """Tell the master something; nobody waits for the answer."""
+        ...
+
 
 class WorkerCalls(Protocol):
     """The way to the workers, and to the object store."""

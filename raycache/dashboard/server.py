@@ -23,7 +23,7 @@ from raycache.dashboard.prometheus import render
 from raycache.dashboard.query import ROWS_PER_PAGE, Query, read_query
 from raycache.dashboard.security import HEADERS, Guard
 from raycache.dashboard.source import ACTIONS, Source
-from raycache.dashboard.views import Prices, cached_row, entry_row, head, heat_row, page_of, table
+from raycache.dashboard.views import Prices, cached_row, entry_row, head, heat_row, kept_page, page_of, table
 from raycache.errors import DeniedError, InvalidRequestError, NotFoundError, RaycacheError, UnavailableError
 from raycache.metrics import FIGURES
 from raycache.results import plain
@@ -48,6 +48,7 @@ _FILES = {
     "/": "index.html",
     "/app.js": "app.js",
     "/charts.js": "charts.js",
+    "/kept.js": "kept.js",
     "/style.css": "style.css",
     "/icon.svg": "icon.svg",
 }
@@ -180,7 +181,11 @@ class Dashboard:
     async def _page(self, query: Query) -> bytes:
         overview, pages = await self._figures()
         if query not in pages:
-            page = await self._look_around(overview, query) if query.view == "data" else None
+            page = None
+            if query.view == "data":
+                page = await self._look_around(overview, query)
+            elif query.view == "kept":
+                page = kept_page(overview, await self._call(self._source.kept_datasets), query)
             made = page if page is not None else page_of(overview, query, self._prices)
             pages[query] = json.dumps(made, separators=(",", ":"), ensure_ascii=True).encode()
         return pages[query]

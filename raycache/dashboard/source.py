@@ -19,7 +19,7 @@ from raycache.admin.overview import Overview
 from raycache.cache import Cache
 from raycache.clock import Clock, SystemClock
 from raycache.errors import DeniedError, InvalidRequestError, NotFoundError
-from raycache.results import Entry, MountEntry, Setting, Usage
+from raycache.results import CachedDataset, Entry, MountEntry, Setting, Usage
 
 #: A listing is shown again without asking for this long, so that turning pages is quick.
 _LISTING_S = 10.0
@@ -51,6 +51,10 @@ class Source(Protocol):
 
     def heat(self) -> tuple[list[HeatRow], list[HeatRow]]:
         """The hottest and the coldest files."""
+        ...
+
+    def kept_datasets(self) -> list[CachedDataset]:
+        """What is kept of datasets after their transforms."""
         ...
 
     def act(self, action: str, argument: str) -> dict[str, Any]:
@@ -119,6 +123,10 @@ class CacheSource:
         if now_s - self._heat[0] >= _HEAT_S:
             self._heat = (now_s, browsing.heat(self._cache.client, _HEAT_ROWS))
         return self._heat[1]
+
+    def kept_datasets(self) -> list[CachedDataset]:
+        """See `Source`."""
+        return self._cache.cached_datasets()
 
     def act(self, action: str, argument: str) -> dict[str, Any]:
         """See `Source`."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from raycache.admin.browsing import CachedEntry, HeatRow
 from raycache.admin.overview import REASONS, NodeView, Overview, ReaderView, Reads
 from raycache.dashboard.query import ROWS_PER_PAGE, Query
-from raycache.results import Entry, Progress
+from raycache.results import CachedDataset, Entry, Progress
 
 Row: TypeAlias = dict[str, Any]
 _GB = 10**9
@@ -32,7 +32,7 @@ class Prices(NamedTuple):
 
 
 def page_of(overview: Overview, query: Query, prices: Prices) -> dict[str, Any]:
-    """The data of one view (but `data`, which has to look around first).
+    """The data of one view (but `data` and `kept`, which have to ask first).
 
     Returns:
         `head`, which every view has, and the view's own.
@@ -196,6 +196,17 @@ def missed(overview: Overview) -> dict[str, Any]:
         ],
         "asked": {"minute": overview.minute.asked, "quarter": overview.quarter.asked, "ever": overview.ever.asked},
         "datasets": [{"dataset": name, **sums} for name, sums in worst if sum(sums.values())],
+    }
+
+
+def kept_page(overview: Overview, kept: Sequence[CachedDataset], query: Query) -> dict[str, Any]:
+    """What is kept of datasets after their transforms."""
+    return {
+        "head": head(overview),
+        "view": "kept",
+        **table([row.as_dict() for row in kept], query, "name", ("name",)),
+        "bytes_kept": sum(row.bytes_kept for row in kept),
+        "saved_cpu_s": round(sum(row.saved_cpu_s for row in kept), 3),
     }
 
 

@@ -37,6 +37,7 @@ from raycache.master.loads.driver import JobDriver
 from raycache.master.loads.expansion import LoadListing
 from raycache.master.namespace.bulkheads import Bulkheads
 from raycache.master.namespace.mount_table import RedactedMount
+from raycache.master.result_desk import ResultDesk
 from raycache.master.service import MasterService
 from raycache.master.syncing import run_sync
 from raycache.master.worker_keeper import Launcher, WorkerKeeper
@@ -137,6 +138,7 @@ class MasterActor:
         bounds = settings.listings_inflight_max, _LOOK_UP_SHARE * settings.master_timeout_s
         self._stores = Bulkheads(_storage_of, *bounds, service.fetched, self._clock.now_s, self._spawn)
         self._workers = WorkerKeeper(self._cache_id, settings, service, self._launcher, self._clock, self._spawn)
+        self._results = ResultDesk(service, self._workers, self._clock, self._spawn)
         self._driver = JobDriver(
             settings,
             service,
@@ -210,6 +212,11 @@ class MasterActor:
         for keys, content in tables:
             self._footers.keep(keys, content)
 
+    @replies
+    async def results(self, verb: str, blob: bytes) -> Any:
+        """A method of `ResultDesk`, with its arguments."""
+        return await self._results.answer(verb, decode(blob))
+
     # --- mounts -------------------------------------------------------------------------------------------------------
 
     @replies
@@ -279,10 +286,7 @@ class MasterActor:
 
     @replies
     async def add_rules(self, request_id: str, blob: bytes) -> None:
-        """Say something new of some paths; the workers that can be reached have heard of it when this returns.
-
-        Of a quota they have heard their shares, too, unless readers of what is too much make that take long.
-        """
+        """Say something new of some paths; workers have heard of it by then, also of their shares unless that takes long."""
         said: list[Rule] = decode(blob)
         await self._commit(lambda: self._service.add_rules(request_id, said))
         news = encode(self._service.rules)
@@ -400,10 +404,7 @@ class MasterActor:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     async def _commit(self, decide: Callable[[], list[dict[str, Any]]]) -> None:
-        """Change something for good: decided by what stands now, written down, and then made so; one change at a time.
-
-        Where the journal cannot be written, nothing has changed.
-        """
+        """Decide by what stands now, write it down, and make it so, one change at a time; unwritten, nothing has changed."""
         async with self._changing:
             records = decide()
             await self._scribe.write(records)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.messages.encoding import FileColumns
 from raycache.messages.purposes import TERMS, Purpose, Terms
+from raycache.ranges import block_count
 from raycache.rules import Pattern
 from raycache.types import FileVersion, SegmentId, Tier, VersionId, WorkerId
 
@@ -53,6 +54,14 @@ class BlockRequest(NamedTuple):
         files, count = FileColumns.of([file]), len(lengths)
         columns = ([0] * count, list(lengths), [0] * count, list(lengths.values()))
         return cls(node, 0, 0, files, *columns, block_size_bytes, int(Purpose.READ_HELD))
+
+    @classmethod
+    def whole(cls, node: WorkerId, file: FileVersion, block_size_bytes: int, purpose: Purpose) -> BlockRequest:
+        """Ask for all blocks of one file, whoever has claimed them."""
+        count = block_count(file.size_bytes, block_size_bytes)
+        lengths = [min(block_size_bytes, file.size_bytes - block * block_size_bytes) for block in range(count)]
+        columns = ([0] * count, list(range(count)), [0] * count, lengths)
+        return cls(node, 0, 0, FileColumns.of([file]), *columns, block_size_bytes, int(purpose))
 
     @property
     def terms(self) -> Terms:
@@ -171,6 +180,12 @@ class BlockReply(NamedTuple):
     slow_downs: int = 0
     #: By position: the worker to ask for what is ELSEWHERE.
     claimants: dict[int, WorkerId] = {}  # noqa: RUF012
+
+    @classmethod
+    def refusing(cls, request: BlockRequest, worker: WorkerId, epoch: int, view_id: int) -> BlockReply:
+        """No room for any of it."""
+        count = len(request.block_index)
+        return cls(worker, epoch, view_id, [int(BlockState.NO_SPACE)] * count, [-1] * count, [0] * count, [], {})
 
 
 class Selector(NamedTuple):

@@ -7,6 +7,7 @@ that connections and credentials are shared by all mounts of a process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -17,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-from raycache.errors import InvalidRequestError
+from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.paths import normalise, split_uri
 from raycache.ufs.base import UnderStorage
 from raycache.ufs.errors import shown
@@ -64,6 +65,12 @@ def open_storage(root_uri: str, options: Mapping[str, Any] | None = None) -> Und
             with _lock:
                 _making.pop(identity, None)
     return kept
+
+
+def open_ahead(root_uri: str, options: Mapping[str, Any]) -> None:
+    """Make a storage now rather than at the first read, which will say what is wrong with it."""
+    with contextlib.suppress(RaycacheError):
+        open_storage(root_uri, options)
 
 
 def _kept(identity: tuple[str, str]) -> UnderStorage | None:
@@ -138,6 +145,10 @@ def _make(root_uri: str, options: dict[str, Any]) -> UnderStorage:
         from raycache.ufs.memory import memory_storage
 
         return memory_storage(root)
+    if scheme == "cached":  # what the cache keeps of its own
+        from raycache.ufs.kept_files.kept_storage import kept_storage
+
+        return kept_storage()
     return _make_arrow(root, scheme, options)
 
 

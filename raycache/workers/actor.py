@@ -16,11 +16,10 @@ from typing import Any
 
 from raycache import paths as names
 from raycache.clock import SystemClock
-from raycache.errors import RaycacheError, UnavailableError
+from raycache.errors import UnavailableError
 from raycache.messages import (
     BlockReply,
     BlockRequest,
-    BlockState,
     FreeReply,
     Heartbeat,
     HeartbeatReply,
@@ -31,10 +30,12 @@ from raycache.messages import (
     decode,
     encode,
 )
+from raycache.messages.keeping import MOUNT_URI, KeepRequest
 from raycache.rules import RuleTable
 from raycache.settings import Settings
 from raycache.types import MembershipView, VersionId, WorkerId
-from raycache.ufs.open import open_storage, slow_downs
+from raycache.ufs.kept_files.kept_storage import kept_storage
+from raycache.ufs.open import open_ahead, open_storage, slow_downs
 from raycache.workers.capacity import WorkerLimits, capacity_of
 from raycache.workers.carrier import hand_out
 from raycache.workers.effects import (
@@ -55,6 +56,7 @@ from raycache.workers.stores.loader import BlockSource, Loader
 from raycache.workers.stores.mounted import MountedSource
 from raycache.workers.stores.peers import PeerStorage
 from raycache.workers.stores.plasma import MemoryStore, StoreUse, object_store_bytes, room_bytes, store_use
+from raycache.workers.stores.results_intake import take_in
 from raycache.workers.stores.stores import Stores
 from raycache.workers.threads import ThreadPorts
 
@@ -157,14 +159,27 @@ class WorkerActor:
         """Serve a `BlockRequest`: (encoded `BlockReply`, payload per grant)."""
         request: BlockRequest = decode(blob)
         if request.block_size_bytes != self._settings.block_size_bytes:
-            return self._refusal(request), []
-        if request.mounts_version > self._mounts.version:
-            self._take_mounts(await self._link.ask("mount_table"))
-        if self._service.rule_books.version < 0 and request.loads:
-            # Just started: what may be kept here is not known before the first word of the master.
-            self._ports.run(self._service.set_rules(await self._link.ask("rules"), None, self._clock.now_s()))
+            return encode(BlockReply.refusing(request, self._node, self._epoch, self._view.view_id)), []
+        await self._catch_up(request.mounts_version, loads=request.loads)
         reply = await self._ports.ask(request)
         return await hand_out(reply, self._ports, view_id=self._view.view_id, slow_downs=slow_downs())
+
+    @timed
+    async def keep(self, blob: bytes, content: list[Any]) -> bytes:
+        """Keep a result: a `KeepRequest`, and the reference of its bytes; answers whether it is kept, once the master knows."""
+        request: KeepRequest = decode(blob)
+        await self._catch_up(request.mounts_version, loads=True)
+        kept = await take_in(request, content[0], self._ports, self._node, self._settings.block_size_bytes)
+        await self._tell(urgent=True)
+        return encode(kept)
+
+    async def _catch_up(self, mounts_version: int, *, loads: bool) -> None:
+        """Know what the asker knows."""
+        if mounts_version > self._mounts.version:
+            self._take_mounts(await self._link.ask("mount_table"))
+        if self._service.rule_books.version < 0 and loads:
+            # Just started: what may be kept here is not known before the first word of the master.
+            self._ports.run(self._service.set_rules(await self._link.ask("rules"), None, self._clock.now_s()))
 
     @timed
     async def is_loading(self) -> bool:
@@ -186,10 +201,7 @@ class WorkerActor:
 
     @timed
     async def free(self, blob: bytes, force: bool) -> bytes:
-        """Drop blocks by `Selector`; answers a `FreeReply` when the master knows.
-
-        Otherwise the master would send readers here and load jobs to where the blocks belong, and each would load them.
-        """
+        """Drop blocks by `Selector`; answers a `FreeReply` when the master knows: it would send readers here, and have loaded."""
         selector: Selector = decode(blob)
         reply = await self._free(selector, force=force)
         if reply.blocks:
@@ -259,19 +271,14 @@ class WorkerActor:
         self._log.close()
         await self._ports.in_thread(self._stores.clear)
 
-    def _refusal(self, request: BlockRequest) -> bytes:
-        count = len(request.block_index)
-        states = [int(BlockState.NO_SPACE)] * count
-        return encode(
-            BlockReply(self._node, self._epoch, self._view.view_id, states, [-1] * count, [0] * count, [], {})
-        )
-
     # --- the lake, and other workers ----------------------------------------------------------------------------------
 
     def _storage_of(self, item: LoadItem) -> tuple[BlockSource, str]:
         """Where to load a block from. Called from loader threads."""
         uri = item.version.uri
         root_uri, key = names.split_uri(uri)
+        if root_uri == MOUNT_URI and not item.source_actor:
+            return kept_storage(), key
         if item.passive:
             return PeerStorage(item.source_actor, self._node, root_uri, None, self._settings), key
         mount = self._mounts.of_uri(uri)
@@ -295,7 +302,7 @@ class WorkerActor:
         self._mounts = table
         for root_uri, options in {names.split_uri(m.uri)[0]: m.options for m in table.mounts}.items():
             # Now rather than at the first read: importing and connecting takes half a second.
-            self._ports.spawn(self._ports.aside(_open_ahead, root_uri, options))
+            self._ports.spawn(self._ports.aside(open_ahead, root_uri, options))
 
     async def _adopt(self) -> None:
         """Take over what an earlier incarnation has left on disk, while this one serves."""
@@ -441,8 +448,3 @@ class WorkerActor:
     async def _export(self) -> None:
         """Hand the figures to Ray's metrics."""
         self._exporter.export(self._readings, self._stats(), self._mounts, self._clock.now_s())
-
-
-def _open_ahead(root_uri: str, options: dict[str, Any]) -> None:
-    with contextlib.suppress(RaycacheError):  # the first read will say so
-        open_storage(root_uri, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from examples import epochs, images, rolling_windows, torch_loader
+from examples import epochs, images, rolling_windows, torch_loader, tune_trials
 from raycache.testing.cluster import LocalCluster
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -42,3 +42,11 @@ def test_a_data_set_of_small_files_is_read_by_several_processes(capsys: pytest.C
     expected = sum(sum(draw.bytes(int(draw.integers(2000, 2000, endpoint=True)))) for draw in random)
     assert first == second == (700, expected, 0)
     assert "2 processes" in capsys.readouterr().out
+
+
+def test_trials_at_the_same_time_preprocess_once() -> None:
+    """Each group of files is made by one of them, and read by the other; what they find does not depend on it."""
+    found = tune_trials.main(["--trials", "2", "--files", "6", "--rows", "500"])
+    assert found.made >= 6
+    assert found.read == found.made
+    assert len(set(found.losses)) == 2

@@ -10,6 +10,7 @@ from raycache.cli.session import Session
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
 from raycache.results import (
     Amount,
+    CachedDataset,
     CheckResult,
     Entry,
     Failure,
@@ -109,6 +110,7 @@ class FakeCache:
         #: Of all that is cached, since it was loaded.
         self.age_s = 60.0
         self.pins: list[str] = []
+        self.dropped: list[str] = []
         #: Of syncs and imports.
         self.bandwidths: list[str | None] = []
         self.others: list[PathRule] = []
@@ -208,6 +210,22 @@ class FakeCache:
         if self.started is None or job_id != self.started.id:
             raise NotFoundError(f"load {job_id!r} is unknown; see `raycache jobs`")
         return self.started
+
+    def cached_datasets(self) -> list[CachedDataset]:
+        counts = {"hits": 40, "made": 10, "waited": 2, "taken_over": 0, "lost": 1}
+        return [
+            CachedDataset(
+                name, f"/cached/{name}", 10, 5 << 20, 1200, **counts, cpu_s=12.5, saved_cpu_s=75.0, idle_s=idle_s
+            )
+            for name, idle_s in (("ReadImage-decode-0a1b", 3.0), ("tokens-2c3d", None))
+            if name not in self.dropped
+        ]
+
+    def drop_cached(self, name: str) -> int:
+        if name not in {row.name for row in self.cached_datasets()}:
+            raise NotFoundError(f"no cached dataset is called {name!r}", path=name)
+        self.dropped.append(name)
+        return 10
 
     def check(self, paths: list[str]) -> CheckResult:
         names = self._expand(paths)

@@ -23,7 +23,7 @@ from raycache.messages import (
     WorkerStats,
     sum_counters,
 )
-from raycache.results import Entry, Usage
+from raycache.results import CachedDataset, Entry, Usage
 
 GIB, MIB = 1 << 30, 1 << 20
 EVIL = "<script>alert(1)</script>"
@@ -201,6 +201,16 @@ class FakeSource:
         hot = [HeatRow(f"/mount-0000/part-{number:05}.parquet", 900 - 80 * number, 40 * MIB, 0) for number in range(8)]
         cold = [HeatRow(f"/mount-0001/old/{number:03}.bin", number, 0, 8 * MIB) for number in range(8)]
         return hot, cold
+
+    def kept_datasets(self) -> list[CachedDataset]:
+        return [
+            CachedDataset(
+                f"{EVIL if self._evil and not number else 'ReadImage-decode'}-{number:04x}", f"/cached/{number}", 40 + number,
+                (200 - number) * MIB, 10_000, hits=300 * number, made=40, waited=3, taken_over=number % 2, lost=number,
+                cpu_s=120.0, saved_cpu_s=90.5 * number, idle_s=None if number == 2 else 12.0 * number,
+            )
+            for number in range(5)
+        ]  # fmt: skip
 
     def act(self, action: str, argument: str) -> dict[str, Any]:
         if argument.startswith("bad"):

@@ -77,6 +77,11 @@ class NeighbourCalls:
         """See `MasterCalls`."""
         return self._call("master", (method, arguments), self._timeout_s if timeout_s is None else timeout_s)
 
+    def tell_master(self, method: str, *arguments: Any) -> None:
+        """See `MasterCalls`."""
+        with contextlib.suppress(RaycacheError):
+            self.master(method, *arguments)
+
     def workers(self, calls: Sequence[WorkerCall], timeout_s: float | None = None) -> list[Any]:
         """See `WorkerCalls`."""
         try:

@@ -1,8 +1,9 @@
 // The page: one view at a time, kept live by server-sent events. Rows come sorted, filtered and cut from the server.
 
 import { areas, bytes, count, el, meter, morph, percent, seconds, sparkline } from "./charts.js";
+import { keptView } from "./kept.js";
 
-const VIEWS = [["overview", "Overview"], ["nodes", "Nodes"], ["data", "Data"], ["jobs", "Jobs"], ["readers", "Readers"], ["missed", "Why missed"]];
+const VIEWS = [["overview", "Overview"], ["nodes", "Nodes"], ["data", "Data"], ["kept", "Cached datasets"], ["jobs", "Jobs"], ["readers", "Readers"], ["missed", "Why missed"]];
 const SOURCES = ["memory", "disk", "remote", "lake"];
 const ADVICE = {
   cold: "A warm-up (raycache load) before the job avoids these.",
@@ -310,7 +311,7 @@ function missed(data) {
       : el("p.empty", {}, "None.")));
 }
 
-const DRAW = { overview, nodes, data: dataView, jobs, readers, missed };
+const DRAW = { overview, nodes, data: dataView, kept: keptView({ card, search, table, tip }), jobs, readers, missed };
 
 function draw() {
   const { data, query } = state;

@@ -369,6 +369,23 @@ def test_stats_show_nodes_and_total(capsys: pytest.CaptureFixture[str], cache: F
     assert parsed(capsys, cache, "stats")["total"]["hit_rate"] == 0.75
 
 
+def test_cached_datasets_are_listed_and_dropped(capsys: pytest.CaptureFixture[str], cache: FakeCache) -> None:
+    """What is kept, read, made and saved; one is dropped by name, all with --all, and nothing without either."""
+    out = shown(capsys, cache, "cached", "ls")
+    assert [" ".join(line.split()) for line in out.splitlines()][1:] == [
+        "ReadImage-decode-0a1b 10 1,200 5.0 MiB 40 10 1 1 m 15 s 3.0 s",
+        "tokens-2c3d 10 1,200 5.0 MiB 40 10 1 1 m 15 s -",
+    ]
+    assert parsed(capsys, cache, "cached", "ls")[0]["saved_cpu_s"] == 75.0
+    assert run(["cached", "rm"], session_of(cache)) == 2
+    assert run(["cached", "rm", "--all", "x"], session_of(cache)) == 2
+    assert run(["cached", "rm", "nothing"], session_of(cache)) == 1
+    capsys.readouterr()
+    assert shown(capsys, cache, "cached", "rm", "tokens-2c3d") == "dropped tokens-2c3d: 10 groups\n"
+    assert parsed(capsys, cache, "cached", "rm", "--all") == [{"name": "ReadImage-decode-0a1b", "groups": 10}]
+    assert shown(capsys, cache, "cached", "ls") == "no results are kept; raycache.cached(dataset) keeps some\n"
+
+
 @pytest.mark.parametrize("name", list(cli.commands))
 def test_every_verb_has_help_json_and_one_line_in_the_overview(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The overview names every verb once, in one line that is not cut; every verb has --json, --address, --debug."""

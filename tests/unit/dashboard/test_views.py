@@ -12,7 +12,7 @@ from raycache.admin.overview import REASONS
 from raycache.dashboard.prometheus import render
 from raycache.dashboard.query import ROWS_PER_PAGE, VIEWS, Query, read_query
 from raycache.dashboard.security import Guard
-from raycache.dashboard.views import Prices, cached_row, page_of, table
+from raycache.dashboard.views import Prices, cached_row, kept_page, page_of, table
 from raycache.errors import InvalidRequestError
 from raycache.metrics import FIGURES
 from tests.support.fake_source import FakeSource
@@ -88,11 +88,19 @@ def test_rows_are_filtered_and_paged() -> None:
     assert "" == table(rows, Query(sort="no such column"), "", ("name",))["sort"]
 
 
-@pytest.mark.parametrize("view", [view for view in VIEWS if view != "data"])
+@pytest.mark.parametrize("view", [view for view in VIEWS if view not in ("data", "kept")])
 def test_updates_are_small_for_large_clusters(view: str) -> None:
     """With 200 workers, 1,000 mounts, 1,000 jobs and 1,000 readers every view stays below 50 KB."""
     overview = FakeSource(nodes=200, mounts=1000, jobs=1000, readers=1000).overview()
     assert len(json.dumps(page_of(overview, Query(view), Prices()), separators=(",", ":"))) <= 50_000
+
+
+def test_cached_datasets_are_rows_with_what_they_have_saved() -> None:
+    """Sorted and filtered as any table, with the sums of all."""
+    source = FakeSource()
+    page = kept_page(source.overview(), source.kept_datasets(), Query("kept", "saved_cpu_s", True, text="decode"))
+    assert [row["hits"] for row in page["rows"]] == [1200, 900, 600, 300]
+    assert (page["view"], page["rows_total"], page["saved_cpu_s"]) == ("kept", 4, 905.0)
 
 
 def test_a_directory_page_is_small() -> None:
