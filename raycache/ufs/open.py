@@ -1,7 +1,7 @@
 """Open the storage of a URI's authority, by its scheme.
 
-`s3` is S3 and whatever speaks its protocol; `gs` is Google Cloud Storage; `file` is this machine's disks; `memory` is for tests. Everything else is
-pyarrow's business: `hdfs`, `abfs`, and any other scheme its `FileSystem.from_uri` knows. Storages are kept, a few, so
+`s3` is S3 and whatever speaks its protocol; `gs` is Google Cloud Storage, `abfs` Azure; `file` is this machine's disks; `memory` is for tests. Everything else is
+pyarrow's business: `hdfs`, and any other scheme its `FileSystem.from_uri` knows. Storages are kept, a few, so
 that connections and credentials are shared by all mounts of a process.
 """
 
@@ -135,6 +135,10 @@ def _make(root_uri: str, options: dict[str, Any]) -> UnderStorage:
         from raycache.ufs.clouds.makers import open_google
 
         return open_google(root, options)
+    if scheme == "abfs":  # abfs://container@account.dfs.core.windows.net
+        from raycache.ufs.clouds.makers import open_azure
+
+        return open_azure(root, options, store=store_of(root, options))
     if scheme in ("file", "memory"):
         if options:
             raise InvalidRequestError(f"unknown option {min(options)!r}; {scheme}:// takes none")
@@ -168,12 +172,6 @@ def _make_arrow(root: str, scheme: str, options: dict[str, Any]) -> UnderStorage
             host = f"viewfs://{parts.netloc}" if scheme == "viewfs" else (parts.hostname or "default")
             hdfs = fs.HadoopFileSystem(host, port=parts.port or 0, **options)
             return ArrowStorage(hdfs, root, base="/", store=store, secrets=words)
-        if scheme == "abfs":  # abfs://container@account.dfs.core.windows.net
-            container, _, host = parts.netloc.partition("@")
-            if host:
-                options = {"account_name": host.partition(".")[0], **options}
-            azure = fs.AzureFileSystem(**options)
-            return ArrowStorage(azure, root, base=f"{container}/", store=store, has_directories=False, secrets=words)
         if options:
             raise InvalidRequestError(f"unknown option {min(options)!r}; {scheme}:// takes none")
         filesystem, base = fs.FileSystem.from_uri(f"{root}/")

@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from raycache.ufs.clouds.azure_options import ALIASES as AZURE_ALIASES
 from raycache.ufs.clouds.google_options import ALIASES as GOOGLE_ALIASES
 from raycache.ufs.s3.options import ALIASES as S3_ALIASES
 
 HIDDEN = "***"
 #: Of all stores; a name that one has for a secret is a secret everywhere.
-_ALIASES = {**GOOGLE_ALIASES, **S3_ALIASES}
+_ALIASES = {**AZURE_ALIASES, **GOOGLE_ALIASES, **S3_ALIASES}
 #: By their own names; aliases of these may be shown, too.
 _SHOWN = frozenset({
-    "allow_http", "anonymous", "ca_file", "connect_timeout_s", "endpoint_url", "path_style", "profile", "region",
+    "account_name", "allow_http", "anonymous", "ca_file", "connect_timeout_s", "endpoint_url", "path_style", "profile", "region",
     "request_payer", "request_timeout_s", "retries_max", "scheme", "user_project", "verify_tls",
 })  # fmt: skip
 

@@ -12,10 +12,11 @@ from pyarrow import fs
 
 from raycache.errors import NotFoundError
 from raycache.testing.seaweed import SeaweedServer
+from raycache.testing.stores.azurite import AzuriteServer
 from raycache.testing.stores.fake_gcs import FakeGcsServer
 from raycache.ufs.arrow import ArrowStorage
 from raycache.ufs.base import UnderStorage
-from raycache.ufs.clouds.makers import open_google
+from raycache.ufs.clouds.makers import open_azure, open_google
 from raycache.ufs.faulty import FaultyStorage, scripted_plan
 from raycache.ufs.local import LocalStorage
 from raycache.ufs.memory import MemoryStorage
@@ -44,6 +45,12 @@ def s3_seaweed(s3_server: SeaweedServer) -> UnderStorage:
 def gcs() -> Iterator[UnderStorage]:
     with other_store(FakeGcsServer()) as server:
         yield open_google(f"gs://{server.make_bucket('conformance')}", server.options())
+
+
+@pytest.fixture(scope="session")
+def azure() -> Iterator[UnderStorage]:
+    with other_store(AzuriteServer()) as server:
+        yield open_azure(f"abfs://{server.make_container('conformance')}", server.options())
 
 
 @contextmanager

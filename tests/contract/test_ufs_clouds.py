@@ -11,9 +11,10 @@ import pytest
 
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from raycache.testing.proxy.proxy import Fault, FaultKind, S3Proxy
+from raycache.testing.stores.azurite import AzuriteServer
 from raycache.testing.stores.fake_gcs import FakeGcsServer
 from raycache.ufs.clouds.cloud_storage import CloudStorage
-from raycache.ufs.clouds.makers import open_google
+from raycache.ufs.clouds.makers import open_azure, open_google
 from tests.contract.conftest import other_store
 from tests.support.stores import keys_of, version_of
 
@@ -45,7 +46,20 @@ def _gcs(stack: ExitStack) -> Cloud:
     return Cloud(proxy, open_in, open_in("cloud"))
 
 
-CLOUDS = {"gcs": _gcs}
+def _azure(stack: ExitStack) -> Cloud:
+    server = AzuriteServer()
+    proxy = stack.enter_context(S3Proxy(server.endpoint_url))
+    server.public_url = proxy.endpoint_url
+    stack.enter_context(other_store(server))
+    server.make_container("cloud")
+
+    def open_in(name: str, *, part_size_bytes: int = 16 * MIB, **more: object) -> CloudStorage:
+        return open_azure(f"abfs://{name}", server.options(**more), part_size_bytes=part_size_bytes)
+
+    return Cloud(proxy, open_in, open_in("cloud"))
+
+
+CLOUDS = {"gcs": _gcs, "azure": _azure}
 
 
 @pytest.fixture(scope="module", params=CLOUDS)

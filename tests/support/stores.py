@@ -9,7 +9,7 @@ from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UnderStorage
 
 #: Those of `make test-stores`: real servers of other stores.
-STORE_KINDS = ["gcs"]
+STORE_KINDS = ["gcs", "azure"]
 KINDS = ["memory", "local", "arrow-local", "arrow-mock", "faulty-idle", "s3-exact", "s3-seaweed"]
 
 

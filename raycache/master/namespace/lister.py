@@ -14,7 +14,8 @@ each, so a large prefix is cut into key ranges that are paged side by side:
 Where only some keys of a directory are wanted, it is listed as long as that is cheaper than looking them up; the rest is
 looked up. Where listing is not allowed, all of them are.
 
-Stores with real directories (disks, HDFS) walk them as fast as they can be read anyway: they are paged in one go.
+Stores with real directories (disks, HDFS) walk them as fast as they can be read anyway: they are paged in one go. So are those
+that cannot begin a listing behind a key (Azure).
 Pages become packed entries at once, since descriptions as objects would take five times the memory.
 """
 
@@ -116,7 +117,7 @@ class Lister:
             return
         page = self._pool.submit(storage.list, prefix).result()
         borders: list[str] = []
-        if page.next_token is not None and not storage.has_directories:
+        if page.next_token is not None and _begins_anywhere(storage):
             borders = self._borders(storage, prefix)
         if not borders:
             self._pool.submit(_take_range, storage, prefix, "", None, page, take, ordered).result()
@@ -199,7 +200,7 @@ class Lister:
         page = self._pool.submit(storage.list, need.prefix).result()
         if page.next_token is None:
             found = _list_range(storage, need.prefix, "", None, page)
-        elif borders := ([] if storage.has_directories else self._borders(storage, need.prefix)):
+        elif borders := (self._borders(storage, need.prefix) if _begins_anywhere(storage) else []):
             found = self._list_ranges(storage, need.prefix, borders)
         else:
             found = self._pool.submit(_list_range, storage, need.prefix, "", None, page).result()
@@ -248,6 +249,11 @@ class Lister:
         borders = sorted(set(found) - {"", prefix})
         step = -(-len(borders) // wanted) if borders else 1
         return borders[::step]
+
+
+def _begins_anywhere(storage: UnderStorage) -> bool:
+    """Whether a listing behind a key costs no more than what it brings."""
+    return not storage.has_directories and getattr(storage, "lists_from_key", True)
 
 
 def _guarded(work: Callable[[T], NeedResult], need: T) -> NeedResult:

@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 from typing_extensions import Buffer
 
-from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
+from raycache.errors import ConflictError, InvalidRequestError, NotFoundError, RaycacheError
 from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
 from raycache.ufs.checks import as_bytes_view, changed, check_file_key, check_limit, check_range, is_plain_key, past_end
@@ -118,6 +118,9 @@ class CloudStorage:
                 raise
             if version is not None:  # shorter than the version says
                 raise changed(uri) from error
+            raise
+        except ConflictError:
+            self.head(key)  # some say so of what is gone
             raise
         except NotFoundError as error:
             if etag and self._bucket.misses_replaced and self.head(key).etag != etag:

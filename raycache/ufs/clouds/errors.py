@@ -23,6 +23,8 @@ from raycache.ufs.http.http_client import HttpAnswer
 
 _STATUS = re.compile(r"status code: (\d{3})|with status (\d{3})|status: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]+)</Code>|\"reason\": ?\"([A-Za-z0-9 ]+)\"")
+#: obstore's words for a range that begins there.
+_BEHIND_THE_END = "Wanted range starting at"
 _TIMED_OUT = re.compile(r"Timeout|TimedOut|timed out")
 _UNTRUSTED = re.compile(r"(?i)certificate|UnknownIssuer")
 #: Codes that say "later", whatever their status.
@@ -106,6 +108,8 @@ class CloudErrors:
                 return self.of_answer(int(next(filter(None, status.groups()))), said, action, key)
             if isinstance(error, FileNotFoundError):
                 return self.of_answer(HTTPStatus.NOT_FOUND, "", action, key)
+            if _BEHIND_THE_END in text:
+                return self.of_answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "", action, key)
             if "recondition" in type(error).__name__:
                 return self.of_answer(HTTPStatus.PRECONDITION_FAILED, "", action, key)
             return self._unreachable(text, action, key)
