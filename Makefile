@@ -33,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dist test test-clients test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-ray-versions test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-parquet bench-sync sim clean
+.PHONY: help setup demo dist test test-clients test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-ray-versions test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-parquet bench-scale bench-sync sim mutants clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -160,11 +160,17 @@ bench-overhead: $(SETUP) ## Run the benchmark of what counting, tagging and expo
 bench-parquet: $(SETUP) ## Run the benchmark of Ray's own reader of parquet: shares, first batch, epochs, planning of many files
 	$(BIN)/python -m benchmarks parquet $(ARGS)
 
+bench-scale: $(SETUP) ## Run the benchmark of the control plane: a thousand workers, millions of files, restarts
+	$(BIN)/python -m benchmarks scale $(ARGS)
+
 bench-sync: $(SETUP) ## Run the benchmark of sync and of the cache map: a changed lake, a million objects, the next cluster
 	$(BIN)/python -m benchmarks sync $(ARGS)
 
 sim: $(SETUP) ## Run the seeded simulation, SEEDS=10000 for the long run
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+mutants: $(SETUP) ## Plant some eighty faults in copies of the sources, one by one: the tests must catch each
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 clean: ## Remove everything that was installed or made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import cached, dashboard, epochs, load, locality, overhead, parquet, sync
+from benchmarks import cached, dashboard, epochs, load, locality, overhead, parquet, scale, sync
 from benchmarks.measure import Finding, findings, head, machine, ratio_rows, ratios_as_findings, save, table
 from benchmarks.reading import report, runner
 from raycache.testing.stop_signals import StopSignals
@@ -95,6 +95,7 @@ _FIGURES = {
     "locality": _Figures("Where tasks run", lambda _: locality.measure()),
     "overhead": _Figures("What counting, tagging and exporting cost", lambda _: overhead.measure()),
     "parquet": _Figures("Ray's own reader of parquet", lambda _: parquet.measure()),
+    "scale": _Figures("How the control plane scales", lambda _: scale.measure()),
     "sync": _Figures("Sync and the cache map", lambda _: sync.measure()),
 }
 

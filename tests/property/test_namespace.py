@@ -202,7 +202,7 @@ class _LittleIsRemembered(_MuchIsForgotten):
     @initialize()
     def begin(self) -> None:
         super().begin()
-        self.service.catalog._remembered_max = 6
+        self.service.catalog.remembered_max = 6
 
 
 _SETTINGS = settings(max_examples=30, stateful_step_count=25, deadline=None)

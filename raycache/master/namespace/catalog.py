@@ -83,7 +83,7 @@ class Catalog:
     ) -> None:
         self._mounts = mounts
         self._holders = holders
-        self._remembered_max = remembered_max
+        self.remembered_max = remembered_max
         self._stores: dict[str, Keyspace] = {}
         self._hands: dict[str, ClockHand] = {}
         #: What they compare with must not be forgotten meanwhile.
@@ -336,7 +336,7 @@ class Catalog:
     @property
     def is_full(self) -> bool:
         """Whether more is remembered than is meant to."""
-        return sum(len(store) for store in self._stores.values()) > self._remembered_max
+        return sum(len(store) for store in self._stores.values()) > self.remembered_max
 
     def keep_bound(self, steps: int = _STEPS_PER_CALL) -> None:
         """Forget what was not used for long while too much is remembered: a bounded part of it in one call."""

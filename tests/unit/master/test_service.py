@@ -20,7 +20,7 @@ from raycache.master.membership import StartWorker
 from raycache.master.namespace.catalog import LIST_INSTEAD_OF_HEADS_MIN
 from raycache.master.namespace.lister import Lister
 from raycache.master.namespace.lookups import HeadNeed, ListNeed, Need, NeedResult
-from raycache.master.service import MasterService
+from raycache.master.service import INVALIDATED_PER_REPLY_MAX, MasterService
 from raycache.messages import (
     BlockReport,
     Heartbeat,
@@ -474,3 +474,14 @@ def test_a_key_that_no_path_can_say_costs_itself_only(master: _Master) -> None:
     assert ["..dots", "a", "x"] == master.list("/m/k").names
     assert ["w"] == master.list("/m/k/x").names
     assert [FileKind.FILE] * 3 == master.kinds("/m/k/a", "/m/k/x/w", "/m/k/..dots")
+
+
+def test_a_worker_hears_of_more_than_one_reply_holds(master: _Master) -> None:
+    """What was invalidated comes in parts, and all of it comes."""
+    workers = _Workers(master.service, "a")
+    workers.beat("a", full=True)
+    versions = [number.to_bytes(16, "big") for number in range(2 * INVALIDATED_PER_REPLY_MAX + 5)]
+    master.service.invalidate(versions)
+    heard = [workers.beat("a").invalidated for _ in range(4)]
+    assert [INVALIDATED_PER_REPLY_MAX, INVALIDATED_PER_REPLY_MAX, 5, 0] == [len(part) for part in heard]
+    assert versions == [version for part in heard for version in part]

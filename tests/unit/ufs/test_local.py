@@ -319,3 +319,18 @@ def test_system_errors(code: int, kind: type[Exception]) -> None:
     assert str(error).startswith(("file:///a\\nb", "may not", "no space", "directory file", "cannot write"))
     assert "file:///a\\nb" in str(error)
     assert "\n" not in str(error)
+
+
+def test_what_is_written_is_on_the_disk_before_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced before it has its name, and its directory afterwards: a crash leaves the old or the new, whole."""
+    synced: list[str] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append("directory" if path.is_dir() else "named" if (tmp_path / "f").exists() else "unnamed")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    LocalStorage(root=tmp_path).put("f", b"x")
+    assert ["unnamed", "directory"] == synced

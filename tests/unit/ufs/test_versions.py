@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pyarrow.fs import LocalFileSystem
 
 from raycache.clock import moment_of
 from raycache.errors import ConflictError
 from raycache.master.namespace import entries
 from raycache.types import BlockId, FileVersion, clamp_ns
 from raycache.ufs import local_version
+from raycache.ufs.arrow import ArrowStorage
 from raycache.ufs.base import ObjectInfo
 from raycache.ufs.checks import check_version
 from raycache.ufs.local import LocalStorage
@@ -144,3 +146,26 @@ def test_made_up_inodes_do_not_count(kind: str, counts: bool, tmp_path: Path, mo
         assert local_version.etag_of(status) == local_version.etag_of((tmp_path / "x").stat())
     finally:
         local_version._makes_inodes_up.cache_clear()
+
+
+class _ChangesWhileRead(ArrowStorage):
+    """A file of a store without etags is replaced after it was first looked at."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(LocalFileSystem(), "hdfs://x", base=f"{directory}/")
+        self.file = directory / "f"
+
+    def _head_once(self, key: str) -> ObjectInfo:
+        info = super()._head_once(key)
+        self.file.write_bytes(b"newer bytes")
+        return info
+
+
+def test_a_file_replaced_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    """HDFS and GCS cannot bind a read to a version: it is looked again after it, and nothing is mixed."""
+    (tmp_path / "f").write_bytes(b"older")
+    storage = _ChangesWhileRead(tmp_path)
+    info = ArrowStorage(LocalFileSystem(), "hdfs://x", base=f"{tmp_path}/").head("f")
+    version = FileVersion("hdfs://x/f", info.size_bytes, info.etag, info.mtime_ns)
+    with pytest.raises(ConflictError):
+        storage.read("f", 0, 5, version)

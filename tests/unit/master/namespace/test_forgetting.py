@@ -167,7 +167,7 @@ def test_a_sync_keeps_the_bound() -> None:
 def test_a_sync_within_the_bound_is_as_before() -> None:
     """All is known afterwards, and the next one compares with it."""
     full = Full()
-    full.catalog._remembered_max = 1_000
+    full.catalog.remembered_max = 1_000
     full.sync()
     full.lake.delete(["d00/f000"])
     sync, gone, _ = full.sync()

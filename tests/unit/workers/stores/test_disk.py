@@ -241,3 +241,12 @@ def test_a_segment_may_be_written_in_pieces(tmp_path: Path) -> None:
     store.write("a", [data()[:300], data()[300:]], ENTRIES)
     assert store.verify("a")
     assert store.read_all("a").tobytes() == data().tobytes()
+
+
+def test_a_file_that_is_longer_than_its_trailer_says_is_torn(store: DiskStore) -> None:
+    """Bytes that belong to nothing stand before a trailer that is whole: nothing of such a file is believed."""
+    store.write("a", [data()], ENTRIES)
+    content = store.path("a").read_bytes()
+    store.path("a").write_bytes(content[:-40] + bytes(8) + content[-40:])
+    assert [] == scan(store)
+    assert not store.verify("a")
