@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -70,6 +71,10 @@ class SimulatedMaster:
         self.engine = cluster.engine
         self.name = f"master-{number}"
         self.alive = True
+        self.paused_until_s = 0.0
+        #: A write to the journal has failed: it may stand there; see `Scribe`.
+        self._doubtful = False
+        self._unwritten: list[dict[str, Any]] = []
         self.door = LakeDoor(cluster.lake, self.name, cluster.plan.lake_failing)
         start_ns = 1 + int(self.engine.now_s * 1e9)
         cluster.journal.append({"op": "start", "start_ns": start_ns, "cache_id": "sim"})
@@ -154,7 +159,7 @@ class SimulatedMaster:
                 self._find(path, lambda found: reply(found if isinstance(found, RaycacheError) else None))
             case "load_files":
                 given, pages = decode(arguments[1])
-                self._record(self.board.start(arguments[0][:12], given, now_s, pages))
+                self._begin_job(arguments[0][:12], self.board.start(arguments[0][:12], given, now_s, pages))
                 reply(arguments[0][:12])
             case "job_progress":
                 reply(self.board.progress(arguments[0], now_s))
@@ -247,6 +252,11 @@ class SimulatedMaster:
                 reply(error)
                 return
             left = len(parts)
+            if self.cluster.stormy and self.engine.random.random() < self.cluster.plan.listings_cut:
+                # The lake breaks off: some parts have been taken in, and will be, the rest never comes.
+                parts = parts[: self.engine.random.randrange(len(parts) + 1)]
+                self.cluster.checkers.count("listings cut")
+                reply(UnavailableError("the lake broke off"))
             for part in parts:
 
                 def take(part: KeyRange = part) -> None:
@@ -283,7 +293,20 @@ class SimulatedMaster:
         self.service.apply(records)
 
     def _record(self, records: Sequence[dict[str, Any]]) -> None:
-        self.cluster.journal.extend(records)
+        """As `Scribe.write`: what fails may be written all the same, and is made good before the next."""
+        if not records:
+            return
+        journal, draw = self.cluster.journal, self.engine.random.random
+        fails = self.cluster.stormy and self.cluster.plan.journal_failing and draw() < self.cluster.plan.journal_failing
+        if self._doubtful and not fails:
+            journal[:] = [*self.service.snapshot(), *self.board.snapshot()]
+            self._doubtful = False
+        if not fails or draw() < 0.5:
+            journal.extend(records)
+        if fails:
+            self._doubtful = True
+            self.cluster.checkers.count("writes refused")
+            raise UnavailableError("the journal cannot be written")
 
     def _ask(self, needs: Sequence[Need], then: Callable[[dict[Need, RaycacheError]], None]) -> None:
         """Ask the lake; each need takes its own time."""
@@ -372,13 +395,21 @@ class SimulatedMaster:
             try:
                 if isinstance(files, RaycacheError):
                     raise files
-                self._record(self.board.start(job_id, request, self.engine.now_s))
+                self._begin_job(job_id, self.board.start(job_id, request, self.engine.now_s))
             except RaycacheError as error:
                 reply(error)
                 return
             reply(job_id)
 
         self._find(request.paths[0], found)
+
+    def _begin_job(self, job_id: str, records: Sequence[dict[str, Any]]) -> None:
+        """Write down that a job has begun; where that fails, it is given up."""
+        try:
+            self._record(records)
+        except RaycacheError:
+            self.board.stop(job_id, self.engine.now_s)
+            raise
 
     def _wait(self, job_id: str, wait_s: float, reply: Then) -> None:
         """Answer how far a job is when the time is over."""
@@ -413,7 +444,10 @@ class SimulatedMaster:
 
     def _drive(self) -> None:
         now_s = self.engine.now_s
-        self._record(self.board.take_ended(now_s))
+        self._unwritten += self.board.take_ended(now_s)
+        with contextlib.suppress(RaycacheError):
+            self._record(self._unwritten)
+            self._unwritten.clear()
         for job in self.board.take_unlisted():
             self._list_job(job)
         for job, batch in self.board.next_batches(
@@ -462,7 +496,11 @@ class SimulatedMaster:
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
         def act() -> None:
-            if self.alive:
+            if not self.alive:
+                return
+            if self.paused_until_s > self.engine.now_s:
+                self.engine.after(self.paused_until_s - self.engine.now_s, f"{self.name} goes on", act)
+            else:
                 action()
 
         self.engine.after(delay_s, f"{self.name} goes on", act)

@@ -20,6 +20,8 @@ class Process(Protocol):
 
     name: str
     alive: bool
+    #: Stopped, or busy with one long event: until then it does nothing, and calls to it wait.
+    paused_until_s: float
 
     def receive(self, method: str, arguments: tuple[Any, ...], reply: Then) -> None:
         """Carry a call out; `reply` once, now or later."""
@@ -98,6 +100,8 @@ class Network:
             if process is None or not process.alive:
                 gone: RaycacheError = UnavailableError(f"nobody is there for {method}")
                 answer(gone)
+            elif process.paused_until_s > self.engine.now_s:
+                self.engine.after(process.paused_until_s - self.engine.now_s, f"call {method} waits", deliver)
             else:
                 process.receive(method, arguments, answer)
 

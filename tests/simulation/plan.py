@@ -53,6 +53,13 @@ class Plan:
     read_counts: tuple[int, ...] = (1, 1, 2, 4)
     #: Files are written through the cache: a writer tells the master, and waits for its answer.
     written_through: bool = False
+    #: Processes are stopped for a while, or busy with one long event; for so long at most.
+    pause_period_s: float = 0.0
+    pause_max_s: float = 8.0
+    #: Writes to the journal that are answered as failed; half of them are written all the same.
+    journal_failing: float = 0.0
+    #: Listings of a sync that break off in the middle.
+    listings_cut: float = 0.0
     #: What operators do where there is no room for everything, besides loads and checks.
     operations: tuple[str, ...] = ("free", "mount", "pin", "unpin", "ttl", "quota", "sync")
 
@@ -116,6 +123,15 @@ def plan_of(seed: int) -> Plan:
         claims=random.Random(f"claims {seed}").random() < 0.5,
         written_through=random.Random(f"written {seed}").random() < 0.5,
     )
+    bad = random.Random(f"bad days {seed}")
+    if not calm and bad.random() < 0.5:
+        plan = replace(
+            plan,
+            pause_period_s=bad.choice([0.0, 3.0, 8.0]),
+            pause_max_s=bad.choice([0.5, 3.0, 12.0]),
+            journal_failing=bad.choice([0.0, 0.1, 0.5]),
+            listings_cut=bad.choice([0.0, 0.3]),
+        )
     return plan if roomy or draw.random() < 0.65 else _of_small_files(plan)
 
 

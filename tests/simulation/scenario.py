@@ -80,6 +80,7 @@ class Scenario:
         self._often(plan.node_period_s, self._change_nodes)
         self._often(plan.operator_period_s, self._operate)
         self._often(plan.pressure_period_s, self._press)
+        self._often(plan.pause_period_s, self._pause)
         self.engine.run_until(plan.active_s)
         self._calm_down()
         self.cluster.checkers.at_rest(self.keys, mounted=self.mounted)
@@ -172,6 +173,17 @@ class Scenario:
             self.cluster.remove_node(self.draw.choice(free))
         elif len(self.cluster.live_nodes()) < 5:
             self.cluster.add_node()
+
+    def _pause(self) -> None:
+        """The master or a worker is stopped, or has one long event to carry out: nothing of it happens meanwhile."""
+        processes = [*self.cluster.live_workers(), *([self.cluster.master] if self.cluster.master is not None else [])]
+        if not processes:
+            return
+        process = self.draw.choice(processes)
+        seconds = self.draw.random() * self.plan.pause_max_s
+        process.paused_until_s = max(process.paused_until_s, self.engine.now_s + seconds)
+        self.engine.note(f"{process.name} is stopped for {seconds:.3f} s")
+        self.cluster.checkers.count("pauses")
 
     def _press(self) -> None:
         for worker in self.cluster.live_workers():

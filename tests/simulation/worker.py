@@ -80,6 +80,7 @@ class SimulatedWorker:
         self.epoch = epoch
         self.name = name
         self.alive = True
+        self.paused_until_s = 0.0
         plan = cluster.plan
         self.limits = WorkerLimits.of(plan.settings, node.memory_bytes, node.disk_bytes)
         self.service = _HeardTwice(self, node.name, epoch, self.limits)
@@ -405,7 +406,11 @@ class SimulatedWorker:
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
         def act() -> None:
-            if self.alive:
+            if not self.alive:
+                return
+            if self.paused_until_s > self.engine.now_s:
+                self.engine.after(self.paused_until_s - self.engine.now_s, f"{self.name} goes on", act)
+            else:
                 action()
 
         self.engine.after(delay_s, f"{self.name} goes on", act)
