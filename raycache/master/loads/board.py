@@ -36,6 +36,8 @@ JOBS_KEPT_MAX = 100
 _PAGES_PER_RECORD = 16
 #: Failures of an ended job that outlive the master.
 FAILURES_KEPT_MAX = 20
+#: What is cut into batches in one turn of the event loop, about 10 us a block; the rest goes in the next.
+BLOCKS_PER_TURN = 2_000
 
 
 class JobBoard:
@@ -65,6 +67,8 @@ class JobBoard:
         self._taken: dict[WorkerId, float] = {}
         self._open: dict[WorkerId, None] = {}
         self._lake_blocks = 0
+        #: Whether the last look ended before all was sent.
+        self._more = False
 
     # --- journal ------------------------------------------------------------------------------------------------------
 
@@ -202,10 +206,11 @@ class JobBoard:
     @property
     def is_planning(self) -> bool:
         """Whether `next_batches` has more to do at once."""
-        return any(job.is_planning for job in self._jobs.values() if not job.finished)
+        return self._more or any(job.is_planning for job in self._jobs.values() if not job.finished)
 
     def next_batches(self, view: MembershipView, mounts_version: int, now_s: float) -> list[tuple[LoadJob, Batch]]:
-        """What to send now. Costs as much as there is to send, not as much as there are workers."""
+        """What to send now, a bounded part of it. Costs as much as there is to send, not as much as there are workers."""
+        self._more, blocks_left = False, BLOCKS_PER_TURN
         if view is not self._view:
             self._look_at(view)
         for job_id in [job_id for job_id in self._on_way if job_id not in self._jobs or self._jobs[job_id].finished]:
@@ -233,7 +238,11 @@ class JobBoard:
                         batches.append((job, batch))
                         self._goes(job, batch)
                         left.append(name)
+                        blocks_left -= len(batch.request.block_index)
                         break
+                if blocks_left <= 0:
+                    self._more = True
+                    return batches
             open_places = left
         return batches
 

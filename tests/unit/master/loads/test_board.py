@@ -7,10 +7,17 @@ import json
 import pytest
 
 from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
-from raycache.master.loads.board import BATCHES_INFLIGHT_MAX, JOBS_KEPT_MAX, JOBS_RUNNING_MAX, JobBoard, Record
+from raycache.master.loads.board import (
+    BATCHES_INFLIGHT_MAX,
+    BLOCKS_PER_TURN,
+    JOBS_KEPT_MAX,
+    JOBS_RUNNING_MAX,
+    JobBoard,
+    Record,
+)
 from raycache.master.loads.files import Origin
 from raycache.master.loads.job import LoadJob
-from raycache.master.loads.pieces import Batch
+from raycache.master.loads.pieces import BATCH_BLOCKS_MAX, Batch
 from raycache.master.loads.window import PLANNED_PER_TURN, WINDOW_PIECES_MAX
 from raycache.master.namespace.entries import pack
 from raycache.messages import BlockReply, BlockState, LoadRequest, WantedFile, pack_files
@@ -269,3 +276,20 @@ def test_a_large_load_is_planned_a_bounded_part_in_each_turn() -> None:
         assert job._backlog.waiting <= WINDOW_PIECES_MAX + 1_000
     assert 50_000 == asked
     assert "SUCCEEDED" == found.progress("x", 2.0).state
+
+
+def test_one_look_cuts_a_bounded_part_and_the_next_ones_the_rest() -> None:
+    """Hundreds of workers with free places are served in several turns, all of them, each as full as in one."""
+    view = MembershipView(1, tuple(WorkerView(f"w{i:03}", 1, 1 << 40, f"actor-{i}") for i in range(100)))
+    found = board()
+    found.start("x", LoadRequest(["/lake"]), 0.0)
+    listed(found, "x", files=10_000, size=1000)
+    served: list[str] = []
+    looks = 0
+    while not looks or found.is_planning:
+        sent = found.next_batches(view, 1, 0.0)
+        assert sum(len(batch.request.block_index) for _, batch in sent) <= BLOCKS_PER_TURN + BATCH_BLOCKS_MAX
+        served += [batch.worker.worker for _, batch in sent]
+        looks += 1
+    assert looks > 3
+    assert {worker.worker for worker in view.workers} == set(served)
