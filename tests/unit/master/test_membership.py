@@ -183,8 +183,7 @@ def test_one_silent_worker_of_many_needs_no_second_look() -> None:
 def test_an_empty_list_of_nodes_is_not_believed() -> None:
     """The master is on a node: workers stay, however often Ray says that there is none."""
     membership, epochs = _started("a", "b")
-    assert [] == membership.nodes_changed([], 0.5)
-    assert [] == membership.nodes_changed([], 2 * NODES_DOUBT_S)
+    assert [] == _look_on(membership, [], 0.5, 2 * NODES_DOUBT_S)
     assert 2 == len(_live(membership))
     assert membership.spoke("a", epochs["a"], 10, 2 * NODES_DOUBT_S)
 
