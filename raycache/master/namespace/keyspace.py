@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sortedcontainers import SortedDict
 
 from raycache.master.namespace.entries import DIRECTORY, is_empty, same_version
+from raycache.master.namespace.packed_map import PackedMap
 from raycache.types import FileKind
 
 #: Remembered changes; beyond, everything known before counts as changed.
@@ -68,7 +69,7 @@ class Keyspace:
     """
 
     def __init__(self, generation: int = 0) -> None:
-        self._entries: SortedDict[str, bytes] = SortedDict()
+        self._entries = PackedMap()
         self._heads: dict[str, Coverage] = {}
         self._levels: dict[str, Coverage] = {}
         self._trees: dict[str, Coverage] = {}
@@ -272,7 +273,7 @@ class Keyspace:
     # --- what has changed since the last comparison -------------------------------------------------------------------
 
     @property
-    def entries(self) -> SortedDict[str, bytes]:
+    def entries(self) -> PackedMap:
         """Key -> entry of all that is known; to be read only."""
         return self._entries
 
@@ -409,17 +410,12 @@ class Keyspace:
         removed = [Replaced(key, entry) for key in keys if (entry := entries[key])]
         for key, entry in removed if self._trees else ():
             self._note(key, entry)
-        if len(keys) > 1_000 and len(keys) * 10 > len(entries):
-            dropped = set(keys)
-            kept = {key: entry for key, entry in entries.items() if key not in dropped}
-            self._entries = SortedDict(kept)
-        else:
-            for key in keys:
-                del entries[key]
+        for key in keys:
+            del entries[key]
         return removed
 
 
-def between(keys: SortedDict[str, bytes], after: str, until: str | None, prefix: str) -> Iterator[str]:
+def between(keys: SortedDict[str, bytes] | PackedMap, after: str, until: str | None, prefix: str) -> Iterator[str]:
     """Sorted keys of a part of a prefix.
 
     Args:
@@ -436,7 +432,7 @@ def between(keys: SortedDict[str, bytes], after: str, until: str | None, prefix:
     return found
 
 
-def _irange(keys: SortedDict[str, object], start: str, prefix: str) -> Iterator[str]:
+def _irange(keys: SortedDict[str, Any] | PackedMap, start: str, prefix: str) -> Iterator[str]:
     end = prefix[:-1] + _AFTER_SLASH if prefix else None
     found: Iterator[str] = keys.irange(start, end, inclusive=(True, False))
     return found
