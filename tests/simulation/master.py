@@ -35,6 +35,7 @@ from raycache.paths import glob_bases, join, split_uri
 from raycache.types import FileKind, FileVersion, WorkerView
 from raycache.ufs.base import ObjectInfo
 
+from .journal import SimulatedScribe
 from .lake import LakeDoor
 from .network import Then
 
@@ -72,8 +73,6 @@ class SimulatedMaster:
         self.name = f"master-{number}"
         self.alive = True
         self.paused_until_s = 0.0
-        #: A write to the journal has failed: it may stand there; see `Scribe`.
-        self._doubtful = False
         self._unwritten: list[dict[str, Any]] = []
         self.door = LakeDoor(cluster.lake, self.name, cluster.plan.lake_failing)
         start_ns = 1 + int(self.engine.now_s * 1e9)
@@ -88,6 +87,7 @@ class SimulatedMaster:
         self._asking = Asking()
         self.board = JobBoard(cluster.plan.settings, self.service.locations.holders)
         self.board.replay(cluster.journal, self.engine.now_s)
+        self._scribe = SimulatedScribe(cluster, lambda: [*self.service.snapshot(), *self.board.snapshot()])
         self._later(0.01, self._keep_workers)
         self._later(0.01, self._drive)
 
@@ -289,24 +289,8 @@ class SimulatedMaster:
         return answer
 
     def _commit(self, records: Sequence[dict[str, Any]]) -> None:
-        self._record(records)
+        self._scribe.write(records)
         self.service.apply(records)
-
-    def _record(self, records: Sequence[dict[str, Any]]) -> None:
-        """As `Scribe.write`: what fails may be written all the same, and is made good before the next."""
-        if not records:
-            return
-        journal, draw = self.cluster.journal, self.engine.random.random
-        fails = self.cluster.stormy and self.cluster.plan.journal_failing and draw() < self.cluster.plan.journal_failing
-        if self._doubtful and not fails:
-            journal[:] = [*self.service.snapshot(), *self.board.snapshot()]
-            self._doubtful = False
-        if not fails or draw() < 0.5:
-            journal.extend(records)
-        if fails:
-            self._doubtful = True
-            self.cluster.checkers.count("writes refused")
-            raise UnavailableError("the journal cannot be written")
 
     def _ask(self, needs: Sequence[Need], then: Callable[[dict[Need, RaycacheError]], None]) -> None:
         """Ask the lake; each need takes its own time."""
@@ -406,7 +390,7 @@ class SimulatedMaster:
     def _begin_job(self, job_id: str, records: Sequence[dict[str, Any]]) -> None:
         """Write down that a job has begun; where that fails, it is given up."""
         try:
-            self._record(records)
+            self._scribe.write(records)
         except RaycacheError:
             self.board.stop(job_id, self.engine.now_s)
             raise
@@ -446,7 +430,7 @@ class SimulatedMaster:
         now_s = self.engine.now_s
         self._unwritten += self.board.take_ended(now_s)
         with contextlib.suppress(RaycacheError):
-            self._record(self._unwritten)
+            self._scribe.write(self._unwritten)
             self._unwritten.clear()
         for job in self.board.take_unlisted():
             self._list_job(job)
