@@ -12,6 +12,7 @@ import pytest
 import xxhash
 
 import raycache.errors as errors_module
+from raycache import hashing
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
 from raycache.hashing import extent_key, place, place_many
 from raycache.ranges import block_count, block_length, block_ranges, clip, extents_of, runs_of, union
@@ -209,3 +210,14 @@ def test_a_mask_is_its_runs_and_its_extents(mask: int) -> None:
     parts = list(extents_of(mask, 8))
     assert mask == union(part for _, part in parts)
     assert all(part and part >> extent * 8 < 256 for extent, part in parts)
+
+
+def test_placement_looks_at_all_draws_where_few_are_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one draw or none is near the top, the rest decides: looked at or not, the choice is the same."""
+    draw = random.Random(7)
+    group = tuple(WorkerView(f"w{i}", 1, draw.randint(1_000, 3_000), "") for i in range(300))
+    keys = np.array([draw.getrandbits(64) for _ in range(2_000)], dtype=np.uint64)
+    expected = place_many(keys, group, 2)
+    monkeypatch.setattr(hashing, "_CANDIDATES", 1)
+    assert (expected == place_many(keys, group, 2)).all()
+    assert (expected[:, :1] == place_many(keys, group, 1)).all()

@@ -325,3 +325,14 @@ def test_series_are_few_and_go_when_they_are_quiet() -> None:
     assert {"0": 2, OTHER: 6} == hits()
     series.add({(str(SERIES_MAX), "/lake"): ReadCounters(hits=7)}, MOUNTS, QUIET_S)
     assert {"0": 2, OTHER: 6, str(SERIES_MAX): 7} == hits()
+
+
+def test_why_a_block_is_missing_is_what_happened_last() -> None:
+    """It was evicted, came back, and was freed."""
+    file = FileVersion("s3://b/f", 1, "e", 1)
+    block, absences = BlockId(file.id(), 0), Absences()
+    absences.went(block, MissReason.EVICTED)
+    absences.went(block, MissReason.FREED)
+    assert MissReason.FREED == absences.why(block, file)
+    absences.arrived(block, file)
+    assert MissReason.COLD == absences.why(block, file)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from raycache.client.freshness import Freshness
 from raycache.client.locator import Locator
 from raycache.clock import ManualClock
 from raycache.errors import UnavailableError
@@ -122,3 +123,21 @@ def test_older_knowledge_does_not_come_back(around: Around) -> None:
     """Answers may overtake each other."""
     around.locator.learn(MembershipView(6, ()), MountTable(4, ()))
     assert (7, 5) == (around.locator.view.view_id, around.locator.mounts.version)
+
+
+def test_who_missed_more_than_is_kept_has_missed_everything() -> None:
+    """An answer that was on its way for long is not compared with half of what was written meanwhile."""
+    words = Words.in_memory()
+    log, feed = InvalidationLog(words), InvalidationFeed(lambda: words)
+    log.trust_until(1e9)
+    freshness = Freshness(feed)
+    freshness.catch_up(0.0)
+    mark = freshness.mark()
+    for number in range(30):
+        log.append([Invalidation(f"s3://b/{number}-{at}", below=False) for at in range(50)])
+        freshness.catch_up(float(number))
+    assert [EVERYTHING] == freshness.since(mark)
+    later = freshness.mark()
+    log.append([Invalidation("s3://b/last", below=False)])
+    freshness.catch_up(99.0)
+    assert ["s3://b/last"] == [found.uri for found in freshness.since(later)]

@@ -175,3 +175,9 @@ def test_the_blocks_in_the_table_are_bounded() -> None:
         table.add(grant(name, entries), "a", buffer(), local=True, now_s=0.0)
     assert (None, True) == (table.get(V, 0, 1.0), table.get(W, 1, 1.0) is not None)
     assert 100 == table.mapped_bytes
+
+
+def test_parts_of_two_segments_are_copied_together_wherever_they_lie() -> None:
+    """They follow each other by their places, but not in memory."""
+    one, other = pa.py_buffer(b"abcdef"), pa.py_buffer(b"uvwxyz")
+    assert b"abcxyz" == joined([Span(one, 0, 3), Span(other, 3, 3)]).to_pybytes()

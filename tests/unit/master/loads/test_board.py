@@ -7,6 +7,7 @@ import json
 import pytest
 
 from raycache.errors import InvalidRequestError, NotFoundError, UnavailableError
+from raycache.master.loads import window
 from raycache.master.loads.board import (
     BATCHES_INFLIGHT_MAX,
     BLOCKS_PER_TURN,
@@ -18,7 +19,7 @@ from raycache.master.loads.board import (
 from raycache.master.loads.files import Origin
 from raycache.master.loads.job import LoadJob
 from raycache.master.loads.pieces import BATCH_BLOCKS_MAX, Batch
-from raycache.master.loads.window import PLANNED_PER_TURN, WINDOW_PIECES_MAX
+from raycache.master.loads.window import PLANNED_PER_TURN
 from raycache.master.namespace.entries import pack
 from raycache.messages import BlockReply, BlockState, LoadRequest, WantedFile, pack_files
 from raycache.settings import Settings
@@ -252,29 +253,27 @@ def test_a_worker_that_is_lost_with_batches_on_the_way_is_full_no_more_when_they
     assert len(lost) == len(again)
 
 
-def test_a_large_load_is_planned_a_bounded_part_in_each_turn() -> None:
+def test_a_large_load_is_planned_a_bounded_part_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is sent before half of the window is there; no turn plans more than its share; all of it comes in the end."""
+    monkeypatch.setattr(window, "WINDOW_PIECES_MAX", 8_000)
     workers = MembershipView(1, tuple(WorkerView(f"w{i:03}", 1, 1 << 40, f"actor-{i}") for i in range(200)))
     found = board()
     found.start("x", LoadRequest(["/lake"]), 0.0)
-    job = listed(found, "x", files=50_000, size=1000)
-    before = -1
-    while found.is_planning or before < 0:
-        sent = found.next_batches(workers, 1, 0.0)
-        waiting = job._backlog.waiting
-        assert waiting - max(0, before) <= PLANNED_PER_TURN + 1_000
-        before = waiting
-        if sent:
-            break
-    assert WINDOW_PIECES_MAX / 2 <= waiting + sum(len(batch.pieces) for _, batch in sent)
-    asked = 0
-    while sent or found.is_planning:
+    job = listed(found, "x", files=30_000, size=1000)
+    before = asked = looks = 0
+    while not job.finished:
+        sent = found.next_batches(workers, 1, 1.0)
+        looks += 1
+        pieces = sum(len(batch.pieces) for _, batch in sent)
+        assert job._backlog.waiting + pieces - before <= PLANNED_PER_TURN + 1_000
+        assert job._backlog.waiting <= 8_000 + 1_000
+        assert not sent or asked or job._backlog.waiting + pieces >= 4_000
         asked += sum(len(batch.request.block_index) for _, batch in sent)
         for one, batch in sent:
             found.replied(one, batch, reply_to(batch), 1.0)
-        sent = found.next_batches(workers, 1, 1.0)
-        assert job._backlog.waiting <= WINDOW_PIECES_MAX + 1_000
-    assert 50_000 == asked
+        before = job._backlog.waiting
+        assert looks < 200
+    assert 30_000 == asked
     assert "SUCCEEDED" == found.progress("x", 2.0).state
 
 

@@ -217,3 +217,22 @@ def test_a_password_in_a_uri_is_refused() -> None:
             Mounts().checked(MountInfo("/lake", uri, {}, 60.0, readonly=True))
         assert "hunter2" not in str(caught.value)
     assert Mounts().checked(MountInfo("/lake", "abfs://container@account/x", {}, 60.0, readonly=True))
+
+
+def test_an_unmounted_uri_leads_nowhere() -> None:
+    """Of two mounts of one URI the other one answers; after both, none does."""
+    mounts = _mounts(("/a", "s3://b/p"), ("/z", "s3://b/p"))
+    mounts.unmount("/a")
+    assert "/z" == mounts.resolve("s3://b/p/x")[0].path
+    mounts.unmount("/z")
+    with pytest.raises(NotFoundError, match="under no mount"):
+        mounts.resolve("s3://b/p/x")
+    assert mounts.table().of_uri("s3://b/p/x") is None
+
+
+def test_what_is_mounted_at_the_root_is_not_below_it() -> None:
+    """Only what has a name of its own is; what begins alike lies beside."""
+    mounts = _mounts(("/", "s3://b"), ("/lake", "s3://c"), ("/lake/in", "s3://d"), ("/lake2", "s3://e"))
+    assert ["lake", "lake/in", "lake2"] == mounts.nested_in("/")
+    assert ["in"] == mounts.nested_in("/lake") == mounts.names_below("/lake")
+    assert [True, True, False, False] == [mounts.is_above_any(path) for path in ("/", "/lake", "/lake/in", "/lak")]
