@@ -160,8 +160,8 @@ bench-overhead: $(SETUP) ## Run the benchmark of what counting, tagging and expo
 bench-parquet: $(SETUP) ## Run the benchmark of Ray's own reader of parquet: shares, first batch, epochs, planning of many files
 	$(BIN)/python -m benchmarks parquet $(ARGS)
 
-bench-scale: $(SETUP) ## Run the benchmark of the control plane: a thousand workers, millions of files, restarts
-	$(BIN)/python -m benchmarks scale $(ARGS)
+bench-scale: $(SETUP) ## Run the benchmark of the control plane: a thousand workers, a worker with millions of files, restarts
+	$(BIN)/python -m benchmarks scale scale-worker $(ARGS)
 
 bench-sync: $(SETUP) ## Run the benchmark of sync and of the cache map: a changed lake, a million objects, the next cluster
 	$(BIN)/python -m benchmarks sync $(ARGS)

@@ -23,6 +23,8 @@ OK, NOTE, BAD = "ok", "note", "bad"
 _TIMEOUT_S = 30.0
 _SKEW_S = 2.0
 _SLOW_S = 1.0
+#: Of an event loop; shorter ones come with a loaded machine.
+_SLOW_TURN_S = 0.5
 _DISK_FREE_SHARE = 0.05
 
 
@@ -85,6 +87,7 @@ def diagnose(
         *_memory(overview.nodes),
         *_disks(overview.nodes, checkups, hosts),
         *_mounts(overview, checkups, hosts),
+        _loops(checkups, hosts),
         _clocks(checkups, hosts),
         _leftovers(checkups, hosts),
     ]
@@ -199,6 +202,20 @@ def _mounts(overview: Overview, checkups: Sequence[Checkup], hosts: dict[str, st
     elif checkups and len(overview.mounts) > len(found):
         found.append(Finding(OK, "mount", f"{len(overview.mounts) - len(found)} more were not tried"))
     return found
+
+
+def _loops(checkups: Sequence[Checkup], hosts: dict[str, str]) -> Finding:
+    slow = [
+        (longest_s, kind, turns, hosts.get(checkup.health.node, checkup.health.node[:12]))
+        for checkup in checkups
+        for kind, turns, longest_s in checkup.health.turns
+        if turns
+    ]
+    if not slow or max(slow)[0] < _SLOW_TURN_S:
+        return Finding(OK, "event loop", "no worker's was held up for long")
+    longest_s, kind, turns, host = max(slow)
+    text = f"{host}'s worker was held up {turns} times by {kind!r}, for up to {longest_s:.1f} s"
+    return Finding(NOTE, "event loop", text, "see whether the node has CPUs to spare; else report it, with this line")
 
 
 def _clocks(checkups: Sequence[Checkup], hosts: dict[str, str]) -> Finding:

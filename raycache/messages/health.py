@@ -30,3 +30,7 @@ class Health(NamedTuple):
     leftovers: list[tuple[str, int]]
     #: The first `mounts_max` of them.
     mounts: list[MountHealth]
+    #: (kind, how many were slow, the longest in seconds) of the turns of its event loop, since it started.
+    turns: list[tuple[str, int, float]] = []  # noqa: RUF012  # a NamedTuple's default, never changed
+    #: Segments on its disk that it has not taken over yet.
+    adopting: int = 0

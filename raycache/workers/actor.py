@@ -55,7 +55,7 @@ from raycache.workers.stores.disk import DiskStore, open_slot
 from raycache.workers.stores.loader import BlockSource, Loader
 from raycache.workers.stores.mounted import MountedSource
 from raycache.workers.stores.peers import PeerStorage
-from raycache.workers.stores.plasma import MemoryStore, StoreUse, object_store_bytes, room_bytes, store_use
+from raycache.workers.stores.plasma import MemoryStore, Pressure, object_store_bytes, store_use
 from raycache.workers.stores.results_intake import take_in
 from raycache.workers.stores.stores import Stores
 from raycache.workers.threads import ThreadPorts
@@ -92,9 +92,7 @@ class WorkerActor:
         self._clock = SystemClock()
         self._object_store_bytes = object_store_bytes(node)
         self._capacity = capacity_of(self._settings, self._object_store_bytes, Path(scratch))
-        #: Of the whole object store, all users together, as last seen.
-        self._plasma_used_bytes = 0
-        self._store_use: StoreUse | None = None
+        self._pressure = Pressure(self._object_store_bytes, self._capacity.memory_bytes)
         disk: DiskStore | None = None
         if self._capacity.disk_path is not None and self._capacity.disk_bytes:
             try:
@@ -257,8 +255,13 @@ class WorkerActor:
     @timed
     async def examine(self) -> bytes:
         """Look at disk and lake from here; answers a `Health`."""
-        disk_path, mounts = self._capacity.disk_path, self._mounts.mounts
-        return encode(await self._ports.aside(look_around, self._node, disk_path, mounts))
+        health = await self._ports.aside(look_around, self._node, self._capacity.disk_path, self._mounts.mounts)
+        return encode(
+            health._replace(
+                turns=[(kind, slow, longest_s) for kind, slow, longest_s in self.turns.kinds()],
+                adopting=self._service.adopting,
+            )
+        )
 
     @timed
     async def beat(self) -> bytes:
@@ -324,7 +327,7 @@ class WorkerActor:
             ufs_requests=sum(reads.requests for reads in asked),
             ufs_bytes=sum(reads.bytes for reads in asked),
             ufs_errors=sum(reads.errors for reads in asked),
-            plasma_used_bytes=self._plasma_used_bytes,
+            plasma_used_bytes=self._pressure.used_bytes,
             plasma_capacity_bytes=self._object_store_bytes,
         )
 
@@ -403,8 +406,7 @@ class WorkerActor:
     def _heed(self, reply: HeartbeatReply, sent_s: float) -> None:
         self._heard_s = self._clock.now_s()
         if not reply.accepted:
-            # A newer worker stands on this node.
-            os._exit(0)
+            os._exit(0)  # a newer worker stands on this node
         if reply.written is not None:
             self._log.trust(reply.written, sent_s)
         self._want_full = self._want_full or reply.want_full
@@ -438,10 +440,7 @@ class WorkerActor:
         except Exception:
             # The node is busy, or this version of Ray does not tell: the quota stands as it is until it does.
             return
-        self._plasma_used_bytes = use.used_bytes
-        before = self._store_use or use
-        room = room_bytes(self._object_store_bytes, self._stores.memory_used_bytes, use, before)
-        self._store_use, wanted = use, min(self._capacity.memory_bytes, room)
+        wanted = self._pressure.seen(use, self._stores.memory_used_bytes)
         if wanted != self._service.memory_bytes:
             self._ports.run(self._service.set_memory_bytes(wanted, self._clock.now_s()))
 

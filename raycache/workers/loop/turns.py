@@ -29,11 +29,12 @@ _P = ParamSpec("_P")
 _Result = TypeVar("_Result")
 
 
-class SlowTurns(NamedTuple):
-    """The slow turns of one kind."""
+class KindOfTurns(NamedTuple):
+    """The turns of one kind."""
 
     kind: str
-    turns: int
+    #: How many were slow.
+    slow: int
     longest_s: float
 
 
@@ -41,9 +42,7 @@ class Turns:
     """Counts the slow turns of one loop."""
 
     def __init__(self) -> None:
-        self._slow: dict[str, tuple[int, float]] = {}
-        #: Of all turns.
-        self.longest_s = 0.0
+        self._kinds: dict[str, tuple[int, float]] = {}
         self._began_s = time.monotonic()
 
     def timed(self, kind: str, work: Coroutine[Any, Any, _Result]) -> Coroutine[Any, Any, _Result]:
@@ -52,10 +51,8 @@ class Turns:
 
     def note(self, kind: str, took_s: float) -> None:
         """A turn has ended."""
-        self.longest_s = max(self.longest_s, took_s)
-        if took_s > SLOW_TURN_S:
-            count, longest_s = self._slow.get(kind, (0, 0.0))
-            self._slow[kind] = count + 1, max(longest_s, took_s)
+        slow, longest_s = self._kinds.get(kind, (0, 0.0))
+        self._kinds[kind] = slow + (took_s > SLOW_TURN_S), max(longest_s, took_s)
 
     def began(self) -> None:
         """A turn of `timed` work begins."""
@@ -66,9 +63,14 @@ class Turns:
         await asyncio.sleep(min(_PAUSE_MAX_S, time.monotonic() - self._began_s))
         self._began_s = time.monotonic()
 
-    def slow(self) -> list[SlowTurns]:
-        """What was slow since this process started, by kind."""
-        return [SlowTurns(kind, *counted) for kind, counted in sorted(self._slow.items())]
+    def kinds(self) -> list[KindOfTurns]:
+        """Since this process started."""
+        return [KindOfTurns(kind, *counted) for kind, counted in sorted(self._kinds.items())]
+
+    @property
+    def slow(self) -> int:
+        """Slow turns of all kinds."""
+        return sum(slow for slow, _ in self._kinds.values())
 
 
 @types.coroutine

@@ -96,6 +96,29 @@ def room_bytes(store_bytes: int, own_bytes: int, use: StoreUse, before: StoreUse
     return max(0, int(store_bytes * OBJECT_STORE_SHARE_MAX) - others_bytes)
 
 
+class Pressure:
+    """What the memory tier may hold, as the object store fills.
+
+    Args:
+        store_bytes: capacity of the object store.
+        memory_bytes: the tier's quota.
+    """
+
+    def __init__(self, store_bytes: int, memory_bytes: int) -> None:
+        self._store_bytes = store_bytes
+        self._memory_bytes = memory_bytes
+        #: Of the whole object store, all users together, as last seen.
+        self.used_bytes = 0
+        self._last: StoreUse | None = None
+
+    def seen(self, use: StoreUse, own_bytes: int) -> int:
+        """The quota from now on, with what the tier holds at this use of the store."""
+        self.used_bytes = use.used_bytes
+        room = room_bytes(self._store_bytes, own_bytes, use, self._last or use)
+        self._last = use
+        return min(self._memory_bytes, room)
+
+
 def store_use(node: WorkerId) -> StoreUse:
     """Look at a node's object store.
 

@@ -183,7 +183,7 @@ def test_a_healthy_cluster_has_no_findings() -> None:
     assert [] == findings(BAD, checkups, nodes=3, mounts=1)
     assert [] == findings(NOTE, checkups, nodes=3, mounts=1)
     subjects = findings(OK, checkups, nodes=3, mounts=1)
-    assert ["placement", "worker", "object store", "disk", "mount", "clock", "leftovers"] == subjects
+    assert ["placement", "worker", "object store", "disk", "mount", "event loop", "clock", "leftovers"] == subjects
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,7 @@ def test_a_healthy_cluster_has_no_findings() -> None:
         ({"disk_free_bytes": 30 * GIB}, 0.0, NOTE, "disk"),
         ({"mounts": [MountHealth("/mount-0000", 0.1, "403 Forbidden")]}, 0.0, BAD, "mount"),
         ({"mounts": [MountHealth("/mount-0000", 3.0, "")]}, 0.0, NOTE, "mount"),
+        ({"turns": [("free", 0, 0.01), ("heat", 3, 0.8)]}, 0.0, NOTE, "event loop"),
         ({"leftovers": [("/scratch/raycache-1/slot-0", GIB)]}, 0.0, NOTE, "leftovers"),
         ({}, -30.0, BAD, "clock"),
     ],

@@ -47,8 +47,8 @@ def test_slow_turns_are_counted_by_kind_and_waiting_is_none() -> None:
             await actor.fails()
 
     asyncio.run(work())
-    (slow,) = [found for found in actor.turns.slow() if found.kind == "slow"]
-    assert 2 == slow.turns
+    (slow,) = [found for found in actor.turns.kinds() if found.slow]
+    assert (2, 2, "slow") == (slow.slow, actor.turns.slow, slow.kind)
     assert slow.longest_s >= SLOW_TURN_S
 
 
