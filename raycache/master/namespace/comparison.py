@@ -23,8 +23,9 @@ from sortedcontainers import SortedDict
 from raycache import paths
 from raycache.errors import NotFoundError
 from raycache.master.namespace import entries
-from raycache.master.namespace.keyspace import Coverage, Keyspace, between
+from raycache.master.namespace.keyspace import Coverage, Keyspace
 from raycache.master.namespace.lister import KeyRange
+from raycache.master.namespace.packed_map import between
 from raycache.messages import FileColumns, MountInfo, SyncReply, Tally
 from raycache.rules import Pattern
 from raycache.types import FileVersion, VersionId

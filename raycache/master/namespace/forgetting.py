@@ -35,8 +35,8 @@ class ClockHand:
         self._key = ""
         self._used: dict[str, None] = {}
         self._trees: deque[str] = deque(maxlen=_TREES_MAX)
-        #: The directory that the hand is in, and whether it is forgotten.
-        self._here: str | None = None
+        #: The directory that was spared last, since the hand may stop in the middle of it.
+        self._spared: str | None = None
         self._forgets = False
 
     def touch(self, prefix: str, *, recursive: bool = False) -> None:
@@ -56,23 +56,27 @@ class ClockHand:
             kept: prefixes below which nothing is forgotten.
         """
         dropped: list[str] = []
+        # Entered anew in each turn: what the hand has begun to forget may have been learned again meanwhile.
+        here: str | None = None
         for key in self._store.keys_from(self._key, steps):
             directory = key[: key.rfind("/") + 1]
-            if directory != self._here:
+            if directory != here:
+                here = directory
                 self._enter(directory, kept)
             if self._forgets and key != directory:
                 dropped.append(key)
             self._key = key + "\0"
             steps -= 1
         if steps:  # the end: from the beginning again
-            self._key, self._here = "", None
+            self._key, self._spared = "", None
             self._trees.clear()
         self._store.drop(dropped)
 
     def _enter(self, directory: str, kept: Sequence[str]) -> None:
-        self._here = directory
-        spared = directory in self._used
+        spared = directory in self._used or directory == self._spared
         self._used.pop(directory, None)
+        if spared:
+            self._spared = directory
         self._forgets = not (spared or directory.startswith((*kept, *self._trees)))
         if self._forgets:
             self._store.uncover(directory)

@@ -23,20 +23,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
 from raycache.master.namespace.entries import DIRECTORY, is_empty, same_version
-from raycache.master.namespace.packed_map import PackedMap
+from raycache.master.namespace.packed_map import AFTER_SLASH, PackedMap, keys_below
 from raycache.types import FileKind
 
 #: Remembered changes; beyond, everything known before counts as changed.
 CHANGES_MAX = 10_000
 #: Changes of listed keys remembered for the next comparison; beyond, it starts from what is cached.
 SINCE_MAX = 100_000
-#: The character after "/": `prefix[:-1] + "0"` is the first key behind everything below `prefix`.
-_AFTER_SLASH = "0"
 
 
 class Coverage(NamedTuple):
@@ -120,7 +118,7 @@ class Keyspace:
                         yield Child(key[len(prefix) :], self._entries[key])
                     continue
                 yield Child(key[len(prefix) : slash], DIRECTORY)
-                start = key[:slash] + _AFTER_SLASH
+                start = key[:slash] + AFTER_SLASH
                 break
             else:
                 return
@@ -172,7 +170,7 @@ class Keyspace:
             is_directory: whether anything is below it; of an object with bytes not looked for.
             asked: when.
         """
-        if not self._older([key], asked):
+        if not self._older([key], asked) or not self._may_be(key, asked):
             return []
         self._latest_generation = max(self._latest_generation, asked.generation)
         self._heads[key] = asked
@@ -194,7 +192,7 @@ class Keyspace:
         gone = [key for key in old if key not in found]
         if asked.generation < self._latest_generation:
             gone = self._older(gone, asked)
-            found = {key: found[key] for key in self._older(found, asked)}
+            found = {key: found[key] for key in self._older(found, asked) if self._may_be(key, asked)}
         replaced = self._remove(gone) + self._put(found)
         self._cover(self._trees, prefix, asked)
         return replaced
@@ -220,7 +218,7 @@ class Keyspace:
                 gone.extend(self._range(key + "/", key + "/"))
         if asked.generation < self._latest_generation:
             gone = self._older(gone, asked)
-            found = {key: found[key] for key in self._older(found, asked)}
+            found = {key: found[key] for key in self._older(found, asked) if self._may_be(key, asked)}
         replaced = self._remove(gone) + self._put(found)
         self._cover(self._levels, prefix, asked)
         return replaced
@@ -228,7 +226,7 @@ class Keyspace:
     def learn_found(self, found: dict[str, bytes], asked: Coverage) -> list[Replaced]:
         """Take in a part of a listing: key -> entry, markers included. `forget_missing` and `cover` follow at its end."""
         if asked.generation < self._latest_generation:
-            found = {key: found[key] for key in self._older(found, asked)}
+            found = {key: found[key] for key in self._older(found, asked) if self._may_be(key, asked)}
         return self._put(found)
 
     def forget_missing(self, keys: Iterable[str], asked: Coverage) -> list[Replaced]:
@@ -263,6 +261,9 @@ class Keyspace:
         for key in keys:
             self._heads.pop(key, None)
             self._since.pop(key, None)
+            # What was listed below a file says that it is one only together with its entry.
+            self._levels.pop(key + "/", None)
+            self._trees.pop(key + "/", None)
             del self._entries[key]
 
     def forget_look_ups(self, count: int, kept: int = 10_000) -> None:
@@ -325,7 +326,7 @@ class Keyspace:
         return _newer(_newer(best, self._levels.get("")), self._trees.get(""))
 
     def _list_coverage(self, prefix: str, *, recursive: bool) -> Coverage | None:
-        if recursive and next(_irange(self._forgotten, prefix, prefix), None) is not None:
+        if recursive and next(keys_below(self._forgotten, prefix, prefix), None) is not None:
             return None
         best = self._tree_coverage(prefix)
         return best if recursive else _newer(best, self._levels.get(prefix))
@@ -362,13 +363,13 @@ class Keyspace:
         if self._changes.get("", 0) > generation:
             return True
         prefix = key + "/" if key else ""
-        return any(self._changes[below] > generation for below in _irange(self._changes, prefix, prefix))
+        return any(self._changes[below] > generation for below in keys_below(self._changes, prefix, prefix))
 
     def _cover(self, coverages: dict[str, Coverage], prefix: str, asked: Coverage) -> None:
         if coverages is self._trees:
             newest = self._newest_tree(prefix)
             if newest is None or asked >= newest:  # else what was forgotten would count as known since the newest
-                for again in list(_irange(self._forgotten, prefix, prefix)):
+                for again in list(keys_below(self._forgotten, prefix, prefix)):
                     del self._forgotten[again]
         coverages[prefix] = max(asked, coverages.get(prefix, asked))
         self._latest_generation = max(self._latest_generation, asked.generation)
@@ -382,6 +383,18 @@ class Keyspace:
                 chosen.append(key)
         return chosen
 
+    def _may_be(self, key: str, asked: Coverage) -> bool:
+        """Whether an answer may say that something stands at a key: not below a directory that a later one did not find."""
+        if asked.generation >= self._latest_generation:
+            return True
+        end = key.rfind("/")
+        while end > 0:
+            covered = self._coverage(key[:end])
+            if covered is not None and covered.generation > asked.generation and self._first(key[: end + 1]) is None:
+                return False
+            end = key.rfind("/", 0, end)
+        return True
+
     # --- entries ------------------------------------------------------------------------------------------------------
 
     def _first(self, prefix: str) -> str | None:
@@ -389,7 +402,7 @@ class Keyspace:
 
     def _range(self, start: str, prefix: str) -> Iterator[str]:
         """Keys from `start` to the end of a prefix."""
-        return _irange(self._entries, start, prefix)
+        return keys_below(self._entries, start, prefix)
 
     def _put(self, found: dict[str, bytes]) -> list[Replaced]:
         entries = self._entries
@@ -413,29 +426,6 @@ class Keyspace:
         for key in keys:
             del entries[key]
         return removed
-
-
-def between(keys: SortedDict[str, bytes] | PackedMap, after: str, until: str | None, prefix: str) -> Iterator[str]:
-    """Sorted keys of a part of a prefix.
-
-    Args:
-        keys: what to look in.
-        after: not itself; "" begins with the prefix.
-        until: itself, too; None is the end of the prefix.
-        prefix: "" or ends in "/"; or a key, and then only that key is meant.
-    """
-    if prefix and not prefix.endswith("/"):
-        return iter([prefix] if prefix in keys else [])
-    start = max(after, prefix)
-    end = until if until is not None else (prefix[:-1] + _AFTER_SLASH if prefix else None)
-    found: Iterator[str] = keys.irange(start, end, inclusive=(start != after or not after, until is not None))
-    return found
-
-
-def _irange(keys: SortedDict[str, Any] | PackedMap, start: str, prefix: str) -> Iterator[str]:
-    end = prefix[:-1] + _AFTER_SLASH if prefix else None
-    found: Iterator[str] = keys.irange(start, end, inclusive=(True, False))
-    return found
 
 
 def _newer(one: Coverage | None, other: Coverage | None) -> Coverage | None:

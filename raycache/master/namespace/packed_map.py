@@ -15,12 +15,16 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from os.path import commonprefix
-from typing import overload
+from typing import Any, overload
+
+from sortedcontainers import SortedDict
 
 #: Keys in a chunk; one that grows beyond is cut in two.
 _CHUNK_MAX = 256
 #: Chunks that stay open.
 _OPEN_MAX = 32
+#: The character after "/": `prefix[:-1] + "0"` is the first key behind everything below `prefix`.
+AFTER_SLASH = "0"
 
 
 class _Chunk:
@@ -207,6 +211,30 @@ class PackedMap:
         self._chunks.insert(number + 1, other)
         self._firsts.insert(number + 1, other.key(0))
         self._open(number + 1)
+
+
+def between(keys: SortedDict[str, bytes] | PackedMap, after: str, until: str | None, prefix: str) -> Iterator[str]:
+    """Sorted keys of a part of a prefix.
+
+    Args:
+        keys: what to look in.
+        after: not itself; "" begins with the prefix.
+        until: itself, too; None is the end of the prefix.
+        prefix: "" or ends in "/"; or a key, and then only that key is meant.
+    """
+    if prefix and not prefix.endswith("/"):
+        return iter([prefix] if prefix in keys else [])
+    start = max(after, prefix)
+    end = until if until is not None else (prefix[:-1] + AFTER_SLASH if prefix else None)
+    found: Iterator[str] = keys.irange(start, end, inclusive=(start != after or not after, until is not None))
+    return found
+
+
+def keys_below(keys: SortedDict[str, Any] | PackedMap, start: str, prefix: str) -> Iterator[str]:
+    """Sorted keys of a prefix, from one on."""
+    end = prefix[:-1] + AFTER_SLASH if prefix else None
+    found: Iterator[str] = keys.irange(start, end, inclusive=(True, False))
+    return found
 
 
 def _ends(parts: list[bytes]) -> array[int]:

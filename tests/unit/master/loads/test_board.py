@@ -292,3 +292,18 @@ def test_one_look_cuts_a_bounded_part_and_the_next_ones_the_rest() -> None:
         looks += 1
     assert looks > 3
     assert {worker.worker for worker in view.workers} == set(served)
+
+
+def test_what_is_planned_ahead_is_bounded_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All places are taken, and most of the files wait packed, not as pieces."""
+    monkeypatch.setattr(window, "WINDOW_PIECES_MAX", 4_000)
+    workers = MembershipView(1, VIEW.workers[:2])
+    found = board()
+    found.start("x", LoadRequest(["/lake"]), 0.0)
+    job = listed(found, "x", files=40_000, size=1000)
+    sent = 0
+    for _ in range(100):
+        sent += sum(len(batch.pieces) for _, batch in found.next_batches(workers, 1, 1.0))
+    assert not found.is_planning
+    assert job._backlog.waiting <= 4_000 + 1_000
+    assert sent <= 2 * BATCHES_INFLIGHT_MAX * BATCH_BLOCKS_MAX + 2 * BATCH_BLOCKS_MAX

@@ -173,3 +173,37 @@ def test_a_sync_within_the_bound_is_as_before() -> None:
     sync, gone, _ = full.sync()
     assert (0, 199, 1) == (sync.result().added.files, sync.result().unchanged.files, sync.result().removed.files)
     assert 1 == len(gone)
+
+
+def test_a_file_that_was_listed_as_a_directory_is_forgotten_with_that() -> None:
+    """Nothing is below it since it is a file; without its entry that would mean that nothing is there."""
+    store = Keyspace()
+    store.learn_level("a/", {}, [], Coverage(1, 1.0))
+    store.learn_head("a", entry(1), is_directory=False, asked=Coverage(1, 1.0))
+    ClockHand(store).turn(1)
+    assert not store.listed("a/", recursive=False)
+
+
+def test_what_was_learned_again_while_the_hand_stood_in_it_is_not_dropped() -> None:
+    """Or it is forgotten anew: no key is gone from a directory that counts as known."""
+    store = Keyspace()
+    store.learn_level("", {"a": entry(1)}, [], Coverage(1, 1.0))
+    hand = ClockHand(store)
+    hand.turn(1)
+    store.learn_level("", {"a": entry(1), "a0": entry(2)}, [], Coverage(2, 2.0))
+    hand.turn(1)
+    assert not store.seen("a0") or store.stat("a0")[0] is FileKind.FILE
+
+
+def test_a_directory_in_use_is_spared_as_a_whole() -> None:
+    """Also when the hand stops in the middle of it."""
+    store = Keyspace()
+    store.learn_tree("", {f"d/{number:03}": entry(1) for number in range(50)}, Coverage(1, 1.0))
+    hand = ClockHand(store)
+    hand.touch("d/")
+    for _ in range(5):
+        hand.turn(9)
+    assert 50 == store.entries_count
+    hand.turn(100)
+    hand.turn(100)
+    assert 1 == store.entries_count

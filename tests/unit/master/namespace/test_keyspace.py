@@ -221,3 +221,18 @@ def test_an_empty_object_with_keys_below_is_a_directory() -> None:
     assert FileKind.FILE == store.stat("marks")[0]
     store.learn_head("marks", _entry(0), is_directory=True, asked=Coverage(3, 3.0))
     assert FileKind.DIRECTORY == store.stat("marks")[0]
+
+
+def test_a_late_listing_brings_no_directory_back_that_a_newer_one_did_not_find() -> None:
+    """`d/` is listed at generation 1, and emptied; its parent is listed at 2, without it; then the answer of 1 arrives."""
+    store = Keyspace()
+    store.change("d/x", 2)
+    store.learn_level("", {}, [], Coverage(2, 2.0))
+    store.learn_level("d/", {"d/x": _entry(1)}, [], Coverage(1, 1.0))
+    assert [] == list(store.children(""))
+    store.learn_head("d/y", _entry(1), is_directory=False, asked=Coverage(1, 1.0))
+    assert [] == list(store.children(""))
+    store.learn_level("", {}, ["d/"], Coverage(3, 3.0))
+    store.learn_head("d/x", _entry(1), is_directory=False, asked=Coverage(2, 2.5))
+    assert [Child("d", entries.DIRECTORY)] == list(store.children(""))
+    assert store.stat("d/x")[0] is FileKind.FILE
