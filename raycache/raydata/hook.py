@@ -217,6 +217,10 @@ def plan_located_read(read: Any, physical_children: list[Any], data_context: Any
 
 def _input(read: Any, data_context: Any) -> list[RefBundle]:
     """One bundle per read task, in the order they should start."""
+    if (own := getattr(type(read.datasource), "own_inputs", None)) is not None:
+        # A cached dataset: what is there goes first anyway, and nothing is to be announced.
+        made: list[RefBundle] = own(read.datasource, read.per_block_limit, data_context)
+        return made
     tasks = read.datasource.located_tasks(read.get_detected_parallelism(), read.per_block_limit, data_context)
     cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
     if announcing.reads_whole_files(read.datasource.inner):

@@ -18,12 +18,13 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource.datasource import Datasource, ReadTask
 
 from raycache.messages.keeping import KeptResult
-from raycache.raydata import grouping
+from raycache.raydata import grouping, inputs
 from raycache.raydata.cached import file_groups
 from raycache.raydata.cached.group_reads import GroupRead, Plan
 from raycache.raydata.cached.pipelines import Described, Pipeline, Written, planned
 from raycache.raydata.cached.shelf import Shelf, result_name
 from raycache.raydata.cached.sources import SourceFiles
+from raycache.raydata.preference import placement_wait_s
 
 
 class KeptSource(Datasource):  # type: ignore[misc]
@@ -76,14 +77,12 @@ class KeptSource(Datasource):  # type: ignore[misc]
 
     # --- what a placed read asks --------------------------------------------------------------------------------------
 
-    @property
-    def inner(self) -> KeptSource:
-        """Itself: there is nothing below that could be announced."""
-        return self
-
-    def missing(self, names: Sequence[str]) -> dict[str, str]:  # noqa: ARG002
-        """Nothing: see `inner`."""
-        return {}
+    def own_inputs(self, per_task_row_limit: int | None, data_context: Any) -> list[Any]:
+        """One bundle per read task, see `inputs.inputs`."""
+        tasks = self.located_tasks(1, per_task_row_limit, data_context)
+        cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
+        ordered = bool(data_context.execution_options.preserve_order)
+        return inputs.inputs(tasks, cpus, ordered=ordered, patience_s=placement_wait_s())
 
     def located_tasks(
         self,
