@@ -187,8 +187,9 @@ def test_single_flight_off(monkeypatch: pytest.MonkeyPatch) -> None:
         return True
 
     monkeypatch.setattr(FlightTable, "open", open_anyway)
-    # Little else happens: two flights of one block also break the table, which is seen later.
-    assert caught_by(written_through=False, operations=("free",)) == "BlocksAreLoadedOnce"
+    # Two flights of one block also break the table: whichever is seen first.
+    caught = caught_by(written_through=False, operations=("free",))
+    assert caught in ("BlocksAreLoadedOnce", "ServicesKeepTheirInvariants")
 
 
 #: Room for everything, and readers that load where they are.
@@ -220,7 +221,8 @@ def test_a_quota_off_by_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         TierLedger, "free_bytes", property(lambda self: original(self) + (8 if self._tier.name == "MEMORY" else 0))
     )
-    assert caught_by() == "MemoryIsWithinQuota"
+    # The tiers see it themselves, too: whichever is first.
+    assert caught_by() in ("MemoryIsWithinQuota", "ServicesKeepTheirInvariants")
 
 
 @pytest.mark.parametrize("leak", ["renew what was freed", "count from the answer"])
