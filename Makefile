@@ -33,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dist test test-clients test-dist test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-ray-versions test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-load bench-locality bench-overhead bench-parquet bench-scale bench-sync sim mutants clean
+.PHONY: help setup demo dist test test-clients test-dist test-endpoint test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-ray-versions test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-endpoint bench-load bench-locality bench-overhead bench-parquet bench-scale bench-sync sim mutants clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -84,9 +84,14 @@ dist: $(SETUP) ## Build the wheel and the sdist, into dist
 test-dist: $(SETUP) ## Build the wheel, install it alone, and run a user's program on it; collect all tests
 	$(BIN)/python -m pytest tests/dist
 
-test-clients: $(SETUP) ## Run the tests of zarr, h5py, duckdb, polars, dask and upath over the cache (300 MB more, into .venv)
-	$(UV) sync --quiet --frozen --inexact --python $(PYTHON) --group clients
-	$(BIN)/python -m pytest tests/ray/filesystems/test_clients.py -rs
+test-clients: $(SETUP) ## Run the tests of other projects' clients over the cache and its S3 endpoint (2 GB more, into build/clients)
+	UV_PROJECT_ENVIRONMENT=build/clients $(UV) sync --quiet --frozen --inexact --python $(PYTHON)
+	VIRTUAL_ENV=build/clients $(UV) pip install --quiet -r tests/support/clients.txt
+	test -x build/awscli/bin/aws || ($(UV) venv --quiet --python $(PYTHON) build/awscli && VIRTUAL_ENV=build/awscli $(UV) pip install --quiet awscli)
+	PATH="$$PWD/build/awscli/bin:$$PATH" build/clients/bin/python -m pytest tests/ray/filesystems/test_clients.py tests/ray/test_endpoint_clients.py -rs
+
+test-endpoint: $(SETUP) ## Run all tests of the S3 endpoint, also a minute of requests at random
+	$(BIN)/python -m pytest tests/unit/endpoint tests/ray/test_endpoint.py tests/ray/test_endpoint_writes.py tests/ray/test_endpoint_hostile.py tests/ray/test_neighbours.py -m "long or not long"
 
 test-parquet: $(SETUP) ## Run all cases of Ray's own reader of parquet, which `make test` runs some of
 	$(BIN)/python -m pytest tests/ray/test_parquet_reader.py -m "long or not long"
@@ -147,6 +152,10 @@ bench-cached: $(SETUP) ## Run the benchmark of datasets cached after their trans
 
 bench-docs: $(SETUP) ## Put what the benchmarks measured last into docs/measured.md, and four figures of it into README.md
 	$(BIN)/python -m benchmarks.measured
+
+bench-endpoint: $(SETUP) ## Run the benchmark of the S3 endpoint: beside an S3 server, scans, a loader with forked workers (polars, into .venv)
+	$(UV) sync --quiet --frozen --inexact --python $(PYTHON) --group clients
+	$(BIN)/python -m benchmarks endpoint $(ARGS)
 
 bench-load: $(SETUP) ## Run the benchmark of warm-ups: bytes and requests, rate, memory, kills, faults
 	$(BIN)/python -m benchmarks load $(ARGS)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import cached, dashboard, epochs, load, locality, overhead, parquet, scale, scale_worker, sync
+from benchmarks import cached, dashboard, endpoint, epochs, load, locality, overhead, parquet, scale, scale_worker, sync
 from benchmarks.measure import Finding, findings, head, machine, ratio_rows, ratios_as_findings, save, table
 from benchmarks.reading import report, runner
 from raycache.testing.stop_signals import StopSignals
@@ -92,6 +92,7 @@ class _Figures(NamedTuple):
 _FIGURES = {
     "cached": _Figures("Datasets cached after their transforms", lambda arguments: cached.measure(full=arguments.full)),
     "dashboard": _Figures("The dashboard", lambda _: dashboard.measure()),
+    "endpoint": _Figures("The S3 endpoint", lambda _: endpoint.measure()),
     "load": _Figures("Warm-ups", lambda arguments: load.measure(arguments.only)),
     "locality": _Figures("Where tasks run", lambda _: locality.measure()),
     "overhead": _Figures("What counting, tagging and exporting cost", lambda _: overhead.measure()),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 import pyarrow as pa
 
 from raycache import results
-from raycache.admin import browsing, endpoints, loads, map_transfer, mounts, residency, stats, sync, upkeep
+from raycache.admin import browsing, loads, local_files, map_transfer, mounts, residency, stats, sync, upkeep
 from raycache.admin.kept_datasets import drop_kept, kept_datasets
 from raycache.admin.loads import Job
 from raycache.admin.overview import Overview, overview_now
 from raycache.client import connection
 from raycache.client.client import Client
+from raycache.client.neighbour import endpoints
 from raycache.client.reading.file import CacheFile
 from raycache.client.writing.whole_file import CacheWriter
 from raycache.errors import NoCacheError, NoCacheToConnectError
@@ -52,7 +55,7 @@ class Cache:
     def __repr__(self) -> str:
         return f"Cache({self.id!r}, workers={len(self._client.locator.view.workers)})"
 
-    # --- mounts -------------------------------------------------------------------------------------------------------
+    # --- mounts, and looking ------------------------------------------------------------------------------------------
 
     def mount(
         self, path: str, uri: str, options: dict[str, Any] | None = None, metadata_ttl_s: float | None = None,
@@ -81,8 +84,6 @@ class Cache:
     def mounts(self) -> list[results.MountEntry]:
         """All mounts, by path; secrets are not shown."""
         return mounts.mounts(self.client)
-
-    # --- looking ------------------------------------------------------------------------------------------------------
 
     @overload
     def ls(self, path: str, detail: Literal[False] = False, recursive: bool = False) -> list[str]: ...
@@ -202,10 +203,17 @@ class Cache:
 
     def endpoint(self) -> endpoints.Endpoint:
         """The S3 endpoint of this node, with its keys, for clients that read by themselves; NotFoundError where none runs."""
-        return endpoints.endpoint(self.client)
+        return endpoints.endpoint(self.client.id, self.client.node)
+
+    def local(self, path: str, *, memory: bool = False) -> AbstractContextManager[Path]:
+        """A file or a directory as real files of this node (in /dev/shm with `memory`), whole, while the block lasts."""
+        return local_files.local(self.client, path, memory=memory)
+
+    def local_path(self, path: str, *, memory: bool = False) -> Path:
+        """The same until the path is freed or the cache stops."""
+        return local_files.local_path(self.client, path, memory=memory)
 
     def _twice(self, read: Callable[[Client], T]) -> T:
-        """Read, and once more where the connection has ended."""
         try:
             return read(self.client)
         except NoCacheError:
@@ -216,8 +224,6 @@ class Cache:
         if not self._client.closed:
             raise  # noqa: PLE0704  # only called while an error is handled
         return self.client
-
-    # --- placing tasks ------------------------------------------------------------------------------------------------
 
     def near(self, paths: str | Sequence[str]) -> dict[str, Any]:
         """Ray options for a task or actor near these bytes, softly: `task.options(**cache.near(paths)).remote(...)`."""
@@ -234,8 +240,6 @@ class Cache:
             nodes: Ray node id by path. A node without a worker is ignored.
         """
         Whereabouts(self.client).direct(nodes)
-
-    # --- warm-up ------------------------------------------------------------------------------------------------------
 
     @overload
     def load(
@@ -283,8 +287,6 @@ class Cache:
     def job(self, job_id: str) -> Job:
         """A handle on a job by its id; NotFoundError when it is unknown."""
         return loads.job(self.client, job_id)
-
-    # --- upkeep -------------------------------------------------------------------------------------------------------
 
     def free(self, paths: str | Sequence[str], force: bool = False, older_than_s: float = 0.0) -> results.FreeResult:
         """Drop blocks from the cache, never from the lake. Readers that hold them finish undisturbed.
@@ -377,10 +379,9 @@ class Cache:
 
         Args:
             uri: of the file, such as "s3://bucket/maps/x.parquet", or a path of the namespace. The credentials are those
-                of the mount that covers it (which may be read-only), or else of this process's environment.
+                of the mount that covers it (which may be read-only), or else of this process's environment. DeniedError,
+                UnavailableError, NoSpaceError and InvalidRequestError say why it cannot be written there.
 
-        Raises:
-            UnavailableError, DeniedError, NoSpaceError, InvalidRequestError: a worker does not answer; it cannot be written there.
         """
         return map_transfer.export_map(self.client, uri)
 
@@ -405,8 +406,6 @@ class Cache:
     def drop_cached(self, name: str) -> int:
         """Drop all results of one of them, also from disk; gives how many there were."""
         return drop_kept(self.client, name)
-
-    # --- watching -----------------------------------------------------------------------------------------------------
 
     def stats(self) -> results.Stats:
         """Counters and sizes per node and in total; this process's own reads are included."""

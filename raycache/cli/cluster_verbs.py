@@ -19,11 +19,18 @@ from raycache.results import Setting, Status
 )
 @click.option("--disk", metavar="PATH:SIZE", help="Disk tier of each node: PATH:SIZE, PATH, SIZE or off.")
 @click.option("--dashboard", is_flag=True, help="Serve the dashboard, too; see `raycache dashboard`.")
+@click.option("--endpoint", is_flag=True, help="Serve S3 from every node, too; see `raycache endpoint`.")
 @click.option("--set", "pairs", metavar="NAME=VALUE", multiple=True, help="Any other setting; see `raycache settings`.")
 @click.option("--import-map", "uri", metavar="URI", help="Load what `stop --export-map` has written there, and wait.")
 @click.pass_obj
 def start(
-    session: Session, memory: str | None, disk: str | None, dashboard: bool, pairs: tuple[str, ...], uri: str | None
+    session: Session,
+    memory: str | None,
+    disk: str | None,
+    dashboard: bool,
+    endpoint: bool,
+    pairs: tuple[str, ...],
+    uri: str | None,
 ) -> int:
     """Start the cache on every node of a running Ray cluster.
 
@@ -33,11 +40,14 @@ def start(
     cache = session.backend.start(session.address, given)
     status_now = cache.status()
     url = session.backend.dashboard(session.address, None, None, None, None) if dashboard else ""
+    served = session.backend.endpoint(session.address, None, None, anonymous=False).url if endpoint else ""
     if not session.json:
         count = len(status_now.workers)
         session.output.line(f"the cache runs on {count} node{'' if count == 1 else 's'}")
         if dashboard:
             session.output.line(f"the dashboard is at {url}")
+        if endpoint:
+            session.output.line(f"the endpoint of this node is at {served}; `raycache endpoint env` shows its keys")
     imported = None if uri is None else cache.import_map(uri)
     if session.json:
         session.output.json({**status_now.as_dict(), **({"import": imported.as_dict()} if imported else {})})

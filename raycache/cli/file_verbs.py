@@ -1,4 +1,4 @@
-"""`ls`, `stat`, `du`, `locate`: what is in the lake, and where the cache holds it."""
+"""`ls`, `stat`, `du`, `locate`, `local`: what is in the lake, and where the cache holds it."""
 
 from __future__ import annotations
 
@@ -104,3 +104,19 @@ def _rows(location: FileLocation) -> list[tuple[str, ...]]:
         for node_id, held in location.nodes.items()
     ]
     return rows or [(location.path, "-", f"0/{location.blocks}", human_bytes(0), percent(0, location.size_bytes))]
+
+
+@click.command(cls=Verb, topic="Files")
+@click.argument("path")
+@click.option("--memory", is_flag=True, help="In /dev/shm instead of the disk tier.")
+@click.pass_obj
+def local(session: Session, path: str, memory: bool) -> None:
+    """Put files on this node's disk, and show where.
+
+    PATH is a file or a directory. It stays whole until it is freed (`raycache free PATH`), or the cache stops.
+    """
+    found = session.cache().local_path(path, memory=memory)
+    if session.json:
+        session.output.json({"path": str(found)})
+    else:
+        session.output.line(str(found))

@@ -17,12 +17,12 @@ import click
 from raycache import __version__
 from raycache.cli.arguments import Verbs, common_options
 from raycache.cli.cluster_verbs import settings, start, status, stop
-from raycache.cli.dashboard_verbs import dashboard
-from raycache.cli.file_verbs import du, locate, ls, stat
+from raycache.cli.file_verbs import du, local, locate, ls, stat
 from raycache.cli.journal_verbs import journal
 from raycache.cli.load_verbs import INTERRUPTED, check, job, jobs, load
 from raycache.cli.mount_verbs import mount, mounts, unmount
 from raycache.cli.report_verbs import doctor, report
+from raycache.cli.serving_verbs import dashboard, endpoint
 from raycache.cli.session import Session
 from raycache.cli.stats_verbs import stats
 from raycache.cli.top import top
@@ -44,7 +44,7 @@ def cli() -> None:
 for verb in (
     *(start, stop, status, settings, journal, mount, unmount, mounts, ls, stat, du, locate, load, jobs, job, check),
     *(free, pin, unpin, set_ttl, set_quota, rules, sync, export_map, import_map, stats, top, report, doctor, dashboard),
-    cached,
+    *(cached, endpoint, local),
 ):
     cli.add_command(verb)
 

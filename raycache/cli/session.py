@@ -17,6 +17,7 @@ from raycache.errors import NotFoundError
 
 if TYPE_CHECKING:
     from raycache.cache import Cache
+    from raycache.client.neighbour.endpoints import Endpoint
 
 #: Shorter values are not taken out of the output: they are no secrets, and words would lose their letters.
 _SECRET_LENGTH_MIN = 3
@@ -45,6 +46,14 @@ class Backend(Protocol):
 
     def stop_dashboard(self, address: str | None) -> None:
         """End the dashboard."""
+        ...
+
+    def endpoint(self, address: str | None, port: int | None, host: str | None, anonymous: bool) -> Endpoint:
+        """Serve S3 from every node; returns this node's."""
+        ...
+
+    def stop_endpoint(self, address: str | None) -> None:
+        """End all of them."""
         ...
 
     def placement(self) -> tuple[str, str, str]:
@@ -104,6 +113,20 @@ class RayBackend:
 
         self._join(address)
         stop_dashboard()
+
+    def endpoint(self, address: str | None, port: int | None, host: str | None, anonymous: bool) -> Endpoint:
+        """See `start_endpoint`."""
+        from raycache.endpoint.lifecycle import start_endpoint
+
+        self._join(address)
+        return start_endpoint(port, host, anonymous=anonymous)
+
+    def stop_endpoint(self, address: str | None) -> None:
+        """End the endpoints; nothing to do where none run."""
+        from raycache.endpoint.lifecycle import stop_endpoint
+
+        self._join(address)
+        stop_endpoint()
 
     def placement(self) -> tuple[str, str, str]:
         """See `client.placement`."""

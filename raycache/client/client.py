@@ -69,7 +69,9 @@ class Parts:
         # What stands at a path is never asked of the lake itself: a store's threads do not survive a fork.
         locator.mounts_by_itself = False
         flusher = Flusher(calls, locator, leases, counters, clock, node, lambda: settings.lease_s)
-        reader = NeighbourReader(calls, locator.outdated)
+        reader = NeighbourReader(
+            calls, locator.outdated, leases, counters, settings.block_size_bytes, clock, on_read=flusher.wake
+        )
         return cls(calls, clock, counters, leases, locator, flusher, reader, lambda: False)
 
     @classmethod

@@ -158,6 +158,7 @@ def _through_endpoint() -> Client:
         client = Client(
             cache_id, Settings(**hello.settings), hello.origins, node, Parts.of_neighbour(calls, hello, node)
         )
+        client.count_for("endpoint", reader)
         _current = _Connection(_WITHOUT_RAY, "", now_s, client)
         return client
 

@@ -209,6 +209,7 @@ class _HttpConnection(web.RequestHandler):
             raise ConnectionError("an answer was begun already")
         error = S3Error("InvalidRequest" if status == 400 else "InternalError", "" if status != 400 else _line(message))
         response = refusal(error, "", "")
+        response.headers["Server"] = _SERVER
         response.force_close()
         return response
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import ray
 
-from raycache.admin.endpoints import Endpoint
 from raycache.cache import connect
 from raycache.client.calls import unwrap
 from raycache.client.connection import HEAD_RESOURCE, head_actor_options
+from raycache.client.neighbour.endpoints import Endpoint
 from raycache.errors import AlreadyExistsError, UnavailableError
 from raycache.messages import RAY_NAMESPACE
 

@@ -9,13 +9,15 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from raycache.client.client import Client
 from raycache.client.neighbour import frames
-from raycache.client.neighbour.neighbour_calls import NeighbourRead, NeighbourRequest
+from raycache.client.neighbour.neighbour_calls import NeighbourRead, NeighbourReply, NeighbourRequest, SharedSegment
 from raycache.client.reading.reader import Request
+from raycache.endpoint.shares import SegmentShares
 from raycache.errors import ConflictError, InvalidRequestError, RaycacheError
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Neighbours:
 
     def __init__(self, client: Client, path: Path) -> None:
         self._client = client
+        self._shares = SegmentShares(client.leases)
         self._path = path
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -97,7 +100,7 @@ class Neighbours:
             return None
         raise InvalidRequestError(f"a neighbour asks for {request.operation!r}; its version is another")
 
-    def _read(self, reads: list[NeighbourRead]) -> list[Any]:
+    def _read(self, reads: list[NeighbourRead]) -> NeighbourReply:
         paths = [read.path for read in reads]
         metas = self._client.locator.resolve(paths)
         other = [read.path for read, meta in zip(reads, metas, strict=True) if read.version != meta.version]
@@ -109,4 +112,12 @@ class Neighbours:
         if other:
             raise ConflictError(f"{other[0]} was replaced in the lake; read it again", paths=other)
         wanted = [Request(meta, *read[2:]) for read, meta in zip(reads, metas, strict=True)]
-        return self._client.read_resolved(wanted)
+        pieces = self._client.read_resolved(wanted)
+        shared: dict[tuple[str, str], SharedSegment] = {}
+        now_s, size = time.monotonic(), self._client.settings.block_size_bytes
+        for request in wanted:
+            for block in {request.offset // size, (request.offset + request.length - 1) // size}:
+                found = self._shares.of(request.meta.version, block, now_s)
+                if found is not None:
+                    shared[found.actor_name, found.segment] = found
+        return NeighbourReply(pieces, list(shared.values()))

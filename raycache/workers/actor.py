@@ -38,9 +38,7 @@ from raycache.ufs.kept_files.kept_storage import kept_storage
 from raycache.ufs.open import open_ahead, open_storage, slow_downs
 from raycache.workers.capacity import WorkerLimits, capacity_of
 from raycache.workers.carrier import hand_out
-from raycache.workers.effects import (
-    LoadItem,
-)
+from raycache.workers.effects import LoadItem
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
 from raycache.workers.figures.self_check import look_around
@@ -51,8 +49,9 @@ from raycache.workers.node_log import NodeLog
 from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.allocator import give_back, keep_buffers
-from raycache.workers.stores.disk import DiskStore, open_slot
+from raycache.workers.stores.disk import open_disk
 from raycache.workers.stores.loader import BlockSource, Loader
+from raycache.workers.stores.local_room import LOOK_PERIOD_S, LocalRoom
 from raycache.workers.stores.mounted import MountedSource
 from raycache.workers.stores.peers import PeerStorage
 from raycache.workers.stores.plasma import MemoryStore, Pressure, object_store_bytes, store_use
@@ -93,13 +92,9 @@ class WorkerActor:
         self._object_store_bytes = object_store_bytes(node)
         self._capacity = capacity_of(self._settings, self._object_store_bytes, Path(scratch))
         self._pressure = Pressure(self._object_store_bytes, self._capacity.memory_bytes)
-        disk: DiskStore | None = None
-        if self._capacity.disk_path is not None and self._capacity.disk_bytes:
-            try:
-                slot = open_slot(self._capacity.disk_path / f"raycache-{cache_id}")
-                disk = DiskStore(slot, fsync=self._settings.disk_fsync == "always")
-            except OSError:
-                self._capacity = self._capacity._replace(disk_bytes=0)
+        disk = open_disk(self._capacity, cache_id, fsync=self._settings.disk_fsync == "always")
+        if disk is None:
+            self._capacity = self._capacity._replace(disk_bytes=0)
         self._log = NodeLog.create(cache_id, node)
         keep_buffers()
         self._stores = Stores(MemoryStore(), disk)
@@ -113,15 +108,9 @@ class WorkerActor:
         loader = Loader(self._storage_of, self._stores.cached, self._settings.block_size_bytes, threads=loads_max)
         #: See `raycache.workers.loop.turns`.
         self.turns = Turns()
+        stall_s = 0.75 * self._settings.worker_timeout_s
         self._ports = ThreadPorts(
-            self._service,
-            self._stores,
-            loader,
-            loads_max,
-            self._clock,
-            self._exporter,
-            self.turns,
-            stall_s=0.75 * self._settings.worker_timeout_s,
+            self._service, self._stores, loader, loads_max, self._clock, self._exporter, self.turns, stall_s=stall_s
         )
         #: Set when the next heartbeat to be made was accepted.
         self._told = asyncio.Event()
@@ -139,7 +128,10 @@ class WorkerActor:
         self._ports.spawn(self._beat_forever())
         self._ports.spawn(self._tick_forever())
         self._ports.spawn(self._ports.forever(self._watch_pressure, _PRESSURE_PERIOD_S))
+        apply = self._service.local_share.set
+        self._local = LocalRoom(self._capacity, Path(scratch), cache_id, node, apply, self._ports.run)
         self._ports.spawn(self._ports.forever(self._export, _EXPORT_PERIOD_S))
+        self._ports.spawn(self._ports.forever(self._local.look, LOOK_PERIOD_S))
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -207,6 +199,7 @@ class WorkerActor:
         return encode(reply)
 
     async def _free(self, selector: Selector, *, force: bool) -> FreeReply:
+        await self._local.free(selector)
         freeing = self._service.begin_free(selector, force, self._clock.now_s())
         while not freeing.done:
             self._ports.run(self._service.free_some(freeing, self._clock.now_s()))
@@ -253,6 +246,11 @@ class WorkerActor:
         return encode(self._service.inventory_reply(listing))
 
     @timed
+    async def local_room(self, size_bytes: int, name: str) -> bytes:
+        """Make room for a local file; answers a blob of (True, the folder for them), or of (False, error)."""
+        return encode(await self._local.answer(size_bytes, name))
+
+    @timed
     async def examine(self) -> bytes:
         """Look at disk and lake from here; answers a `Health`."""
         health = await self._ports.aside(look_around, self._node, self._capacity.disk_path, self._mounts.mounts)
@@ -272,6 +270,7 @@ class WorkerActor:
     async def shutdown(self) -> None:
         """Remove everything from disk; the actor is killed after."""
         self._log.close()
+        await self._ports.in_thread(self._local.clear)
         await self._ports.in_thread(self._stores.clear)
 
     # --- the lake, and other workers ----------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ from raycache.workers.walks.adoption import Adoption, DiskSegment, FoundFile
 from raycache.workers.walks.freeing import Freeing
 from raycache.workers.walks.heat import Heat
 from raycache.workers.walks.inventory_pages import InventoryWalk, OpenInventories
+from raycache.workers.walks.local_share import LocalShare
 from raycache.workers.walks.reporting import Reporting
 from raycache.workers.walks.residence import residency
 
@@ -98,6 +99,7 @@ class WorkerService:
         self._adoption = Adoption(self._tiers, limits.grid, self._out)
         self._reporting = Reporting(self._table)
         self._listings = OpenInventories(self._table)
+        self.local_share = LocalShare(self._tiers, self._out, self._conclude)
         self._settling = False
         self._refusals = 0
 
@@ -415,8 +417,8 @@ class WorkerService:
         return WorkerStats(
             memory_used_bytes=memory.used_bytes,
             memory_capacity_bytes=memory.capacity_bytes,
-            disk_used_bytes=disk.used_bytes,
-            disk_capacity_bytes=disk.capacity_bytes,
+            disk_used_bytes=disk.used_bytes + self.local_share.bytes,
+            disk_capacity_bytes=disk.capacity_bytes + self.local_share.bytes,
             evictions=tiers.counts.evictions,
             demotions=tiers.counts.demotions,
             promotions=tiers.counts.promotions,

@@ -19,9 +19,10 @@ from obstore.store import S3Store
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raycache
-from raycache.admin.endpoints import Endpoint
 from raycache.cache import Cache
+from raycache.client.neighbour.endpoints import Endpoint
 from raycache.errors import NotFoundError
+from raycache.messages import MASTER_NAME, RAY_NAMESPACE
 from raycache.testing.cluster import LocalCluster
 from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
@@ -210,6 +211,30 @@ def test_reads_are_counted_and_warm_ones_cost_the_lake_nothing(cache: Cache, lak
     )
     assert sent == lake.proxy.counters()
     assert any(reader.task.startswith("Boto3/") for reader in cache.overview().readers)
+
+
+def test_what_is_cached_is_served_while_the_lake_is_down(cache: Cache, lake: Lake, s3: S3Client) -> None:
+    """What is not cached is S3's 503, which clients try again."""
+    assert cache
+    s3.get_object(Bucket="lake", Key="many/03/x")["Body"].read()
+    lake.proxy.down(down=True)
+    try:
+        assert content(3, 1000) == s3.get_object(Bucket="lake", Key="many/03/x")["Body"].read()
+        with pytest.raises(ClientError) as refused:
+            s3.get_object(Bucket="lake", Key="not-looked-up")
+        assert 503 == refused.value.response["ResponseMetadata"]["HTTPStatusCode"]
+    finally:
+        lake.proxy.down(down=False)
+
+
+def test_a_dead_worker_or_master_is_no_error(cache: Cache, lake: Lake, s3: S3Client) -> None:
+    """Reads go past the cache meanwhile."""
+    assert lake
+    workers = [worker.actor_name for worker in cache.client.refresh_view().workers]
+    for name in [*workers, MASTER_NAME]:
+        ray.kill(ray.get_actor(name, namespace=RAY_NAMESPACE), no_restart=name != MASTER_NAME)
+        assert content(1, SIZE) == s3.get_object(Bucket="lake", Key="big")["Body"].read()
+        assert content(5, 1000) == s3.get_object(Bucket="lake", Key="many/05/x")["Body"].read()
 
 
 def test_every_node_has_one(cluster: LocalCluster, cache: Cache, lake: Lake) -> None:

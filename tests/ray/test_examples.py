@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from examples import epochs, images, rolling_windows, torch_loader, tune_trials
+from examples import epochs, images, model_weights, rolling_windows, torch_loader, tune_trials
 from raycache.testing.cluster import LocalCluster
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -50,3 +50,10 @@ def test_trials_at_the_same_time_preprocess_once() -> None:
     assert found.made >= 6
     assert found.read == found.made
     assert len(set(found.losses)) == 2
+
+
+def test_a_model_comes_to_every_node_for_one_download() -> None:
+    """The same weights everywhere, however they came; through the cache each byte leaves S3 once."""
+    one, cached, plain = model_weights.main(["--megabytes", "12", "--files", "3", "--lake-mb-per-s", "100"]).values()
+    assert {one.sums[0]} == set(cached.sums) == set(plain.sums)
+    assert (one.s3_bytes, 3 * one.s3_bytes) == (cached.s3_bytes, plain.s3_bytes)

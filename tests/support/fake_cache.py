@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from raycache.cli.session import Session
+from raycache.client.neighbour.endpoints import Endpoint
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
 from raycache.results import (
     Amount,
@@ -142,6 +144,12 @@ class FakeCache:
 
     def mounts(self) -> list[MountEntry]:
         return [self.mounted[path] for path in sorted(self.mounted)]
+
+    def endpoint(self) -> Endpoint:
+        return Endpoint("http://127.0.0.1:8269", "KEY", "the secret")
+
+    def local_path(self, path: str, *, memory: bool = False) -> Path:
+        return Path(f"/local/{'memory' if memory else 'disk'}{path}")
 
     def ls(self, path: str, detail: bool = False, recursive: bool = False) -> list[Entry]:
         self._raise()
@@ -342,6 +350,8 @@ class FakeBackend:
         self.cache = cache
         self.address: str | None = None
         self.settings: dict[str, Any] = {}
+        #: (port, host, anonymous) of the endpoint.
+        self.endpoint_asked: tuple[int | None, str | None, bool] | None = None
         #: (port, host, token, names) of the dashboard.
         self.served: tuple[int | None, str | None, str | None, Sequence[str] | None] = (None, None, None, None)
 
@@ -374,6 +384,15 @@ class FakeBackend:
     def stop_dashboard(self, address: str | None) -> None:
         self.address = address
         self.served = None
+
+    def endpoint(self, address: str | None, port: int | None, host: str | None, anonymous: bool) -> Endpoint:
+        self.connect(address)
+        self.endpoint_asked = (port, host, anonymous)
+        return Endpoint(f"http://{host or '127.0.0.1'}:{port or 8269}", "KEY", "the secret")
+
+    def stop_endpoint(self, address: str | None) -> None:
+        self.address = address
+        self.endpoint_asked = None
 
 
 def session_of(cache: FakeCache | None = None) -> Session:

@@ -14,13 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from raycache.client.neighbour import frames
 from raycache.client.neighbour.node_file import NodeEndpoint
 from raycache.client.ports import WorkerCall
 from raycache.errors import NoCacheError, RaycacheError, UnavailableError
-from raycache.types import VersionId
+from raycache.types import SegmentId, VersionId
 
 _CONNECT_TIMEOUT_S = 1.0
 #: A read may load gigabytes over a slow link; everything else is bounded by the endpoint's own time-outs.
@@ -39,6 +37,34 @@ class NeighbourRead(NamedTuple):
     version: VersionId
     offset: int
     length: int
+
+
+class SharedSegment(NamedTuple):
+    """A segment that a neighbour may map by itself for a while."""
+
+    #: The worker that granted it.
+    actor_name: str
+    segment: SegmentId
+    #: Of `Tier`.
+    tier: int
+    #: What to open, where the segment begins in it, and which file it must be.
+    path: str
+    offset: int
+    size_bytes: int
+    inode: int
+    #: By the machine's monotonic clock. Until then its memory is not used for anything else.
+    expires_at_s: float
+    #: (version, block index, offset in the segment, length) of each block in it.
+    entries: list[tuple[VersionId, int, int, int]]
+
+
+class NeighbourReply(NamedTuple):
+    """What a read has found."""
+
+    #: Shape (reads,): the bytes.
+    pieces: list[Any]
+    #: Segments that they came from, so that there is no need to ask again.
+    shared: list[SharedSegment]
 
 
 class NeighbourRequest(NamedTuple):
@@ -100,14 +126,15 @@ class NeighbourCalls:
         del timeout_s
         return [UnavailableError("a process without Ray has no object store") for _ in references]
 
-    def read(self, reads: Sequence[NeighbourRead]) -> list[pa.Buffer]:
-        """Read ranges of files, shape (len(reads),).
+    def read(self, reads: Sequence[NeighbourRead]) -> NeighbourReply:
+        """Read ranges of files.
 
         Raises:
             ConflictError: a file is another version by now; `fields["paths"]` names them.
             RaycacheError: what the read ended with.
         """
-        return [pa.py_buffer(piece) for piece in self._call("read", (list(reads),), _READ_TIMEOUT_S)]
+        reply: NeighbourReply = self._call("read", (list(reads),), _READ_TIMEOUT_S)
+        return reply
 
     def close(self) -> None:
         """Let go of idle connections."""

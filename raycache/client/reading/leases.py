@@ -29,7 +29,7 @@ ENTRIES_MAX = 262_144
 class MappedSegment:
     """One leased segment."""
 
-    __slots__ = ("actor_name", "buffer", "expires_at_s", "keys", "local", "segment", "tier", "used")
+    __slots__ = ("actor_name", "buffer", "expires_at_s", "keys", "local", "renewable", "segment", "tier", "used")
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class MappedSegment:
         local: bool,
         expires_at_s: float,
         keys: list[tuple[VersionId, int]],
+        renewable: bool = True,
     ) -> None:
         self.segment = segment
         #: The worker that granted it.
@@ -51,6 +52,8 @@ class MappedSegment:
         self.local = local
         self.expires_at_s = expires_at_s
         self.keys = keys
+        #: False where another process keeps the memory for this one, as long as it said.
+        self.renewable = renewable
         #: Read since the last renewal.
         self.used = True
 
@@ -137,21 +140,27 @@ class Leases:
                 if known is None or known.mapped is not mapped:
                     mapped.keys.append((version, block))
                 self._blocks[version, block] = BlockView(mapped, offset, length)
-            while len(self._segments) > 1 and (
-                self._mapped_bytes > self._mapped_bytes_max
-                or len(self._segments) > self._segments_max
-                or len(self._blocks) > self._entries_max
-            ):
-                _, oldest = self._segments.popitem(last=False)
-                self._remove(oldest)
+            self._shrink()
         return mapped
+
+    def share(self, mapped: MappedSegment, entries: list[tuple[VersionId, int, int, int]]) -> None:
+        """Take in a segment that another process of this node has shared, with (version, block, offset, length) of its blocks."""
+        with self._lock:
+            old = self._segments.pop((mapped.actor_name, mapped.segment), None)
+            if old is not None:
+                self._remove(old)
+            self._segments[mapped.actor_name, mapped.segment] = mapped
+            self._mapped_bytes += mapped.buffer.size
+            for version, block_index, offset, length in entries:
+                self._blocks[version, block_index] = BlockView(mapped, offset, length)
+            self._shrink()
 
     def take_used(self) -> dict[str, list[SegmentId]]:
         """The segments read since the last call, by worker actor: leases worth renewing."""
         used: dict[str, list[SegmentId]] = {}
         with self._lock:
             for mapped in self._segments.values():
-                if mapped.used:
+                if mapped.used and mapped.renewable:
                     mapped.used = False
                     used.setdefault(mapped.actor_name, []).append(mapped.segment)
         return used
@@ -192,6 +201,15 @@ class Leases:
     def mapped_bytes(self) -> int:
         """Bytes of all mapped segments."""
         return self._mapped_bytes
+
+    def _shrink(self) -> None:
+        while len(self._segments) > 1 and (
+            self._mapped_bytes > self._mapped_bytes_max
+            or len(self._segments) > self._segments_max
+            or len(self._blocks) > self._entries_max
+        ):
+            _, oldest = self._segments.popitem(last=False)
+            self._remove(oldest)
 
     def _forget(self, mapped: MappedSegment) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from email.utils import formatdate, parsedate_to_datetime
@@ -135,6 +136,7 @@ def http_seconds(text: str) -> int | None:
         return None
 
 
+@functools.lru_cache(1_024)
 def http_date(seconds: int) -> str:
     """A date as headers have it."""
     return formatdate(seconds, usegmt=True)

@@ -248,6 +248,7 @@ def _encoded(text: str) -> str:
     return quote(text, safe="-_.~", errors="surrogateescape")
 
 
+@functools.lru_cache(256)  # requests of one second have the same
 def _seconds(amz_date: str, malformed: str) -> float:
     if _AMZ_DATE.fullmatch(amz_date) is None:
         raise S3Error(malformed)

@@ -36,6 +36,7 @@ import xxhash
 
 from raycache.errors import CorruptBlockError, NoSpaceError, NotFoundError, RaycacheError, UnavailableError
 from raycache.types import BlockId, SegmentId
+from raycache.workers.capacity import Capacity
 from raycache.workers.effects import SegmentEntry
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.tiers.entry_table import EntryTable
@@ -256,6 +257,16 @@ class DiskStore:
             block = BlockId(version, block_index)
             if _freed_record(block) == records[start : start + _FREED.size] and block in found:
                 found.pop(block)
+
+
+def open_disk(capacity: Capacity, cache_id: str, *, fsync: bool) -> DiskStore | None:
+    """The store of a node's disk tier; None where there is none, or its folder cannot be made."""
+    if capacity.disk_path is None or not capacity.disk_bytes:
+        return None
+    try:
+        return DiskStore(open_slot(capacity.disk_path / f"raycache-{cache_id}"), fsync=fsync)
+    except OSError:
+        return None
 
 
 def open_slot(base: Path) -> Path:

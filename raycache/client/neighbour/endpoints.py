@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from raycache.client.client import Client
 from raycache.client.neighbour.node_file import find
 from raycache.errors import NotFoundError
 from raycache.results import Result
@@ -45,9 +44,9 @@ class Endpoint(Result):
         }
 
 
-def endpoint(client: Client) -> Endpoint:
-    """The endpoint of the node of a client; see `Cache.endpoint`."""
-    found = find(client.id, client.node)
+def endpoint(cache_id: str, node: str) -> Endpoint:
+    """The endpoint of a cache on a node; see `Cache.endpoint`."""
+    found = find(cache_id, node)
     if found is None:
         raise NotFoundError(
             "no endpoint runs on this node; start the cache with endpoint=True, or run `raycache endpoint start`"
