@@ -113,6 +113,7 @@ test-stores: $(SETUP) ## Run the suite of all stores on real servers of GCS and 
 	@command -v npm >/dev/null && { test -e build/stores/node_modules/.bin/azurite-blob || { mkdir -p build/stores \
 		&& echo "setting up: Azurite, from npm, into build/stores (190 MB)" && npm install --silent --no-audit --no-fund --prefix build/stores azurite; }; } \
 		|| echo "no npm, so no Azurite: what needs it is skipped"
+	PYTHON=$(PYTHON) $(BIN)/python -m raycache.testing.stores.hadoop_setup
 	$(BIN)/python -m pytest tests/contract -m long -rs
 
 test-browser: $(SETUP) browser ## Run the tests of the dashboard in a real Chromium

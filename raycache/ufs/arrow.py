@@ -1,6 +1,8 @@
 """Any pyarrow filesystem as a lake: HDFS, GCS, Azure, and whatever else pyarrow resolves.
 
-A version is size and mtime; a read that is bound to one asks for both before and after. Writes go to a hidden temporary
+A version is size and mtime; a read that is bound to one asks for both before and after. HDFS's times, as libhdfs tells them, are
+whole seconds: what is written here takes care to be another version than what it replaces, and what others write within a
+second and of the same size cannot be told apart. Writes go to a hidden temporary
 file and are moved over the target, which is as atomic as the filesystem's own move. pyarrow gives no way to bound a
 single call: HDFS's and GCS's own time-outs (in their configuration) apply, and failures are retried as everywhere.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Somewhat more, since a clock may be set.
+_SECOND_S = 1.05
+_PIECE_BYTES = 1 << 20
+
 
 class ArrowStorage:
     """One pyarrow filesystem, or the part of it below `base`.
@@ -46,6 +53,7 @@ class ArrowStorage:
         base: goes before every key: "" or something that ends in "/".
         store: what all authorities of this store have in common, see `open.store_of`; "": it has one.
         has_directories: whether an empty directory can exist there.
+        whole_seconds: its times of modification are.
         retrier: for requests that may be repeated.
         secrets: texts that messages must not hold.
     """
@@ -58,12 +66,14 @@ class ArrowStorage:
         base: str = "",
         store: str = "",
         has_directories: bool = True,
+        whole_seconds: bool = False,
         retrier: Retrier | None = None,
         secrets: Sequence[str] = (),
     ) -> None:
         self.root_uri = root_uri
         self.has_directories = has_directories
         self.filesystem: Any = filesystem
+        self._whole_seconds = whole_seconds
         self._base = base
         self._store = store or root_uri
         self._retrier = retrier or Retrier()
@@ -217,8 +227,27 @@ class ArrowStorage:
         self.run("write", key, lambda: self._prepare_once(key))
 
     def move_into_place(self, temporary: str, key: str) -> None:
-        """Let a finished temporary file become the object."""
+        """Let a finished temporary file become the object: as another version than the one that it replaces."""
+        if self._whole_seconds:
+            temporary = self.run("write", key, lambda: self._in_another_second(temporary, key))
         self.run("write", key, lambda: self.filesystem.move(self.path(temporary), self.path(key)))
+
+    def _in_another_second(self, temporary: str, key: str) -> str:
+        """The temporary file, or a later copy of it where the object has its size and its second."""
+        files = self.filesystem
+        stands, made = files.get_file_info([self.path(key), self.path(temporary)])
+        if (stands.type, stands.size, stands.mtime_ns) != (made.type, made.size, made.mtime_ns):
+            return temporary
+        time.sleep(_SECOND_S)
+        later = temporary_key(key)
+        with (
+            files.open_input_stream(self.path(temporary)) as source,
+            files.open_output_stream(self.path(later)) as target,
+        ):
+            while piece := source.read(_PIECE_BYTES):
+                target.write(piece)
+        files.delete_file(self.path(temporary))
+        return later
 
     def _head_once(self, key: str) -> ObjectInfo:
         from pyarrow.fs import FileType
@@ -250,7 +279,14 @@ class ArrowStorage:
                 self.filesystem.delete_file(self.path(key))
 
     def _remove_once(self, directory: str, *, contents_only: bool) -> None:
-        path = self.path(directory).rstrip("/") or self._base
+        path = self.path(directory).rstrip("/")
+        if not path:  # HDFS's own root, which pyarrow cannot empty at once
+            for entry in (self._children_once("", hidden=True) or Children(())).entries:
+                if entry.name.endswith("/"):
+                    self._remove_once(entry.name[:-1], contents_only=False)
+                else:
+                    self._delete_once(entry.name)
+            return
         with contextlib.suppress(FileNotFoundError):
             if contents_only:
                 self.filesystem.delete_dir_contents(path, accept_root_dir=True)
@@ -264,7 +300,9 @@ class ArrowStorage:
         selector = FileSelector(path, allow_not_found=True, recursive=False)
         try:
             found = self.filesystem.get_file_info(selector)
-        except NotADirectoryError:
+        except OSError:  # HDFS has no kind of its own for a file where a directory was looked for
+            if self.filesystem.get_file_info(path).type == FileType.Directory:
+                raise
             return None
         if not found and directory and self.filesystem.get_file_info(path).type != FileType.Directory:
             return None

@@ -171,7 +171,7 @@ def _make_arrow(root: str, scheme: str, options: dict[str, Any]) -> UnderStorage
         if scheme in ("hdfs", "viewfs"):
             host = f"viewfs://{parts.netloc}" if scheme == "viewfs" else (parts.hostname or "default")
             hdfs = fs.HadoopFileSystem(host, port=parts.port or 0, **options)
-            return ArrowStorage(hdfs, root, base="/", store=store, secrets=words)
+            return ArrowStorage(hdfs, root, base="/", store=store, whole_seconds=True, secrets=words)
         if options:
             raise InvalidRequestError(f"unknown option {min(options)!r}; {scheme}:// takes none")
         filesystem, base = fs.FileSystem.from_uri(f"{root}/")

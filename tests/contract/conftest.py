@@ -14,12 +14,14 @@ from raycache.errors import NotFoundError
 from raycache.testing.seaweed import SeaweedServer
 from raycache.testing.stores.azurite import AzuriteServer
 from raycache.testing.stores.fake_gcs import FakeGcsServer
+from raycache.testing.stores.hdfs import HdfsServer
 from raycache.ufs.arrow import ArrowStorage
 from raycache.ufs.base import UnderStorage
 from raycache.ufs.clouds.makers import open_azure, open_google
 from raycache.ufs.faulty import FaultyStorage, scripted_plan
 from raycache.ufs.local import LocalStorage
 from raycache.ufs.memory import MemoryStorage
+from raycache.ufs.open import open_storage
 from raycache.ufs.s3.storage import S3Storage
 from tests.support.exact_s3 import exact_s3
 from tests.support.s3_wire import Wire
@@ -53,6 +55,14 @@ def azure() -> Iterator[UnderStorage]:
         yield open_azure(f"abfs://{server.make_container('conformance')}", server.options())
 
 
+@pytest.fixture(scope="session")
+def hdfs() -> Iterator[UnderStorage]:
+    with other_store(HdfsServer()) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        yield open_storage(server.root_uri, {})
+
+
 @contextmanager
 def other_store(server: AbstractContextManager[Server]) -> Iterator[Server]:
     """A server of `make test-stores`; where its program is missing, what needs it is skipped."""
@@ -71,6 +81,8 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreOfAKin
     storage.close()
     if not storage.has_directories:
         _sweep(storage, "")
+    elif request.param == "hdfs":
+        storage.remove_tree("")
 
 
 def _sweep(storage: UnderStorage, prefix: str) -> None:

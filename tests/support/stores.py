@@ -9,7 +9,7 @@ from raycache.types import FileVersion
 from raycache.ufs.base import ListPage, ObjectInfo, UnderStorage
 
 #: Those of `make test-stores`: real servers of other stores.
-STORE_KINDS = ["gcs", "azure"]
+STORE_KINDS = ["gcs", "azure", "hdfs"]
 KINDS = ["memory", "local", "arrow-local", "arrow-mock", "faulty-idle", "s3-exact", "s3-seaweed"]
 
 
@@ -34,6 +34,10 @@ class StoreOfAKind:
     def pages_prefixes(self) -> bool:
         """Prefixes count for the limit of a page; fake-gcs-server gives all of them with each page, as GCS does not."""
         return self.kind != "gcs"
+
+    def has_name(self, key: str) -> bool:
+        """HDFS refuses colons, and libhdfs misspells what Unicode has added since it had 65,536 letters."""
+        return self.kind != "hdfs" or (":" not in key and max(key) <= "\uffff")
 
     @property
     def ordered(self) -> bool:
