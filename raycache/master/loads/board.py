@@ -37,7 +37,7 @@ _PAGES_PER_RECORD = 16
 #: Failures of an ended job that outlive the master.
 FAILURES_KEPT_MAX = 20
 #: What is cut into batches in one turn of the event loop, about 10 us a block; the rest goes in the next.
-BLOCKS_PER_TURN = 2_000
+BLOCKS_PER_TURN = 1_000
 
 
 class JobBoard:

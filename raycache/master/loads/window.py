@@ -23,7 +23,7 @@ WINDOW_PIECES = 500
 WINDOW_PIECES_MIN = 4_000
 WINDOW_PIECES_MAX = 64_000
 #: Pieces planned in one turn of the event loop, and a page's more; about 15 us each.
-PLANNED_PER_TURN = 2_000
+PLANNED_PER_TURN = 1_000
 
 
 class Window:
@@ -113,11 +113,11 @@ class Window:
         self.is_filling = self.is_filling or start < window // 2
         while self.is_filling and self._backlog.waiting - start < PLANNED_PER_TURN:
             if self.is_through or self._backlog.waiting >= window:
-                self.is_filling = False
                 break
             page = self._table.page(self._cursor)
             self._backlog.open(self._cursor, page, self._pieces_of(self._cursor, page))
             self._cursor += 1
+        self.is_filling = self.is_filling and not (self.is_through or self._backlog.waiting >= window)
         self.is_held = self.is_filling and self._backlog.waiting < window // 2
 
     def _pieces_of(self, index: int, page: Page) -> Iterator[Piece]:
