@@ -180,7 +180,7 @@ PLANTED: tuple[Mutation, ...] = (
     Mutation("the lowest priority goes first", "raycache/master/loads/board.py",
              "(-job.request.priority, job.inflight_at(worker))", "(job.request.priority, job.inflight_at(worker))", LOADS),
     Mutation("the window of a load is never full", "raycache/master/loads/window.py",
-             "            if self.is_through or self._backlog.waiting >= window:", "            if self.is_through:", LOADS),
+             "not (self.is_through or self._backlog.waiting >= window)", "not self.is_through", LOADS),
     Mutation("all of a load is planned in one turn", "raycache/master/loads/window.py",
              "        while self.is_filling and self._backlog.waiting - start < PLANNED_PER_TURN:", "        while self.is_filling:", LOADS),
     Mutation("a retried piece follows a hint again", "raycache/master/loads/window.py",
