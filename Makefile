@@ -33,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dist test test-clients test-dist test-endpoint test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-ray-versions test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-endpoint bench-load bench-locality bench-overhead bench-parquet bench-scale bench-sync sim mutants clean
+.PHONY: help setup demo dist test test-clients test-dist test-endpoint test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-ray-versions test-larger test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-epochs-large bench-endpoint bench-load bench-locality bench-overhead bench-parquet bench-scale bench-sync sim mutants clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -103,6 +103,9 @@ test-ray-on-%: $(SETUP)
 	$(UV) pip install --quiet --python build/ray-$*/bin/python --upgrade 'ray[data,default]$(if $(filter newest,$*),,==$*)'
 	build/ray-$*/bin/python -m pytest tests/ray/test_data_placement.py tests/ray/test_data_planning.py tests/ray/test_parquet_reader.py -rs
 
+test-larger: $(SETUP) ## Run the tests of datasets larger than the cache
+	$(BIN)/python -m pytest tests/ray/test_larger.py -m long
+
 test-tensorflow: $(SETUP) ## Run the test of TFRecord files with TensorFlow itself, in an environment of its own (1.4 GB more)
 	UV_PROJECT_ENVIRONMENT=build/tensorflow $(UV) sync --quiet --frozen --python $(PYTHON) --group tensorflow
 	build/tensorflow/bin/python -m pytest tests/ray/test_data_placement.py -k tfrecords
@@ -157,6 +160,9 @@ bench-docs: $(SETUP) ## Put what the benchmarks measured last into docs/measured
 bench-endpoint: $(SETUP) ## Run the benchmark of the S3 endpoint: beside an S3 server, scans, a loader with forked workers (polars, into .venv)
 	$(UV) sync --quiet --frozen --inexact --python $(PYTHON) --group clients
 	$(BIN)/python -m benchmarks endpoint $(ARGS)
+
+bench-epochs-large: $(SETUP) ## Measure epochs over datasets that are larger than the cache (about half an hour)
+	$(BIN)/python -m benchmarks epochs-large $(ARGS)
 
 bench-load: $(SETUP) ## Run the benchmark of warm-ups: bytes and requests, rate, memory, kills, faults
 	$(BIN)/python -m benchmarks load $(ARGS)

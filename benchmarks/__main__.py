@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import cached, dashboard, endpoint, epochs, load, locality, overhead, parquet, scale, scale_worker, sync
+from benchmarks.large import report as large
 from benchmarks.measure import Finding, findings, head, machine, ratio_rows, ratios_as_findings, save, table
 from benchmarks.reading import report, runner
 from raycache.testing.stop_signals import StopSignals
@@ -25,7 +26,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="epochs: interleaved rounds; medians are shown")
     parser.add_argument("--files", type=int, default=2_000_000, help="scale-worker: synthetic files")
     parser.add_argument(
-        "--only", nargs="*", choices=sorted({*load.PARTS, *runner.PARTS}), default=[], help="some parts of it"
+        "--only",
+        nargs="*",
+        choices=sorted({*load.PARTS, *runner.PARTS, *large.PARTS}),
+        default=[],
+        help="some parts of it",
     )
     parser.add_argument("--full", action="store_true", help="reading: more of it, for longer")
     arguments = parser.parse_args()
@@ -93,6 +98,7 @@ _FIGURES = {
     "cached": _Figures("Datasets cached after their transforms", lambda arguments: cached.measure(full=arguments.full)),
     "dashboard": _Figures("The dashboard", lambda _: dashboard.measure()),
     "endpoint": _Figures("The S3 endpoint", lambda _: endpoint.measure()),
+    "epochs-large": _Figures("Datasets larger than the cache", lambda arguments: large.measure(arguments.only)),
     "load": _Figures("Warm-ups", lambda arguments: load.measure(arguments.only)),
     "locality": _Figures("Where tasks run", lambda _: locality.measure()),
     "overhead": _Figures("What counting, tagging and exporting cost", lambda _: overhead.measure()),

@@ -14,6 +14,7 @@ from raycache.admin import browsing, loads, local_files, map_transfer, mounts, r
 from raycache.admin.kept_datasets import drop_kept, kept_datasets
 from raycache.admin.loads import Job
 from raycache.admin.overview import Overview, overview_now
+from raycache.admin.sizing import advice
 from raycache.client import connection
 from raycache.client.client import Client
 from raycache.client.neighbour import endpoints
@@ -185,13 +186,7 @@ class Cache:
         return self._twice(lambda client: client.read_ranges(paths, ranges))
 
     def prefetch(self, paths: str | Sequence[str], bytes_max: int = 256 << 20) -> None:
-        """Say which files will be read soon: what is missing of them is loaded in the background. It does not wait.
-
-        Args:
-            paths: of files; others are left out.
-            bytes_max: no more than about this much is asked for.
-
-        """
+        """Have what is missing of these files loaded in the background, about `bytes_max` at most. It does not wait."""
         self.client.prefetch(paths, bytes_max)
 
     def filesystem(self) -> pa.fs.FileSystem:
@@ -410,6 +405,10 @@ class Cache:
     def stats(self) -> results.Stats:
         """Counters and sizes per node and in total; this process's own reads are included."""
         return stats.stats(self.client)
+
+    def advise(self) -> advice.Advice:
+        """What other sizes of memory and disk would give, and the eviction policy in force: from samples of what is read."""
+        return advice.advise(self.client)
 
     def overview(self) -> Overview:
         """What is shown of the cache, with windows of time, readers and jobs: cheap, and about a second old."""

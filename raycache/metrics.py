@@ -66,6 +66,20 @@ FIGURES: dict[str, Figure] = {
     "missed_quota": Figure("Quota", "The quota of its path was used up."),
     "missed_unreachable": Figure("Unreachable", "No worker could be asked, or none answered in time."),
     "missed_failed": Figure("Failed", "The worker could not read it from the lake, or its copy was damaged."),
+    "tasks_started": Figure("Read tasks", "Read tasks that placed reads of Ray Data have started, counted where the read was planned."),
+    "tasks_out_of_turn": Figure("Out of turn", "Of the read tasks, those that started before others of their node because more of their files was cached."),
+    "disk_written_bytes": Figure("Disk written", "Bytes written to the disk tier: loads, demotions and rewritten segments. Divided by the bytes read, what reading costs in wear."),
+    "workers_lru": Figure("LRU", "Workers that evict what was used longest ago."),
+    "workers_sieve": Figure("SIEVE", "Workers that evict by SIEVE: what was not used since the hand last passed it."),
+    "workers_s3_fifo": Figure("S3-FIFO", "Workers that evict by S3-FIFO: a small queue keeps what is read once away from the rest."),
+    "workers_sticky": Figure("Sticky", "Workers that keep what they have, and refuse what is new, until what they have is of no use any more."),
+    "policy_changes": Figure("Policy changes", "How often workers have gone on with another eviction policy, since it does better on what is read."),
+    "policy": Figure("Policy", "The eviction policy in force at the node's worker; (set): by the setting, not found out."),
+    "policy_history": Figure("History", "When the worker went on with another policy, and what both would hit, of all bytes asked for lately."),
+    "size_factor": Figure("Size", "Memory, disk or both, so many times as large as now."),
+    "hit_rate_at_size": Figure("Hits there", "Of the bytes asked for lately, those that would be hits at that size, by miniatures on a sample."),
+    "lake_at_size": Figure("Lake bytes there", "Of the bytes asked for since the workers began to look, those that would come from the lake at that size."),
+    "money_at_size": Figure("Price there", "What these would cost, at the prices of the settings `price_per_1000_requests` and `price_per_gb`."),
     "state": Figure("State", "Of the node's worker, as the master sees it."),
     "epoch": Figure("Epoch", "The incarnation of the node's worker; it grows with every restart."),
     "heartbeat_age_s": Figure("Heard", "Time since the worker's last heartbeat."),
@@ -145,6 +159,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("raycache_blocks_missed_total", "counter", ("node", "reason", "mount", "job"), "Misses and bypasses by reason."),
     Metric("raycache_bytes_read_total", "counter", ("node", "source", "distance", "mount", "job"),
            "Bytes handed to readers, by where the block was (memory, disk, ufs) and how it travelled (local, remote, bypass)."),
+    Metric("raycache_read_tasks_total", "counter", ("node", "turn", "mount", "job"),
+           "Read tasks that placed reads have started: in turn, or before others because they were cached (turn in or out)."),
+    Metric("raycache_disk_written_bytes_total", "counter", ("node",), FIGURES["disk_written_bytes"].definition),
+    Metric("raycache_eviction_policy", "gauge", ("node", "policy"), "1 of the eviction policy in force, 0 of the others."),
+    Metric("raycache_policy_changes_total", "counter", ("node",), FIGURES["policy_changes"].definition),
     Metric("raycache_tier_used_bytes", "gauge", ("node", "tier"), "Bytes in the tier now."),
     Metric("raycache_tier_capacity_bytes", "gauge", ("node", "tier"), "What the tier may take now."),
     Metric("raycache_evictions_total", "counter", ("node", "tier", "reason"), FIGURES["evictions"].definition),
@@ -212,6 +231,10 @@ def samples(
         yield Sample("raycache_ufs_requests_total", ("load", "error", mount), asked.errors)
         yield Sample("raycache_ufs_requests_total", ("bypass", "ok", mount), asked.bypasses)
         yield Sample("raycache_load_bytes_total", (mount,), asked.bytes)
+    yield Sample("raycache_disk_written_bytes_total", (), stats.disk_written_bytes)
+    for policy in ("lru", "sieve", "s3_fifo", "sticky"):
+        yield Sample("raycache_eviction_policy", (policy,), getattr(stats, f"workers_{policy}"))
+    yield Sample("raycache_policy_changes_total", (), stats.policy_changes)
     yield Sample("raycache_loads_inflight", (), stats.loads_inflight)
     yield Sample("raycache_refusals_total", (), stats.refusals)
     yield Sample("raycache_disk_errors_total", (), stats.disk_errors)
@@ -239,6 +262,8 @@ def _reads(reads: ReadCounters) -> Iterator[tuple[str, tuple[str, ...], int]]:
         ("ufs", "bypass", reads.bytes_bypass),
     ):
         yield "raycache_bytes_read_total", (source, distance), value
+    yield "raycache_read_tasks_total", ("in",), reads.tasks_started - reads.tasks_out_of_turn
+    yield "raycache_read_tasks_total", ("out",), reads.tasks_out_of_turn
 
 
 def bucket_value(index: int) -> float:

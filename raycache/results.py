@@ -275,6 +275,8 @@ class NodeStats(Result):
     missed_quota: int = 0
     missed_unreachable: int = 0
     missed_failed: int = 0
+    tasks_started: int = 0
+    tasks_out_of_turn: int = 0
     memory_used_bytes: int = 0
     memory_capacity_bytes: int = 0
     disk_used_bytes: int = 0
@@ -294,9 +296,14 @@ class NodeStats(Result):
     #: Of `ufs_requests`, those of workers that failed; of `evictions`, those from disk.
     ufs_errors: int = 0
     evictions_disk: int = 0
-    #: The node's object store, all its users together.
     plasma_used_bytes: int = 0
     plasma_capacity_bytes: int = 0
+    disk_written_bytes: int = 0
+    workers_lru: int = 0
+    workers_sieve: int = 0
+    workers_s3_fifo: int = 0
+    workers_sticky: int = 0
+    policy_changes: int = 0
     #: Whether a worker is alive there now.
     alive: bool = True
 

@@ -25,8 +25,8 @@ GIB = 1 << 30
 #: to spill, what is oldest first, and that is the cache's.
 OBJECT_STORE_SHARE_MAX = 0.75
 
-#: Names of eviction policies.
-EVICTIONS = ("lru", "sieve", "s3-fifo", "sticky")
+#: Names of eviction policies; "auto": the one that does best on what is read, found out while that goes on.
+EVICTIONS = ("auto", "lru", "sieve", "s3-fifo", "sticky")
 
 _UNITS = {
     "": 1, "b": 1,
@@ -109,7 +109,7 @@ class Settings:
     #: When a mount gives none.
     metadata_ttl_s: float = 60.0
     #: What makes room for something new: one of `EVICTIONS`.
-    eviction: str = "lru"
+    eviction: str = "auto"
     #: Background demotion starts above the first share of the memory tier and stops below the second.
     memory_high_watermark: float = 0.95
     memory_low_watermark: float = 0.85

@@ -11,7 +11,9 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.measure import Finding
+from raycache.workers.policies.choice import PolicyChoice
 from raycache.workers.policies.miniature import Miniature
+from raycache.workers.policies.references import KEYS
 from raycache.workers.policies.table import POLICIES
 
 OBJECTS = 1_000
@@ -136,9 +138,41 @@ def measure() -> list[Finding]:
         found.append(
             Finding(f"simulated: {jobs} jobs at once, cached first", f"{rate:.3f}", f">= {least}", rate >= least)
         )
+    rates = {policy: mixed(policy) for policy in (*POLICIES, "auto")}
+    text = ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
+    found.append(Finding("simulated: hot objects beside a scan: hits", text, "auto >= 0.80", rates["auto"] >= 0.80))
     return found
 
 
 def _finding(what: str, rate: float, share: float) -> Finding:
     of_ceiling = rate / ceiling(share)
     return Finding(f"simulated: {what}: hits, of C/N", f"{of_ceiling:.3f}", ">= 0.95", of_ceiling >= 0.95)
+
+
+def mixed(policy: str, *, hot: int = 100, scanned: int = 3_000, room: int = 200, rounds: int = 60_000) -> float:
+    """Hits of a job that reads a few hot objects, while another scans many in a loop, five references to one.
+
+    Args:
+        policy: of `POLICIES`, or "auto": as a worker chooses.
+        hot: objects of the one job.
+        scanned: of the other.
+        room: objects that fit.
+        rounds: references of both; the second half is counted.
+    """
+    numbers = random.Random(0)
+    choice = PolicyChoice(policy)
+    cache: Miniature[int] = Miniature(POLICIES[choice.policy], room)
+    hits = asked = 0
+    for at in range(rounds):
+        is_hot = at % 6 == 0
+        name = numbers.randrange(hot) if is_hot else hot + at % scanned
+        hit = cache.refer(name, 1)
+        if is_hot and at >= rounds // 2:
+            hits, asked = hits + hit, asked + 1
+        # Names are spread over the keys as hashes are.
+        key = name * 0x9E3779B97F4A7C15 % KEYS
+        if key < choice.references.threshold:
+            choice.references.note(key, 1)
+        if at % 100 == 0 and (changed := choice.look(room, float(at))) is not None:
+            cache.go_on_with(POLICIES[changed])
+    return hits / asked

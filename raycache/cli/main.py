@@ -24,7 +24,7 @@ from raycache.cli.mount_verbs import mount, mounts, unmount
 from raycache.cli.report_verbs import doctor, report
 from raycache.cli.serving_verbs import dashboard, endpoint
 from raycache.cli.session import Session
-from raycache.cli.stats_verbs import stats
+from raycache.cli.stats_verbs import advise, stats
 from raycache.cli.top import top
 from raycache.cli.upkeep_verbs import cached, export_map, free, import_map, pin, rules, set_quota, set_ttl, sync, unpin
 from raycache.errors import InvalidRequestError, RaycacheError
@@ -43,8 +43,8 @@ def cli() -> None:
 
 for verb in (
     *(start, stop, status, settings, journal, mount, unmount, mounts, ls, stat, du, locate, load, jobs, job, check),
-    *(free, pin, unpin, set_ttl, set_quota, rules, sync, export_map, import_map, stats, top, report, doctor, dashboard),
-    *(cached, endpoint, local),
+    *(free, pin, unpin, set_ttl, set_quota, rules, sync, export_map, import_map, stats, advise),
+    *(top, report, doctor, dashboard, cached, endpoint, local),
 ):
     cli.add_command(verb)
 

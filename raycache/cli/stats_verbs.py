@@ -1,13 +1,18 @@
-"""`stats`: how reads were served, node by node."""
+"""`stats`: how reads were served, node by node. `advise`: what other sizes would give, and the eviction policy."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from raycache.cli.arguments import Verb
-from raycache.cli.output import Column, human_bytes, node_name, numbers, percent, used
+from raycache.cli.output import Column, human_bytes, human_seconds, node_name, numbers, percent, used
 from raycache.cli.session import Session
 from raycache.results import NodeStats, Stats
+
+if TYPE_CHECKING:
+    from raycache.admin.sizing.advice import Advice
 
 
 @click.command(cls=Verb, topic="Watching")
@@ -66,4 +71,54 @@ def _holdings(node: NodeStats) -> tuple[str, ...]:
         str(node.evictions),
         str(node.ufs_requests),
         human_bytes(node.ufs_bytes),
+    )
+
+
+@click.command(cls=Verb, topic="Watching")
+@click.pass_obj
+def advise(session: Session) -> None:
+    """Show what other sizes would give, and the eviction policy."""
+    found = session.cache().advise()
+    if session.json:
+        session.output.json(found)
+        return
+    _policies(session, found)
+    session.output.line("")
+    if found.uncertainty >= 1:
+        session.output.line("Nothing is known of other sizes yet: too little was read through the workers.")
+        return
+    rows = [
+        (
+            f"{size.tier} x {size.factor:g}",
+            human_bytes(size.memory_bytes),
+            human_bytes(size.disk_bytes),
+            f"{100 * size.hit_rate:.1f} %",
+            human_bytes(size.lake_bytes),
+            f"{size.money:.2f}",
+        )
+        for size in found.sizes
+    ]
+    session.output.table([Column("Size"), *numbers("Memory", "Disk", "Hit rate", "Lake bytes", "Money")], rows)
+    session.output.line("")
+    session.output.line(
+        f"Of {human_bytes(found.asked_bytes)} asked for in {human_seconds(found.watched_s)}; by a sample of "
+        f"{found.sampled_blocks} blocks and {found.references} references, within about {100 * found.uncertainty:.0f} points."
+    )
+    for node in found.silent:
+        session.output.line(f"{node_name(node)} did not answer.")
+
+
+def _policies(session: Session, found: Advice) -> None:
+    names = list(dict.fromkeys(name for node in found.nodes for name in node.rates))
+    rows = [
+        (
+            node_name(node.node_id),
+            node.policy if node.is_chosen else f"{node.policy} (set)",
+            *(f"{100 * node.rates.get(name, 0.0):.1f} %" for name in names),
+            "-" if not node.history else f"{human_seconds(node.history[-1].ago_s)} ago, from {node.history[-1].before}",
+        )
+        for node in found.nodes
+    ]
+    session.output.table(
+        [Column("Node"), Column("Policy"), *numbers(*(f"by {name}" for name in names)), Column("Since")], rows
     )

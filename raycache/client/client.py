@@ -236,11 +236,13 @@ class Client:
         """
         return self._reader.read(requests)
 
-    def prefetch(self, paths: str | Sequence[str], bytes_max: int) -> None:
-        """Have what is missing of these files loaded in the background; see `Cache.prefetch`."""
+    def prefetch(self, paths: str | Sequence[str], bytes_max: int, *, epoch_age_s: float | None = None) -> None:
+        """Have what is missing of these files loaded in the background; see `Cache.prefetch`, and `BlockRequest`."""
         size = self.settings.block_size_bytes
         metas = self.locator.resolve(as_list(paths))
-        self._announce([(meta, range(block_count(meta.file.size_bytes, size))) for meta in metas], bytes_max)
+        self._announce(
+            [(meta, range(block_count(meta.file.size_bytes, size))) for meta in metas], bytes_max, epoch_age_s
+        )
 
     # --- the process --------------------------------------------------------------------------------------------------
 
@@ -259,6 +261,11 @@ class Client:
         self.refresh_view()
         return self.topology()
 
+    def count_task(self, path: str, *, out_of_turn: bool) -> None:
+        """A placed read has started a task, whose first file this is; see `ReadCounters`."""
+        self._counters.task_started(self.locator.resolve([path])[0].dataset, out_of_turn=out_of_turn)
+        self.flusher.wake()
+
     def count_for(self, job: str, task: str) -> None:
         """From now on this process reads for this Ray job and task."""
         self._counters.run_for(job, task)
@@ -276,8 +283,10 @@ class Client:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _announce(self, wanted: Iterable[tuple[FileMeta, Iterable[int]]], bytes_max: int) -> None:
-        self.calls.tell_workers(prefetch_calls(wanted, bytes_max, self.topology()))
+    def _announce(
+        self, wanted: Iterable[tuple[FileMeta, Iterable[int]]], bytes_max: int, epoch_age_s: float | None = None
+    ) -> None:
+        self.calls.tell_workers(prefetch_calls(wanted, bytes_max, self.topology(), epoch_age_s))
 
     def _gather(self, metas: Sequence[FileMeta]) -> None:
         """Have small files that will be opened soon brought together, in the background."""

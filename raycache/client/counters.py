@@ -21,6 +21,7 @@ READERS_MAX = 256
 #: Datasets that a process tells apart, for as long as it lives.
 DATASETS_MAX = 4_096
 _FIELDS = ReadCounters._fields
+_TASKS = _FIELDS.index("tasks_started")
 _MISSED = _FIELDS.index("missed_cold")
 #: Of a read from memory or disk, from another node: where its bytes are counted besides.
 _TIER_REMOTE = (_FIELDS.index("bytes_memory_remote"), _FIELDS.index("bytes_disk_remote"))
@@ -102,6 +103,13 @@ class Counters:
             total[9] += requests
             total[10] += length
             total[_MISSED + reason] += blocks
+
+    def task_started(self, dataset: str, *, out_of_turn: bool) -> None:
+        """A placed read has started a task."""
+        with self._lock:
+            total = self._sums.get(dataset) or self._new(dataset)
+            total[_TASKS] += 1
+            total[_TASKS + 1] += out_of_turn
 
     def took(self, seconds: float) -> None:
         """A read that needed a call has ended."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from raycache.errors import InvalidRequestError
 
-VIEWS = ("overview", "nodes", "data", "kept", "jobs", "readers", "missed")
+VIEWS = ("overview", "nodes", "data", "kept", "jobs", "readers", "missed", "sizes")
 ROWS_PER_PAGE = 50
 TEXT_LENGTH_MAX = 200
 PATH_LENGTH_MAX = 2_000

@@ -23,7 +23,7 @@ from raycache.dashboard.prometheus import render
 from raycache.dashboard.query import ROWS_PER_PAGE, Query, read_query
 from raycache.dashboard.security import HEADERS, Guard
 from raycache.dashboard.source import ACTIONS, Source
-from raycache.dashboard.views import Prices, cached_row, entry_row, head, heat_row, kept_page, page_of, table
+from raycache.dashboard.views import Prices, cached_row, entry_row, head, heat_row, kept_page, page_of, sizes, table
 from raycache.errors import DeniedError, InvalidRequestError, NotFoundError, RaycacheError, UnavailableError
 from raycache.metrics import FIGURES
 from raycache.results import plain
@@ -49,6 +49,7 @@ _FILES = {
     "/app.js": "app.js",
     "/charts.js": "charts.js",
     "/kept.js": "kept.js",
+    "/sizes.js": "sizes.js",
     "/style.css": "style.css",
     "/icon.svg": "icon.svg",
 }
@@ -186,6 +187,8 @@ class Dashboard:
                 page = await self._look_around(overview, query)
             elif query.view == "kept":
                 page = kept_page(overview, await self._call(self._source.kept_datasets), query)
+            elif query.view == "sizes":
+                page = {"head": head(overview), "view": "sizes", **sizes(await self._call(self._source.advice))}
             made = page if page is not None else page_of(overview, query, self._prices)
             pages[query] = json.dumps(made, separators=(",", ":"), ensure_ascii=True).encode()
         return pages[query]

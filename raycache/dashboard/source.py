@@ -16,6 +16,7 @@ from raycache import paths as names
 from raycache.admin import browsing
 from raycache.admin.browsing import CachedEntry, HeatRow
 from raycache.admin.overview import Overview
+from raycache.admin.sizing.advice import Advice
 from raycache.cache import Cache
 from raycache.clock import Clock, SystemClock
 from raycache.errors import DeniedError, InvalidRequestError, NotFoundError
@@ -57,6 +58,10 @@ class Source(Protocol):
         """What is kept of datasets after their transforms."""
         ...
 
+    def advice(self) -> Advice:
+        """What other sizes would give, and the eviction policies in force."""
+        ...
+
     def act(self, action: str, argument: str) -> dict[str, Any]:
         """Do something: see `ACTIONS`."""
         ...
@@ -78,6 +83,7 @@ class CacheSource:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._listings: OrderedDict[str, tuple[float, list[Entry]]] = OrderedDict()
+        self._advice: tuple[float, Advice] | None = None
         self._heat: tuple[float, tuple[list[HeatRow], list[HeatRow]]] = (float("-inf"), ([], []))
 
     def settings(self) -> list[Setting]:
@@ -127,6 +133,14 @@ class CacheSource:
     def kept_datasets(self) -> list[CachedDataset]:
         """See `Source`."""
         return self._cache.cached_datasets()
+
+    def advice(self) -> Advice:
+        """See `Source`; at most every few seconds the workers are asked."""
+        now_s = self._clock.now_s()
+        known = self._advice
+        if known is None or now_s - known[0] >= _HEAT_S:
+            known = self._advice = (now_s, self._cache.advise())
+        return known[1]
 
     def act(self, action: str, argument: str) -> dict[str, Any]:
         """See `Source`."""

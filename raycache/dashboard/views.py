@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from raycache.admin.browsing import CachedEntry, HeatRow
 from raycache.admin.overview import REASONS, NodeView, Overview, ReaderView, Reads
+from raycache.admin.sizing.advice import Advice
 from raycache.dashboard.query import ROWS_PER_PAGE, Query
 from raycache.results import CachedDataset, Entry, Progress
 
@@ -32,7 +33,7 @@ class Prices(NamedTuple):
 
 
 def page_of(overview: Overview, query: Query, prices: Prices) -> dict[str, Any]:
-    """The data of one view (but `data` and `kept`, which have to ask first).
+    """The data of one view (but `data`, `kept` and `sizes`, which have to ask first).
 
     Returns:
         `head`, which every view has, and the view's own.
@@ -47,6 +48,22 @@ def page_of(overview: Overview, query: Query, prices: Prices) -> dict[str, Any]:
         "missed": lambda: missed(overview),
     }  # fmt: skip
     return {"head": head(overview), "view": query.view, **views[query.view]()}
+
+
+def sizes(advice: Advice) -> dict[str, Any]:
+    """The view of what other sizes would give, and of the eviction policies in force."""
+    return {
+        "sizes": [size.as_dict() for size in advice.sizes],
+        "policies": [
+            {**node.as_dict(), "history": [change.as_dict() for change in node.history[-3:]]}
+            for node in advice.nodes[:ROWS_PER_PAGE]
+        ],
+        "nodes_total": len(advice.nodes),
+        "asked_bytes": advice.asked_bytes,
+        "watched_s": round(advice.watched_s),
+        "sampled_blocks": advice.sampled_blocks,
+        "uncertainty": round(advice.uncertainty, 4),
+    }
 
 
 def head(overview: Overview) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.messages.encoding import FileColumns
-from raycache.messages.purposes import TERMS, Purpose, Terms
+from raycache.messages.purposes import PREFETCHING, TERMS, Purpose, Terms
 from raycache.ranges import block_count
 from raycache.rules import Pattern
 from raycache.types import FileVersion, SegmentId, Tier, VersionId, WorkerId
@@ -40,6 +40,9 @@ class BlockRequest(NamedTuple):
     #: For purposes of load jobs: the job evicts nothing that was loaded or used within this many seconds, so that it never
     #: evicts what it has just brought.
     job_age_s: float | None = None
+    #: For purposes of prefetching: only what was read within this many seconds makes room, since the reader has still to
+    #: read the rest; None: whatever is coldest.
+    epoch_age_s: float | None = None
 
     @classmethod
     def held(cls, node: WorkerId, file: FileVersion, lengths: dict[int, int], block_size_bytes: int) -> BlockRequest:
@@ -82,6 +85,10 @@ class BlockRequest(NamedTuple):
         """What was loaded or used since then is not evicted for it; infinity: whatever is coldest is."""
         return float("inf") if self.job_age_s is None else now_s - self.job_age_s
 
+    def read_since_s(self, now_s: float) -> float:
+        """Only what was read since then is evicted for it; minus infinity: that does not matter."""
+        return float("-inf") if self.epoch_age_s is None else now_s - self.epoch_age_s
+
     def refusal(self) -> InvalidRequestError | None:
         """Why no worker can serve such a request."""
         terms = TERMS.get(self.purpose)
@@ -99,6 +106,8 @@ class BlockRequest(NamedTuple):
             said = f"source {self.source_actor!r}"
         elif (self.job_age_s is not None) != terms.of_job:
             said = f"job age {self.job_age_s}"
+        elif self.epoch_age_s is not None and self.purpose not in PREFETCHING.values():
+            said = f"epoch age {self.epoch_age_s}"
         if said is None:
             return None
         return InvalidRequestError(

@@ -66,6 +66,10 @@ class ReadCounters(NamedTuple):
     missed_quota: int = 0
     missed_unreachable: int = 0
     missed_failed: int = 0
+    #: Read tasks that a placed read has started, counted where it is planned; of these, those that went before others
+    #: because more of their files was cached.
+    tasks_started: int = 0
+    tasks_out_of_turn: int = 0
 
     def plus(self, other: ReadCounters) -> ReadCounters:
         """The sum, field by field."""
@@ -155,6 +159,14 @@ class WorkerStats(NamedTuple):
     #: The node's object store, all its users together.
     plasma_used_bytes: int = 0
     plasma_capacity_bytes: int = 0
+    #: Bytes written to the disk tier, whatever for.
+    disk_written_bytes: int = 0
+    #: 1 of the policy in force (so that a sum counts workers), and how often it has changed.
+    workers_lru: int = 0
+    workers_sieve: int = 0
+    workers_s3_fifo: int = 0
+    workers_sticky: int = 0
+    policy_changes: int = 0
 
 
 class NodeFigures(NamedTuple):

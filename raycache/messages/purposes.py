@@ -78,22 +78,24 @@ class Terms(NamedTuple):
     of_job: bool
     #: What finds no room counts as refused in the worker's figures.
     counts_refusals: bool
+    #: A reader wants it now: it tells what is worth keeping.
+    is_read: bool
 
 
 # fmt: off
-#: By purpose.                   hands out  need   source  claims        of job  counts refusals
+#: By purpose.                   hands out  need   source  claims        of job  counts refusals  is read
 TERMS: Mapping[int, Terms] = {
-    Purpose.READ:             Terms(True,  Need.NEEDED,  False, Claim.CLAIM,  False, True),
-    Purpose.READ_CLAIMED:     Terms(True,  Need.WISHED,  False, Claim.IGNORE, False, False),
-    Purpose.READ_COPY:        Terms(True,  Need.WELCOME, True,  Claim.IGNORE, False, True),
-    Purpose.READ_HELD:        Terms(True,  None,         False, Claim.IGNORE, False, False),
-    Purpose.PREFETCH:         Terms(False, Need.NEEDED,  False, Claim.CLAIM,  False, True),
-    Purpose.PREFETCH_CLAIMED: Terms(False, Need.WISHED,  False, Claim.IGNORE, False, False),
-    Purpose.PREFETCH_COPY:    Terms(False, Need.WELCOME, True,  Claim.IGNORE, False, True),
-    Purpose.LOAD:             Terms(False, Need.NEEDED,  False, Claim.FOLLOW, True,  True),
-    Purpose.REPLICATE:        Terms(False, Need.NEEDED,  True,  Claim.IGNORE, True,  True),
-    Purpose.CHECK:            Terms(False, None,         False, Claim.IGNORE, True,  False),
-    Purpose.VERIFY:           Terms(False, None,         False, Claim.IGNORE, True,  False),
+    Purpose.READ:             Terms(True,  Need.NEEDED,  False, Claim.CLAIM,  False, True, True),
+    Purpose.READ_CLAIMED:     Terms(True,  Need.WISHED,  False, Claim.IGNORE, False, False, True),
+    Purpose.READ_COPY:        Terms(True,  Need.WELCOME, True,  Claim.IGNORE, False, True, True),
+    Purpose.READ_HELD:        Terms(True,  None,         False, Claim.IGNORE, False, False, False),
+    Purpose.PREFETCH:         Terms(False, Need.NEEDED,  False, Claim.CLAIM,  False, True, False),
+    Purpose.PREFETCH_CLAIMED: Terms(False, Need.WISHED,  False, Claim.IGNORE, False, False, False),
+    Purpose.PREFETCH_COPY:    Terms(False, Need.WELCOME, True,  Claim.IGNORE, False, True, False),
+    Purpose.LOAD:             Terms(False, Need.NEEDED,  False, Claim.FOLLOW, True,  True, False),
+    Purpose.REPLICATE:        Terms(False, Need.NEEDED,  True,  Claim.IGNORE, True,  True, False),
+    Purpose.CHECK:            Terms(False, None,         False, Claim.IGNORE, True,  False, False),
+    Purpose.VERIFY:           Terms(False, None,         False, Claim.IGNORE, True,  False, False),
 }
 #: The same request, with nothing handed out.
 PREFETCHING: Mapping[int, Purpose] = {

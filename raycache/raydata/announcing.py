@@ -9,9 +9,11 @@ or a filter, nothing may be loaded that is not read.
 
 from __future__ import annotations
 
+import functools
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from ray.data.datasource.datasource import ReadTask
 
@@ -22,6 +24,12 @@ logger = logging.getLogger("raycache")
 
 #: What one task announces at most, its own files and the next task's apart.
 ANNOUNCED_BYTES_MAX = 256 << 20
+
+
+class Prefetch(Protocol):
+    """`Client.prefetch`."""
+
+    def __call__(self, paths: Sequence[str], bytes_max: int, *, epoch_age_s: float | None = None) -> None: ...
 
 
 def reads_whole_files(datasource: Any) -> bool:
@@ -94,3 +102,25 @@ class _Announcing:
             logger.debug("files could not be announced: %s", error)
         blocks: Iterable[Any] = self._read()
         return blocks
+
+
+def announcement(
+    missing: Mapping[str, str], prefetch: Callable[[Sequence[str], int], None], task: ReadTask
+) -> Callable[[], None] | None:
+    """What has a read task's files loaded that nobody is known to hold; None where there is nothing to load.
+
+    Args:
+        missing: paths by names.
+        prefetch: has files loaded, of so many bytes at most.
+        task: reads whole files.
+    """
+    paths = [missing[name] for name in map(str, task.metadata.input_files or ()) if name in missing]
+    if not paths or task.per_task_row_limit is not None:
+        return None
+    return functools.partial(prefetch, paths, ANNOUNCED_BYTES_MAX)
+
+
+def in_this_epoch(prefetch: Prefetch) -> Callable[[Sequence[str], int], None]:
+    """Loading files in place of what is read from now on, rather than of what was read before and may be read again."""
+    began_s = time.monotonic()
+    return lambda paths, bytes_max: prefetch(paths, bytes_max, epoch_age_s=time.monotonic() - began_s)

@@ -43,6 +43,18 @@ class Placer(Protocol):
         """Those of these files that nobody is known to hold whole; goes by what `place` has found."""
         ...
 
+    def shares(self, names: Sequence[str], *, now: bool) -> list[float]:
+        """How much of each of these files is cached, as `place` has found, or now."""
+        ...
+
+    def prefetch(self, paths: Sequence[str], bytes_max: int, *, epoch_age_s: float | None = None) -> None:
+        """Have files loaded in the background, of so many bytes at most."""
+        ...
+
+    def count_task(self, name: str, *, out_of_turn: bool) -> None:
+        """A task was started whose first file has this name."""
+        ...
+
     def path_of(self, name: str) -> str:
         """The cache's path of a file."""
         ...
@@ -57,6 +69,7 @@ class NamedPlaces:
     """
 
     def __init__(self, client: Client, path_of: Callable[[str], str]) -> None:
+        self._client = client
         self._places = Whereabouts(client)
         self.path_of = path_of
 
@@ -75,6 +88,18 @@ class NamedPlaces:
     def place(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """Per file the nodes that hold most of it, or will; see `Whereabouts.place`."""
         return self._places.place([self.path_of(name) for name in names])
+
+    def shares(self, names: Sequence[str], *, now: bool) -> list[float]:
+        """How much of each of these files is cached; see `Whereabouts.shares`."""
+        return self._places.shares([self.path_of(name) for name in names], now=now)
+
+    def count_task(self, name: str, *, out_of_turn: bool) -> None:
+        """See `Client.count_task`."""
+        self._client.count_task(self.path_of(name), out_of_turn=out_of_turn)
+
+    def prefetch(self, paths: Sequence[str], bytes_max: int, *, epoch_age_s: float | None = None) -> None:
+        """See `Client.prefetch`."""
+        self._client.prefetch(paths, bytes_max, epoch_age_s=epoch_age_s)
 
     def missing(self, names: Sequence[str]) -> set[str]:
         """Those of these files that nobody is known to hold whole; see `Whereabouts.missing`."""
@@ -155,16 +180,17 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
     # --- what the placed read asks --------------------------------------------------------------------------------------
 
     def located_tasks(
-        self, parallelism: int, per_task_row_limit: int | None, data_context: Any
+        self, parallelism: int, per_task_row_limit: int | None, data_context: Any, *, apart: bool = False
     ) -> list[tuple[ReadTask, str | None]]:
         """The read tasks of one execution, in the order they should start, each with its node (hex id).
 
-        As many tasks as `get_read_tasks` gives. With `preserve_order` files keep their order; else they are regrouped.
+        As many tasks as `get_read_tasks` gives. With `preserve_order` files keep their order; else they are regrouped,
+        with `apart` what is cached apart from what is not.
         """
         files = known_files(self._inner)
         if files is not None:
             ordered = bool(data_context.execution_options.preserve_order)
-            found = self._regrouped(files, parallelism, per_task_row_limit, data_context, ordered=ordered)
+            found = self._regrouped(files, parallelism, per_task_row_limit, data_context, ordered=ordered, apart=apart)
             if found is not None:
                 return found
         return self._as_they_come(parallelism, per_task_row_limit, data_context)
@@ -178,17 +204,41 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
             logger.debug("cannot tell what is missing of %d files: %s", len(names), error)
             return {}
 
+    def count_task(self, name: str, *, out_of_turn: bool) -> None:
+        """A task was started whose first file has this name."""
+        self._known_placer().count_task(name, out_of_turn=out_of_turn)
+
+    def shares(self, names: Sequence[str], *, now: bool) -> list[float]:
+        """How much of each of these files is cached; see `Whereabouts.shares`."""
+        return self._known_placer().shares(names, now=now)
+
+    def prefetch(self, paths: Sequence[str], bytes_max: int, *, epoch_age_s: float | None = None) -> None:
+        """Have files loaded in the background."""
+        self._known_placer().prefetch(paths, bytes_max, epoch_age_s=epoch_age_s)
+
     def _regrouped(
-        self, files: Files, parallelism: int, per_task_row_limit: int | None, data_context: Any, *, ordered: bool
+        self,
+        files: Files,
+        parallelism: int,
+        per_task_row_limit: int | None,
+        data_context: Any,
+        *,
+        ordered: bool,
+        apart: bool,
     ) -> list[tuple[ReadTask, str | None]] | None:
         files.shuffle(data_context)
         paths, sizes_bytes = files.paths, files.sizes_bytes
         if not paths:
             return []
         nodes = grouping.choose_nodes(sizes_bytes, self._place(paths))
-        group = grouping.group_in_order if ordered else grouping.group_files
+        count = max(1, parallelism)
+        order = None if ordered or not apart else grouping.cached_apart(self._shares(paths))
+        if order is not None:
+            sizes_bytes, nodes = [sizes_bytes[i] for i in order], [nodes[i] for i in order]
+        groups = (grouping.group_in_order if ordered else grouping.group_files)(sizes_bytes, nodes, count)
         result: list[tuple[ReadTask, str | None]] = []
-        for node, indexes in group(sizes_bytes, nodes, max(1, parallelism)):
+        for node, chosen in groups:
+            indexes = chosen if order is None else [order[i] for i in chosen]
             tasks = files.read_tasks(indexes, per_task_row_limit, data_context)
             if sum(len(task.metadata.input_files or ()) for task in tasks) != len(indexes):
                 # Not made as we think it is: rather no grouping than wrong rows.
@@ -221,6 +271,13 @@ class LocatedDatasource(Datasource):  # type: ignore[misc]
         except RaycacheError as error:
             logger.warning("cannot tell where %d files are, so tasks run anywhere: %s", len(names), error)
             return [()] * len(names)
+
+    def _shares(self, names: Sequence[str]) -> Sequence[float]:
+        try:
+            return self.shares(names, now=False)
+        except RaycacheError as error:
+            logger.debug("cannot tell what is cached of %d files: %s", len(names), error)
+            return [0.0] * len(names)
 
     def _known_placer(self) -> Placer:
         if self._placer is None:

@@ -65,6 +65,21 @@ def choose_nodes(sizes_bytes: Sequence[int], nodes: Sequence[Sequence[str]]) -> 
     return chosen
 
 
+def cached_apart(shares: Sequence[float]) -> list[int] | None:
+    """An order of files in which those that are cached stand before those that are not, so that few tasks read both.
+
+    Args:
+        shares: shape (F,): how much of each is cached, 0..1.
+
+    Returns:
+        Shape (F,): a permutation of indices; None where all are cached, or none is: then there is nothing to tell apart.
+    """
+    whole = [share >= 1.0 for share in shares]
+    if all(whole) or not any(shares):
+        return None
+    return sorted(range(len(shares)), key=lambda index: (not whole[index], not shares[index]))
+
+
 def group_files(sizes_bytes: Sequence[int], nodes: Sequence[str | None], group_count: int) -> list[FileGroup]:
     """Group files by node into balanced groups, interleaved over nodes.
 

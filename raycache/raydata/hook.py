@@ -44,8 +44,9 @@ from raycache.filesystems.pyarrow import cache_handler
 from raycache.placement.strategies import soft_affinity
 from raycache.raydata import announcing, file_listing, inputs, sampling
 from raycache.raydata.datasource import LocatedDatasource, NamedPlaces, Placer
-from raycache.raydata.dispatch import DispatchQueue
-from raycache.raydata.preference import hook_is_allowed, placement_wait_s
+from raycache.raydata.preference import cached_goes_first, hook_is_allowed, placement_wait_s
+from raycache.raydata.queueing.cached_now import LAST_READ, CachedNow
+from raycache.raydata.queueing.dispatch import DispatchQueue
 
 #: Scheduling strategies that are Ray Data's own default rather than somebody's wish.
 _UNDECIDED = (None, "DEFAULT", "SPREAD")
@@ -175,7 +176,8 @@ def _located_operator(base: Any) -> Any:
             # While that one runs; later its slot would be idle for as long as this takes.
             if (following := located.queue.head(charged)) is not None:
                 inputs.make(following)
-                inputs.announce_files(following)
+            for coming in located.queue.announceable(charged):
+                inputs.announce_files(coming)
 
         def _submit_data_task(
             self, gen: Any, inputs: RefBundle, task_done_callback: Callable[[], None] | None = None
@@ -221,12 +223,25 @@ def _input(read: Any, data_context: Any) -> list[RefBundle]:
         # A cached dataset: what is there goes first anyway, and nothing is to be announced.
         made: list[RefBundle] = own(read.datasource, read.per_block_limit, data_context)
         return made
-    tasks = read.datasource.located_tasks(read.get_detected_parallelism(), read.per_block_limit, data_context)
+    cached_first = cached_goes_first() and not data_context.execution_options.preserve_order
+    tasks = read.datasource.located_tasks(
+        read.get_detected_parallelism(), read.per_block_limit, data_context, apart=cached_first
+    )
     cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
-    if announcing.reads_whole_files(read.datasource.inner):
-        tasks = announcing.announce(tasks, cpus, read.datasource.missing)
-    ordered = bool(data_context.execution_options.preserve_order)
-    return inputs.inputs(tasks, cpus, ordered=ordered, patience_s=placement_wait_s())
+    source = read.datasource
+    announces = announcing.reads_whole_files(source.inner)
+    if not cached_first:
+        if announces:
+            tasks = announcing.announce(tasks, cpus, source.missing)
+        ordered = bool(data_context.execution_options.preserve_order)
+        return inputs.inputs(tasks, cpus, ordered=ordered, patience_s=placement_wait_s())
+    files = [[str(name) for name in task.metadata.input_files or ()] for task, _ in tasks]
+    missing = source.missing([name for names in files for name in names]) if announces else {}
+    announce = functools.partial(announcing.announcement, missing, announcing.in_this_epoch(source.prefetch))
+    bundles = inputs.inputs(tasks, cpus, ordered=False, patience_s=placement_wait_s(), announce=announce)
+    is_shuffled = getattr(source.inner, "_shuffle", None) is not None
+    inputs.keep_cached_first(bundles, files, CachedNow(source, None if is_shuffled else LAST_READ))
+    return bundles
 
 
 class _NoFiles(Datasource):  # type: ignore[misc]
@@ -238,7 +253,7 @@ class _NoFiles(Datasource):  # type: ignore[misc]
     def get_read_tasks(self, *_: Any, **__: Any) -> list[Any]:
         return []
 
-    def located_tasks(self, *_: Any) -> list[Any]:
+    def located_tasks(self, *_: Any, **__: Any) -> list[Any]:
         return []
 
 

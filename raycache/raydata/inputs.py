@@ -24,7 +24,8 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource.datasource import ReadTask
 
 from raycache.errors import RaycacheError
-from raycache.raydata.dispatch import DispatchQueue
+from raycache.raydata.queueing.cached_now import CachedNow
+from raycache.raydata.queueing.dispatch import DispatchQueue
 
 logger = logging.getLogger("raycache")
 
@@ -38,11 +39,13 @@ class LocatedMetadata(BlockMetadata):  # type: ignore[misc]
     node: str | None = None
     #: All inputs of this execution, where their order is free. Stays in the process that executes.
     queue: DispatchQueue[RefBundle] | None = dataclasses.field(default=None, compare=False, repr=False)
-    #: Has what the task reads loaded, before it starts. Stays in that process, too.
+    #: Names of the files it reads, where the queue is to know. Stays in that process, too.
+    files: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    #: Has what the task reads loaded, before it starts. As that.
     announce: Callable[[], None] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "queue": None, "announce": None}
+        return {**self.__dict__, "queue": None, "announce": None, "files": ()}
 
 
 class TaskEntry(BlockEntry):  # type: ignore[misc]
@@ -106,7 +109,12 @@ class TaskBundle(RefBundle):  # type: ignore[misc]
 
 
 def inputs(
-    tasks: Sequence[tuple[ReadTask, str | None]], cpus: Mapping[str, float], *, ordered: bool, patience_s: float = 0.0
+    tasks: Sequence[tuple[ReadTask, str | None]],
+    cpus: Mapping[str, float],
+    *,
+    ordered: bool,
+    patience_s: float = 0.0,
+    announce: Callable[[ReadTask], Callable[[], None] | None] = lambda _: None,
 ) -> list[RefBundle]:
     """One bundle per read task.
 
@@ -115,6 +123,7 @@ def inputs(
         cpus: per node.
         ordered: they have to start in that order.
         patience_s: see `DispatchQueue`.
+        announce: makes what has a task's files loaded; None: nothing is to be.
 
     Returns:
         Shape (T,). Only the first is an object by now; its size stands for the others', which differ in a few paths.
@@ -126,13 +135,29 @@ def inputs(
         if about is None:
             reference = ray.put(task)
             about = stock._derive_metadata(task, reference)  # noqa: SLF001
-        bundles.append(bundle(task, about, node, reference))
+        bundles.append(bundle(task, about, node, reference, announce=announce(task)))
     nodes = [node for _, node in tasks if node is not None]
     if len(nodes) == len(tasks) and not ordered:
         queue = DispatchQueue(list(zip(bundles, nodes, strict=True)), cpus, patience_s)
         for each in bundles:
             object.__setattr__(located_metadata(each), "queue", queue)
     return bundles
+
+
+def keep_cached_first(bundles: Sequence[RefBundle], files: Sequence[Sequence[str]], cached: CachedNow) -> None:
+    """Let what is cached go first, as long as there is something to start.
+
+    Args:
+        bundles: shape (T,), of `inputs`.
+        files: shape (T,): the names of those that each reads.
+        cached: asked again and again, in a thread.
+    """
+    located = located_metadata(bundles[0]) if bundles else None
+    if located is not None and located.queue is not None:
+        located.queue.on_start = cached.started
+        cached.begin(located.queue, list(enumerate(files)))
+        cached.is_open = False
+        cached.watch(located.queue)
 
 
 def bundle(
@@ -142,12 +167,13 @@ def bundle(
     reference: Any = None,
     queue: DispatchQueue[RefBundle] | None = None,
     announce: Callable[[], None] | None = None,
+    files: Sequence[str] = (),
 ) -> RefBundle:
     """One task's bundle; `about` describes the input, not what it reads. With a reference the task is an object."""
     fields = {field.name: getattr(about, field.name) for field in dataclasses.fields(about) if field.init}
     entry = TaskEntry(
         None if reference is not None else task,
-        LocatedMetadata(**fields, node=node, queue=queue, announce=announce),
+        LocatedMetadata(**fields, node=node, queue=queue, announce=announce, files=tuple(files)),
         reference,
     )
     # Not owned by the operator, which would free what lost blocks are made from again.

@@ -1,4 +1,4 @@
-"""What a process wishes of placement: the mode (`RAYCACHE_PLACEMENT`), and how long tasks wait for their node."""
+"""What a process wishes of placement: the mode, how long tasks wait for their node, and whether what is cached goes first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from raycache.errors import InvalidRequestError
 _VARIABLE = "RAYCACHE_PLACEMENT"
 _WAIT_VARIABLE = "RAYCACHE_PLACEMENT_WAIT_S"
 _WAIT_S = 5.0
+_ORDER_VARIABLE = "RAYCACHE_PLACEMENT_ORDER"
+_CACHED_FIRST, _PLANNED = "cached-first", "planned"
 
 
 class PlacementMode(enum.Enum):
@@ -54,3 +56,15 @@ def placement_wait_s() -> float:
     if not wait_s >= 0:
         raise InvalidRequestError(f"{_WAIT_VARIABLE}={given!r} is not a number of seconds, 0 or more")
     return wait_s
+
+
+def cached_goes_first() -> bool:
+    """Whether read tasks whose files are cached start before others (`RAYCACHE_PLACEMENT_ORDER`).
+
+    Raises:
+        InvalidRequestError: the variable names no order.
+    """
+    given = os.environ.get(_ORDER_VARIABLE, "").strip().lower() or _CACHED_FIRST
+    if given not in (_CACHED_FIRST, _PLANNED):
+        raise InvalidRequestError(f"{_ORDER_VARIABLE}={given!r} is unknown; use {_CACHED_FIRST} or {_PLANNED}")
+    return given == _CACHED_FIRST

@@ -46,7 +46,6 @@ from raycache.workers.loop.bounded_threads import BoundedThreads
 from raycache.workers.loop.turns import Pulse, Turns, timed
 from raycache.workers.master_link import MasterLink
 from raycache.workers.node_log import NodeLog
-from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.allocator import give_back, keep_buffers
 from raycache.workers.stores.disk import open_disk
@@ -99,7 +98,7 @@ class WorkerActor:
         keep_buffers()
         self._stores = Stores(MemoryStore(), disk)
         limits = WorkerLimits.of(self._settings, self._capacity.memory_bytes, self._capacity.disk_bytes)
-        self._service = WorkerService(node, epoch, limits, POLICIES[self._settings.eviction])
+        self._service = WorkerService(node, epoch, limits, self._settings.eviction)
         self._mounts = MountTable(0, ())
         self._view = MembershipView(0, ())
         self._readings = Readings()
@@ -116,8 +115,7 @@ class WorkerActor:
         self._told = asyncio.Event()
         #: The next heartbeat should go now.
         self._hurry = asyncio.Event()
-        self._sequence = 0
-        self._want_full = True
+        self._sequence, self._want_full = 0, True
         self._heard_s = self._clock.now_s()
         if disk is not None:
             self._service.begin_adoption()
@@ -223,6 +221,10 @@ class WorkerActor:
             self._ports.run(self._service.tick(self._clock.now_s()))
 
     @timed
+    async def policy_report(self) -> bytes:
+        """Which eviction policy is in force, and what others and other sizes would give; answers a `PolicyReport`."""
+        return encode(self._service.choosing.report(self._clock.now_s()))
+
     async def resident(self, blob: bytes) -> bytes:
         """Say exactly which blocks of these versions are here; answers a `ResidencyReply`."""
         return encode(self._service.resident(decode(blob)))

@@ -38,6 +38,8 @@ class Flight:
     need: Need = Need.WELCOME
     #: See `BlockRequest.keep_since_s`.
     keep_since_s: float = float("-inf")
+    #: See `BlockRequest.read_since_s`.
+    read_since_s: float = float("inf")
     #: (ticket, position in its request).
     waiters: list[tuple[int, int]] = field(default_factory=list)
 
@@ -46,11 +48,12 @@ class Flight:
         """Where it comes from: the root of the under storage, or the other worker."""
         return self.source_actor or store_of(self.version.uri)
 
-    def join(self, waiter: tuple[int, int], need: Need, keep_since_s: float) -> None:
+    def join(self, waiter: tuple[int, int], need: Need, keep_since_s: float, read_since_s: float) -> None:
         """Take in an asker; the most urgent one decides what room is made."""
         self.waiters.append(waiter)
         self.need = max(self.need, need)
         self.keep_since_s = max(self.keep_since_s, keep_since_s)
+        self.read_since_s = min(self.read_since_s, read_since_s)
 
 
 def size_of(batch: Iterable[Flight]) -> int:

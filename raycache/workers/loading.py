@@ -18,6 +18,7 @@ from raycache.workers.effects import Load, LoadOutcome, Outbox, SegmentEntry
 from raycache.workers.flights import Flight, FlightTable, alike, batches_of, items_of, prefix_count, size_of
 from raycache.workers.tickets import Ticket, TicketTable
 from raycache.workers.tiers.entry_table import EntryTable
+from raycache.workers.tiers.eviction import Since
 from raycache.workers.tiers.rule_keeping import RuleKeeping
 from raycache.workers.tiers.segment import Segment
 from raycache.workers.tiers.tiers import Tiers
@@ -63,7 +64,8 @@ class Loading:
             return
         need = ticket.terms.need
         assert need is not None, f"nothing is loaded for {ticket.request.purpose}"
-        flight.join((ticket.number, position), need, ticket.request.keep_since_s(self._out.now_s))
+        request, now_s = ticket.request, self._out.now_s
+        flight.join((ticket.number, position), need, request.keep_since_s(now_s), request.read_since_s(now_s))
         ticket.reasons[position] = flight.reason
 
     def _open(self, ticket: Ticket, position: int, block: BlockId) -> Flight | None:
@@ -93,14 +95,14 @@ class Loading:
             for flight in batch:
                 self._land(flight.block, BlockState.NO_SPACE)
             return
-        keep_since_s = max(flight.keep_since_s for flight in batch)
-        tier = Tier.MEMORY if only_free else self._tiers.reserve(size_of(batch), keep_since_s)
+        since = Since(max(flight.keep_since_s for flight in batch), min(flight.read_since_s for flight in batch))
+        tier = Tier.MEMORY if only_free else self._tiers.reserve(size_of(batch), since)
         if tier is None:
-            room_bytes = self._tiers.room_bytes(keep_since_s)
+            room_bytes = self._tiers.room_bytes(since)
             batch = self._fitting(batch, room_bytes)
             if not batch:
                 return
-            tier = self._tiers.reserve(size_of(batch), keep_since_s)
+            tier = self._tiers.reserve(size_of(batch), since)
             assert tier is not None, f"no room for {size_of(batch)} bytes, where {room_bytes} were promised"
         items = items_of(batch, self._grid, lambda block: self._table.parts_of(block, self._grid))
         load = Load(self.flights.new_load_id(), self._new_id(), tier, size_of(batch), items, need is Need.WELCOME)

@@ -15,6 +15,7 @@ freed while its ticket waits for others is not handed out any more (`tickets.fin
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -41,7 +42,8 @@ from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
 from raycache.workers.effects import Effect, LoadOutcome, Outbox, Reply, SegmentEntry
 from raycache.workers.loading import Loading
-from raycache.workers.policies.table import POLICIES, MakePolicy
+from raycache.workers.policies.choosing import Choosing
+from raycache.workers.policies.table import POLICIES
 from raycache.workers.tickets import SHORT_LEASE_S, Ticket, TicketTable, final_states, refused, reply_of
 from raycache.workers.tiers.compaction import Compaction
 from raycache.workers.tiers.invariants import validate_tiers
@@ -65,7 +67,7 @@ class WorkerService:
         worker: the node it stands on; readers there get segments in place.
         epoch: part of the default segment ids, so that they differ from those an earlier incarnation left on disk.
         limits: quotas and bounds.
-        policy: makes one eviction policy per tier.
+        eviction: of `settings.EVICTIONS`.
         new_id: names new segments; unique in this incarnation and among adopted segments.
     """
 
@@ -74,7 +76,7 @@ class WorkerService:
         worker: WorkerId,
         epoch: int,
         limits: WorkerLimits,
-        policy: MakePolicy = POLICIES["lru"],
+        eviction: str = "lru",
         new_id: Callable[[], SegmentId] | None = None,
     ) -> None:
         self.worker = worker
@@ -82,7 +84,8 @@ class WorkerService:
         self.limits = limits
         self._grid = limits.grid
         self._out = Outbox()
-        self._tiers = Tiers(limits, policy, self._out)
+        self._tiers = Tiers(limits, POLICIES["lru"], self._out)
+        self.choosing = Choosing(eviction, self._tiers, limits.grid)
         self._table = self._tiers.segments
         self._rule_keeping = RuleKeeping(self._tiers, self._out)
         self._rule_books = self._rule_keeping.rule_books
@@ -114,6 +117,7 @@ class WorkerService:
             return self._conclude()
         opened = self._tickets.open(ticket, request)
         self._tiers.job_guard.asked(request.keep_since_s(now_s), now_s)
+        self.choosing.refer(opened)
         for position in range(len(opened.blocks)):
             self._look_up(opened, position)
         return self._conclude()
@@ -258,6 +262,7 @@ class WorkerService:
             segment.lease(now_s + self.limits.lease_s)
         for segment in renewed:
             self._tiers.access(segment)
+            self.choosing.used(segment)
         return self._conclude()
 
     def renewable(self, segments: list[SegmentId]) -> list[SegmentId]:
@@ -397,6 +402,7 @@ class WorkerService:
         self._compaction.start()
         self._settling = self._tiers.settle()
         self._tiers.reclaim()
+        self.choosing.tick(now_s)
         return self._conclude()
 
     @property
@@ -419,16 +425,12 @@ class WorkerService:
             memory_capacity_bytes=memory.capacity_bytes,
             disk_used_bytes=disk.used_bytes + self.local_share.bytes,
             disk_capacity_bytes=disk.capacity_bytes + self.local_share.bytes,
-            evictions=tiers.counts.evictions,
-            demotions=tiers.counts.demotions,
-            promotions=tiers.counts.promotions,
+            **dataclasses.asdict(tiers.counts),
             blocks=self._table.block_count,
             segments=len(self._table.segments),
             loads_inflight=len(self._flights.running),
             refusals=self._refusals,
-            disk_errors=tiers.counts.disk_errors,
-            corrupt_segments=tiers.counts.corrupt_segments,
-            evictions_disk=tiers.counts.evictions_disk,
+            **self.choosing.figures(),
         )
 
     def validate(self) -> None:

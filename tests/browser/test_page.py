@@ -63,6 +63,24 @@ def test_every_view_shows_without_an_error(width: int, height: int, dark: bool) 
     see(work, FakeSource(nodes=30), width=width, height=height, dark=dark)
 
 
+def test_the_curve_and_the_policies_are_shown() -> None:
+    """Hit rates at six sizes as a line and in words, the present one marked; the policy in force, and since when."""
+
+    async def work(page: Page, url: str) -> None:
+        del url
+        await go(page, "sizes")
+        await page.until("document.querySelector('svg.curve') !== null")
+        label = await page.run("document.querySelector('svg.curve').getAttribute('aria-label')")
+        assert label.endswith(
+            "0.25 times 12.5%, 0.5 times 25.0%, 1 times 50.0%, 2 times 100.0%, 4 times 100.0%, 8 times 100.0%"
+        )
+        assert 1 == await page.run("document.querySelectorAll('svg.curve circle.now').length")
+        assert 3 == await page.run("document.querySelectorAll('[data-policy=sticky]').length")
+        assert "lru → sticky" in await page.run("document.body.innerText")
+
+    see(work, FakeSource(nodes=3))
+
+
 def test_evil_names_do_no_harm() -> None:
     """A file, a task and a failure called like a script are shown as text; no script runs, none is in the page."""
 

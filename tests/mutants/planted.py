@@ -233,7 +233,7 @@ PLANTED: tuple[Mutation, ...] = (
     Mutation("half of a block is asked for in pages", "raycache/client/reading/pages.py",
              "    if 2 * wanted.bit_count() * page_size_bytes >= grid.length(block, size_bytes):",
              "    if wanted.bit_count() * page_size_bytes > grid.length(block, size_bytes):", "tests/unit/client/reading"),
-    Mutation("a task moves while its node is free", "raycache/raydata/dispatch.py",
+    Mutation("a task moves while its node is free", "raycache/raydata/queueing/dispatch.py",
              "        charged = node if self._free(node) >= 1 else max(self._cpus, key=self._free)",
              "        charged = max(self._cpus, key=self._free)", "tests/unit/raydata"),
     Mutation("a bin is closed only when it is too full", "raycache/raydata/parquet/bins.py",

@@ -10,6 +10,7 @@ from raycache.errors import UnavailableError
 from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Purpose, Selector, Shares
 from raycache.ranges import BlockRange, block_count, block_length
 from raycache.rules import FileRules, Matcher, Pattern, Rule, RuleKind, RuleTable, add_rules, quotas_of
+from raycache.settings import EVICTIONS
 from raycache.types import BlockId, FileVersion, Tier
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import (
@@ -26,7 +27,6 @@ from raycache.workers.effects import (
     SegmentEntry,
     Verify,
 )
-from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
 from tests.support.disk_segments import on_disk
 from tests.support.requests import check_states, drawn_fields
@@ -66,7 +66,7 @@ class WorkerMachine(RuleBasedStateMachine):
         disk=st.sampled_from([0, 16, 200, 200, 400]),
         inflight=st.sampled_from([1, 3]),
         inflight_bytes=st.sampled_from([8, 40, 1000]),
-        policy=st.sampled_from(sorted(POLICIES)),
+        policy=st.sampled_from(EVICTIONS),
         adopted=st.lists(st.tuples(st.integers(0, len(SIZES) - 1), st.booleans()), max_size=4),
     )
     def begin(
@@ -74,7 +74,7 @@ class WorkerMachine(RuleBasedStateMachine):
     ) -> None:
         self.disk_quota, self.memory_bound = disk, memory
         limits = WorkerLimits(BLOCK, 32, memory, disk, LEASE_S, inflight, inflight_bytes, 0.95, 0.8, 2, PAGE, 64)
-        self.service = WorkerService("here", 7, limits, POLICIES[policy])
+        self.service = WorkerService("here", 7, limits, policy)
         found = []
         for number, (file, corrupt) in enumerate(adopted):
             version = self.version(file, 0)
@@ -152,7 +152,7 @@ class WorkerMachine(RuleBasedStateMachine):
             (self.world.memory if load.tier is Tier.MEMORY else self.world.disk)[load.segment] = bytes(buffer)
             if load.tier is Tier.DISK:
                 self.list_entries(load.segment, load.entries(outcome))
-        self.may_lose_pinned = BlockState.CHANGED in states
+        self.may_lose_pinned = self.may_lose_pinned or BlockState.CHANGED in states
         for item in load.items:
             self.arrived[item.block] = self.now_s
         self.run_effects(self.service.loaded(load.load_id, outcome, self.now_s))

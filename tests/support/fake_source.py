@@ -11,6 +11,7 @@ from typing import Any
 
 from raycache.admin.browsing import CachedEntry, HeatRow
 from raycache.admin.overview import Overview, overview_of
+from raycache.admin.sizing.advice import FACTORS, Advice, combined
 from raycache.errors import InvalidRequestError, NotFoundError
 from raycache.messages import (
     JobProgress,
@@ -18,6 +19,8 @@ from raycache.messages import (
     NodeFigures,
     NodeOverview,
     OverviewReply,
+    PolicyChange,
+    PolicyReport,
     ReadCounters,
     ReadTag,
     WorkerStats,
@@ -211,6 +214,14 @@ class FakeSource:
             )
             for number in range(5)
         ]  # fmt: skip
+
+    def advice(self) -> Advice:
+        """A loop over twice what fits, at each node; sticky since a minute."""
+        rates = [{"lru": 0.0, "sieve": 0.1, "s3-fifo": 0.0, "sticky": min(1.0, size / 2)} for size in FACTORS]
+        history = [PolicyChange(40.0, "lru", "sticky", 0.0, 0.4)]
+        numbers = (1600, 0.5, 9000, 8 << 30, 600.0, 100.0)
+        report = PolicyReport("sticky", True, 1 << 30, 4 << 30, history, list(FACTORS), rates, *numbers)
+        return combined({f"{number:x}" * 56: report for number in range(3)}, price_per_gb=0.02)
 
     def act(self, action: str, argument: str) -> dict[str, Any]:
         if argument.startswith("bad"):

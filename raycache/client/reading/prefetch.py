@@ -16,7 +16,10 @@ from raycache.types import FileKind, FileVersion, WorkerId
 
 
 def prefetch_calls(
-    wanted: Iterable[tuple[FileMeta, Iterable[int]]], bytes_max: int, topology: Topology
+    wanted: Iterable[tuple[FileMeta, Iterable[int]]],
+    bytes_max: int,
+    topology: Topology,
+    epoch_age_s: float | None = None,
 ) -> list[WorkerCall]:
     """Make the calls that load what no worker is hinted to hold: one to each worker that it belongs to.
 
@@ -24,6 +27,7 @@ def prefetch_calls(
         wanted: files and which of their blocks, in the order they will be read; directories and missing files are left out.
         bytes_max: blocks after the one that reaches it are left out.
         topology: where blocks go.
+        epoch_age_s: see `BlockRequest`.
     """
     files: list[FileVersion] = []
     claimants: list[Mapping[int, WorkerId]] = []
@@ -50,7 +54,8 @@ def prefetch_calls(
         topology,
         follows_claims=True,
     )
-    return [found.prefetching().to_call() for found in operation.next_calls()]
+    rounds = [found.prefetching() for found in operation.next_calls()]
+    return [found._replace(request=found.request._replace(epoch_age_s=epoch_age_s)).to_call() for found in rounds]
 
 
 class Gathering:

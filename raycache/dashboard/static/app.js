@@ -2,8 +2,9 @@
 
 import { areas, bytes, count, el, meter, morph, percent, seconds, sparkline } from "./charts.js";
 import { keptView } from "./kept.js";
+import { sizesView } from "./sizes.js";
 
-const VIEWS = [["overview", "Overview"], ["nodes", "Nodes"], ["data", "Data"], ["kept", "Cached datasets"], ["jobs", "Jobs"], ["readers", "Readers"], ["missed", "Why missed"]];
+const VIEWS = [["overview", "Overview"], ["nodes", "Nodes"], ["data", "Data"], ["kept", "Cached datasets"], ["jobs", "Jobs"], ["readers", "Readers"], ["missed", "Why missed"], ["sizes", "Sizes"]];
 const SOURCES = ["memory", "disk", "remote", "lake"];
 const ADVICE = {
   cold: "A warm-up (raycache load) before the job avoids these.",
@@ -311,7 +312,7 @@ function missed(data) {
       : el("p.empty", {}, "None.")));
 }
 
-const DRAW = { overview, nodes, data: dataView, kept: keptView({ card, search, table, tip }), jobs, readers, missed };
+const DRAW = { overview, nodes, data: dataView, kept: keptView({ card, search, table, tip }), jobs, readers, missed, sizes: sizesView({ card, tip }) };
 
 function draw() {
   const { data, query } = state;

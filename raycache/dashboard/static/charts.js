@@ -143,3 +143,23 @@ export function areas(series, step, names, hover, width) {
   return svg("svg.chart", { viewBox: `0 0 ${width} ${height}`, role: "img", "data-slots": slots, "data-left": left, "data-right": right,
     "aria-label": "bytes read per second by source over the last 15 minutes" }, rules, shapes, times, cross);
 }
+
+/** Hit rate by size: [[multiple of the present size, share], ...], on a scale on which each step doubles the size. */
+export function curve(points, width) {
+  const height = 240;
+  const [left, right, top, bottom] = [52, 16, 10, 24];
+  const [low, high] = [Math.log2(points[0][0]), Math.log2(points[points.length - 1][0])];
+  const x = (factor) => left + ((Math.log2(factor) - low) / (high - low)) * (width - left - right);
+  const y = (share) => top + (1 - share) * (height - top - bottom);
+  const rules = [0, 0.5, 1].map((share) => [
+    svg("line.rule", { x1: left, x2: width - right, y1: y(share), y2: y(share) }),
+    svg("text", { x: left - 8, y: y(share) + 4, "text-anchor": "end" }, percent(share)),
+  ]);
+  const marks = points.map(([factor, share]) => [
+    svg(factor === 1 ? "circle.now" : "circle", { cx: x(factor), cy: y(share), r: factor === 1 ? 5 : 3 }),
+    svg("text", { x: x(factor), y: height - 5, "text-anchor": "middle" }, factor === 1 ? "now" : `${factor}×`),
+  ]);
+  const label = `hit rate by size: ${points.map(([factor, share]) => `${factor} times ${percent(share)}`).join(", ")}`;
+  return svg("svg.chart.curve", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, rules,
+    svg("polyline", { points: points.map(([factor, share]) => `${x(factor).toFixed(1)},${y(share).toFixed(1)}`).join(" ") }), marks);
+}

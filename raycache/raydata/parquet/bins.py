@@ -16,6 +16,9 @@ from typing import Generic, TypeVar
 BIN_BYTES_MAX = 128 << 20
 #: Bins for each CPU of the cluster.
 _BINS_PER_CPU = 2
+#: Where only some of it is cached, up to so many, of this size at least.
+_BINS_PER_CPU_MIXED = 32
+_MIXED_BYTES_MIN = 8 << 20
 #: The first bins of a node, one for each CPU, are this much smaller.
 _FIRST_SHARE = 4
 
@@ -60,7 +63,7 @@ class BinPacker(Generic[Piece]):
 
 
 def limits_bytes(
-    node_bytes: Mapping[str | None, float], cpus: float, blocks: int | None = None
+    node_bytes: Mapping[str | None, float], cpus: float, blocks: int | None = None, *, is_mixed: bool = False
 ) -> dict[str | None, float]:
     """What a bin of each node should hold.
 
@@ -68,12 +71,14 @@ def limits_bytes(
         node_bytes: per node, what is read of it, uncompressed; may be an estimate.
         cpus: of the cluster.
         blocks: how many bins were asked for; None: as many as are good.
+        is_mixed: some of it is cached and some is not, and what is goes first: more bins, so that few hold both.
 
     Returns:
         Per node the bytes of one bin, such that its bins are equally large.
     """
     total = sum(node_bytes.values())
-    wanted = blocks or max(cpus * _BINS_PER_CPU, math.ceil(total / BIN_BYTES_MAX))
+    mixed = min(cpus * _BINS_PER_CPU_MIXED, total / _MIXED_BYTES_MIN) if is_mixed else 0.0
+    wanted = blocks or max(cpus * _BINS_PER_CPU, mixed, math.ceil(total / BIN_BYTES_MAX))
     return {
         node: max(1.0, held / max(1, round(wanted * held / total))) if total else 1.0
         for node, held in node_bytes.items()

@@ -23,12 +23,13 @@ from ray.data._internal.execution.operators.input_data_buffer import InputDataBu
 from ray.data.block import BlockMetadata
 
 from raycache.errors import RaycacheError
-from raycache.raydata import grouping, inputs
+from raycache.raydata import announcing, grouping, inputs
 from raycache.raydata.datasource import NamedPlaces
-from raycache.raydata.dispatch import DispatchQueue
 from raycache.raydata.parquet import indexer
 from raycache.raydata.parquet.bins import BinPacker, limits_bytes
 from raycache.raydata.parquet.footers import RowGroups, Wanted
+from raycache.raydata.queueing.cached_now import CachedNow
+from raycache.raydata.queueing.dispatch import DispatchQueue
 
 logger = logging.getLogger("raycache")
 
@@ -48,6 +49,8 @@ class Told(NamedTuple):
     manifest: pa.Table
     #: Paths of the files that it reads whole, and that nobody is known to hold.
     missing: list[str]
+    #: Names of the files it reads.
+    files: list[str]
 
 
 class WantedFiles(NamedTuple):
@@ -75,7 +78,9 @@ class WantedFiles(NamedTuple):
         )
 
 
-def bins(listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, execution: int) -> Iterator[Told]:
+def bins(
+    listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, execution: int, apart: bool = False
+) -> Iterator[Told]:
     """What each task reads, as early as it is known.
 
     Args:
@@ -83,6 +88,7 @@ def bins(listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, exec
         cpus: per node.
         ordered: rows must come in the order of files.
         execution: of the dataset, which one; makes another order where files are shuffled.
+        apart: what is cached is read by other tasks than what is not, and these are more.
     """
     files = listing.file_indexer.files(
         pa.array(listing.paths, type=pa.string()),
@@ -92,7 +98,9 @@ def bins(listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, exec
         shuffle_config=listing.shuffle_config,
         execution_idx=execution,
     )
-    nodes, missing = _places(listing, files)
+    nodes, missing, order = _places(listing, files, apart=apart and not ordered and listing.limit is None)
+    if order is not None:
+        files, nodes = [files[i] for i in order], [nodes[i] for i in order]
     found = indexer.row_groups(listing.filesystem, files, listing.wanted, listing.limit)
     # The first files tell how much larger row groups are than files.
     seen = list(itertools.islice(found, 1))
@@ -105,7 +113,9 @@ def bins(listing: WantedFiles, cpus: Mapping[str, float], *, ordered: bool, exec
         lane_bytes[lane] = lane_bytes.get(lane, 0.0) + size * ratio
     blocks = listing.file_indexer.blocks
     small = {} if blocks else {lane: int(cpus.get(lane or "", 1)) for lane in lane_bytes}
-    packer: BinPacker[_Piece] = BinPacker(limits_bytes(lane_bytes, sum(cpus.values()), blocks), small)
+    packer: BinPacker[_Piece] = BinPacker(
+        limits_bytes(lane_bytes, sum(cpus.values()), blocks, is_mixed=order is not None), small
+    )
     for _, groups in itertools.chain(seen, found):
         for at, (position, size_bytes) in enumerate(
             zip(groups.files.tolist(), groups.sizes_bytes.tolist(), strict=True)
@@ -126,35 +136,51 @@ def _told(
     groups = RowGroups.together([run[0][0].take([at for _, at in run]) for run in runs])
     positions = groups.files.tolist()
     node = grouping.majority([nodes[position] for position in positions], groups.sizes_bytes.tolist())
-    names = dict.fromkeys(files[position][0] for position in positions) if missing else ()
-    return Told(node, indexer.manifest_block(files, groups), [missing[name] for name in names if name in missing])
+    names = dict.fromkeys(files[position][0] for position in positions)
+    unheld = [missing[name] for name in names if name in missing] if missing else []
+    return Told(node, indexer.manifest_block(files, groups), unheld, list(names))
 
 
-def _places(listing: WantedFiles, files: Sequence[tuple[str, int]]) -> tuple[list[str | None], dict[str, str]]:
-    """The node of each file, shape (F,); and the paths of those that will be loaded whole, by name."""
+def _places(
+    listing: WantedFiles, files: Sequence[tuple[str, int]], *, apart: bool
+) -> tuple[list[str | None], dict[str, str], list[int] | None]:
+    """The node of each file, shape (F,); the paths of those that will be loaded whole, by name; see `cached_apart`."""
     handler = indexer.handler_of(listing.filesystem)
     names = [name for name, _ in files]
     wants_all = listing.wanted.columns is None and listing.wanted.filter is None and listing.limit is None
     try:
         places = NamedPlaces(handler.fs.client, handler.path_of)
         nodes = grouping.choose_nodes([size for _, size in files], places.place(names))
-        return nodes, {name: places.path_of(name) for name in (places.missing(names) if wants_all else ())}
+        missing = {name: places.path_of(name) for name in (places.missing(names) if wants_all else ())}
+        return nodes, missing, grouping.cached_apart(places.shares(names, now=False)) if apart else None
     except RaycacheError as error:
         logger.warning("cannot tell where %d files are, so tasks run anywhere: %s", len(files), error)
-        return [None] * len(files), {}
+        return [None] * len(files), {}, None
 
 
 def bundles(
-    made: Iterator[Told], filesystem: Any, cpus: Mapping[str, float], patience_s: float, *, ordered: bool
+    made: Iterator[Told],
+    filesystem: Any,
+    cpus: Mapping[str, float],
+    patience_s: float,
+    *,
+    ordered: bool,
+    cached: CachedNow | None = None,
 ) -> Iterator[RefBundle]:
-    """A bundle for each task; see `DispatchQueue` for `cpus` and `patience_s`."""
+    """A bundle for each task; see `DispatchQueue` for `cpus` and `patience_s`, and `CachedNow`."""
     client = indexer.handler_of(filesystem).fs.client
     queue: DispatchQueue[RefBundle] | None = None if ordered else DispatchQueue([], cpus, patience_s)
-    for node, table, missing in made:
+    if queue is not None and cached is not None:
+        queue.on_start, queue.on_add = cached.started, cached.begin
+        cached.watch(queue)
+    prefetch = client.prefetch if cached is None else announcing.in_this_epoch(client.prefetch)
+    for node, table, missing, files in made:
         about = BlockMetadata(num_rows=len(table), size_bytes=table.nbytes, exec_stats=None, input_files=None)
-        announce = functools.partial(client.prefetch, missing, _ANNOUNCED_BYTES_MAX) if missing else None
+        announce = functools.partial(prefetch, missing, _ANNOUNCED_BYTES_MAX) if missing else None
         # Where files are nobody can say, there is nothing to choose by.
-        yield inputs.bundle(table, about, node, queue=None if node is None else queue, announce=announce)
+        yield inputs.bundle(table, about, node, queue=None if node is None else queue, announce=announce, files=files)
+    if cached is not None:
+        cached.is_open = False
 
 
 class PlacedFiles(InputDataBuffer):  # type: ignore[misc]
@@ -210,7 +236,9 @@ class PlacedFiles(InputDataBuffer):  # type: ignore[misc]
         bundle = self._ahead.popleft()
         located = inputs.located_metadata(bundle)
         if located is not None and located.queue is not None:
-            located.queue.add(bundle, located.node or "")
+            number = located.queue.add(bundle, located.node or "")
+            if located.queue.on_add is not None:
+                located.queue.on_add(located.queue, [(number, located.files)])
         self._metrics.on_input_received(bundle)
         # Kept, as of any input: lost blocks are made from it again.
         self._input_data.append(bundle)

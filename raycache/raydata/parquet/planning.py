@@ -26,9 +26,11 @@ from ray.data._internal.planner.planner import Planner
 from ray.data.context import DataContext
 
 from raycache.filesystems.pyarrow import cache_handler
+from raycache.raydata.datasource import NamedPlaces
 from raycache.raydata.parquet import indexer, placed_files
 from raycache.raydata.parquet.footers import RowGroups
-from raycache.raydata.preference import hook_is_allowed, placement_wait_s
+from raycache.raydata.preference import cached_goes_first, hook_is_allowed, placement_wait_s
+from raycache.raydata.queueing.cached_now import LAST_READ, CachedNow
 
 logger = logging.getLogger("raycache")
 
@@ -89,8 +91,13 @@ def _plan(op: Any, data_context: Any) -> placed_files.PlacedFiles:
     def make() -> Iterator[RefBundle]:
         cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
         ordered = bool(data_context.execution_options.preserve_order)
-        made = placed_files.bins(listing, cpus, ordered=ordered, execution=execution)
-        return placed_files.bundles(made, listing.filesystem, cpus, placement_wait_s(), ordered=ordered)
+        cached, apart = None, cached_goes_first() and not ordered
+        made = placed_files.bins(listing, cpus, ordered=ordered, execution=execution, apart=apart)
+        if apart:
+            handler = indexer.handler_of(listing.filesystem)
+            places = NamedPlaces(handler.fs.client, handler.path_of)
+            cached = CachedNow(places, LAST_READ if listing.shuffle_config is None else None)
+        return placed_files.bundles(made, listing.filesystem, cpus, placement_wait_s(), ordered=ordered, cached=cached)
 
     return placed_files.PlacedFiles(data_context, make)
 

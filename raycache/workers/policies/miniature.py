@@ -50,6 +50,13 @@ class Miniature(Generic[Key]):
             self._policy.record_insert(key, size_bytes)
         return False
 
+    def go_on_with(self, make: MakePolicy) -> None:
+        """Keep what is there, in its order, and let another policy order it from now on."""
+        ordered = list(self._policy.victims())
+        self._policy = make(self._clock)
+        for key in ordered:
+            self._policy.record_insert(key, self._sizes[key])
+
     def resize(self, capacity_bytes: float, keeps: Callable[[Key], bool]) -> None:
         """Take another size, and let go of all names but some."""
         self.capacity_bytes = capacity_bytes

@@ -8,6 +8,7 @@ has asked for what they bring.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from raycache.types import SegmentId, Tier
 from raycache.workers.policies.protocol import EvictionPolicy, ReferenceClock
@@ -17,6 +18,30 @@ from raycache.workers.tiers.segment import Segment
 #: A load job fills this worker until it has not asked for blocks for this long.
 FILL_S = 60.0
 _NEVER = float("inf")
+#: Copies that the policy spares, in front of the order, after which nothing is looked for behind them.
+SPARED_MAX = 16
+
+
+class Since(NamedTuple):
+    """What does not make room for something new."""
+
+    #: What was loaded or used since then, unless it has another copy: it is of the load job that wants the room.
+    kept_s: float = _NEVER
+    #: What was not read since then: a reader that goes through everything once has still to read it.
+    read_s: float = -_NEVER
+
+    @property
+    def is_of_job(self) -> bool:
+        """Whether a load job wants the room."""
+        return self.kept_s < _NEVER
+
+    def keeps(self, segment: Segment) -> bool:
+        """Whether a segment stays."""
+        return segment.used_at_s < self.read_s or segment.is_kept(self.kept_s)
+
+
+#: All may go.
+ANYTHING = Since()
 
 
 class EvictionOrders:

@@ -19,6 +19,8 @@ class TierCounts:
     evictions: int = 0
     #: Of `evictions`, those from disk.
     evictions_disk: int = 0
+    #: To disk, whatever for.
+    disk_written_bytes: int = 0
     demotions: int = 0
     promotions: int = 0
     disk_errors: int = 0

@@ -35,15 +35,12 @@ from raycache.workers.effects import Demote, DropDisk, DropMemory, Forget, Outbo
 from raycache.workers.policies.table import MakePolicy
 from raycache.workers.tiers.absences import Absences
 from raycache.workers.tiers.copies import Copies
-from raycache.workers.tiers.eviction import EvictionOrders, JobGuard, enough
+from raycache.workers.tiers.eviction import ANYTHING, SPARED_MAX, EvictionOrders, JobGuard, Since, enough
 from raycache.workers.tiers.ledger import TierCounts, TierLedger
 from raycache.workers.tiers.segment import Operation, Segment
 from raycache.workers.tiers.segments import SegmentTable
 
 DISK_COOLDOWN_S = 30.0
-#: Copies that the policy spares, in front of the order, after which nothing is looked for behind them.
-SPARED_MAX = 16
-_NEVER = float("inf")
 #: Copies between the tiers under way at a time, each way.
 COPIES_INFLIGHT_MAX = 4
 #: Draining segments looked at in one tick.
@@ -88,15 +85,15 @@ class Tiers:
         there = self.disk_answers and self.ledgers[Tier.DISK].capacity_bytes > 0
         return there and self._out.now_s >= self.disk_unusable_until_s
 
-    def reserve(self, size_bytes: int, keep_since_s: float) -> Tier | None:
+    def reserve(self, size_bytes: int, since: Since) -> Tier | None:
         """Set room aside for a new segment, evicting as needed; None when neither tier can, and nothing was evicted.
 
-        What was loaded or used since `keep_since_s` stays, unless it has another copy.
+        What stays anyway, says `since`.
         """
         self.orders.clock.count += 1
-        if self._take(Tier.MEMORY, size_bytes, keep_since_s):
+        if self._take(Tier.MEMORY, size_bytes, since):
             return Tier.MEMORY
-        if self.disk_usable and self._take(Tier.DISK, size_bytes, keep_since_s):
+        if self.disk_usable and self._take(Tier.DISK, size_bytes, since):
             # Demote, so that the next one finds room in memory.
             if size_bytes <= self.ledgers[Tier.MEMORY].capacity_bytes:
                 self._demote_some(size_bytes)
@@ -112,11 +109,11 @@ class Tiers:
         ledger.reserve(size_bytes)
         return True
 
-    def room_bytes(self, keep_since_s: float) -> int:
+    def room_bytes(self, since: Since) -> int:
         """The largest segment that `reserve` would take."""
 
         def of(tier: Tier) -> int:
-            droppable = sum(segment.size_bytes for segment in self._droppable(tier, keep_since_s))
+            droppable = sum(segment.size_bytes for segment in self._droppable(tier, since))
             return self.ledgers[tier].free_bytes + droppable
 
         return max(of(Tier.MEMORY), of(Tier.DISK) if self.disk_usable else 0)
@@ -125,13 +122,13 @@ class Tiers:
         """Set room aside for a copy of what is here, evicting as a demotion may; False when there is none."""
         if tier is Tier.DISK and not self.disk_usable:
             return False
-        return self._take(tier, size_bytes, self.job_guard.keep_since_s(self._out.now_s))
+        return self._take(tier, size_bytes, Since(self.job_guard.keep_since_s(self._out.now_s)))
 
-    def _take(self, tier: Tier, size_bytes: int, keep_since_s: float) -> bool:
+    def _take(self, tier: Tier, size_bytes: int, since: Since) -> bool:
         ledger = self.ledgers[tier]
         if size_bytes > ledger.capacity_bytes:
             return False
-        victims = enough(self._droppable(tier, keep_since_s), size_bytes - ledger.free_bytes)
+        victims = enough(self._droppable(tier, since), size_bytes - ledger.free_bytes)
         if victims is None:
             return False
         for victim in victims:
@@ -139,15 +136,15 @@ class Tiers:
         ledger.reserve(size_bytes)
         return True
 
-    def _droppable(self, tier: Tier, keep_since_s: float = float("inf")) -> Iterator[Segment]:
+    def _droppable(self, tier: Tier, since: Since = ANYTHING) -> Iterator[Segment]:
         """Copies that can go at once, coldest first."""
         usable, now_s, spared = self.disk_usable, self._out.now_s, 0
         for name in self.orders.victims(tier):
             segment = self.segments.segments[name]
-            if not segment.is_idle(now_s) or segment.is_last_pinned or segment.is_kept(keep_since_s):
+            if not segment.is_idle(now_s) or segment.is_last_pinned or since.keeps(segment):
                 continue
             # What a load job brings was asked for: it is not refused.
-            if keep_since_s == _NEVER and self.orders.spares(segment, tier):
+            if not since.is_of_job and self.orders.spares(segment, tier):
                 spared += 1
                 if spared == SPARED_MAX:
                     return
@@ -207,6 +204,7 @@ class Tiers:
         ledger.reserve(segment.size_bytes)
         ledger.commit(segment.size_bytes)
         self._set_copy(segment, Tier.DISK)
+        self.counts.disk_written_bytes -= segment.size_bytes
         self.segments.add(segment)
         self._weigh(segment)
 
@@ -216,6 +214,7 @@ class Tiers:
             segment.in_memory = True
         else:
             segment.on_disk = True
+            self.counts.disk_written_bytes += segment.size_bytes
         if not segment.draining:
             self.orders.insert(segment, tier)
 
@@ -294,7 +293,7 @@ class Tiers:
     def _demote(self, segment: Segment) -> bool:
         if len(self.copying.under(Operation.DEMOTE)) >= COPIES_INFLIGHT_MAX:
             return False
-        if not self._take(Tier.DISK, segment.size_bytes, self.job_guard.keep_since_s(self._out.now_s)):
+        if not self._take(Tier.DISK, segment.size_bytes, Since(self.job_guard.keep_since_s(self._out.now_s))):
             return False
         self.copying.begin(segment, Operation.DEMOTE)
         self._out.put(Demote(segment.id))

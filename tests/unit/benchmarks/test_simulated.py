@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.large.simulated import ceiling, fixed, hit_rate, shuffled
+from benchmarks.large.simulated import ceiling, fixed, hit_rate, mixed, shuffled
 
 SIZE = {"objects": 200, "epochs": 12}
 
@@ -47,3 +47,10 @@ def test_sticky_moves_on_to_another_loop() -> None:
         for _ in range(8):
             hits = sum(cache.refer(first + name, 1) for name in range(200))
         assert hits == 100
+
+
+def test_a_scan_of_one_job_does_not_wash_out_what_another_needs() -> None:
+    """Beside a loop over fifteen times what fits, LRU hits a third of the hot ones; what is chosen hits most of them."""
+    lru, chosen = mixed("lru", rounds=24_000), mixed("auto", rounds=24_000)
+    assert lru < 0.4
+    assert chosen > 0.75

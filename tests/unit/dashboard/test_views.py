@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from raycache.admin.overview import REASONS
 from raycache.dashboard.prometheus import render
 from raycache.dashboard.query import ROWS_PER_PAGE, VIEWS, Query, read_query
 from raycache.dashboard.security import Guard
-from raycache.dashboard.views import Prices, cached_row, kept_page, page_of, table
+from raycache.dashboard.views import Prices, cached_row, kept_page, page_of, sizes, table
 from raycache.errors import InvalidRequestError
 from raycache.metrics import FIGURES
 from tests.support.fake_source import FakeSource
@@ -88,7 +89,7 @@ def test_rows_are_filtered_and_paged() -> None:
     assert "" == table(rows, Query(sort="no such column"), "", ("name",))["sort"]
 
 
-@pytest.mark.parametrize("view", [view for view in VIEWS if view not in ("data", "kept")])
+@pytest.mark.parametrize("view", [view for view in VIEWS if view not in ("data", "kept", "sizes")])
 def test_updates_are_small_for_large_clusters(view: str) -> None:
     """With 200 workers, 1,000 mounts, 1,000 jobs and 1,000 readers every view stays below 50 KB."""
     overview = FakeSource(nodes=200, mounts=1000, jobs=1000, readers=1000).overview()
@@ -101,6 +102,17 @@ def test_cached_datasets_are_rows_with_what_they_have_saved() -> None:
     page = kept_page(source.overview(), source.kept_datasets(), Query("kept", "saved_cpu_s", True, text="decode"))
     assert [row["hits"] for row in page["rows"]] == [1200, 900, 600, 300]
     assert (page["view"], page["rows_total"], page["saved_cpu_s"]) == ("kept", 4, 905.0)
+
+
+def test_the_view_of_sizes_is_small() -> None:
+    """Of 200 nodes fifty are shown, each with its last changes of policy; together less than 50 KB."""
+    (node, *_), *_ = (FakeSource().advice().nodes,)
+    advice = dataclasses.replace(
+        FakeSource().advice(), nodes=tuple(dataclasses.replace(node, history=node.history * 32) for _ in range(200))
+    )
+    shown = sizes(advice)
+    assert (len(shown["policies"]), shown["nodes_total"], len(shown["policies"][0]["history"])) == (50, 200, 3)
+    assert len(json.dumps(shown, separators=(",", ":"))) <= 50_000
 
 
 def test_a_directory_page_is_small() -> None:

@@ -58,8 +58,8 @@ def test_what_no_sender_of_this_version_says_is_refused(fields: dict[str, Any]) 
 @pytest.mark.parametrize("purpose", PREFETCHING)
 def test_prefetching_is_the_same_without_handing_out(purpose: Purpose) -> None:
     """What a reader may ask for, it may announce: with the same claims, room and source."""
-    assert TERMS[purpose].hands_out
-    assert TERMS[PREFETCHING[purpose]] == TERMS[purpose]._replace(hands_out=False)
+    assert TERMS[purpose].hands_out and TERMS[purpose].is_read
+    assert TERMS[PREFETCHING[purpose]] == TERMS[purpose]._replace(hands_out=False, is_read=False)
 
 
 @pytest.mark.parametrize(

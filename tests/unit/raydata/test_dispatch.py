@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from raycache.raydata.dispatch import DispatchQueue
+from raycache.raydata.queueing.dispatch import DispatchQueue
+from raycache.raydata.queueing.lanes import CachedShare, Noted
 
 CPUS = {"a": 1.0, "b": 1.0, "c": 1.0}
 
@@ -141,3 +142,37 @@ def test_whoever_has_no_task_left_waits_for_nobody() -> None:
     tasks = patient("a")
     taken(tasks)
     assert tasks.may_take(0.0) and tasks.take() is None
+
+
+def test_cached_tasks_of_a_node_go_first() -> None:
+    """Each node has its own order."""
+    tasks = queue("aabb", {"a": 1.0, "b": 1.0})
+    tasks.note([Noted(1, CachedShare.WHOLE), Noted(3, CachedShare.WHOLE)], at_first=True)
+    assert [taken(tasks), taken(tasks)] == [(1, "a"), (3, "b")]
+
+
+def test_what_is_missing_comes_while_what_is_cached_is_read() -> None:
+    """One task for each that has ended, two at most, each once; in a fixed order it is the next one."""
+    assert queue("aaa").announceable("a") == [0]
+    tasks = queue("a" * 8, {"a": 1.0})
+    tasks.note([Noted(number, CachedShare.WHOLE) for number in (4, 5, 6, 7)], at_first=True)
+    announced = []
+    for _ in range(4):
+        taken(tasks)
+        announced.append(tasks.announceable("a"))
+        tasks.finished("a")
+    assert announced == [[], [0], [1], []]
+
+
+def test_where_others_bring_things_in_nothing_comes_early() -> None:
+    """What this read is done with may be what they want next: only the next task is announced."""
+    tasks = queue("a" * 6, {"a": 1.0})
+    tasks.note([Noted(4, CachedShare.WHOLE), Noted(5, CachedShare.WHOLE)], at_first=True)
+    taken(tasks)
+    tasks.finished("a")
+    tasks.note([Noted(3, CachedShare.WHOLE)])
+    taken(tasks)
+    assert tasks.announceable("a") == []
+    tasks.finished("a")
+    taken(tasks)
+    assert tasks.announceable("a") == [0]

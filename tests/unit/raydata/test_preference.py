@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raycache.errors import InvalidRequestError
-from raycache.raydata.preference import placement_wait_s
+from raycache.raydata.preference import cached_goes_first, placement_wait_s
 
 
 @pytest.mark.parametrize(("given", "expected_s"), [("", 5.0), ("0", 0.0), (" 2.5 ", 2.5)])
@@ -21,3 +21,13 @@ def test_nonsense_is_said(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("RAYCACHE_PLACEMENT_WAIT_S", given)
     with pytest.raises(InvalidRequestError, match="RAYCACHE_PLACEMENT_WAIT_S"):
         placement_wait_s()
+
+
+def test_the_order_of_tasks_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cached first, unless it is to be as planned; anything else is said."""
+    for given, expected in (("", True), ("cached-first", True), ("planned", False)):
+        monkeypatch.setenv("RAYCACHE_PLACEMENT_ORDER", given)
+        assert expected == cached_goes_first()
+    monkeypatch.setenv("RAYCACHE_PLACEMENT_ORDER", "random")
+    with pytest.raises(InvalidRequestError, match="RAYCACHE_PLACEMENT_ORDER"):
+        cached_goes_first()

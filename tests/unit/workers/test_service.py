@@ -34,7 +34,6 @@ from raycache.workers.effects import (
     SegmentEntry,
     Verify,
 )
-from raycache.workers.policies.table import POLICIES
 from raycache.workers.service import WorkerService
 from tests.support.disk_segments import on_disk
 
@@ -58,7 +57,7 @@ class Worker:
     def __init__(self, memory: int = 64, disk: int = 0, inflight: int = 4, *, policy: str = "lru", **more: int) -> None:
         numbers, bytes_max = itertools.count(), more.get("inflight_bytes", 1000)
         limits = WorkerLimits(BLOCK, 32, memory, disk, 10.0, inflight, bytes_max, 1.0, 0.5, 2, PAGE, 64)
-        self.service = WorkerService("here", 1, limits, POLICIES[policy], new_id=lambda: f"s{next(numbers)}")
+        self.service = WorkerService("here", 1, limits, policy, new_id=lambda: f"s{next(numbers)}")
         self.tickets = itertools.count()
 
     def ask(

@@ -1,0 +1,1 @@
+"""How large the cache should be: `advice`."""
