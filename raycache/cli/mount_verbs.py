@@ -29,7 +29,7 @@ def mount(
 ) -> None:
     """Bind a part of the lake to a path.
 
-    PATH is absolute, such as /lake; URI is s3://bucket/prefix, gs://..., hdfs://... or file:///directory.
+    PATH is absolute, such as /lake; URI is s3://bucket/prefix, gs://..., abfs://..., hdfs://..., https://host or file:///directory.
 
     Without keys among the options this shell's environment counts (AWS_ACCESS_KEY_ID, AWS_PROFILE, ...). To keep a
     secret out of the list of processes, write -o secret_access_key=@env:NAME or -o secret_access_key=@file:PATH.

@@ -1,6 +1,6 @@
 """Open the storage of a URI's authority, by its scheme.
 
-`s3` is S3 and whatever speaks its protocol; `gs` is Google Cloud Storage, `abfs` Azure; `file` is this machine's disks; `memory` is for tests. Everything else is
+`s3` is S3 and whatever speaks its protocol; `gs` is Google Cloud Storage, `abfs` Azure, `https` files of a web server; `file` is this machine's disks; `memory` is for tests. Everything else is
 pyarrow's business: `hdfs`, and any other scheme its `FileSystem.from_uri` knows. Storages are kept, a few, so
 that connections and credentials are shared by all mounts of a process.
 """
@@ -139,6 +139,10 @@ def _make(root_uri: str, options: dict[str, Any]) -> UnderStorage:
         from raycache.ufs.clouds.makers import open_azure
 
         return open_azure(root, options, store=store_of(root, options))
+    if scheme in ("http", "https"):
+        from raycache.ufs.web.web_storage import WebStorage
+
+        return WebStorage(root, options)
     if scheme in ("file", "memory"):
         if options:
             raise InvalidRequestError(f"unknown option {min(options)!r}; {scheme}:// takes none")

@@ -85,7 +85,15 @@ class HttpClient:
     def __repr__(self) -> str:
         return f"HttpClient({self.endpoint_url!r})"
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], data: Buffer | None = None) -> HttpAnswer:
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: Buffer | None = None,
+        *,
+        body_bytes_max: int | None = None,
+    ) -> HttpAnswer:
         """Send a request and take in its whole answer.
 
         Args:
@@ -93,6 +101,7 @@ class HttpClient:
             url: percent-encoded.
             headers: all of them; a length is added for data.
             data: the body; None: no body.
+            body_bytes_max: a longer body is broken off one byte behind that; None: all of it is wanted.
 
         Raises:
             urllib3.exceptions.HTTPError: no whole answer came.
@@ -104,9 +113,15 @@ class HttpClient:
             sent["Content-Length"] = str(length)
             body = Body(data) if length else b""
         answer = self.pool.urlopen(
-            method, url, body=body, headers=sent, redirect=False, decode_content=False, preload_content=True
+            method, url, body=body, headers=sent, redirect=False, decode_content=False, preload_content=False
         )
-        return HttpAnswer(answer.status, answer.headers, answer.data)
+        try:
+            taken = answer.read(None if body_bytes_max is None else body_bytes_max + 1, decode_content=False)
+            if body_bytes_max is not None and len(taken) > body_bytes_max:
+                answer.close()  # what is left of it must not be taken for another answer
+        finally:
+            answer.release_conn()
+        return HttpAnswer(answer.status, answer.headers, taken)
 
     def close(self) -> None:
         """Let go of connections. A later request connects again."""
