@@ -182,6 +182,7 @@ def test_a_replayed_and_changed_request(cache: Cache) -> None:
     assert 200 == status_of(answer(cache, request))
 
 
+@pytest.mark.long
 def test_two_requests_in_one_are_two(cache: Cache) -> None:
     """A body that looks like a request is a body; what follows it is the next request."""
     inner = b"GET /lake/x HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -311,6 +312,7 @@ def fuzz(cache: Cache, seed: int, seconds: float) -> dict[int, int]:
     return counts
 
 
+@pytest.mark.long
 def test_requests_at_random(cache: Cache, s3: S3Client) -> None:
     """None of them is a 500, and the server still serves."""
     counts = fuzz(cache, 1, 3.0)
@@ -330,6 +332,7 @@ def test_requests_at_random_for_a_minute(cache: Cache, s3: S3Client) -> None:
     assert BODY == s3.get_object(Bucket="lake", Key="x")["Body"].read()
 
 
+@pytest.mark.long
 def test_anonymous_readers_only_where_it_was_said(cache: Cache) -> None:
     """It is another endpoint; it runs last."""
     target: Any = b"GET /lake/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

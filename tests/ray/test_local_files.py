@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import threading
 from collections.abc import Iterator
@@ -39,8 +40,9 @@ def lake(cache: Cache, s3_server: SeaweedServer, proxy: S3Proxy) -> Iterator[Lak
     lake.put("model/empty", b"")
     cache.mount("/lake", lake.uri, lake.options, metadata_ttl_s=600)
     yield lake
-    cache.free("/lake", force=True)
-    cache.unmount("/lake", force=True)
+    with contextlib.suppress(NotFoundError):  # the last test starts another cache
+        cache.free("/lake", force=True)
+        cache.unmount("/lake", force=True)
 
 
 def test_a_file_is_whole_and_read_only(cache: Cache, lake: Lake) -> None:
@@ -93,8 +95,6 @@ def test_what_does_not_fit_is_refused(cache: Cache, lake: Lake) -> None:
         with pytest.raises(NoSpaceError), cache.local("/lake/large"):
             pass
         assert SIZE == path.stat().st_size
-    with cache.local("/lake/large") as path:
-        assert 90 * MIB == path.stat().st_size
 
 
 def test_a_replaced_file_is_another_one(cache: Cache, lake: Lake) -> None:
@@ -106,6 +106,7 @@ def test_a_replaced_file_is_another_one(cache: Cache, lake: Lake) -> None:
             assert (content(2, 1000), content(3, 2000)) == (old.read_bytes(), new.read_bytes())
 
 
+@pytest.mark.long
 def test_many_ask_at_once_and_each_byte_leaves_the_lake_once(cluster: LocalCluster, cache: Cache, lake: Lake) -> None:
     """On all nodes, and by several threads of each."""
 
