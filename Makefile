@@ -177,7 +177,7 @@ bench-parquet: $(SETUP) ## Run the benchmark of Ray's own reader of parquet: sha
 	$(BIN)/python -m benchmarks parquet $(ARGS)
 
 bench-scale: $(SETUP) ## Run the benchmark of the control plane: a thousand workers, a worker with millions of files, restarts
-	$(BIN)/python -m benchmarks scale scale-worker $(ARGS)
+	$(BIN)/python -m benchmarks scale scale-steps scale-worker $(ARGS)
 
 bench-sync: $(SETUP) ## Run the benchmark of sync and of the cache map: a changed lake, a million objects, the next cluster
 	$(BIN)/python -m benchmarks sync $(ARGS)

@@ -10,7 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import cached, dashboard, endpoint, epochs, load, locality, overhead, parquet, scale, scale_worker, sync
+from benchmarks import (
+    cached,
+    dashboard,
+    endpoint,
+    epochs,
+    load,
+    locality,
+    overhead,
+    parquet,
+    scale,
+    scale_steps,
+    scale_worker,
+    sync,
+)
 from benchmarks.large import report as large
 from benchmarks.measure import Finding, findings, head, machine, ratio_rows, ratios_as_findings, save, table
 from benchmarks.reading import report, runner
@@ -24,7 +37,7 @@ def main() -> int:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(sorted(WORKLOADS)))
     parser.add_argument("--bytes", type=float, default=1e9, help="epochs: size of the parquet dataset")
     parser.add_argument("--rounds", type=int, default=3, help="epochs: interleaved rounds; medians are shown")
-    parser.add_argument("--files", type=int, default=2_000_000, help="scale-worker: synthetic files")
+    parser.add_argument("--files", type=int, default=2_000_000, help="scale-steps, scale-worker: synthetic files")
     parser.add_argument(
         "--only",
         nargs="*",
@@ -104,6 +117,9 @@ _FIGURES = {
     "overhead": _Figures("What counting, tagging and exporting cost", lambda _: overhead.measure()),
     "parquet": _Figures("Ray's own reader of parquet", lambda _: parquet.measure()),
     "scale": _Figures("How the control plane scales", lambda _: scale.measure()),
+    "scale-steps": _Figures(
+        "Steps of a worker with millions of small files", lambda arguments: scale_steps.measure(arguments.files)
+    ),
     "scale-worker": _Figures(
         "A worker with millions of small files", lambda arguments: scale_worker.measure(arguments.files)
     ),

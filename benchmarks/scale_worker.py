@@ -69,7 +69,8 @@ def measure(files: int) -> list[Finding]:
             raycache.stop()
 
 
-def _version(lake: str, number: int) -> FileVersion:
+def version_of(lake: str, number: int) -> FileVersion:
+    """One of the synthetic files."""
     return FileVersion(f"{lake}/train/{number // 10_000:05}/{number:09}.jpg", FILE_BYTES, f'"{number:032x}"', number)
 
 
@@ -77,7 +78,7 @@ def _fill(slot: Path, lake: str, files: int) -> None:
     store, data = DiskStore(slot, fsync=False), np.zeros(FILE_BYTES * PER_SEGMENT, dtype=np.uint8)
     for first in range(0, files, PER_SEGMENT):
         numbers = range(first, min(files, first + PER_SEGMENT))
-        entries = [SegmentEntry(_version(lake, n), 0, FILE_BYTES * (n - first), FILE_BYTES) for n in numbers]
+        entries = [SegmentEntry(version_of(lake, n), 0, FILE_BYTES * (n - first), FILE_BYTES) for n in numbers]
         store.write(f"synthetic-{first}", [data[: FILE_BYTES * len(entries)]], entries)
 
 
@@ -126,7 +127,7 @@ class _Reader:
         self._node = ray.get_runtime_context().get_node_id()
 
     def read(self) -> BlockState:
-        version = _version(self._lake, self._random.choice(self._numbers))
+        version = version_of(self._lake, self._random.choice(self._numbers))
         files = FileColumns.of([version])
         block_size = Settings().block_size_bytes
         request = BlockRequest(self._node, 0, 0, files, [0], [0], [0], [FILE_BYTES], block_size, int(Purpose.READ_HELD))

@@ -21,7 +21,7 @@ from raycache.cli.file_verbs import du, local, locate, ls, stat
 from raycache.cli.journal_verbs import journal
 from raycache.cli.load_verbs import INTERRUPTED, check, job, jobs, load
 from raycache.cli.mount_verbs import mount, mounts, unmount
-from raycache.cli.report_verbs import doctor, report
+from raycache.cli.report_verbs import doctor, fsck, report
 from raycache.cli.serving_verbs import dashboard, endpoint
 from raycache.cli.session import Session
 from raycache.cli.stats_verbs import advise, stats
@@ -44,7 +44,7 @@ def cli() -> None:
 for verb in (
     *(start, stop, status, settings, journal, mount, unmount, mounts, ls, stat, du, locate, load, jobs, job, check),
     *(free, pin, unpin, set_ttl, set_quota, rules, sync, export_map, import_map, stats, advise),
-    *(top, report, doctor, dashboard, cached, endpoint, local),
+    *(top, report, doctor, dashboard, cached, endpoint, local, fsck),
 ):
     cli.add_command(verb)
 

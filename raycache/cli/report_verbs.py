@@ -15,25 +15,47 @@ from raycache.metrics import FIGURES
 from raycache.results import Setting
 
 if TYPE_CHECKING:
-    from raycache.admin.doctor import Finding
+    from raycache.admin.checks.doctor import Finding
     from raycache.admin.overview import Overview
 
 _SHOWN_MAX = 15
 
 
 @click.command(cls=Verb, topic="Watching")
+@click.option("--clean", is_flag=True, help="Remove what dead workers have left on the disks.")
 @click.pass_obj
-def doctor(session: Session) -> int:
+def doctor(session: Session, clean: bool) -> int:
     """Look for trouble, and say what to do.
 
-    Looks at Ray, workers, memory, disks, mounts, clocks and leftovers.
+    Looks at Ray, workers, memory, disks, mounts, event loops, clocks and leftovers.
 
     Fails when something does not work.
     """
-    from raycache.admin.doctor import BAD, examine
+    from raycache.admin.checks.doctor import BAD, examine
 
     mode, reason, _ = session.backend.placement()
-    findings = examine(session.cache().client, mode, reason)
+    findings = examine(session.cache().client, mode, reason, clean=clean)
+    _show(session, findings)
+    return int(any(finding.level == BAD for finding in findings))
+
+
+@click.command(cls=Verb, topic="Upkeep")
+@click.option("--repair", is_flag=True, help="Drop what is damaged, belongs to nothing, or is not what the lake has.")
+@click.pass_obj
+def fsck(session: Session, repair: bool) -> int:
+    """Read all disk tiers, and compare with the lake.
+
+    Fails when something is damaged and was not repaired.
+    """
+    from raycache.admin.checks.doctor import BAD
+    from raycache.admin.checks.fsck import check
+
+    findings = check(session.cache().client, repair=repair)
+    _show(session, findings)
+    return int(any(finding.level == BAD and finding.remedy for finding in findings))
+
+
+def _show(session: Session, findings: list[Finding]) -> None:
     if session.json:
         session.output.json(findings)
     else:
@@ -41,7 +63,6 @@ def doctor(session: Session) -> int:
             session.output.line(f"{finding.level:4}  {finding.subject}: {finding.text}")
             if finding.remedy:
                 session.output.line(f"      -> {finding.remedy}")
-    return int(any(finding.level == BAD for finding in findings))
 
 
 @click.command(cls=Verb, topic="Watching")
@@ -51,7 +72,7 @@ def report(session: Session) -> None:
 
     Figures, versions and findings; no secrets, no names of buckets, paths or machines.
     """
-    from raycache.admin.doctor import examine
+    from raycache.admin.checks.doctor import examine
 
     cache = session.cache()
     mode, reason, ray_version = session.backend.placement()

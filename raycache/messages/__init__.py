@@ -45,6 +45,7 @@ from raycache.messages.figures import StatusReply as StatusReply
 from raycache.messages.figures import TouchRequest as TouchRequest
 from raycache.messages.figures import WorkerStats as WorkerStats
 from raycache.messages.figures import sum_counters as sum_counters
+from raycache.messages.health import DiskCheck as DiskCheck
 from raycache.messages.health import Health as Health
 from raycache.messages.health import MountHealth as MountHealth
 from raycache.messages.heartbeats import BlockReport as BlockReport

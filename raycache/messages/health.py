@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from raycache.types import WorkerId
+from raycache.types import SegmentId, WorkerId
 
 
 class MountHealth(NamedTuple):
@@ -30,7 +30,23 @@ class Health(NamedTuple):
     leftovers: list[tuple[str, int]]
     #: The first `mounts_max` of them.
     mounts: list[MountHealth]
+    #: Of `leftovers`, those that were asked to be removed, and were.
+    removed: list[tuple[str, int]] = []  # noqa: RUF012  # a NamedTuple's default, never changed
     #: (kind, how many were slow, the longest in seconds) of the turns of its event loop, since it started.
     turns: list[tuple[str, int, float]] = []  # noqa: RUF012  # a NamedTuple's default, never changed
     #: Segments on its disk that it has not taken over yet.
     adopting: int = 0
+
+
+class DiskCheck(NamedTuple):
+    """One worker's disk, read as a whole."""
+
+    node: WorkerId
+    #: On disk, and in its tables.
+    segments: int
+    #: Of these, whose bytes are not what was written; and some of them.
+    bad: int
+    bad_names: list[SegmentId]
+    #: Files that belong to nothing in its tables, and their bytes.
+    orphans: int
+    orphan_bytes: int

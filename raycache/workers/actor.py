@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from raycache.ufs.kept_files.kept_storage import kept_storage
 from raycache.ufs.open import open_ahead, open_storage, slow_downs
 from raycache.workers.capacity import WorkerLimits, capacity_of
 from raycache.workers.carrier import hand_out
+from raycache.workers.disk_care import DiskCare
 from raycache.workers.effects import LoadItem
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
@@ -67,8 +69,6 @@ _EXPORT_PERIOD_S = 1.0
 _PRESSURE_PERIOD_S = 0.5
 _TICK_PERIOD_S = 0.5
 _PROBE_PERIOD_S = 5.0
-#: Files on disk that a thread looks into at a time.
-_DESCRIBED_MAX = 16
 #: How long a call waits for what it has changed to be noted on disk.
 _DISK_TIMEOUT_S = 10.0
 #: Signs of life in the time after which the master takes a worker for lost.
@@ -96,6 +96,8 @@ class WorkerActor:
             self._capacity = self._capacity._replace(disk_bytes=0)
         self._log = NodeLog.create(cache_id, node)
         keep_buffers()
+        # What has been imported is no garbage: to look through it takes a tenth of a second, each time.
+        gc.freeze()
         self._stores = Stores(MemoryStore(), disk)
         limits = WorkerLimits.of(self._settings, self._capacity.memory_bytes, self._capacity.disk_bytes)
         self._service = WorkerService(node, epoch, limits, self._settings.eviction)
@@ -117,9 +119,10 @@ class WorkerActor:
         self._hurry = asyncio.Event()
         self._sequence, self._want_full = 0, True
         self._heard_s = self._clock.now_s()
+        self._disk_care = DiskCare(self._service, self._stores, self._ports)
         if disk is not None:
             self._service.begin_adoption()
-            self._ports.spawn(self._adopt())
+            self._ports.spawn(self._disk_care.adopt())
             self._probe = BoundedThreads("raycache-probe", 1, _DISK_TIMEOUT_S, 1)
             self._ports.spawn(self._ports.forever(self._watch_disk, _PROBE_PERIOD_S))
         self._pulse = Pulse(self._link.say_alive, self._settings.heartbeat_timeout_s / _PULSES_PER_TIMEOUT)
@@ -253,15 +256,20 @@ class WorkerActor:
         return encode(await self._local.answer(size_bytes, name))
 
     @timed
-    async def examine(self) -> bytes:
-        """Look at disk and lake from here; answers a `Health`."""
-        health = await self._ports.aside(look_around, self._node, self._capacity.disk_path, self._mounts.mounts)
+    async def examine(self, clean: bool = False) -> bytes:
+        """Look at disk and lake from here; answers a `Health`. Cleaning removes what dead workers have left on the disk."""
+        health = await self._ports.aside(look_around, self._node, self._capacity.disk_path, self._mounts.mounts, clean)
         return encode(
             health._replace(
                 turns=[(kind, slow, longest_s) for kind, slow, longest_s in self.turns.kinds()],
                 adopting=self._service.adopting,
             )
         )
+
+    @timed
+    async def check_disk(self, repair: bool) -> bytes:
+        """Read all of the disk tier, and drop what is bad if it is to be repaired; answers a `DiskCheck`."""
+        return encode(await self._disk_care.check(repair=repair))
 
     @timed
     async def beat(self) -> bytes:
@@ -297,7 +305,8 @@ class WorkerActor:
         return self._exporter.lake.metered(storage, mount), key
 
     async def _end(self) -> None:
-        await self.shutdown()
+        with contextlib.suppress(Exception):  # a disk that hangs must not keep it
+            await asyncio.wait_for(self.shutdown(), _DISK_TIMEOUT_S)
         os._exit(0)
 
     def _take_mounts(self, table: MountTable | None) -> None:
@@ -307,18 +316,6 @@ class WorkerActor:
         for root_uri, options in {names.split_uri(m.uri)[0]: m.options for m in table.mounts}.items():
             # Now rather than at the first read: importing and connecting takes half a second.
             self._ports.spawn(self._ports.aside(open_ahead, root_uri, options))
-
-    async def _adopt(self) -> None:
-        """Take over what an earlier incarnation has left on disk, while this one serves."""
-        found = await self._ports.disk.run(self._stores.find)
-        files, effects = self._service.found_on_disk(found, self._clock.now_s())
-        self._ports.run(effects)
-        for start in range(0, len(files), _DESCRIBED_MAX):
-            several = files[start : start + _DESCRIBED_MAX]
-            described = await self._ports.disk.run(self._stores.describe, several)
-            for file, segment in zip(several, described, strict=True):
-                self._ports.run(self._service.adopt_one(file.segment, segment, self._clock.now_s()))
-                await self.turns.over()
 
     # --- background ---------------------------------------------------------------------------------------------------
 
@@ -365,7 +362,6 @@ class WorkerActor:
         """Keep order, for a bounded time after another as long as there is something to do."""
         while True:
             try:
-                self._pulse.came_round()
                 self._ports.run(self._service.tick(self._clock.now_s()))
                 busy = self._service.busy
             except Exception:  # a defect: what comes later may still be kept in order
@@ -377,6 +373,7 @@ class WorkerActor:
         unsaid: list[asyncio.Event] = []
         while True:
             more = False
+            self._pulse.came_round()
             try:
                 told, self._told = self._told, asyncio.Event()
                 sent_s, beat = self._clock.now_s(), self._heartbeat()

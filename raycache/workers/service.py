@@ -15,7 +15,6 @@ freed while its ticket waits for others is not handed out any more (`tickets.fin
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -41,6 +40,7 @@ from raycache.workers.answer_table import Answer, Presence
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.claims import Claims
 from raycache.workers.effects import Effect, LoadOutcome, Outbox, Reply, SegmentEntry
+from raycache.workers.figures.tier_stats import stats_of
 from raycache.workers.loading import Loading
 from raycache.workers.policies.choosing import Choosing
 from raycache.workers.policies.table import POLICIES
@@ -281,8 +281,7 @@ class WorkerService:
         for each.
         """
         if not selector.versions:
-            # The next reader of an extent is its first again.
-            self._claims.clear()
+            self._claims.clear()  # the next reader of an extent is its first again
         self._adoption.freed(selector, force=force)
         return Freeing(selector, self._tiers, now_s, force=force)
 
@@ -318,15 +317,28 @@ class WorkerService:
         self._listings.keep(listing, reply)
         return reply
 
-    def is_on_disk(self, segment: SegmentId) -> bool:
-        """Whether a segment has a copy on disk, or one on its way there."""
-        found = self._table.get(segment)
-        return found is not None and (found.on_disk or found.operation is Operation.DEMOTE)
+    def has_copy(self, segment: SegmentId, tier: Tier) -> bool:
+        """Whether a segment has a copy in a tier, or one on its way there."""
+        if (found := self._table.get(segment)) is None:
+            return False
+        here, coming = (found.on_disk, Operation.DEMOTE) if tier is Tier.DISK else (found.in_memory, Operation.PROMOTE)
+        return here or found.operation is coming
 
-    def is_in_memory(self, segment: SegmentId) -> bool:
-        """Whether a segment has a copy in memory, or one on its way there."""
-        found = self._table.get(segment)
-        return found is not None and (found.in_memory or found.operation is Operation.PROMOTE)
+    def segments_on_disk(self) -> list[SegmentId]:
+        """Those in the tables."""
+        return [segment.id for segment in self._table.since(-1) if segment.on_disk]
+
+    def expects(self, segment: SegmentId) -> bool:
+        """Whether a segment file belongs to something that is here, or that is taken over."""
+        return self._table.get(segment) is not None or segment in self._adoption.coming
+
+    def recheck(self, segment: SegmentId, now_s: float) -> list[Effect]:
+        """Have a segment on disk checked again, which drops it if it is bad."""
+        self._out.now_s = now_s
+        if (found := self._table.get(segment)) is not None and found.operation is None and not found.draining:
+            found.verified = False
+            self._tiers.verify(found)
+        return self._conclude()
 
     def entries(self, segment: SegmentId) -> list[SegmentEntry]:
         """What to write into the segment's footer; empty when it is being given up."""
@@ -418,20 +430,8 @@ class WorkerService:
 
     def stats(self) -> WorkerStats:
         """The service's own figures; requests to the under storage are counted by the lake meter."""
-        tiers = self._tiers
-        memory, disk = tiers.ledgers[Tier.MEMORY], tiers.ledgers[Tier.DISK]
-        return WorkerStats(
-            memory_used_bytes=memory.used_bytes,
-            memory_capacity_bytes=memory.capacity_bytes,
-            disk_used_bytes=disk.used_bytes + self.local_share.bytes,
-            disk_capacity_bytes=disk.capacity_bytes + self.local_share.bytes,
-            **dataclasses.asdict(tiers.counts),
-            blocks=self._table.block_count,
-            segments=len(self._table.segments),
-            loads_inflight=len(self._flights.running),
-            refusals=self._refusals,
-            **self.choosing.figures(),
-        )
+        loads, local_bytes = len(self._flights.running), self.local_share.bytes
+        return stats_of(self._tiers, loads, self._refusals, local_bytes)._replace(**self.choosing.figures())
 
     def validate(self) -> None:
         """Check every invariant; for tests and the simulator. AssertionError with the story."""

@@ -199,14 +199,14 @@ class ThreadPorts:
 
     async def demote(self, segment: SegmentId, entries: Sequence[SegmentEntry]) -> bool:
         def too_late(_: bool) -> None:
-            if not self.service.is_on_disk(segment):
+            if not self.service.has_copy(segment, Tier.DISK):
                 self.drop_disk(segment)
 
         return await self._good_on_disk(too_late, self._stores.demote, segment, entries)
 
     async def promote(self, segment: SegmentId) -> bool:
         def too_late(_: bool) -> None:
-            if not self.service.is_in_memory(segment):
+            if not self.service.has_copy(segment, Tier.MEMORY):
                 self.drop_memory(segment)
 
         return await self._good_on_disk(too_late, self._stores.promote, segment)

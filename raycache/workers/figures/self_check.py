@@ -23,14 +23,16 @@ _MOUNT_TIMEOUT_S = 10.0
 _LEFTOVERS_MAX = 20
 
 
-def look_around(node: WorkerId, disk_path: Path | None, mounts: Sequence[MountInfo]) -> Health:
+def look_around(node: WorkerId, disk_path: Path | None, mounts: Sequence[MountInfo], clean: bool = False) -> Health:
     """Look around.
 
     Args:
         node: this one.
         disk_path: where the disk tiers of all caches lie; None without one.
         mounts: the first `MOUNTS_MAX` are tried.
+        clean: what dead workers have left on the disk is removed.
     """
+    removed = remove_leftovers(disk_path) if clean and disk_path is not None else []
     total = free = 0
     if disk_path is not None:
         with contextlib.suppress(OSError):
@@ -38,7 +40,7 @@ def look_around(node: WorkerId, disk_path: Path | None, mounts: Sequence[MountIn
             total, free = usage.total, usage.free
     tried = _try_all(mounts[:MOUNTS_MAX])
     left = leftovers(disk_path) if disk_path is not None else []
-    return Health(node, time.time(), str(disk_path or ""), total, free, left, tried)
+    return Health(node, time.time(), str(disk_path or ""), total, free, left, tried, removed)
 
 
 def leftovers(disk_path: Path) -> list[tuple[str, int]]:
@@ -50,6 +52,23 @@ def leftovers(disk_path: Path) -> list[tuple[str, int]]:
                 size = sum(file.stat().st_size for file in slot.iterdir() if file.is_file())
                 found.append((str(slot), size))
     return sorted(found, key=lambda item: -item[1])[:_LEFTOVERS_MAX]
+
+
+def remove_leftovers(disk_path: Path) -> list[tuple[str, int]]:
+    """Remove the slots that no living process has locked, each while it is locked here; (directory, bytes) of those removed."""
+    removed: list[tuple[str, int]] = []
+    for slot in sorted(disk_path.glob("raycache-*/slot-*")):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(slot, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                size = sum(file.stat().st_size for file in slot.iterdir() if file.is_file())
+                shutil.rmtree(slot)
+                removed.append((str(slot), size))
+                slot.parent.rmdir()
+            finally:
+                os.close(descriptor)
+    return removed
 
 
 def _is_locked(slot: Path) -> bool:

@@ -219,6 +219,19 @@ class DiskStore:
                     Path(entry.path).unlink()
         return [file for _, file in sorted(found)]
 
+    def files(self) -> list[FoundFile]:
+        """The segment files there now; changes nothing."""
+        found: list[FoundFile] = []
+        now_s = time.time()
+        with suppress(OSError), os.scandir(self._directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(_SUFFIX):
+                    with suppress(OSError):
+                        stat = entry.stat(follow_symlinks=False)
+                        age_s = max(0.0, now_s - stat.st_mtime)
+                        found.append(FoundFile(entry.name.removesuffix(_SUFFIX), stat.st_size, age_s))
+        return found
+
     def describe(self, file: FoundFile) -> DiskSegment | None:
         """What a file that was found holds, without what was freed of it; None when it is torn. Reads its footer only."""
         path = self.path(file.segment)

@@ -130,6 +130,10 @@ class Stores:
         """The files that an earlier process left on disk, see `DiskStore.find`."""
         return [] if self._disk is None else self._disk.find()
 
+    def files(self) -> list[FoundFile]:
+        """All segment files on disk, see `DiskStore.files`."""
+        return [] if self._disk is None else self._disk.files()
+
     def describe(self, files: Sequence[FoundFile]) -> list[DiskSegment | None]:
         """See `DiskStore.describe`."""
         return [self._on_disk().describe(file) for file in files]

@@ -12,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from raycache.admin.doctor import BAD, NOTE, OK, Checkup, Finding, diagnose
+from raycache.admin.checks.doctor import BAD, NOTE, OK, Checkup, Finding, diagnose
 from raycache.admin.overview import overview_of
 from raycache.cli.main import run
 from raycache.cli.report_verbs import summary
@@ -221,7 +221,7 @@ def test_doctor_fails_when_something_is_bad(
     """Exit status 1, and the remedy below the finding."""
     bad = Finding(BAD, "clock", "off by a day", "run NTP")
     for found, status in (([bad], 1), ([Finding(OK, "clock", "right")], 0)):
-        monkeypatch.setattr("raycache.admin.doctor.examine", lambda *_, found=found: found)
+        monkeypatch.setattr("raycache.admin.checks.doctor.examine", lambda *_, found=found, **__: found)
         assert status == run(["doctor"], Session(backend=FakeBackend(FakeCache())))  # type: ignore[arg-type]
     assert "bad   clock: off by a day\n      -> run NTP" in capsys.readouterr().out
 

@@ -49,18 +49,19 @@ class Checkup(NamedTuple):
     margin_s: float
 
 
-def examine(client: Client, mode: str, reason: str) -> list[Finding]:
+def examine(client: Client, mode: str, reason: str, *, clean: bool = False) -> list[Finding]:
     """Look at everything; takes as long as the slowest store, at most half a minute.
 
     Args:
         client: of the running cache.
         mode: of placement, in force here ("hook", "labels", "plain").
         reason: why.
+        clean: remove what dead workers have left on the disks.
     """
     overview = overview_now(client)
     workers = client.refresh_view().workers
     asked_s = time.time()
-    replies = client.calls.workers([WorkerCall(w.actor_name, "examine", ()) for w in workers], _TIMEOUT_S)
+    replies = client.calls.workers([WorkerCall(w.actor_name, "examine", (clean,)) for w in workers], _TIMEOUT_S)
     answered_s = time.time()
     checkups: list[Checkup] = []
     silent: list[str] = []
@@ -229,14 +230,21 @@ def _clocks(checkups: Sequence[Checkup], hosts: dict[str, str]) -> Finding:
 
 
 def _leftovers(checkups: Sequence[Checkup], hosts: dict[str, str]) -> Finding:
-    left = [
-        (hosts.get(checkup.health.node, checkup.health.node[:12]), path, size)
-        for checkup in checkups
-        for path, size in checkup.health.leftovers
-    ]
-    if not left:
-        return Finding(OK, "leftovers", "none of dead workers or other caches")
-    host, path, _ = left[0]
-    total = sum(size for _, _, size in left)
-    text = f"{len(left)} directories of dead workers hold {total >> 20} MiB, such as {path} on {host}"
-    return Finding(NOTE, "leftovers", text, "delete them when no cache is running that they belong to")
+    def named(kind: str) -> list[tuple[str, str, int]]:
+        return [
+            (hosts.get(checkup.health.node, checkup.health.node[:12]), path, size)
+            for checkup in checkups
+            for path, size in getattr(checkup.health, kind)
+        ]
+
+    left, removed = named("leftovers"), named("removed")
+    if left:
+        host, path, _ = left[0]
+        total = sum(size for _, _, size in left)
+        text = f"{len(left)} directories of dead workers hold {total >> 20} MiB, such as {path} on {host}"
+        remedy = "raycache doctor --clean removes them; a cache that is started again with that disk finds nothing then"
+        return Finding(NOTE, "leftovers", text, remedy)
+    if removed:
+        total = sum(size for _, _, size in removed)
+        return Finding(OK, "leftovers", f"{len(removed)} directories of dead workers are removed, {total >> 20} MiB")
+    return Finding(OK, "leftovers", "none of dead workers or other caches")
