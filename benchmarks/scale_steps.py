@@ -23,6 +23,8 @@ from raycache.workers.walks.adoption import DiskSegment, FoundFile
 
 LAKE = "s3://bucket"
 ADOPTED_S_PER_MILLION = 2.0
+#: Of a page, as a sync and a cache map ask for it.
+INVENTORY_FILES = 20_000
 
 
 def measure(files: int) -> list[Finding]:
@@ -51,10 +53,17 @@ def measure(files: int) -> list[Finding]:
             yield
 
     def inventory() -> Iterator[None]:
-        page = service.inventory(InventoryRequest([Pattern("")], None, files))
-        while not page.done:
-            page.step(0.0)
+        request = InventoryRequest([Pattern("")], None, INVENTORY_FILES)
+        while True:
+            page = service.inventory(request)
+            while not page.done:
+                page.step(0.0)
+                yield
+            after = service.inventory_reply(page).after
             yield
+            if after is None:
+                return
+            request = request._replace(after=after)
 
     def rule(number: int, kind: RuleKind, base: str) -> Callable[[], Iterator[None]]:
         def booked() -> Iterator[None]:
