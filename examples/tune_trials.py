@@ -57,11 +57,11 @@ def trial(lake: str, rate: float, cached: bool) -> float:
     if cached:
         dataset = raycache.cached(dataset)
     a, losses = 0.0, []
-    for batch in dataset.iter_batches(batch_size=4096):
+    for batch in dataset.iter_batches(batch_size=1024):
         error = a * batch["x"] - batch["y"]
         a -= rate * float((error * batch["x"]).mean())
         losses.append(float((error**2).mean()))
-    return sum(losses[-3:]) / 3
+    return float(np.mean(losses[-3:]))
 
 
 def run(lake: str, rates: Sequence[float], cached: bool) -> tuple[float, list[float]]:
