@@ -32,6 +32,8 @@ PAGE = {
     "": ("index.html", "text/html; charset=utf-8"),
     "app.js": ("app.js", "text/javascript; charset=utf-8"),
     "charts.js": ("charts.js", "text/javascript; charset=utf-8"),
+    "kept.js": ("kept.js", "text/javascript; charset=utf-8"),
+    "sizes.js": ("sizes.js", "text/javascript; charset=utf-8"),
     "style.css": ("style.css", "text/css; charset=utf-8"),
     "icon.svg": ("icon.svg", "image/svg+xml; charset=utf-8"),
 }
