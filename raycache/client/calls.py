@@ -8,21 +8,26 @@ Theory of operation. Handles belong to one cache, to one session of Ray and to o
 that was found by the master's name is asked for its cache before it is used; the names of workers hold the id of theirs.
 When the cache is not the same any more, or Ray was left, `Calls` has ended: it never calls again, and says so to its owner.
 After a fork, the child has Ray's objects without Ray's threads: whoever would call Ray there would wait for ever.
+
+Ray's core ends the process, without a word, when a thread calls it after `ray.shutdown()` has taken it down. So every call into it
+is made within `_inside`, and whoever leaves Ray waits until nobody is there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
 import ray.exceptions
+from ray._private import worker as ray_worker
 from ray._private.worker import WORKER_MODE, global_worker
 from ray.actor import ActorMethod
 
@@ -41,12 +46,65 @@ _ALIVE_S = 5.0
 #: How many worker time-outs a call may take while the worker is loading.
 _WAITS_MAX = 20
 
+#: Whoever leaves Ray waits at most so long for threads that are inside it.
+_LEAVING_S = 5.0
+
 #: As they are below Ray's public names, which start a cluster of one's own where there is none.
 _ray_get, _ray_get_actor = inspect.unwrap(ray.get), inspect.unwrap(ray.get_actor)
 _ray_call = getattr(ActorMethod._remote, "__wrapped__", ActorMethod._remote)  # noqa: SLF001
 _waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
 #: The session of Ray that this process has from the one it was forked from.
 _inherited: Any = None
+
+
+class _Inside:
+    """The threads that are inside Ray's core."""
+
+    def __init__(self) -> None:
+        self._threads = 0
+        self._leaving = False
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            if self._leaving:
+                raise NoCacheError("this process is leaving its Ray cluster")
+            ray_session()
+            self._threads += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._threads -= 1
+            if self._leaving:
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        """Once nobody is inside, or has not come out in time, nobody goes in."""
+        with self._changed:
+            self._leaving = True
+            self._changed.wait_for(lambda: not self._threads, _LEAVING_S)
+        try:
+            yield
+        finally:
+            self._leaving = False
+
+
+_inside = _Inside()
+
+
+def _leave_alone(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Ray's own `disconnect`, which comes before its core is taken down, while nobody is inside."""
+
+    @functools.wraps(stock)
+    def disconnect(*arguments: Any, **named: Any) -> Any:
+        with _inside.closed():
+            return stock(*arguments, **named)
+
+    return disconnect
+
+
+ray_worker.disconnect = _leave_alone(ray_worker.disconnect)
 
 
 class Calls:
@@ -228,7 +286,8 @@ class Calls:
             if self._absent_until.get(name, 0.0) > time.monotonic():
                 raise UnavailableError(f"{name} is not there")
             try:
-                return _ray_get_actor(name, namespace=RAY_NAMESPACE)
+                with _inside:
+                    return _ray_get_actor(name, namespace=RAY_NAMESPACE)
             except ValueError as error:
                 if len(self._absent_until) > 10_000:
                     self._absent_until.clear()
@@ -268,7 +327,8 @@ def is_forked() -> bool:
 
 
 def _after_fork() -> None:
-    global _inherited, _waiters  # noqa: PLW0603  # this process has other ones
+    global _inherited, _inside, _waiters  # noqa: PLW0603  # this process has other ones
+    _inside = _Inside()
     _inherited = getattr(global_worker, "gcs_client", None)
     _waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
 
@@ -283,7 +343,8 @@ def _again(error: NoCacheError | None) -> NoCacheError:
 
 def _submitted(handle: Any, method: str, arguments: Sequence[Any] = ()) -> Any:
     """The reference of a call's answer. Whoever leaves Ray between a check and this gets an error, and not a new cluster."""
-    return _ray_call(getattr(handle, method), list(arguments), {})
+    with _inside:
+        return _ray_call(getattr(handle, method), list(arguments), {})
 
 
 def _reply(reference: Any, timeout_s: float, *, in_place: bool = False) -> Any:
@@ -300,9 +361,11 @@ def _reply(reference: Any, timeout_s: float, *, in_place: bool = False) -> Any:
         GetTimeoutError: no answer in time.
     """
     if in_place:
-        return _ray_get(reference, timeout=timeout_s)
+        return _got(reference, timeout_s)
+    with _inside:
+        future = reference.future()
     try:
-        return reference.future().result(timeout_s)
+        return future.result(timeout_s)
     except TimeoutError as error:
         raise ray.exceptions.GetTimeoutError(f"no answer within {timeout_s:g} s") from error
 
@@ -316,11 +379,16 @@ def _mapped_in(references: list[Any], timeout_s: float) -> list[Any]:
     """
     if threading.current_thread() is threading.main_thread():
         try:
-            waiting = _waiters.submit(_ray_get, references, timeout=timeout_s)
+            waiting = _waiters.submit(_got, references, timeout_s)
         except RuntimeError:  # the interpreter is ending: no more threads
-            return list(_ray_get(references, timeout=timeout_s))
+            return list(_got(references, timeout_s))
         return list(waiting.result(timeout_s + _WAIT_MARGIN_S))
-    return list(_ray_get(references, timeout=timeout_s))
+    return list(_got(references, timeout_s))
+
+
+def _got(references: Any, timeout_s: float) -> Any:
+    with _inside:
+        return _ray_get(references, timeout=timeout_s)
 
 
 def unwrap(reply: Any) -> Any:
@@ -344,12 +412,14 @@ def _mapped(error: Exception, what: str) -> RaycacheError:
 
 def own_node_id() -> str:
     """The Ray node id (hex) of this process."""
-    return str(ray.get_runtime_context().get_node_id())
+    with _inside:
+        return str(ray.get_runtime_context().get_node_id())
 
 
 def task_identity() -> tuple[str, str]:
     """(Ray job id, name of the task or actor method) of the calling thread; see `task_name`. About a microsecond."""
-    return str(ray.get_runtime_context().get_job_id()), task_name()
+    with _inside:
+        return str(ray.get_runtime_context().get_job_id()), task_name()
 
 
 def in_worker() -> bool:
