@@ -20,7 +20,7 @@ from raycache.client.reading.file import CacheFile
 from raycache.endpoint.protocol.buckets import Buckets
 from raycache.endpoint.protocol.s3_errors import S3Error
 from raycache.endpoint.protocol.s3_requests import S3Call, byte_range, check_conditions, http_date
-from raycache.errors import ConflictError, NotFoundError, RaycacheError
+from raycache.errors import ConflictError, IsADirectoryRequestError, NotFoundError, RaycacheError
 from raycache.types import FileVersion
 
 #: Runs a function that may wait, with its arguments, in a thread.
@@ -82,9 +82,12 @@ class ObjectReads:
         """
         locator = self._client.locator
         meta = locator.cached(path, time.monotonic())
-        if meta is None or meta.file.uri.startswith(_DISK):
-            meta = await self._in_thread(locator.opened, path)
-        return require_file(meta, path)
+        try:
+            if meta is None or meta.file.uri.startswith(_DISK):
+                meta = await self._in_thread(locator.opened, path)
+            return require_file(meta, path)
+        except IsADirectoryRequestError as error:  # which S3 knows nothing of
+            raise S3Error("NoSuchKey") from error
 
     async def _answer(self, call: S3Call, meta: FileMeta, request: web.BaseRequest) -> web.StreamResponse:
         size = meta.file.size_bytes

@@ -71,6 +71,8 @@ _TICK_PERIOD_S = 0.5
 _PROBE_PERIOD_S = 5.0
 #: How long a call waits for what it has changed to be noted on disk.
 _DISK_TIMEOUT_S = 10.0
+#: Loads over slow links get on only once a whole request has ended.
+_STALL_MIN_S = 20.0
 #: Signs of life in the time after which the master takes a worker for lost.
 _PULSES_PER_TIMEOUT = 5
 
@@ -109,7 +111,7 @@ class WorkerActor:
         loader = Loader(self._storage_of, self._stores.cached, self._settings.block_size_bytes, threads=loads_max)
         #: See `raycache.workers.loop.turns`.
         self.turns = Turns()
-        stall_s = 0.75 * self._settings.worker_timeout_s
+        stall_s = max(_STALL_MIN_S, 0.75 * self._settings.worker_timeout_s)
         self._ports = ThreadPorts(
             self._service, self._stores, loader, loads_max, self._clock, self._exporter, self.turns, stall_s=stall_s
         )

@@ -160,7 +160,7 @@ def test_a_full_disk_under_the_journal_stops_changes_only(start: Callable[..., C
     assert ["/lake"] == [mount.path for mount in cache.mounts()]
     assert FILES == len(cache.ls("/lake"))
     read_all(cache)
-    assert before == incarnations(cache)
+    wait_until(lambda: before == incarnations(cache), 60)
     with pytest.raises(RaycacheError, match="make room"):
         cache.pin(many)
     (problem,) = cache.status().problems
@@ -170,7 +170,7 @@ def test_a_full_disk_under_the_journal_stops_changes_only(start: Callable[..., C
     assert () == cache.status().problems
     os.kill(pid_of(MASTER_NAME), signal.SIGKILL)
     wait_until(lambda: _answers(cache), 60)
-    assert before == incarnations(cache)
+    wait_until(lambda: before == incarnations(cache), 60)
     assert ["/lake/0"] == [rule.path for rule in cache.rules()]
     assert cached_bytes(cache) == FILES * MIB
 

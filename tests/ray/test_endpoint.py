@@ -217,11 +217,13 @@ def test_what_is_cached_is_served_while_the_lake_is_down(cache: Cache, lake: Lak
     """What is not cached is S3's 503, which clients try again."""
     assert cache
     s3.get_object(Bucket="lake", Key="many/03/x")["Body"].read()
+    lake.put("cold", content(7, 1000))
+    cache.sync("/lake")
     lake.proxy.down(down=True)
     try:
         assert content(3, 1000) == s3.get_object(Bucket="lake", Key="many/03/x")["Body"].read()
         with pytest.raises(ClientError) as refused:
-            s3.get_object(Bucket="lake", Key="not-looked-up")
+            s3.get_object(Bucket="lake", Key="cold")
         assert 503 == refused.value.response["ResponseMetadata"]["HTTPStatusCode"]
     finally:
         lake.proxy.down(down=False)
