@@ -9,6 +9,7 @@ Never does a message or `repr` hold a secret.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -17,6 +18,8 @@ from typing_extensions import Buffer
 from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
 from raycache.types import FileVersion
 from raycache.ufs.identity import Way
+
+logger = logging.getLogger("raycache")
 
 
 class ObjectInfo(NamedTuple):
@@ -183,8 +186,8 @@ def create(storage: UnderStorage, key: str, data: Buffer) -> ObjectInfo:
     if isinstance(storage, CreatingStorage):
         try:
             return storage.create(key, data)
-        except InvalidRequestError:
-            pass  # a server that does not know the condition
+        except InvalidRequestError as error:
+            logger.debug("%s does not know the condition, so it is looked first: %s", storage.root_uri, error)
     try:
         storage.head(key)
     except NotFoundError:

@@ -104,6 +104,7 @@ class TestAuthorities:
             wire = Wire(server, **options)
             wire.reset()
             use_everything(S3Storage("s3://exact", server.options(**options), sizes=S3Sizes(4, 1)), server)
+            assert server.seen
 
     def test_a_stranger(self, certificates: Certificates) -> None:
         """A server that nobody vouches for is an error that says so at once, and what to set."""
@@ -126,6 +127,7 @@ class TestRequesterPays:
             monkeypatch.setenv("AWS_REQUEST_PAYER", "requester")
         options = {"option": {"request_payer": True}, "alias": {"requester_pays": "true"}, "environment": {}}[said]
         use_everything(S3Storage("s3://exact", wire.server.options(**options), sizes=S3Sizes(4, 1)), wire.server)
+        assert wire.server.heads and all("x-amz-request-payer" in head for head in wire.server.heads)
 
     def test_no_request_says_so(self, wire: Wire) -> None:
         """Without it, nothing is said, and the refusal stays one."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import re
+import select
 import socket
 import string
 import time
@@ -234,7 +235,9 @@ def test_a_client_that_reads_nothing(cache: Cache, s3: S3Client) -> None:
             connection = socket.create_connection(address(cache), timeout=10)
             connection.sendall(signed(cache, "GET", "/lake/large"))
             held.append(connection)
-        time.sleep(1.0)
+        for connection in held:
+            # The server has begun to answer it.
+            assert select.select([connection], [], [], 30)[0]
         assert memory_bytes(cache) - before < 150 << 20
     finally:
         for connection in held:

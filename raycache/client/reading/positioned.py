@@ -8,6 +8,7 @@ offset that is no integer a `TypeError`, writing an `io.UnsupportedOperation`.
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -42,13 +43,13 @@ class PositionedFile(io.BufferedIOBase):
         self._chunk = b""
         self._chunk_start = 0
 
+    @abstractmethod
     def read_at(self, offset: SupportsIndex, size: SupportsIndex | None = None) -> pa.Buffer:
         """Read without moving; clipped to the file. Without a copy where the range lies in one segment.
 
         Raises:
             InvalidRequestError: a negative offset or size, or a closed file.
         """
-        raise NotImplementedError
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -20,15 +21,15 @@ from raycache.ufs.base import UfsWriter
 from raycache.ufs.checks import as_bytes_view
 
 
-class AbortUnlessClosed:
+class AbortUnlessClosed(ABC):
     """How every file object that writes ends: closed by its user, or given up."""
 
     closed: Any
     close: Callable[[], None]
 
+    @abstractmethod
     def abort(self) -> None:
         """Give up: nothing appears. After `close` it does nothing."""
-        raise NotImplementedError
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
         if kind is not None:
@@ -56,17 +57,17 @@ class WholeFile(AbortUnlessClosed, io.BufferedIOBase):
         self._position = 0
         self._opened_during = sys.exception()
 
+    @abstractmethod
     def _append(self, view: memoryview) -> None:
         """Take all these bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _publish(self) -> None:
         """Make the file visible."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _drop(self) -> None:
         """Nothing appears."""
-        raise NotImplementedError
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
