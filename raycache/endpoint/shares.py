@@ -36,9 +36,10 @@ class SegmentShares:
         self._kept: deque[tuple[float, pa.Buffer]] = deque()
 
     def of(self, version: VersionId, block_index: int, now_s: float) -> SharedSegment | None:
-        """The segment that a block is mapped in, if it is on this node and can be shared."""
+        """The segment that a block is mapped in, if it lies on this node and can be shared."""
         view = self._leases.get(version, block_index, now_s)
-        if view is None or not view.mapped.local:
+        # What was in another node's memory has come into this one's.
+        if view is None or not (view.mapped.local or view.mapped.tier is Tier.MEMORY):
             return None
         mapped = view.mapped
         place = self._place(mapped)
