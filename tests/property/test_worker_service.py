@@ -30,7 +30,7 @@ from raycache.workers.effects import (
 from raycache.workers.service import WorkerService
 from tests.support.disk_segments import on_disk
 from tests.support.requests import check_states, drawn_fields
-from tests.support.worker_world import BLOCK, GRID, LEASE_S, PAGE, SIZES, World, content
+from tests.support.worker_world import BLOCK, GRID, LEASE_S, PAGE, SIZES, World, content, passive_masks
 
 #: What rules and frees are about.
 PATTERNS = [
@@ -413,8 +413,7 @@ class WorkerMachine(RuleBasedStateMachine):
     def memory_charge(self) -> int:
         loading = sum(load.size_bytes for load in self.world.loads if load.tier is Tier.MEMORY)
         lifting = sum(len(self.world.disk[segment]) for segment in self.world.promotes)
-        loading += self.compacting(Tier.MEMORY)
-        return sum(map(len, self.world.memory.values())) + loading + lifting
+        return sum(map(len, self.world.memory.values())) + loading + lifting + self.compacting(Tier.MEMORY)
 
     def compacting(self, tier: Tier) -> int:
         return sum(size for effect in self.world.compacts if effect.tier is tier for _, size in effect.parts)
@@ -427,13 +426,14 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @invariant()
     def rules_are_kept(self) -> None:
-        """What is pinned stays, unless the lake or the operator took it; quotas are not exceeded further than they were."""
+        """What is pinned stays, unless the lake or the operator took it, or it was a further copy; quotas are kept."""
         held = {version: mask for version, mask in self.held().items() if mask}
         if not self.may_lose_pinned:
             for version, mask in self.pinned.items():
                 assert not mask & ~held.get(version, 0), f"pinned blocks of {self.world.ids[version].uri} are gone"
         self.may_lose_pinned = False
-        self.pinned = {version: mask for version, mask in held.items() if self.file_rules(version).pinned}
+        extra = passive_masks(self.service._table)
+        self.pinned = {v: mask & ~extra.get(v, 0) for v, mask in held.items() if self.file_rules(v).pinned}
         for base, taken in self.quota_taken().items():
             assert taken <= self.quota_bounds[base], f"{base} takes {taken}, {self.quota_bounds[base]} allowed"
             self.quota_bounds[base] = max(self.shares.get(base, 0), taken)

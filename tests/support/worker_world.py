@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raycache.messages import BlockRequest
-from raycache.ranges import Grid
+from raycache.ranges import Grid, is_page
 from raycache.types import BlockId, FileVersion
 from raycache.workers.effects import Compact, Load, SegmentEntry
+from raycache.workers.tiers.segments import SegmentTable
 
 BLOCK = 8
 PAGE = 2
@@ -22,6 +23,15 @@ def content(version: FileVersion, block_index: int) -> bytes:
     length = GRID.length(block_index, version.size_bytes)
     seed = SIZES.index(version.size_bytes) * 31 + int(version.etag) * 101
     return bytes((seed + start + i) * 7 % 251 for i in range(length))
+
+
+def passive_masks(table: SegmentTable) -> dict[bytes, int]:
+    """By version, the blocks, not the pages, of which the worker has a passive copy."""
+    masks: dict[bytes, int] = {}
+    for block, name in table.indexed():
+        if table.segments[name].passive and not is_page(block.block_index):
+            masks[block.version] = masks.get(block.version, 0) | 1 << block.block_index
+    return masks
 
 
 @dataclass
