@@ -72,43 +72,8 @@ def test_a_directory_keeps_its_tree(cache: Cache, lake: Lake, memory: bool) -> N
         assert path.is_relative_to("/dev/shm") == memory
 
 
-def test_a_path_stays_until_it_is_freed(cache: Cache, lake: Lake) -> None:
-    """It counts within the disk's quota meanwhile."""
-    assert lake
-    path = cache.local_path("/lake/model/a.bin")
-    node = ray.get_runtime_context().get_node_id()
-    for number in range(4):
-        lake.put(f"more/{number}", content(number, 30 * MIB))
-        with cache.local(f"/lake/more/{number}") as more:
-            assert 30 * MIB == more.stat().st_size
-            used = cache.stats().nodes[node]
-            assert SIZE + 30 * MIB <= used.disk_used_bytes <= DISK == used.disk_capacity_bytes
-    assert content(1, SIZE) == path.read_bytes()
-    cache.free("/lake/model")
-    assert not path.exists()
-
-
-def test_what_does_not_fit_is_refused(cache: Cache, lake: Lake) -> None:
-    """What is in use is not taken away for it."""
-    lake.put("large", content(1, 90 * MIB))
-    with cache.local("/lake/model/a.bin") as path:
-        with pytest.raises(NoSpaceError), cache.local("/lake/large"):
-            pass
-        assert SIZE == path.stat().st_size
-
-
-def test_a_replaced_file_is_another_one(cache: Cache, lake: Lake) -> None:
-    """Whoever uses the old one keeps it."""
-    with cache.local("/lake/model/deep/b.bin") as old:
-        lake.put("model/deep/b.bin", content(3, 2000))
-        cache.sync("/lake/model")
-        with cache.local("/lake/model/deep/b.bin") as new:
-            assert (content(2, 1000), content(3, 2000)) == (old.read_bytes(), new.read_bytes())
-
-
-@pytest.mark.long
 def test_many_ask_at_once_and_each_byte_leaves_the_lake_once(cluster: LocalCluster, cache: Cache, lake: Lake) -> None:
-    """On all nodes, and by several threads of each."""
+    """On all nodes, and by several threads of each, where the cache has room for it."""
 
     @ray.remote(num_cpus=0)
     def take() -> list[bool]:
@@ -135,6 +100,42 @@ def test_many_ask_at_once_and_each_byte_leaves_the_lake_once(cluster: LocalClust
     ]
     assert [[True] * 3] * len(tasks) == ray.get(tasks, timeout=120)
     assert SIZE + 1000 == lake.proxy.counters().data_bytes
+
+
+def test_a_path_stays_until_it_is_freed(cache: Cache, lake: Lake) -> None:
+    """It counts within the disk's quota meanwhile."""
+    assert lake
+    path = cache.local_path("/lake/model/a.bin")
+    node = ray.get_runtime_context().get_node_id()
+    for number in range(4):
+        lake.put(f"more/{number}", content(number, 30 * MIB))
+        with cache.local(f"/lake/more/{number}") as more:
+            assert 30 * MIB == more.stat().st_size
+            used = cache.stats().nodes[node]
+            assert SIZE + 30 * MIB <= used.disk_used_bytes <= DISK == used.disk_capacity_bytes
+    assert content(1, SIZE) == path.read_bytes()
+    cache.free("/lake/model")
+    assert not path.exists()
+
+
+def test_what_does_not_fit_is_refused(cache: Cache, lake: Lake) -> None:
+    """What is in use is not taken away for it."""
+    lake.put("large", content(1, 90 * MIB))
+    with cache.local("/lake/model/a.bin") as path:
+        with pytest.raises(NoSpaceError), cache.local("/lake/large"):
+            pass
+        assert SIZE == path.stat().st_size
+    with cache.local("/lake/large") as path:
+        assert 90 * MIB == path.stat().st_size
+
+
+def test_a_replaced_file_is_another_one(cache: Cache, lake: Lake) -> None:
+    """Whoever uses the old one keeps it."""
+    with cache.local("/lake/model/deep/b.bin") as old:
+        lake.put("model/deep/b.bin", content(3, 2000))
+        cache.sync("/lake/model")
+        with cache.local("/lake/model/deep/b.bin") as new:
+            assert (content(2, 1000), content(3, 2000)) == (old.read_bytes(), new.read_bytes())
 
 
 def test_nothing_is_left_when_the_cache_stops(cache: Cache, lake: Lake) -> None:

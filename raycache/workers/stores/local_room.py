@@ -77,6 +77,7 @@ class LocalRoom:
         if not size_bytes:
             return str(shelf.folder)
         there: list[Shelved] = await asyncio.to_thread(shelf.all)
+        self._promised.pop(name, None)  # whoever was to make it has not
         wanted_bytes = self._counted(there) + size_bytes
         deadline_s = time.monotonic() + _WAIT_S
         while wanted_bytes > self._disk_bytes or not self._apply(wanted_bytes):
@@ -108,7 +109,10 @@ class LocalRoom:
         """Drop the files that a selector names, as far as nobody uses them."""
         versions = {version.hex() for version in selector.versions}
         for shelf in self._shelves:
-            for entry in await asyncio.to_thread(shelf.all):
+            there: list[Shelved] = await asyncio.to_thread(shelf.all)
+            if shelf is self._shelves[0]:
+                self._counted(there)  # what has come is no longer promised, also when it goes now
+            for entry in there:
                 named = any(pattern.names(entry.uri) for pattern in selector.patterns)
                 if named or entry.id in versions:
                     await asyncio.to_thread(_drop_kept, shelf, entry.id)
@@ -124,13 +128,14 @@ class LocalRoom:
         return good
 
     def _counted(self, there: list[Shelved]) -> int:
+        """Bytes of the files that are there, and of those that are still to come."""
         now_s, sizes = time.monotonic(), {entry.id: entry.size_bytes for entry in there}
         self._promised = {
             name: (until_s, size)
             for name, (until_s, size) in self._promised.items()
-            if until_s > now_s and sizes.get(name, -1) < size
+            if until_s > now_s and sizes.get(name, 0) < size
         }
-        return sum(sizes.values()) + sum(size for _, size in self._promised.values())
+        return sum(sizes.values()) + sum(size - sizes.get(name, 0) for name, (_, size) in self._promised.items())
 
     async def _drop_one(self, there: list[Shelved]) -> int | None:
         """Drop the file that was unused for longest; its bytes, or None where all are in use."""

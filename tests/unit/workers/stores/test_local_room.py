@@ -85,3 +85,33 @@ def test_old_files_give_way_to_segments(tmp_path: Path, kept: bool) -> None:
     asyncio.run(room.look())
     assert kept == bool(shelf.all())
     assert service.local_share.bytes == (40 << 20 if kept else 0)
+
+
+def test_a_promise_ends_with_its_file(tmp_path: Path) -> None:
+    """What came and was freed at once, or was asked for again, is not counted beside what is there."""
+    room, service = room_of(tmp_path)
+    _, folder = ask(room, 40 << 20, "a")
+    shelf = LocalShelf(Path(folder))
+    with make(shelf, "a", 40 << 20):
+        pass
+    asyncio.run(room.free(Selector([Pattern("s3://b")])))
+    assert [] == shelf.all()
+    assert (True, folder) == ask(room, 60 << 20, "b")
+    assert (True, folder) == ask(room, 60 << 20, "b")
+    assert (60 << 20) == service.local_share.bytes
+
+
+def test_what_is_being_made_counts_once(tmp_path: Path) -> None:
+    """Its bytes so far are part of what was promised for it."""
+    room, _ = room_of(tmp_path)
+    _, folder = ask(room, 40 << 20, "a")
+    shelf = LocalShelf(Path(folder))
+
+    def fill(partial: Path) -> tuple[str, int]:
+        with (partial / "x").open("wb") as file:
+            file.truncate(30 << 20)
+        assert (True, folder) == ask(room, 20 << 20, "b")
+        return "s3://b/a", 40 << 20
+
+    with shelf.using("a", fill):
+        pass
