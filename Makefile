@@ -103,6 +103,10 @@ test-ray-on-%: $(SETUP)
 	$(UV) pip install --quiet --python build/ray-$*/bin/python --upgrade 'ray[data,default]$(if $(filter newest,$*),,==$*)'
 	build/ray-$*/bin/python -m pytest tests/ray/test_data_placement.py tests/ray/test_data_planning.py tests/ray/test_parquet_reader.py -rs
 
+.PHONY: test-hosts
+test-hosts: $(SETUP) ## Run the tests on hosts of their own, in Linux namespaces (skipped without root or iproute2)
+	$(BIN)/python -m pytest tests/hosts -m "long or not long" -rs
+
 test-larger: $(SETUP) ## Run the tests of datasets larger than the cache
 	$(BIN)/python -m pytest tests/ray/test_larger.py -m long
 

@@ -39,9 +39,13 @@ class SeaweedServer:
     Args:
         start_timeout_s: how long one start may take.
         directory: where data go; default a temporary directory, removed at `stop`.
+        address: where it listens; default this machine only.
     """
 
-    def __init__(self, start_timeout_s: float = 60.0, directory: Path | None = None) -> None:
+    def __init__(
+        self, start_timeout_s: float = 60.0, directory: Path | None = None, address: str = "127.0.0.1"
+    ) -> None:
+        self._address = address
         self.access_key = "raycache-testing"
         self.secret_key = secrets.token_hex(16)
         self._start_timeout_s = start_timeout_s
@@ -69,7 +73,7 @@ class SeaweedServer:
         """Where S3 is served, without a trailing slash."""
         if self._port is None:
             raise UnavailableError("this S3 server was never started; call start()")
-        return f"http://127.0.0.1:{self._port + 3}"
+        return self._url(self._port)
 
     @property
     def running(self) -> bool:
@@ -189,7 +193,7 @@ class SeaweedServer:
         self._child = ChildProcess(
             [
                 _program(), "-logtostderr=true", "server",
-                "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data_directory}",
+                f"-ip={self._address}", f"-ip.bind={self._address}", f"-dir={data_directory}",
                 f"-master.port={port}", f"-master.port.grpc={port + 10_000}",
                 "-master.peers=none", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false",
                 f"-volume.port={port + 1}", f"-volume.port.grpc={port + 10_001}",
@@ -204,10 +208,13 @@ class SeaweedServer:
             environment={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "2"},
         )  # fmt: skip
         try:
-            self._wait_ready(f"http://127.0.0.1:{port + 3}", self._child)
+            self._wait_ready(self._url(port), self._child)
         except BaseException:
             self._child.kill()
             raise
+
+    def _url(self, port: int) -> str:
+        return f"http://{self._address}:{port + 3}"
 
     def _identities(self) -> dict[str, Any]:
         credentials = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
