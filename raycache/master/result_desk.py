@@ -85,8 +85,9 @@ class ResultDesk:
             self._storage.forget(forgotten.key)
         self._show(result)
 
-    def _used(self, key: str) -> None:
-        self._results.used(key, self._clock.now_s())
+    def _used(self, keys: list[str]) -> None:
+        for key in keys:
+            self._results.used(key, self._clock.now_s())
 
     def _find(self, keys: list[str]) -> FindReply:
         reply = FindReply([], [])

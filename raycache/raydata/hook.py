@@ -213,15 +213,18 @@ def plan_located_read(read: Any, physical_children: list[Any], data_context: Any
     source = operator.input_dependencies[0]
     if not callable(source._input_data_factory):  # noqa: SLF001
         raise TypeError("the input of a read is made in another way")
-    source._input_data_factory = lambda _target_block_size: _input(read, data_context)  # noqa: SLF001
+    # Asked for when the plan is executed: then it is known whether the read was fused with what comes behind it.
+    source._input_data_factory = lambda _target_block_size: _input(  # noqa: SLF001
+        read, data_context, works=source.output_dependencies != [operator]
+    )
     return operator
 
 
-def _input(read: Any, data_context: Any) -> list[RefBundle]:
+def _input(read: Any, data_context: Any, *, works: bool) -> list[RefBundle]:
     """One bundle per read task, in the order they should start."""
     if (own := getattr(type(read.datasource), "own_inputs", None)) is not None:
         # A cached dataset: what is there goes first anyway, and nothing is to be announced.
-        made: list[RefBundle] = own(read.datasource, read.per_block_limit, data_context)
+        made: list[RefBundle] = own(read.datasource, read.per_block_limit, data_context, works=works)
         return made
     cached_first = cached_goes_first() and not data_context.execution_options.preserve_order
     tasks = read.datasource.located_tasks(

@@ -82,6 +82,29 @@ class GroupRead:
         return "read_cached"
 
     def __call__(self) -> Iterable[Any]:
+        yield from self.blocks(self.read_known([self])[0])
+
+    @staticmethod
+    def read_known(reads: Sequence[GroupRead]) -> list[list[Any] | None]:
+        """The blocks of the results that the plan has found, read together; None: there is none, or it is gone."""
+        known = [read._known for read in reads]  # noqa: SLF001
+        wanted = [each for each in known if each is not None]
+        try:
+            contents = iter(Shelf(connection.connect()).read(wanted) if wanted else ())
+        except RaycacheError as error:
+            logger.warning("results cannot be read: %s", error)
+            return [None] * len(reads)
+        return [None if each is None else _unpacked(each[0], next(contents)) for each in known]
+
+    def blocks(self, found: list[Any] | None) -> Iterator[Any]:
+        """The blocks of the group.
+
+        Args:
+            found: of the result that the plan has found, if it was there.
+        """
+        if found is not None:
+            yield from found
+            return
         try:
             yield from self._through_cache()
             return
@@ -91,18 +114,13 @@ class GroupRead:
 
     def _through_cache(self) -> Iterator[Any]:
         shelf = Shelf(connection.connect())
-        gone = ""
-        if self._known is not None:
-            found = self._read(shelf, *self._known)
-            if found is not None:
-                yield from found
-                return
-            gone = self._known[0].etag
+        gone = "" if self._known is None else self._known[0].etag
         while True:
             reply = shelf.claim(self._key, self._plan.execution, gone)
             if reply.state != ClaimState.KEPT or reply.result is None:
                 break
-            found = self._read(shelf, reply.result, reply.holders)
+            (content,) = shelf.read([(reply.result, reply.holders)])
+            found = _unpacked(reply.result, content)
             if found is not None:
                 yield from found
                 return
@@ -112,15 +130,6 @@ class GroupRead:
         else:
             blocks = self._make(shelf)
         yield from blocks
-
-    @staticmethod
-    def _read(shelf: Shelf, result: KeptResult, holders: tuple[tuple[WorkerId, int], ...]) -> list[Any] | None:
-        content = shelf.read(result, holders)
-        try:
-            return None if content is None else unpack(content)
-        except CorruptBlockError as error:
-            logger.warning("%s: %s", result.path, error)
-            return None
 
     def _make(self, shelf: Shelf) -> list[Any]:
         with shelf.claimed(self._key, self._plan.execution) as done:
@@ -153,6 +162,31 @@ class GroupRead:
         # It may have looked at them before they were replaced.
         locator.forget_files(self._paths)
         return [meta.version for meta in locator.resolve(self._paths)] == self._versions
+
+
+class PackRead:
+    """A read function over several groups, which the plan has found; see `packing`. Pickles."""
+
+    def __init__(self, reads: Sequence[GroupRead]) -> None:
+        self._reads = list(reads)
+
+    @property
+    def __name__(self) -> str:
+        return "read_cached"
+
+    def __call__(self) -> Iterable[Any]:
+        found = GroupRead.read_known(self._reads)
+        for position, read in enumerate(self._reads):
+            blocks, found[position] = found[position], None
+            yield from read.blocks(blocks)
+
+
+def _unpacked(result: KeptResult, content: Any) -> list[Any] | None:
+    try:
+        return None if content is None else unpack(content)
+    except CorruptBlockError as error:
+        logger.warning("%s: %s", result.path, error)
+        return None
 
 
 def _pipeline(plan: Plan) -> tuple[Pipeline, bool]:

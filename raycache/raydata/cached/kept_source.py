@@ -1,7 +1,8 @@
 """A cached dataset, as Ray Data reads it: a datasource (V1) whose read tasks are the groups of another dataset's files.
 
 It is planned when an execution starts: files are listed, groups named by their fingerprints, and the master is asked which results
-there are. A group that is kept is read on the node that holds it; one that is not is made where its files are.
+there are. Groups that are kept are read on the node that holds them, several by one task (`packing`); one that is not is made where
+its files are.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import functools
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -19,8 +20,8 @@ from ray.data.datasource.datasource import Datasource, ReadTask
 
 from raycache.messages.keeping import KeptResult
 from raycache.raydata import grouping, inputs
-from raycache.raydata.cached import file_groups
-from raycache.raydata.cached.group_reads import GroupRead, Plan
+from raycache.raydata.cached import file_groups, packing
+from raycache.raydata.cached.group_reads import GroupRead, PackRead, Plan
 from raycache.raydata.cached.pipelines import Described, Pipeline, Written, planned
 from raycache.raydata.cached.shelf import Shelf, result_name
 from raycache.raydata.cached.sources import SourceFiles
@@ -72,23 +73,24 @@ class KeptSource(Datasource):  # type: ignore[misc]
     ) -> list[ReadTask]:
         # Ray Data asks for them now and then to look at their metadata; those of an execution are placed, or made there.
         if data_context is None:
-            return [ReadTask(functools.partial(iter, ()), _about(None))]
+            return [ReadTask(functools.partial(iter, ()), _about(()))]
         return [task for task, _ in self.located_tasks(parallelism, per_task_row_limit, data_context)]
 
     # --- what a placed read asks --------------------------------------------------------------------------------------
 
-    def own_inputs(self, per_task_row_limit: int | None, data_context: Any) -> list[Any]:
-        """One bundle per read task, see `inputs.inputs`."""
-        tasks = self.located_tasks(1, per_task_row_limit, data_context)
-        cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
+    def own_inputs(self, per_task_row_limit: int | None, data_context: Any, *, works: bool) -> list[Any]:
+        """One bundle per read task, see `inputs.inputs`; `works` as of `packing.packs`."""
+        tasks = self.located_tasks(1, per_task_row_limit, data_context, works=works)
         ordered = bool(data_context.execution_options.preserve_order)
-        return inputs.inputs(tasks, cpus, ordered=ordered, patience_s=placement_wait_s())
+        return inputs.inputs(tasks, _cpus(), ordered=ordered, patience_s=placement_wait_s())
 
     def located_tasks(
         self,
         parallelism: int,  # noqa: ARG002
         per_task_row_limit: int | None,
         data_context: Any,
+        *,
+        works: bool = True,
     ) -> list[tuple[ReadTask, str | None]]:
         """The read tasks of one execution, in the order they should start, each with its node (hex id)."""
         fingerprint, pickled, planned_source = self.settle()
@@ -98,37 +100,31 @@ class KeptSource(Datasource):  # type: ignore[misc]
         shelf = Shelf(source.client)
         shelf.mount()
         dataset = self.dataset_name(fingerprint)
-        cpus = sum(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
-        wanted = file_groups.fineness(len(source), source.memory_bytes, cpus)
+        cpus = _cpus()
+        wanted = file_groups.fineness(len(source), source.memory_bytes, sum(cpus.values()))
         groups = source.groups(shelf.ask("cut", dataset, wanted))
         keys = [f"{dataset}/{group.fingerprint(fingerprint)}" for group in groups]
         reply = shelf.find(keys)
         plan = Plan(fingerprint, [ray.put(pickled)], uuid.uuid4().hex, self._compression)
-        places = iter(source.places([group for group, found in zip(groups, reply.found, strict=True) if found is None]))
-        tasks: list[ReadTask] = []
+        missing = [group for group, found in zip(groups, reply.found, strict=True) if found is None]
+        places = iter(source.places(missing) if missing else ())
+        reads: list[GroupRead] = []
         nodes: list[str | None] = []
-        kept: list[bool] = []
+        kept: list[KeptResult | None] = []
         for group, key, found, holders in zip(groups, keys, reply.found, reply.holders, strict=True):
             known = None if found is None else (KeptResult(key, *found), holders)
-            read = GroupRead(plan, key, source.input(group), group.paths, group.versions, known)
-            tasks.append(ReadTask(read, _about(known and known[0]), per_task_row_limit=per_task_row_limit))
-            kept.append(known is not None)
+            reads.append(GroupRead(plan, key, source.input(group), group.paths, group.versions, known))
+            kept.append(known and known[0])
             if known is None:
                 nodes.append(grouping.majority([node or None for node in next(places)], group.sizes_bytes))
             else:
                 nodes.append(max(holders, key=lambda holder: holder[1].bit_count())[0] if holders else None)
-        order = self._order(kept, nodes, plan.execution, ordered=bool(data_context.execution_options.preserve_order))
-        return [(tasks[i], nodes[i]) for i in order]
-
-    @staticmethod
-    def _order(kept: Sequence[bool], nodes: Sequence[str | None], execution: str, *, ordered: bool) -> Sequence[int]:
-        """What is kept first; the rest in another order for each execution, so that those at the same time rarely meet."""
-        if ordered:
-            return range(len(kept))
-        there = [i for i, is_kept in enumerate(kept) if is_kept]
-        rest = [i for i, is_kept in enumerate(kept) if not is_kept]
-        random.Random(execution).shuffle(rest)  # noqa: S311
-        return [part[i] for part in (there, rest) for i in grouping.interleave([nodes[i] for i in part])]
+        ordered = bool(data_context.execution_options.preserve_order)
+        order = _order(kept, nodes, cpus, plan.execution, ordered=ordered, works=works)
+        return [
+            (_task([reads[i] for i in pack], [kept[i] for i in pack], per_task_row_limit), nodes[pack[0]])
+            for pack in order
+        ]
 
     def dataset_name(self, fingerprint: str) -> str:
         """The directory of its results below `/cached`."""
@@ -136,7 +132,44 @@ class KeptSource(Datasource):  # type: ignore[misc]
         return f"{result_name(name)}-{fingerprint[:12]}"
 
 
-def _about(result: KeptResult | None) -> BlockMetadata:
-    if result is None:
-        return BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-    return BlockMetadata(num_rows=result.rows, size_bytes=result.size_bytes, input_files=None, exec_stats=None)
+def _order(
+    kept: Sequence[KeptResult | None],
+    nodes: Sequence[str | None],
+    cpus: Mapping[str, float],
+    execution: str,
+    *,
+    ordered: bool,
+    works: bool,
+) -> Sequence[Sequence[int]]:
+    """What is kept first, several to a task; the rest one by one, in another order for each execution, so that those at the same
+    time rarely meet.
+    """
+    if ordered:
+        return [[i] for i in range(len(kept))]
+    there = [(i, result.size_bytes, nodes[i]) for i, result in enumerate(kept) if result is not None]
+    positions, sizes, places = zip(*there, strict=True) if there else ((), (), ())
+    packs = [[positions[j] for j in pack] for pack in packing.packs(sizes, places, cpus, works=works)]
+    rest = [[i] for i, result in enumerate(kept) if result is None]
+    random.Random(execution).shuffle(rest)  # noqa: S311
+    return [part[i] for part in (packs, rest) for i in grouping.interleave([nodes[pack[0]] for pack in part])]
+
+
+def _task(reads: Sequence[GroupRead], results: Sequence[KeptResult | None], row_limit: int | None) -> ReadTask:
+    return ReadTask(reads[0] if len(reads) == 1 else PackRead(reads), _about(results), per_task_row_limit=row_limit)
+
+
+def _about(results: Sequence[KeptResult | None]) -> BlockMetadata:
+    """Of a task; rows and bytes when all of its results are kept."""
+    known = [result for result in results if result is not None]
+    whole = bool(known) and len(known) == len(results)
+    return BlockMetadata(
+        num_rows=sum(result.rows for result in known) if whole else None,
+        size_bytes=sum(result.size_bytes for result in known) if whole else None,
+        input_files=None,
+        exec_stats=None,
+    )
+
+
+def _cpus() -> dict[str, float]:
+    """Of each node."""
+    return {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}

@@ -128,7 +128,7 @@ def _kept_or_made(client: Client, key: str, make: Callable[[], Any], name: str) 
             if reply.state != ClaimState.KEPT or reply.result is None:
                 break
             try:
-                content = shelf.read(reply.result, reply.holders)
+                (content,) = shelf.read([(reply.result, reply.holders)])
                 if content is not None:
                     return _value(unpack(content)[0])
             except CorruptBlockError as error:

@@ -76,16 +76,32 @@ class Shelf:
         found: FindReply = self.ask("find", list(keys))
         return found
 
-    def read(self, result: KeptResult, holders: Any) -> pa.Buffer | None:
-        """A whole result; None when it is not there any more."""
+    def read(self, wanted: Sequence[tuple[KeptResult, Any]]) -> list[pa.Buffer | None]:
+        """Whole results.
+
+        Args:
+            wanted: shape (R,): each with its holders.
+
+        Returns:
+            Shape (R,); None of one that is not there any more.
+        """
+        requests = [
+            Request(FileMeta(result.path, FileKind.FILE, result.file, holders, float("inf")), 0, result.size_bytes)
+            for result, holders in wanted
+        ]
+        found = self._read(requests)
+        used = [result.key for (result, _), buffer in zip(wanted, found, strict=True) if buffer is not None]
+        if used:
+            with contextlib.suppress(RaycacheError):
+                self._client.calls.tell_master("results", "used", encode((used,)))
+        return found
+
+    def _read(self, requests: list[Request]) -> list[pa.Buffer | None]:
         try:
-            meta = FileMeta(result.path, FileKind.FILE, result.file, holders, float("inf"))
-            (buffer,) = self._client.read_resolved([Request(meta, 0, result.size_bytes)])
+            return list(self._client.read_resolved(requests))
         except (NotFoundError, ConflictError, UnavailableError):
-            return None
-        with contextlib.suppress(RaycacheError):
-            self._client.calls.tell_master("results", "used", encode((result.key,)))
-        return buffer
+            # One that is gone is no reason to do without the others.
+            return [None] if len(requests) == 1 else [self._read([request])[0] for request in requests]
 
     def claim(self, key: str, claimant: str, gone: str) -> ClaimReply:
         """Wait until a result is there, or is to be made here."""
