@@ -33,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dist test test-clients test-dist test-endpoint test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-ray-versions test-larger test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-epochs-large bench-endpoint bench-load bench-locality bench-overhead bench-parquet bench-scale bench-sync sim mutants clean
+.PHONY: help setup demo dist test test-clients test-deploy test-dist test-endpoint test-s3-suite test-fast test-fast-first test-fast-others test-ray test-ray-first test-ray-others test-parquet test-ray-versions test-larger test-tensorflow test-browser screenshots browser check docs format bench bench-full bench-docs bench-epochs-large bench-endpoint bench-load bench-locality bench-overhead bench-parquet bench-scale bench-sync sim mutants clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -89,6 +89,18 @@ test-clients: $(SETUP) ## Run the tests of other projects' clients over the cach
 	VIRTUAL_ENV=build/clients $(UV) pip install --quiet -r tests/support/clients.txt
 	test -x build/awscli/bin/aws || ($(UV) venv --quiet --python $(PYTHON) build/awscli && VIRTUAL_ENV=build/awscli $(UV) pip install --quiet awscli)
 	PATH="$$PWD/build/awscli/bin:$$PATH" build/clients/bin/python -m pytest tests/ray/filesystems/test_clients.py tests/ray/test_endpoint_clients.py -rs
+
+test-s3-suite: $(SETUP) ## Run what concerns the S3 endpoint of the S3 test suite of the Ceph project (a checkout of it, into build/s3-tests)
+	@test -d build/s3-tests || git clone --quiet --depth 1 https://github.com/ceph/s3-tests build/s3-tests \
+		|| echo "the suite cannot be had here: put a checkout of it into build/s3-tests"
+	UV_PROJECT_ENVIRONMENT=build/clients $(UV) sync --quiet --frozen --inexact --python $(PYTHON)
+	VIRTUAL_ENV=build/clients $(UV) pip install --quiet -r tests/s3_suite/needs.txt
+	test ! -d build/s3-tests || build/clients/bin/python -m tests.s3_suite build/s3-tests --tb=line $(ARGS)
+
+test-deploy: $(SETUP) ## Run the tests of what lies in deploy/, also with KubeRay's own definitions (a checkout of it, into build/kuberay)
+	@test -d build/kuberay || git clone --quiet --depth 1 https://github.com/ray-project/kuberay build/kuberay \
+		|| echo "KubeRay's definitions cannot be had here: what needs them is skipped; KUBERAY_CRDS=FOLDER names another place"
+	$(BIN)/python -m pytest tests/unit/deploy -rs
 
 test-endpoint: $(SETUP) ## Run all tests of the S3 endpoint, also a minute of requests at random
 	$(BIN)/python -m pytest tests/unit/endpoint tests/ray/test_endpoint.py tests/ray/test_endpoint_writes.py tests/ray/test_endpoint_hostile.py tests/ray/test_neighbours.py -m "long or not long"

@@ -69,7 +69,7 @@ class BucketReads:
         if encoding not in ("", "url"):
             raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
         listing, after = "", query.get("start-after" if second else "marker", "")
-        if second and "continuation-token" in query:
+        if second and query.get("continuation-token"):
             listing, after = _from_token(query["continuation-token"])
         page, listing = await self._page(buckets, bucket, prefix, delimiter, after, keys_max, listing)
         said = (lambda text: quote(text, safe="/*-._", errors="surrogatepass")) if encoding else (lambda text: text)

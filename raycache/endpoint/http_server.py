@@ -52,6 +52,10 @@ _SUBRESOURCES = {
     "policy", "policyStatus", "publicAccessBlock", "replication", "requestPayment", "restore", "retention",
     "select", "tagging", "torrent", "versions", "website",
 }  # fmt: skip
+#: Begins of headers that ask for more than to store an object.
+_UNSERVED_HEADERS = ("x-amz-server-side-encryption-customer-", "x-amz-object-lock-", "x-amz-grant-")
+#: What S3 takes where access lists are off, as they are here.
+_ACLS_OF_OWNERS = {"private", "bucket-owner-full-control"}
 
 
 class EndpointServer:
@@ -127,7 +131,7 @@ class EndpointServer:
             return self._in_buckets.list_buckets(await self._fresh_buckets())
         if target.bucket not in buckets:
             buckets = await self._fresh_buckets()
-        _refuse_subresources(call)
+        _refuse_unserved(call)
         if target.key:
             return await self._of_object(call, buckets, request)
         return await self._of_bucket(call, buckets, request)
@@ -239,7 +243,15 @@ def _agent(headers: SentHeaders) -> str:
     return words[0][:64] if words else "unnamed"
 
 
-def _refuse_subresources(call: S3Call) -> None:
+def _refuse_unserved(call: S3Call) -> None:
+    """Refuse what would change the meaning of a request, and be done as if it had not been asked."""
     for name in call.query:
-        if name in _SUBRESOURCES:
+        if name in _SUBRESOURCES or (name == "versioning" and call.method == "PUT"):
             raise S3Error("NotImplemented", f"{name} is not served")
+    if call.query.get("versionId", "null") != "null":
+        raise S3Error("InvalidArgument", "Invalid version id specified")
+    for name in call.headers.names():
+        if name.startswith(_UNSERVED_HEADERS):
+            raise S3Error("NotImplemented", f"{name} is not served")
+    if call.headers.get("x-amz-acl", "private") not in _ACLS_OF_OWNERS:
+        raise S3Error("AccessControlListNotSupported")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import secrets
 import shutil
 import tempfile
 import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,17 +29,20 @@ from raycache.endpoint.protocol import xml_answers as xml
 from raycache.endpoint.protocol.buckets import Buckets
 from raycache.endpoint.protocol.request_bodies import RequestBody
 from raycache.endpoint.protocol.s3_errors import S3Error, s3_error_of
-from raycache.endpoint.protocol.s3_requests import S3Call, byte_range, whole_number
+from raycache.endpoint.protocol.s3_requests import S3Call, whole_number
 from raycache.errors import RaycacheError
 
 _PARTS_MAX = 10_000
 _UPLOADS_MAX = 1_000
+#: Completed ones that are remembered.
+_COMPLETED_MAX = 1_000
 _PART_BYTES_MIN = 5 << 20
 _EXPIRES_S = 24 * 3600
 #: Of the disk that parts wait on, what is left to others.
 _FREE_SHARE_MIN = 0.05
 _COPY_BYTES = 8 << 20
 _PATIENCE_S = 5.0
+_COPY_RANGE = re.compile(r"bytes=(\d{1,19})-(\d{1,19})")
 
 
 class _UploadPart(NamedTuple):
@@ -73,6 +78,8 @@ class MultipartUploads:
         self._writes = writes
         self._in_thread = in_thread
         self._uploads: dict[str, _Upload] = {}
+        #: Answers, for clients that ask again because they have not got it.
+        self._answers: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._folder: Path | None = None
 
     def close(self) -> None:
@@ -128,9 +135,12 @@ class MultipartUploads:
 
     async def complete(self, call: S3Call, request: web.BaseRequest) -> web.StreamResponse:
         """Answer CompleteMultipartUpload."""
-        upload = self._of(call)
         await go_on(request)
         body = await RequestBody(request.content, call.headers, call.signed).whole(XML_BYTES_MAX)
+        answered = self._answers.get((call.target.bucket, call.target.key, call.query["uploadId"]))
+        if answered is not None:
+            return answer(answered)
+        upload = self._of(call)
         parts = self._wanted(upload, body)
         await self._writes.require_conditions(call, upload.path)
         if upload.completing:
@@ -213,8 +223,7 @@ class MultipartUploads:
 
     async def _copied(self, call: S3Call, buckets: Buckets, name: Path) -> _UploadPart:
         path, file = await self._writes.copy_source(call, buckets)
-        asked = byte_range(call.headers.get("x-amz-copy-source-range"), file.size_bytes)
-        start, length = (0, file.size_bytes) if asked is None else asked
+        start, length = _copy_range(call.headers.get("x-amz-copy-source-range"), file.size_bytes)
 
         def copy() -> _UploadPart:
             writer = _PartWriter(name)
@@ -266,7 +275,11 @@ class MultipartUploads:
             "Key": upload.key,
             "ETag": etag,
         }
-        return xml.document("CompleteMultipartUploadResult", content)
+        body = xml.document("CompleteMultipartUploadResult", content)
+        self._answers[upload.bucket, upload.key, call.query["uploadId"]] = body
+        if len(self._answers) > _COMPLETED_MAX:
+            self._answers.popitem(last=False)
+        return body
 
     async def _complete_slowly(
         self, call: S3Call, upload: _Upload, publishing: asyncio.Future[str], request: web.BaseRequest
@@ -321,6 +334,18 @@ class _PartWriter:
         with contextlib.suppress(OSError):
             self._file.close()
             self._name.unlink(missing_ok=True)
+
+
+def _copy_range(text: str, size_bytes: int) -> tuple[int, int]:
+    """(start, length) of what is copied: unlike a range that is read, it must lie in the source as it stands."""
+    if not text:
+        return 0, size_bytes
+    found = _COPY_RANGE.fullmatch(text)
+    if found is None or int(found[2]) < int(found[1]):
+        raise S3Error("InvalidArgument", "x-amz-copy-source-range must be bytes=first-last")
+    if int(found[2]) >= size_bytes:
+        raise S3Error("InvalidRange")
+    return int(found[1]), int(found[2]) + 1 - int(found[1])
 
 
 def _write_all(writer: Any, parts: list[_UploadPart]) -> None:

@@ -46,8 +46,9 @@ class ObjectWrites:
         await self.require_conditions(call, path)
         await go_on(request)
         if call.target.key.endswith("/"):
-            if await body.whole(0):
+            if body.size_bytes:
                 raise S3Error("NotImplemented", "objects whose keys end in a slash may only be empty")
+            await body.whole(0)
             await self._in_thread(self._client.writes.make_directory, path, marked=True)
             return web.Response(headers={"ETag": etag_of(FileVersion("", 0, "", 0))})
         writer: CacheWriter = await self._in_thread(self._client.writes.open, path)
@@ -129,18 +130,20 @@ class ObjectWrites:
         buckets.of(call.target.bucket)
         await go_on(request)
         root = parse_xml(await RequestBody(request.content, call.headers, call.signed).whole(XML_BYTES_MAX), "Delete")
-        keys = [text_of(item, "Key") for item in children(root, "Object")]
+        items = children(root, "Object")
+        keys = [text_of(item, "Key") for item in items]
         quiet = text_of(root, "Quiet") == "true"
         if not 0 < len(keys) <= _DELETES_MAX or not all(keys):
             raise S3Error("MalformedXML")
         deleted: list[xml.Content] = []
         failed: list[xml.Content] = []
         paths: dict[str, str] = {}
-        for key in keys:
+        for key, item in zip(keys, items, strict=True):
             try:
                 path = self.path(
                     call._replace(target=call.target._replace(key=parse_target(f"/b/{quoted(key)}").key)), buckets
                 )
+                await self._require_listed(item, path)
                 if key.endswith("/"):
                     await self._delete(path, is_marker=True)
                     deleted.append({"Key": key})
@@ -185,6 +188,9 @@ class ObjectWrites:
             return
         if none_match not in ("", "*"):
             raise S3Error("NotImplemented", "If-None-Match of a write can only be *")
+        await self._require_etags(match, none_match, path)
+
+    async def _require_etags(self, match: str, none_match: str, path: str) -> None:
         try:
             meta = (await self._in_thread(self._client.locator.resolve, [path], fresh=True))[0]
             etag = etag_of(meta.file) if meta.version else ""
@@ -194,6 +200,16 @@ class ObjectWrites:
             raise S3Error("NoSuchKey")
         if (none_match and etag) or (match and not matches_etag(match, etag)):
             raise S3Error("PreconditionFailed")
+
+    async def _require_listed(self, item: ET.Element, path: str) -> None:
+        """Compare what stands at a path with what a list of deletes says of it."""
+        if text_of(item, "VersionId") not in ("", "null"):
+            raise S3Error("InvalidArgument", "Invalid version id specified")
+        if children(item, "Size") or children(item, "LastModifiedTime"):
+            raise S3Error("NotImplemented", "a delete can only be bound to an etag")
+        etag = text_of(item, "ETag")
+        if etag:
+            await self._require_etags(etag, "", path)
 
     async def _delete(self, path: str, *, is_marker: bool) -> None:
         if not is_marker:

@@ -96,6 +96,9 @@ def test_uploads_in_parts(cache: Cache, s3: S3Client, bucket: str) -> None:
         CopySource=f"{bucket}/source",
         CopySourceRange="bytes=2-4",
     )
+    part = {"Bucket": bucket, "Key": "big", "UploadId": upload, "PartNumber": 5, "CopySource": f"{bucket}/source"}
+    for wrong, refusal in (("bytes=2-10", (416, "InvalidRange")), ("bytes=2-", (400, "InvalidArgument"))):
+        assert refusal == status(s3.upload_part_copy, **part, CopySourceRange=wrong)
     assert [5 * MIB, 5 * MIB, 3, 3] == [
         p["Size"] for p in s3.list_parts(Bucket=bucket, Key="big", UploadId=upload)["Parts"]
     ]
@@ -113,6 +116,8 @@ def test_uploads_in_parts(cache: Cache, s3: S3Client, bucket: str) -> None:
     done = s3.complete_multipart_upload(**complete, MultipartUpload={"Parts": wanted})  # type: ignore[arg-type]
     got = s3.get_object(Bucket=bucket, Key="big")
     assert (done["ETag"], b"".join(pieces)) == (got["ETag"], got["Body"].read())
+    again = s3.complete_multipart_upload(**complete, MultipartUpload={"Parts": wanted})  # type: ignore[arg-type]
+    assert done["ETag"] == again["ETag"]  # a client that has not got the answer asks again
     upload = s3.create_multipart_upload(Bucket=bucket, Key="none")["UploadId"]
     s3.abort_multipart_upload(Bucket=bucket, Key="none", UploadId=upload)
     assert (404, "NoSuchUpload") == status(
@@ -144,6 +149,38 @@ def test_copies_and_many_deletes(s3: S3Client, bucket: str) -> None:
     gone = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in [*keys, "d/none"]]})
     assert [*keys, "d/none"] == sorted(item["Key"] for item in gone["Deleted"])
     assert 0 == s3.list_objects_v2(Bucket=bucket, Prefix="d/")["KeyCount"]
+
+
+@pytest.mark.parametrize("bucket", ["s3", "disk"])
+def test_deletes_that_are_bound_to_an_etag(s3: S3Client, bucket: str) -> None:
+    """In a list of many, what is another object by now stays, and so does what is named by a version."""
+    etags = {key: s3.put_object(Bucket=bucket, Key=key, Body=key.encode())["ETag"] for key in ("e/1", "e/2", "e/3")}
+    objects: Any = [
+        {"Key": "e/1", "ETag": etags["e/1"]},
+        {"Key": "e/2", "ETag": etags["e/1"]},
+        {"Key": "e/3", "VersionId": "v"},
+    ]
+    found = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects})
+    assert ["e/1"] == [item["Key"] for item in found["Deleted"]]
+    failed = {item["Key"]: item["Code"] for item in found["Errors"]}
+    assert {"e/2": "PreconditionFailed", "e/3": "InvalidArgument"} == failed
+    left = s3.list_objects_v2(Bucket=bucket, Prefix="e/")["Contents"]
+    assert ["e/2", "e/3"] == [item["Key"] for item in left]
+
+
+def test_what_is_not_served_is_not_ignored(s3: S3Client) -> None:
+    """A version, a key to encrypt with, readers, a lock: each is refused, and nothing is done in its stead."""
+    s3.put_object(Bucket="s3", Key="plain", Body=b"1")
+    invalid, unserved = (400, "InvalidArgument"), (501, "NotImplemented")
+    assert invalid == status(s3.get_object, Bucket="s3", Key="plain", VersionId="v")
+    assert invalid == status(s3.delete_object, Bucket="s3", Key="plain", VersionId="v")
+    versioning: Any = {"Bucket": "s3", "VersioningConfiguration": {"Status": "Enabled"}}
+    assert unserved == status(s3.put_bucket_versioning, **versioning)
+    assert unserved == status(s3.put_object, Bucket="s3", Key="plain", Body=b"2", ObjectLockLegalHoldStatus="ON")
+    listed = (400, "AccessControlListNotSupported")
+    assert listed == status(s3.put_object, Bucket="s3", Key="plain", Body=b"2", ACL="public-read")
+    assert unserved == status(s3.put_object, Bucket="s3", Key="folder/", Body=b"2")
+    assert b"1" == s3.get_object(Bucket="s3", Key="plain", VersionId="null")["Body"].read()
 
 
 def test_read_only_mounts_are_not_written(cache: Cache, s3: S3Client, tmp_path: Path) -> None:

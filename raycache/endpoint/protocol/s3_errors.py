@@ -16,6 +16,7 @@ from raycache.errors import (
 
 #: HTTP status and text of each code that is answered here. Source: "Error responses" of the Amazon S3 API reference.
 CODES: dict[str, tuple[int, str]] = {
+    "AccessControlListNotSupported": (400, "The bucket does not allow ACLs"),
     "AccessDenied": (403, "Access Denied"),
     "AuthorizationHeaderMalformed": (400, "The authorization header that you provided is not valid."),
     "AuthorizationQueryParametersError": (400, "The query parameters of the signature are not valid."),

@@ -118,6 +118,7 @@ def test_digests_are_compared() -> None:
     md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
     assert body == read(body, {**length, "Content-MD5": md5}, Signed(KEY, UNSIGNED_PAYLOAD))
     assert "BadDigest" == refused(body[::-1], {**length, "Content-MD5": md5}, Signed(KEY, UNSIGNED_PAYLOAD))
+    assert "InvalidDigest" == refused(body, {**length, "Content-MD5": ""}, Signed(KEY, UNSIGNED_PAYLOAD))
     assert "InvalidDigest" == refused(body, {**length, "Content-MD5": "AAAA"}, Signed(KEY, UNSIGNED_PAYLOAD))
     sha1 = {"x-amz-checksum-sha1": base64.b64encode(hashlib.sha1(body).digest()).decode()}
     assert body == read(body, {**length, **sha1}, Signed(KEY, UNSIGNED_PAYLOAD))
