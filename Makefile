@@ -180,6 +180,10 @@ bench-endpoint: $(SETUP) ## Run the benchmark of the S3 endpoint: beside an S3 s
 bench-epochs-large: $(SETUP) ## Measure epochs over datasets that are larger than the cache (about half an hour)
 	$(BIN)/python -m benchmarks epochs-large $(ARGS)
 
+.PHONY: bench-hosts
+bench-hosts: $(SETUP) ## Run the benchmark of epochs on three hosts with links of their own (ARGS="--mbit 100 400 1000": of several speeds)
+	$(BIN)/python -m benchmarks hosts $(ARGS)
+
 bench-load: $(SETUP) ## Run the benchmark of warm-ups: bytes and requests, rate, memory, kills, faults
 	$(BIN)/python -m benchmarks load $(ARGS)
 

@@ -17,6 +17,7 @@ from benchmarks import (
     epochs,
     load,
     locality,
+    on_hosts,
     overhead,
     parquet,
     scale,
@@ -36,7 +37,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(sorted(WORKLOADS)))
     parser.add_argument("--bytes", type=float, default=1e9, help="epochs: size of the parquet dataset")
-    parser.add_argument("--rounds", type=int, default=3, help="epochs: interleaved rounds; medians are shown")
+    parser.add_argument("--rounds", type=int, default=3, help="epochs, hosts: interleaved rounds; medians are shown")
+    parser.add_argument("--mbit", type=int, nargs="*", default=[400], help="hosts: speeds of their links, in Mbit/s")
     parser.add_argument("--files", type=int, default=2_000_000, help="scale-steps, scale-worker: synthetic files")
     parser.add_argument(
         "--only",
@@ -112,6 +114,7 @@ _FIGURES = {
     "dashboard": _Figures("The dashboard", lambda _: dashboard.measure()),
     "endpoint": _Figures("The S3 endpoint", lambda _: endpoint.measure()),
     "epochs-large": _Figures("Datasets larger than the cache", lambda arguments: large.measure(arguments.only)),
+    "hosts": _Figures("Three hosts", lambda arguments: on_hosts.measure(arguments.rounds, arguments.mbit)),
     "load": _Figures("Warm-ups", lambda arguments: load.measure(arguments.only)),
     "locality": _Figures("Where tasks run", lambda _: locality.measure()),
     "overhead": _Figures("What counting, tagging and exporting cost", lambda _: overhead.measure()),

@@ -80,6 +80,10 @@ class UnavailableError(RaycacheError, ConnectionError):
     """Retry with back-off: the master, a worker or the under storage does not answer."""
 
 
+class SilentPeerError(UnavailableError):
+    """Ask another, and leave this one alone for a while: a worker shows no sign of life. Handled inside."""
+
+
 class NoCacheError(UnavailableError):
     """Start the cache, or connect again: this process has no cache to speak to. It says nothing of any path."""
 

@@ -52,6 +52,7 @@ FIGURES: dict[str, Figure] = {
     "ufs_bytes": Figure("Lake bytes", "Bytes that those reads brought."),
     "refusals": Figure("Refusals", "Blocks that the worker had no room for, and did not serve."),
     "disk_errors": Figure("Disk errors", "Writes to the disk tier that failed; after one, the disk is left alone for a while."),
+    "peer_silences": Figure("Silent peers", "How often another node's worker showed no sign of life to the node's worker or its readers; it is left alone for a while then, and others, or the lake, are read."),
     "corrupt_segments": Figure("Corrupt segments", "Disk segments that failed their checksum after a restart, and were dropped."),
     "loads_inflight": Figure("Loads", "Segments on their way from the lake now."),
     "plasma_used_bytes": Figure("Object store used", "Bytes in Ray's object store on the node, all its users together."),
@@ -174,6 +175,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("raycache_load_bytes_total", "counter", ("node", "mount"), "Bytes that the worker loaded from the lake."),
     Metric("raycache_loads_inflight", "gauge", ("node",), FIGURES["loads_inflight"].definition),
     Metric("raycache_refusals_total", "counter", ("node",), FIGURES["refusals"].definition),
+    Metric("raycache_peer_silences_total", "counter", ("node",), FIGURES["peer_silences"].definition),
     Metric("raycache_disk_errors_total", "counter", ("node",), FIGURES["disk_errors"].definition),
     Metric("raycache_corrupt_segments_total", "counter", ("node",), FIGURES["corrupt_segments"].definition),
     Metric("raycache_object_store_used_bytes", "gauge", ("node",), FIGURES["plasma_used_bytes"].definition),
@@ -237,6 +239,7 @@ def samples(
     yield Sample("raycache_policy_changes_total", (), stats.policy_changes)
     yield Sample("raycache_loads_inflight", (), stats.loads_inflight)
     yield Sample("raycache_refusals_total", (), stats.refusals)
+    yield Sample("raycache_peer_silences_total", (), stats.peer_silences)
     yield Sample("raycache_disk_errors_total", (), stats.disk_errors)
     yield Sample("raycache_corrupt_segments_total", (), stats.corrupt_segments)
     yield Sample("raycache_object_store_used_bytes", (), stats.plasma_used_bytes)

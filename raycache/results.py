@@ -304,14 +304,14 @@ class NodeStats(Result):
     workers_s3_fifo: int = 0
     workers_sticky: int = 0
     policy_changes: int = 0
+    peer_silences: int = 0
     #: Whether a worker is alive there now.
     alive: bool = True
 
     @property
     def hit_rate(self) -> float:
         """Hits / (hits + misses + bypasses); 0 when nothing was asked for."""
-        asked = self.hits + self.misses + self.bypasses
-        return self.hits / asked if asked else 0.0
+        return self.hits / max(1, self.hits + self.misses + self.bypasses)
 
     def as_dict(self) -> dict[str, Any]:
         return {**Result.as_dict(self), "hit_rate": self.hit_rate}

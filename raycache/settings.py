@@ -101,6 +101,8 @@ class Settings:
     #: Time-outs of one call to the master and to a worker; a worker call may wait for the lake.
     master_timeout_s: float = 30.0
     worker_timeout_s: float = 120.0
+    #: How long a worker, or the master, is waited for that shows no sign of life; then another holder, or the lake, is read.
+    hop_timeout_s: float = 10.0
     #: Segments one client process may keep mapped: address space, not memory. What is read in random order should fit, since
     #: whatever does not costs a call again.
     client_mapped_bytes_max: int = 64 * GIB

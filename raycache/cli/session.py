@@ -137,7 +137,7 @@ class RayBackend:
 
     def _join(self, address: str | None) -> None:
         from raycache.client.connection import ensure_ray
-        from raycache.client.ray_address import find_cluster
+        from raycache.client.ray_side.ray_address import find_cluster
 
         if not self._joined:
             ensure_ray(find_cluster(address))

@@ -8,103 +8,34 @@ Theory of operation. Handles belong to one cache, to one session of Ray and to o
 that was found by the master's name is asked for its cache before it is used; the names of workers hold the id of theirs.
 When the cache is not the same any more, or Ray was left, `Calls` has ended: it never calls again, and says so to its owner.
 After a fork, the child has Ray's objects without Ray's threads: whoever would call Ray there would wait for ever.
-
-Ray's core ends the process, without a word, when a thread calls it after `ray.shutdown()` has taken it down. So every call into it
-is made within `_inside`, and whoever leaves Ray waits until nobody is there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import ray
 import ray.exceptions
-from ray._private import worker as ray_worker
-from ray._private.worker import WORKER_MODE, global_worker
-from ray.actor import ActorMethod
 
 from raycache.client.ports import WorkerCall
-from raycache.errors import NoCacheError, RaycacheError, UnavailableError
-from raycache.messages import MASTER_NAME, RAY_NAMESPACE, Hello, decode
+from raycache.client.ray_side.ray_core import actor_named, future_of, got, mapped_in, ray_session, reply_of, submitted
+from raycache.errors import NoCacheError, RaycacheError, SilentPeerError, UnavailableError
+from raycache.hops.breaker import Breaker
+from raycache.hops.patience import Hop, Limits, in_thread, outwait
+from raycache.messages import MASTER_NAME, Hello, decode
+from raycache.settings import Settings
 
-#: Waits for objects that the main thread of a process may hand to other threads at once.
-_WAITERS = 8
-#: A waiting thread that is held up itself is given up after this much more.
-_WAIT_MARGIN_S = 5.0
 #: How long a name look-up of an actor may be remembered after it failed; bounds the cost of a lost worker per read.
 _ABSENT_S = 1.0
-#: A worker that does not say within this that it is loading is not waited for any more.
-_ALIVE_S = 5.0
-#: How many worker time-outs a call may take while the worker is loading.
-_WAITS_MAX = 20
-
-#: Whoever leaves Ray waits at most so long for threads that are inside it.
-_LEAVING_S = 5.0
-
-#: As they are below Ray's public names, which start a cluster of one's own where there is none.
-_ray_get, _ray_get_actor = inspect.unwrap(ray.get), inspect.unwrap(ray.get_actor)
-_ray_call = getattr(ActorMethod._remote, "__wrapped__", ActorMethod._remote)  # noqa: SLF001
-_waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
-#: The session of Ray that this process has from the one it was forked from.
-_inherited: Any = None
-
-
-class _Inside:
-    """The threads that are inside Ray's core."""
-
-    def __init__(self) -> None:
-        self._threads = 0
-        self._leaving = False
-        self._changed = threading.Condition()
-
-    def __enter__(self) -> None:
-        with self._changed:
-            if self._leaving:
-                raise NoCacheError("this process is leaving its Ray cluster")
-            ray_session()
-            self._threads += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._threads -= 1
-            if self._leaving:
-                self._changed.notify_all()
-
-    @contextlib.contextmanager
-    def closed(self) -> Iterator[None]:
-        """Once nobody is inside, or has not come out in time, nobody goes in."""
-        with self._changed:
-            self._leaving = True
-            self._changed.wait_for(lambda: not self._threads, _LEAVING_S)
-        try:
-            yield
-        finally:
-            self._leaving = False
-
-
-_inside = _Inside()
-
-
-def _leave_alone(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """Ray's own `disconnect`, which comes before its core is taken down, while nobody is inside."""
-
-    @functools.wraps(stock)
-    def disconnect(*arguments: Any, **named: Any) -> Any:
-        with _inside.closed():
-            return stock(*arguments, **named)
-
-    return disconnect
-
-
-ray_worker.disconnect = _leave_alone(ray_worker.disconnect)
+#: Of pulling objects, each twice as long as the one before.
+_STEPS_MAX = 5
+#: What reads ask the master: it is given up where it shows no sign of life, and the lake is asked.
+_OF_READS = frozenset({"resolve", "list_directory", "holders"})
 
 
 class Calls:
@@ -114,9 +45,12 @@ class Calls:
         NoCacheError: see `ray_session`.
     """
 
-    def __init__(self, master_timeout_s: float, worker_timeout_s: float) -> None:
+    def __init__(self, master_timeout_s: float, worker_timeout_s: float, hop_timeout_s: float) -> None:
         self._master_timeout_s = master_timeout_s
         self._worker_timeout_s = worker_timeout_s
+        self._hop_timeout_s = hop_timeout_s
+        #: Workers that are not asked to serve reads for a while.
+        self.breaker = Breaker(hop_timeout_s)
         self._session = ray_session()
         #: "" until it is known.
         self._cache_id = ""
@@ -126,9 +60,9 @@ class Calls:
         self._ended: NoCacheError | None = None
         self._on_end: Callable[[], None] | None = None
 
-    def bound(self, hello: Hello, master_timeout_s: float, worker_timeout_s: float) -> Calls:
+    def bound(self, hello: Hello, settings: Settings) -> Calls:
         """The same way to the cache whose master has said `hello`, and never to another one."""
-        calls = Calls(master_timeout_s, worker_timeout_s)
+        calls = Calls(settings.master_timeout_s, settings.worker_timeout_s, settings.hop_timeout_s)
         calls._session = self._session
         calls._cache_id = hello.cache_id
         calls._handles = dict(self._handles)
@@ -173,8 +107,12 @@ class Calls:
             try:
                 self.check()
                 handle = self._master(timeout_s)
-                call = _submitted(handle, method, arguments)
-                reply = _reply(call, timeout_s, in_place=not self._cache_id)
+                call = submitted(handle, method, arguments)
+                if method not in _OF_READS or not self._cache_id:
+                    return unwrap(reply_of(call, timeout_s, in_place=not self._cache_id))
+                (reply,) = self._outwait([self._hop(MASTER_NAME, future_of(call))], timeout_s)
+                if isinstance(reply, Exception):
+                    raise reply
                 break
             except ray.exceptions.RayActorError as error:
                 # This incarnation is gone for good; after a stop and a start there is another by that name.
@@ -192,25 +130,25 @@ class Calls:
             Shape (len(calls),): what each returned, or a RaycacheError in its place; never raises one.
         """
         timeout_s = self._worker_timeout_s if timeout_s is None else timeout_s
-        deadline = time.monotonic() + timeout_s
-        pending: list[Any] = []
-        for call in calls:
+        results: list[Any] = [None] * len(calls)
+        hops: dict[int, Hop] = {}
+        for number, call in enumerate(calls):
             try:
                 self.check()
-                pending.append(_submitted(self._worker(call.actor_name), call.method, call.arguments))
+                if call.method == "read" and not self.breaker.admits(call.actor_name, time.monotonic()):
+                    raise SilentPeerError(f"worker {call.actor_name} was silent, and is left alone for a while")
+                reference = submitted(self._worker(call.actor_name), call.method, call.arguments)
+                hops[number] = self._hop(call.actor_name, future_of(reference))
             except Exception as error:  # a value here, as `_mapped` says
-                pending.append(_mapped(error, f"worker {call.actor_name} cannot be reached"))
-        results: list[Any] = []
-        for call, reference in zip(calls, pending, strict=True):
-            if isinstance(reference, RaycacheError):
-                results.append(reference)
-                continue
-            try:
-                results.append(self._answer(call.actor_name, reference, max(0.0, deadline - time.monotonic())))
-            except Exception as error:  # a value here, as `_mapped` says
-                if isinstance(error, ray.exceptions.RayActorError):
-                    self._forget(call.actor_name)
-                results.append(_mapped(error, f"worker {call.actor_name} did not answer {call.method!r}"))
+                results[number] = _mapped(error, f"worker {call.actor_name} cannot be reached")
+        for number, result in zip(hops, self._outwait(list(hops.values()), timeout_s), strict=True):
+            name = calls[number].actor_name
+            if isinstance(result, ray.exceptions.RayActorError):
+                self._forget(name)
+            is_error = isinstance(result, Exception)
+            results[number] = (
+                _mapped(result, f"worker {name} did not answer {calls[number].method!r}") if is_error else result
+            )
         return results
 
     def tell_workers(self, calls: Sequence[WorkerCall]) -> None:
@@ -218,49 +156,77 @@ class Calls:
         for call in calls:
             with contextlib.suppress(Exception):
                 self.check()
-                _submitted(self._worker(call.actor_name), call.method, call.arguments)
+                submitted(self._worker(call.actor_name), call.method, call.arguments)
 
     def tell_master(self, method: str, *arguments: Any) -> None:
         """Tell the master something; nobody waits for it to arrive."""
         with contextlib.suppress(Exception):
             self.check()
-            _submitted(self._master(self._master_timeout_s), method, arguments)
+            submitted(self._master(self._master_timeout_s), method, arguments)
 
-    def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
+    def objects(self, references: Sequence[Any], peer: str = "", timeout_s: float | None = None) -> list[Any]:
         """Map objects of the object store into this process, or pull them here first.
 
+        Args:
+            references: shape (R,).
+            peer: the worker on whose node they are; empty: this one's, where nothing is waited for.
+            timeout_s: as long as the peer lives.
+
         Returns:
-            Shape (len(references),): the arrays, zero-copy, or a RaycacheError in the place of each that is lost.
+            Shape (R,): the arrays, zero-copy, or a RaycacheError in the place of each that is lost.
         """
         timeout_s = self._worker_timeout_s if timeout_s is None else timeout_s
         try:
             self.check()
-            return _mapped_in(list(references), timeout_s)
+            return self._pulled(list(references), peer, timeout_s) if peer else mapped_in(list(references), timeout_s)
+        except SilentPeerError as error:
+            return [error] * len(references)
         except Exception as error:  # one lost object must not take the others along: they are asked one by one
             if len(references) == 1:
                 return [_mapped(error, "a segment could not be fetched from the object store")]
-        return [self.objects([reference], timeout_s)[0] for reference in references]
+        return [self.objects([reference], peer, timeout_s)[0] for reference in references]
 
-    def _answer(self, name: str, reference: Any, timeout_s: float) -> Any:
-        """Wait for a worker; longer than that as long as it says that the lake is still bringing something.
+    def _pulled(self, references: list[Any], peer: str, timeout_s: float) -> list[Any]:
+        """Objects of another node. Ray itself would wait for a node that is cut off until it counts as dead."""
+        given_up = threading.Event()
 
-        Loads end in bounded time, since the lake's own time-outs are for what does not move. To give a slow link up would
-        be to read everything once more over the same link.
-        """
-        for _ in range(_WAITS_MAX):
-            try:
-                return _reply(reference, timeout_s)
-            except ray.exceptions.GetTimeoutError:
-                if not self._is_loading(name):
-                    raise
-            timeout_s = self._worker_timeout_s
-        return _reply(reference, timeout_s)
+        def pull() -> Any:
+            # Who gives up leaves this thread behind, inside Ray: not for long, so it waits in steps, which a pull that is
+            # under way does not survive. So each is twice as long as the one before.
+            step_s = self._hop_timeout_s
+            for _ in range(_STEPS_MAX):
+                with contextlib.suppress(ray.exceptions.GetTimeoutError):
+                    return got(references, step_s)
+                if given_up.is_set():
+                    break
+                step_s *= 2
+            raise ray.exceptions.GetTimeoutError("objects did not arrive in time")
 
-    def _is_loading(self, name: str) -> bool:
-        try:
-            return bool(_reply(_submitted(self._worker(name), "is_loading"), min(_ALIVE_S, self._worker_timeout_s)))
-        except Exception:  # whatever keeps it from saying so
-            return False
+        (result,) = self._outwait([self._hop(peer, in_thread(pull))], timeout_s)
+        given_up.set()
+        if isinstance(result, Exception):
+            raise result
+        return list(result)
+
+    def _hop(self, name: str, answer: Future[Any]) -> Hop:
+        """A question to an actor, and how to see whether it lives."""
+
+        def ask_sign() -> Future[Any]:
+            if name == MASTER_NAME:
+                return future_of(submitted(self._handles[name], "hello"))
+            return future_of(submitted(self._worker(name), "is_loading"))
+
+        return Hop(name, answer, ask_sign)
+
+    def _outwait(self, hops: list[Hop], timeout_s: float) -> list[Any]:
+        """Wait as `outwait` does, and remember who was silent."""
+        results = outwait(hops, Limits(self._hop_timeout_s, timeout_s), self.breaker.answered)
+        for hop, result in zip(hops, results, strict=True):
+            if isinstance(result, SilentPeerError):
+                self.breaker.silent(hop.peer, time.monotonic())
+            elif not isinstance(result, Exception):
+                self.breaker.answered(hop.peer)
+        return results
 
     def _master(self, timeout_s: float) -> Any:
         """The master of this cache: whoever bears its name is asked, once."""
@@ -268,7 +234,7 @@ class Calls:
         if handle is None:
             handle = self._look_up(MASTER_NAME)
             if self._cache_id:
-                hello: Hello = unwrap(_reply(_submitted(handle, "hello"), timeout_s))
+                hello: Hello = unwrap(reply_of(submitted(handle, "hello"), timeout_s))
                 if hello.cache_id != self._cache_id:
                     self._end(NoCacheError("the cache was stopped, and another one runs in its place; connect again"))
                     self.check()
@@ -286,8 +252,9 @@ class Calls:
             if self._absent_until.get(name, 0.0) > time.monotonic():
                 raise UnavailableError(f"{name} is not there")
             try:
-                with _inside:
-                    return _ray_get_actor(name, namespace=RAY_NAMESPACE)
+                if not self._cache_id:  # in place: see `reply_of`
+                    return actor_named(name)
+                return in_thread(lambda: actor_named(name)).result(self._hop_timeout_s)
             except ValueError as error:
                 if len(self._absent_until) > 10_000:
                     self._absent_until.clear()
@@ -303,92 +270,9 @@ class Calls:
             self._handles.pop(name, None)
 
 
-def ray_session() -> Any:
-    """What stands for this process's session of Ray: another object after another `ray.init`.
-
-    Raises:
-        NoCacheError: Ray was left, or this process was forked from one that had joined.
-    """
-    session = getattr(global_worker, "gcs_client", None)
-    if session is None or not global_worker.connected:
-        raise NoCacheError("this process has left its Ray cluster; call ray.init(), or raycache.connect()")
-    if session is _inherited:
-        raise NoCacheError(
-            "this process was forked from one that had joined a Ray cluster, which Ray does not survive; start the cache with "
-            'endpoint=True, or this process with the method "spawn": multiprocessing.get_context("spawn"), or '
-            'DataLoader(..., multiprocessing_context="spawn")'
-        )
-    return session
-
-
-def is_forked() -> bool:
-    """Whether this process has its session of Ray from the one it was forked from, and none of its own."""
-    return _inherited is not None and getattr(global_worker, "gcs_client", None) is _inherited
-
-
-def _after_fork() -> None:
-    global _inherited, _inside, _waiters  # noqa: PLW0603  # this process has other ones
-    _inside = _Inside()
-    _inherited = getattr(global_worker, "gcs_client", None)
-    _waiters = ThreadPoolExecutor(_WAITERS, thread_name_prefix="raycache-wait")
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
 def _again(error: NoCacheError | None) -> NoCacheError:
     """The same error for another caller: each has its own traceback."""
     return NoCacheError(str(error))
-
-
-def _submitted(handle: Any, method: str, arguments: Sequence[Any] = ()) -> Any:
-    """The reference of a call's answer. Whoever leaves Ray between a check and this gets an error, and not a new cluster."""
-    with _inside:
-        return _ray_call(getattr(handle, method), list(arguments), {})
-
-
-def _reply(reference: Any, timeout_s: float, *, in_place: bool = False) -> Any:
-    """Wait for what an actor answers, outside of Ray.
-
-    Ray tells a future; this thread waits for that. So no task's CPU is given away meanwhile (see `_mapped_in`), and whoever
-    leaves Ray finds no thread of ours inside its core, which it takes down without looking: that would end the process.
-
-    Args:
-        in_place: wait in Ray. A `Cache` among a task's arguments connects while Ray holds a lock that its other threads
-            would need: neither would ever go on.
-
-    Raises:
-        GetTimeoutError: no answer in time.
-    """
-    if in_place:
-        return _got(reference, timeout_s)
-    with _inside:
-        future = reference.future()
-    try:
-        return future.result(timeout_s)
-    except TimeoutError as error:
-        raise ray.exceptions.GetTimeoutError(f"no answer within {timeout_s:g} s") from error
-
-
-def _mapped_in(references: list[Any], timeout_s: float) -> list[Any]:
-    """`ray.get` of objects in the store, without giving this task's CPU away while it waits.
-
-    When the main thread of a task blocks, Ray lends the task's CPU to another one, and starts a process for it if need
-    be. For waits of a millisecond that costs far more than it gives, and too many tasks run in the end. Ray does so
-    for the main thread only; so another thread waits. (A future for each object, as in `_reply`, takes five times as long.)
-    """
-    if threading.current_thread() is threading.main_thread():
-        try:
-            waiting = _waiters.submit(_got, references, timeout_s)
-        except RuntimeError:  # the interpreter is ending: no more threads
-            return list(_got(references, timeout_s))
-        return list(waiting.result(timeout_s + _WAIT_MARGIN_S))
-    return list(_got(references, timeout_s))
-
-
-def _got(references: Any, timeout_s: float) -> Any:
-    with _inside:
-        return _ray_get(references, timeout=timeout_s)
 
 
 def unwrap(reply: Any) -> Any:
@@ -408,28 +292,3 @@ def _mapped(error: Exception, what: str) -> RaycacheError:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return UnavailableError(f"{what}: {lines[0][:200]}")
     return UnavailableError(f"{what}: {type(error).__name__}")
-
-
-def own_node_id() -> str:
-    """The Ray node id (hex) of this process."""
-    with _inside:
-        return str(ray.get_runtime_context().get_node_id())
-
-
-def task_identity() -> tuple[str, str]:
-    """(Ray job id, name of the task or actor method) of the calling thread; see `task_name`. About a microsecond."""
-    with _inside:
-        return str(ray.get_runtime_context().get_job_id()), task_name()
-
-
-def in_worker() -> bool:
-    """Whether this process runs Ray tasks or actors, and is no driver."""
-    return bool(global_worker.mode == WORKER_MODE)
-
-
-def task_name() -> str:
-    """The name of the task or actor method of the calling thread. About 0.2 us.
-
-    It is "driver" in a driver, and empty in a thread, or an async method, that Ray knows nothing of.
-    """
-    return str(global_worker.current_task_name) if global_worker.mode == WORKER_MODE else "driver"

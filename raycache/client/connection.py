@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import ray
 from ray._private.worker import global_worker
 
-from raycache.client.calls import Calls, in_worker, is_forked, own_node_id, ray_session, task_identity, task_name
+from raycache.client.calls import Calls
 from raycache.client.client import Client, Parts
 from raycache.client.neighbour.neighbour_calls import NeighbourCalls, no_endpoint
 from raycache.client.neighbour.node_file import find
-from raycache.client.ray_address import find_cluster
+from raycache.client.ray_side.ray_address import find_cluster
+from raycache.client.ray_side.ray_core import in_worker, is_forked, own_node_id, ray_session, task_identity, task_name
 from raycache.errors import InvalidRequestError, UnavailableError
 from raycache.messages import RAY_NAMESPACE, Hello
 from raycache.settings import Settings
@@ -90,7 +91,7 @@ def connect(address: str | None = None) -> Client:
             known.count_for(*_identify())
             return known
         defaults = Settings()
-        calls = Calls(defaults.master_timeout_s, defaults.worker_timeout_s)
+        calls = Calls(defaults.master_timeout_s, defaults.worker_timeout_s, defaults.hop_timeout_s)
         hello: Hello = calls.master("hello")
         if known is not None and known.id == hello.cache_id:
             client = known
@@ -108,7 +109,7 @@ def connect(address: str | None = None) -> Client:
 def _client_of(calls: Calls, hello: Hello) -> Client:
     """A new connection to the cache whose master said `hello`."""
     settings = Settings(**hello.settings)
-    calls = calls.bound(hello, settings.master_timeout_s, settings.worker_timeout_s)
+    calls = calls.bound(hello, settings)
     node = own_node_id()
 
     def identify() -> tuple[str, str]:

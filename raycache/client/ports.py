@@ -42,8 +42,8 @@ class WorkerCalls(Protocol):
         """Tell workers something; nobody waits for the answers."""
         ...
 
-    def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
-        """Map objects into this process; shape (len(references),): a RaycacheError in the place of a lost one."""
+    def objects(self, references: Sequence[Any], peer: str = "", timeout_s: float | None = None) -> list[Any]:
+        """Map objects, of a peer's node or this one, here; shape (len(references),): a RaycacheError in the place of a lost one."""
         ...
 
 

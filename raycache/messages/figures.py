@@ -167,6 +167,8 @@ class WorkerStats(NamedTuple):
     workers_s3_fifo: int = 0
     workers_sticky: int = 0
     policy_changes: int = 0
+    #: How often another worker showed no sign of life to this one or to a reader on its node.
+    peer_silences: int = 0
 
 
 class NodeFigures(NamedTuple):

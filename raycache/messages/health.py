@@ -36,6 +36,8 @@ class Health(NamedTuple):
     turns: list[tuple[str, int, float]] = []  # noqa: RUF012  # a NamedTuple's default, never changed
     #: Segments on its disk that it has not taken over yet.
     adopting: int = 0
+    #: (name of a worker, for how long still in seconds, how often in a row) of those that were silent, and are left alone.
+    left_alone: list[tuple[str, float, int]] = []  # noqa: RUF012  # a NamedTuple's default, never changed
 
 
 class DiskCheck(NamedTuple):

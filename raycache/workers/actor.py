@@ -17,7 +17,6 @@ from typing import Any
 
 from raycache import paths as names
 from raycache.clock import SystemClock
-from raycache.errors import UnavailableError
 from raycache.messages import (
     BlockReply,
     BlockRequest,
@@ -31,16 +30,14 @@ from raycache.messages import (
     decode,
     encode,
 )
-from raycache.messages.keeping import MOUNT_URI, KeepRequest
+from raycache.messages.keeping import KeepRequest
 from raycache.rules import RuleTable
 from raycache.settings import Settings
 from raycache.types import MembershipView, VersionId, WorkerId
-from raycache.ufs.kept_files.kept_storage import kept_storage
-from raycache.ufs.open import open_ahead, open_storage, slow_downs
+from raycache.ufs.open import open_ahead, slow_downs
 from raycache.workers.capacity import WorkerLimits, capacity_of
 from raycache.workers.carrier import hand_out
 from raycache.workers.disk_care import DiskCare
-from raycache.workers.effects import LoadItem
 from raycache.workers.figures.exporter import Exporter
 from raycache.workers.figures.readings import Readings
 from raycache.workers.figures.self_check import look_around
@@ -50,11 +47,11 @@ from raycache.workers.master_link import MasterLink
 from raycache.workers.node_log import NodeLog
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.allocator import give_back, keep_buffers
+from raycache.workers.stores.block_sources import BlockSources
 from raycache.workers.stores.disk import open_disk
-from raycache.workers.stores.loader import BlockSource, Loader
+from raycache.workers.stores.loader import Loader
 from raycache.workers.stores.local_room import LOOK_PERIOD_S, LocalRoom
-from raycache.workers.stores.mounted import MountedSource
-from raycache.workers.stores.peers import PeerStorage
+from raycache.workers.stores.peers import Peers
 from raycache.workers.stores.plasma import MemoryStore, Pressure, object_store_bytes, store_use
 from raycache.workers.stores.results_intake import take_in
 from raycache.workers.stores.stores import Stores
@@ -108,7 +105,9 @@ class WorkerActor:
         self._readings = Readings()
         self._exporter = Exporter(node)
         loads_max = self._settings.loads_inflight_max
-        loader = Loader(self._storage_of, self._stores.cached, self._settings.block_size_bytes, threads=loads_max)
+        self._peers = Peers(node, self._settings)
+        sources = BlockSources(self._peers, self._exporter.lake, lambda: self._mounts)
+        loader = Loader(sources.of, self._stores.cached, self._settings.block_size_bytes, threads=loads_max)
         #: See `raycache.workers.loop.turns`.
         self.turns = Turns()
         stall_s = max(_STALL_MIN_S, 0.75 * self._settings.worker_timeout_s)
@@ -265,6 +264,7 @@ class WorkerActor:
             health._replace(
                 turns=[(kind, slow, longest_s) for kind, slow, longest_s in self.turns.kinds()],
                 adopting=self._service.adopting,
+                left_alone=[(peer, left_s, silences) for peer, left_s, silences in self._peers.resting()],
             )
         )
 
@@ -279,32 +279,16 @@ class WorkerActor:
         return encode(self._heartbeat())
 
     @timed
+    async def heed_silent(self, actor_name: str) -> None:
+        """Another worker showed no sign of life to a reader on this node: leave it alone, too."""
+        self._peers.heed_silent(actor_name)
+
+    @timed
     async def shutdown(self) -> None:
         """Remove everything from disk; the actor is killed after."""
         self._log.close()
         await self._ports.in_thread(self._local.clear)
         await self._ports.in_thread(self._stores.clear)
-
-    # --- the lake, and other workers ----------------------------------------------------------------------------------
-
-    def _storage_of(self, item: LoadItem) -> tuple[BlockSource, str]:
-        """Where to load a block from. Called from loader threads."""
-        uri = item.version.uri
-        root_uri, key = names.split_uri(uri)
-        if root_uri == MOUNT_URI and not item.source_actor:
-            return kept_storage(), key
-        if item.passive:
-            return PeerStorage(item.source_actor, self._node, root_uri, None, self._settings), key
-        mount = self._mounts.of_uri(uri)
-        if mount is None:
-            # This worker's ignorance says nothing of the file.
-            raise UnavailableError(
-                f"{uri} is under no mount that this worker knows; mount it again, or try again", uri=uri
-            )
-        storage: BlockSource = MountedSource(open_storage(root_uri, mount.options), mount)
-        if item.source_actor:
-            storage = PeerStorage(item.source_actor, self._node, root_uri, storage, self._settings)
-        return self._exporter.lake.metered(storage, mount), key
 
     async def _end(self) -> None:
         with contextlib.suppress(Exception):  # a disk that hangs must not keep it
@@ -329,6 +313,7 @@ class WorkerActor:
             ufs_errors=sum(reads.errors for reads in asked),
             plasma_used_bytes=self._pressure.used_bytes,
             plasma_capacity_bytes=self._object_store_bytes,
+            peer_silences=self._peers.breaker.silences,
         )
 
     def _heartbeat(self) -> Heartbeat:

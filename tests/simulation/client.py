@@ -77,7 +77,7 @@ class SimulatedCalls:
 
         return self._client.wait_for(start) if calls else []
 
-    def objects(self, references: Sequence[ObjectRef], timeout_s: float | None = None) -> list[Any]:
+    def objects(self, references: Sequence[ObjectRef], peer: str = "", timeout_s: float | None = None) -> list[Any]:
         """See `Calls.objects`: what is pulled from a worker that has died is lost."""
         del timeout_s
         self._client.pause(self._cluster.network.delay_s())

@@ -90,7 +90,7 @@ class SmallMaster:
         """See `ports.WorkerCalls`."""
         assert not calls
 
-    def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
+    def objects(self, references: Sequence[Any], peer: str = "", timeout_s: float | None = None) -> list[Any]:
         """See `ports.WorkerCalls`."""
         del timeout_s
         assert not references

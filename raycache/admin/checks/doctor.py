@@ -89,6 +89,7 @@ def diagnose(
         *_disks(overview.nodes, checkups, hosts),
         *_mounts(overview, checkups, hosts),
         _loops(checkups, hosts),
+        _silent_peers(overview, checkups, hosts),
         _clocks(checkups, hosts),
         _leftovers(checkups, hosts),
     ]
@@ -217,6 +218,29 @@ def _loops(checkups: Sequence[Checkup], hosts: dict[str, str]) -> Finding:
     longest_s, kind, turns, host = max(slow)
     text = f"{host}'s worker was held up {turns} times by {kind!r}, for up to {longest_s:.1f} s"
     return Finding(NOTE, "event loop", text, "see whether the node has CPUs to spare; else report it, with this line")
+
+
+def _silent_peers(overview: Overview, checkups: Sequence[Checkup], hosts: dict[str, str]) -> Finding:
+    """Workers that show no sign of life to others, whether or not they do so to whoever asks here."""
+    # A worker's name ends with its node's id and its epoch.
+    left_alone = [
+        (
+            next((host for node, host in hosts.items() if node in peer), peer),
+            hosts.get(c.health.node, c.health.node[:12]),
+        )
+        for c in checkups
+        for peer, _, _ in c.health.left_alone
+    ]
+    if not left_alone:
+        often = sum(node.stats.peer_silences for node in overview.nodes)
+        return Finding(
+            OK, "network", "no worker leaves another alone" + (f"; {often} silences so far" if often else "")
+        )
+    peer, host = left_alone[0]
+    text = f"{host}'s worker and readers leave {peer}'s alone, which showed no sign of life"
+    if len(left_alone) > 1:
+        text += f"; {len(left_alone) - 1} more pairs of nodes"
+    return Finding(BAD, "network", text, "look at the network between the two, and at the load of both")
 
 
 def _clocks(checkups: Sequence[Checkup], hosts: dict[str, str]) -> Finding:

@@ -121,9 +121,9 @@ class NeighbourCalls:
         with contextlib.suppress(RaycacheError):
             self._call("tell_workers", (list(calls),), self._timeout_s)
 
-    def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
+    def objects(self, references: Sequence[Any], peer: str = "", timeout_s: float | None = None) -> list[Any]:
         """There are none without Ray."""
-        del timeout_s
+        del peer, timeout_s
         return [UnavailableError("a process without Ray has no object store") for _ in references]
 
     def read(self, reads: Sequence[NeighbourRead]) -> NeighbourReply:

@@ -36,6 +36,7 @@ import numpy as np
 from raycache.client.ports import WorkerCall
 from raycache.client.reading.next_steps import NextStep, steps_of
 from raycache.client.topology import Topology
+from raycache.errors import SilentPeerError
 from raycache.hashing import extent_key, place_many
 from raycache.messages import (
     PREFETCHING,
@@ -206,7 +207,11 @@ class ReadOperation:
                 case NextStep.COPY:
                     self._is_filled(part_index, call.worker.worker, reply.states[position])
                 case NextStep.FILL:
-                    if part_index not in self._filled:
+                    if isinstance(reply.errors.get(position), SilentPeerError):
+                        # The own worker has waited for the holder: this reader does not do so once more.
+                        source = next(w for w in self._by_id.values() if w.actor_name == call.request.source_actor)
+                        self._tried.setdefault(part_index, []).append(source.worker)
+                    elif part_index not in self._filled:
                         self._to_fill.add(part_index)
                         self._filled.add(part_index)
                     self._waiting.append(part_index)

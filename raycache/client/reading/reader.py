@@ -27,7 +27,7 @@ from raycache.client.reading.read_operation import FileTarget, Part, ReadOperati
 from raycache.client.reading.spans import Span, joined
 from raycache.client.topology import Topology
 from raycache.clock import Clock
-from raycache.errors import ConflictError, NoCacheError, RaycacheError
+from raycache.errors import ConflictError, NoCacheError, RaycacheError, SilentPeerError
 from raycache.messages import (
     BlockReply,
     BlockRequest,
@@ -253,6 +253,7 @@ class Reader:
                 if isinstance(answer, NoCacheError):
                     raise answer  # no worker will ever answer by these handles
                 if isinstance(answer, RaycacheError):
+                    self._silent(call.worker, answer)
                     operation.failed(call.part_indices)
                 else:
                     self._take(operation, call, answer, spans, metas, reasons, sent_s)
@@ -270,6 +271,13 @@ class Reader:
             self._locator.outdated(stale)
             raise ConflictError(f"{stale[0]} was replaced in the lake while being read; read it again", paths=stale)
         return [span for span in spans if span is not None]
+
+    def _silent(self, worker: WorkerView, error: RaycacheError) -> None:
+        """Tell the own worker of another one that shows no sign of life, so that it makes no copies from there, and says so."""
+        if isinstance(error, SilentPeerError) and error.fields and worker.worker != self._node:
+            own = next((w for w in self._topology().view.workers if w.worker == self._node), None)
+            if own is not None:
+                self._calls.tell_workers([WorkerCall(own.actor_name, "heed_silent", (worker.actor_name,))])
 
     def _take(
         self,
@@ -318,9 +326,12 @@ class Reader:
         local = worker.worker == self._node
         buffers: list[pa.Buffer | None] = [None] * len(grants)
         plasma = [g for g, grant in enumerate(grants) if grant.kind == GrantKind.PLASMA]
-        arrays = self._calls.objects([payloads[g] for g in plasma]) if plasma else []
+        peer = "" if local else worker.actor_name
+        arrays = self._calls.objects([payloads[g] for g in plasma], peer) if plasma else []
         for g, array in zip(plasma, arrays, strict=True):
-            if not isinstance(array, RaycacheError):
+            if isinstance(array, RaycacheError):
+                self._silent(worker, array)
+            else:
                 buffers[g] = pa.py_buffer(array)
         for g, grant in enumerate(grants):
             if grant.kind == GrantKind.INLINE:

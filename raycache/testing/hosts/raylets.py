@@ -13,7 +13,7 @@ from raycache.settings import MIB
 from raycache.testing.hosts.fleet import Fleet
 
 PORT = 6379
-_START_TIMEOUT_S = 180.0
+_START_TIMEOUT_S = 240.0
 #: What all of the cluster and its drivers must agree on.
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_memory_monitor_refresh_ms": "0",
     # A busy machine starts slowly.
-    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_raylet_start_wait_time_s": "200",
     "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
 }
 

@@ -183,7 +183,17 @@ def test_a_healthy_cluster_has_no_findings() -> None:
     assert [] == findings(BAD, checkups, nodes=3, mounts=1)
     assert [] == findings(NOTE, checkups, nodes=3, mounts=1)
     subjects = findings(OK, checkups, nodes=3, mounts=1)
-    assert ["placement", "worker", "object store", "disk", "mount", "event loop", "clock", "leftovers"] == subjects
+    assert [
+        "placement",
+        "worker",
+        "object store",
+        "disk",
+        "mount",
+        "event loop",
+        "network",
+        "clock",
+        "leftovers",
+    ] == subjects
 
 
 @pytest.mark.parametrize(
@@ -194,6 +204,7 @@ def test_a_healthy_cluster_has_no_findings() -> None:
         ({"mounts": [MountHealth("/mount-0000", 0.1, "403 Forbidden")]}, 0.0, BAD, "mount"),
         ({"mounts": [MountHealth("/mount-0000", 3.0, "")]}, 0.0, NOTE, "mount"),
         ({"turns": [("free", 0, 0.01), ("heat", 3, 0.8)]}, 0.0, NOTE, "event loop"),
+        ({"left_alone": [("raycache-worker-x-1", 9.5, 1)]}, 0.0, BAD, "network"),
         ({"leftovers": [("/scratch/raycache-1/slot-0", GIB)]}, 0.0, NOTE, "leftovers"),
         ({}, -30.0, BAD, "clock"),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from raycache.client.ray_address import find_cluster
+from raycache.client.ray_side.ray_address import find_cluster
 from raycache.errors import InvalidRequestError, UnavailableError
 
 

@@ -354,7 +354,7 @@ class FullNode:
             return [(encode(BlockReply("n1", 1, 7, [BlockState.LOADED], [0], [0], [grant], {})), [b"abcd"])]
         return [(encode(reply), [])]
 
-    def objects(self, references: Sequence[Any], timeout_s: float | None = None) -> list[Any]:
+    def objects(self, references: Sequence[Any], peer: str = "", timeout_s: float | None = None) -> list[Any]:
         del timeout_s
         return list(references)
 

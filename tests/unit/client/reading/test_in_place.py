@@ -73,7 +73,7 @@ class Surroundings:
         states = [int(BlockState.HIT_MEMORY)] * count
         return [(encode(BlockReply("n", 1, 0, states, [0] * count, offsets, [self.grant], {})), [self.array])]
 
-    def objects(self, references: Sequence[Any]) -> list[Any]:
+    def objects(self, references: Sequence[Any], peer: str = "") -> list[Any]:
         return list(references)
 
     def storage(self, uri: str) -> tuple[Any, str]:

@@ -6,6 +6,7 @@ import pytest
 
 from raycache.client.reading.read_operation import WORKER_ATTEMPTS_MAX, FileTarget, Part, ReadOperation, Round
 from raycache.client.topology import Topology
+from raycache.errors import SilentPeerError
 from raycache.hashing import place
 from raycache.messages import BlockReply, BlockState, Grant, GrantKind, Purpose
 from raycache.ranges import Grid
@@ -164,6 +165,19 @@ def test_a_holder_that_cannot_load_is_read_past(state: BlockState) -> None:
     (call,) = read.next_calls()
     read.replied(call, reply(call, state))
     assert (read.next_calls(), read.bypass) == ([], [0])
+
+
+def test_a_silent_holder_is_not_waited_for_twice() -> None:
+    """The own worker found no sign of life of it: the other holder is asked for a copy, and the silent one no more."""
+    read = operation([target("x", ("n1", 1), ("n2", 1))], [Part(0, 0, 0, 4)], replicas_max=3)
+    (call,) = read.next_calls()
+    first = call.request.source_actor
+    silent = {0: SilentPeerError("no sign of life")}
+    assert read.replied(call, reply(call, BlockState.FAILED)._replace(errors=silent)) == []
+    (call,) = read.next_calls()
+    assert call.worker.actor_name not in ("actor-n0", first)
+    assert call.request.purpose == READ
+    assert read.replied(call, reply(call, BlockState.HIT_MEMORY)) == [(0, 0, 8)]
 
 
 def test_a_passive_copy_is_no_attempt() -> None:

@@ -1,0 +1,137 @@
+"""Workload: parquet epochs on three hosts with links of their own, from S3 directly, through the cache, and placed by it.
+
+The S3 server is on a fourth host with a link of the same speed, which all share. Bytes on the wire are those that the network
+cards have counted, headers and all; what has left the lake is counted by the cache, exactly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from benchmarks.measure import Finding
+from raycache.settings import MIB
+from raycache.testing.hosts import Fleet, missing
+from raycache.testing.hosts.interpreter import Interpreter
+from raycache.testing.hosts.raylets import ENVIRONMENT, start_raylets
+
+NODES = ["one", "two", "three"]
+FILES, ROWS = 36, 520_000
+READS, LAKE = "benchmarks.host_reads", "raycache.testing.hosts.lake"
+_BUCKET, _SETTINGS = "data", {"memory": "350MiB", "disk": "1GiB"}
+
+
+class Epoch(NamedTuple):
+    """What one epoch took."""
+
+    seconds: float
+    #: That the network cards of the three hosts have received.
+    wire_bytes: int
+    #: That have left the lake for the cache; 0 of a direct read.
+    lake_bytes: int
+
+
+def measure(rounds: int, speeds_mbit: list[int]) -> list[Finding]:
+    """All ways of reading, interleaved; about two minutes and a half for each speed.
+
+    Args:
+        rounds: medians are shown.
+        speeds_mbit: of each host's link, in each direction.
+    """
+    reason = missing()
+    if reason:
+        return [Finding("hosts", f"none: {reason}")]
+    rows: list[Finding] = []
+    with Fleet(["lake", *NODES]) as fleet, Interpreter(fleet["lake"], "lake") as lake:
+        options = lake.call(f"{LAKE}:serve", address=fleet.address("lake"), bucket=_BUCKET)
+        written = lake.call(f"{LAKE}:put_parquet", 300, bucket=_BUCKET, prefix="set", files=FILES, rows=ROWS)
+        lake.call(f"{LAKE}:put_parquet", bucket=_BUCKET, prefix="first", files=6, rows=1000, seed=1)
+        address = start_raylets(fleet, NODES, cpus=2, object_store_bytes=768 * MIB)
+        with Interpreter(fleet["one"], "driver", ENVIRONMENT) as driver:
+            driver.call(f"{READS}:start", address=address, uri=f"s3://{_BUCKET}", options=options, settings=_SETTINGS)
+            for way in ("direct-v1", "direct-v2", "placed", "unplaced"):
+                # Starting processes is not measured.
+                driver.call(f"{READS}:epoch", 300, way=way, bucket=_BUCKET, directory="first")
+            for speed_mbit in speeds_mbit:
+                for name in ["lake", *NODES]:
+                    fleet.shape(name, speed_mbit * 1e6)
+                rows += _at_speed(fleet, driver, written, rounds, speed_mbit)
+    return rows
+
+
+def _at_speed(
+    fleet: Fleet, driver: Interpreter, written: dict[str, Any], rounds: int, speed_mbit: int
+) -> list[Finding]:
+    found: dict[str, list[Epoch]] = {}
+
+    def run(name: str, way: str) -> None:
+        with _counted(fleet, driver) as counts:
+            epoch = driver.call(f"{READS}:epoch", 600, way=way, bucket=_BUCKET, directory="set")
+        assert (epoch["rows"], epoch["total"]) == (written["rows"], written["total"]), f"{name}: wrong rows"
+        found.setdefault(name, []).append(Epoch(epoch["seconds"], *counts()))
+        print(f"{speed_mbit} Mbit/s, {name}: {found[name][-1]}", file=sys.stderr, flush=True)
+
+    for _ in range(rounds):
+        run("S3 directly, V1", "direct-v1")
+        run("S3 directly, V2", "direct-v2")
+        for way in ("placed", "unplaced"):
+            driver.call(f"{READS}:free")
+            run(f"{way}, cold", way)
+            run(f"{way}, warm", way)
+            run(f"{way}, warm again", way)
+    return _judged(found, written["bytes"], speed_mbit)
+
+
+def _judged(found: dict[str, list[Epoch]], size_bytes: int, speed_mbit: int) -> list[Finding]:
+    seconds = {name: statistics.median(epoch.seconds for epoch in epochs) for name, epochs in found.items()}
+    wire = {
+        name: statistics.median(epoch.wire_bytes for epoch in epochs) / size_bytes for name, epochs in found.items()
+    }
+    at = f"{speed_mbit} Mbit/s"
+    rows = [
+        Finding(f"{at}: {name}", f"{seconds[name]:.2f} s, {100 * wire[name]:.1f} % of the dataset on the wire")
+        for name in found
+    ]
+    direct_s = min(seconds["S3 directly, V1"], seconds["S3 directly, V2"])
+    warm, cold = direct_s / seconds["placed, warm"], seconds["placed, cold"] / direct_s
+    # The bars are for one speed; others are shown beside.
+    barred = speed_mbit == 400
+    rows += [
+        Finding(f"{at}: placed, warm, faster than the faster reader of S3", f"{warm:.2f}x", *_bar(barred, ">= 4x", warm >= 4)),
+        Finding(f"{at}: placed, cold, time of the faster reader of S3", f"{cold:.2f}x", *_bar(barred, "<= 1.05x", cold <= 1.05)),
+        Finding(
+            f"{at}: on the wire, placed, warm", f"{100 * wire['placed, warm']:.1f} %",
+            *_bar(barred, "<= 5 %", wire["placed, warm"] <= 0.05),
+        ),
+    ]  # fmt: skip
+    for way in ("placed", "unplaced"):
+        # After `free` each time.
+        egress = max(epoch.lake_bytes for epoch in found[f"{way}, cold"]) / size_bytes
+        rows.append(
+            Finding(
+                f"{at}: left the lake, {way}, cold, the most",
+                f"{egress:.4f}x",
+                *_bar(barred, "1.000x", egress < 1.0005),
+            )
+        )
+    return rows
+
+
+def _bar(barred: bool, bound: str, met: bool) -> tuple[str, bool | None]:  # both are values
+    return (bound, met) if barred else ("", None)
+
+
+@contextlib.contextmanager
+def _counted(fleet: Fleet, driver: Interpreter) -> Iterator[Callable[[], tuple[int, int]]]:
+    """Gives what was received by the three hosts, and has left the lake, in the block."""
+
+    def received() -> int:
+        return sum(fleet.traffic()[name].received_bytes for name in NODES)
+
+    lake_before, before = driver.call(f"{READS}:lake_bytes"), received()
+    counts: list[int] = []
+    yield lambda: (counts[0], counts[1])
+    counts += [received() - before, driver.call(f"{READS}:lake_bytes") - lake_before]

@@ -1,0 +1,1 @@
+"""Ray itself, as a client finds and calls it."""
