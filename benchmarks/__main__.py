@@ -15,6 +15,7 @@ from benchmarks import (
     dashboard,
     endpoint,
     epochs,
+    host_cuts,
     load,
     locality,
     on_hosts,
@@ -37,7 +38,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(sorted(WORKLOADS)))
     parser.add_argument("--bytes", type=float, default=1e9, help="epochs: size of the parquet dataset")
-    parser.add_argument("--rounds", type=int, default=3, help="epochs, hosts: interleaved rounds; medians are shown")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="epochs, hosts: interleaved rounds; medians are shown; hosts-cuts: cuts"
+    )
     parser.add_argument("--mbit", type=int, nargs="*", default=[400], help="hosts: speeds of their links, in Mbit/s")
     parser.add_argument("--files", type=int, default=2_000_000, help="scale-steps, scale-worker: synthetic files")
     parser.add_argument(
@@ -115,6 +118,7 @@ _FIGURES = {
     "endpoint": _Figures("The S3 endpoint", lambda _: endpoint.measure()),
     "epochs-large": _Figures("Datasets larger than the cache", lambda arguments: large.measure(arguments.only)),
     "hosts": _Figures("Three hosts", lambda arguments: on_hosts.measure(arguments.rounds, arguments.mbit)),
+    "hosts-cuts": _Figures("Cut cables", lambda arguments: host_cuts.measure(arguments.rounds)),
     "load": _Figures("Warm-ups", lambda arguments: load.measure(arguments.only)),
     "locality": _Figures("Where tasks run", lambda _: locality.measure()),
     "overhead": _Figures("What counting, tagging and exporting cost", lambda _: overhead.measure()),

@@ -12,6 +12,7 @@ import ray.data
 from pyarrow.fs import S3FileSystem
 
 import raycache
+from raycache.testing.hosts.interpreter_loop import tell
 
 _filesystem: S3FileSystem | None = None
 
@@ -40,7 +41,7 @@ def epoch(way: str, bucket: str, directory: str) -> dict[str, Any]:
         directory: in it.
 
     Returns:
-        `seconds`, `rows`, `total`.
+        `seconds`, `rows`, `total`; and the first batch is told of.
     """
     context = ray.data.DataContext.get_current()
     context.use_datasource_v2 = way != "direct-v1"
@@ -54,6 +55,8 @@ def epoch(way: str, bucket: str, directory: str) -> dict[str, Any]:
         dataset = ray.data.read_parquet(f"/lake/{directory}", filesystem=raycache.connect().filesystem())
     rows = total = 0
     for batch in dataset.map_batches(_sums, batch_size=None).iter_batches(batch_size=None):
+        if not rows:
+            tell("first batch")
         rows += int(batch["rows"].sum())
         total += int(batch["total"].sum())
     return {"seconds": time.perf_counter() - started_s, "rows": rows, "total": total}

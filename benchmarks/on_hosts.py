@@ -21,7 +21,7 @@ from raycache.testing.hosts.raylets import ENVIRONMENT, start_raylets
 NODES = ["one", "two", "three"]
 FILES, ROWS = 36, 520_000
 READS, LAKE = "benchmarks.host_reads", "raycache.testing.hosts.lake"
-_BUCKET, _SETTINGS = "data", {"memory": "350MiB", "disk": "1GiB"}
+BUCKET, _SETTINGS = "data", {"memory": "350MiB", "disk": "1GiB"}
 
 
 class Epoch(NamedTuple):
@@ -45,21 +45,37 @@ def measure(rounds: int, speeds_mbit: list[int]) -> list[Finding]:
     if reason:
         return [Finding("hosts", f"none: {reason}")]
     rows: list[Finding] = []
+    with running() as (fleet, driver, written):
+        for speed_mbit in speeds_mbit:
+            shape(fleet, speed_mbit)
+            rows += _at_speed(fleet, driver, written, rounds, speed_mbit)
+    return rows
+
+
+def shape(fleet: Fleet, speed_mbit: float) -> None:
+    """Give all links this speed, the lake's included."""
+    for name in fleet.names:
+        fleet.shape(name, speed_mbit * 1e6)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[tuple[Fleet, Interpreter, dict[str, Any]]]:
+    """Three hosts with a cache, a lake with data, and a driver whose processes have started.
+
+    Yields:
+        The hosts, the driver, and what reading the data gives; see `lake.put_parquet`.
+    """
     with Fleet(["lake", *NODES]) as fleet, Interpreter(fleet["lake"], "lake") as lake:
-        options = lake.call(f"{LAKE}:serve", address=fleet.address("lake"), bucket=_BUCKET)
-        written = lake.call(f"{LAKE}:put_parquet", 300, bucket=_BUCKET, prefix="set", files=FILES, rows=ROWS)
-        lake.call(f"{LAKE}:put_parquet", bucket=_BUCKET, prefix="first", files=6, rows=1000, seed=1)
+        options = lake.call(f"{LAKE}:serve", address=fleet.address("lake"), bucket=BUCKET)
+        written = lake.call(f"{LAKE}:put_parquet", 300, bucket=BUCKET, prefix="set", files=FILES, rows=ROWS)
+        lake.call(f"{LAKE}:put_parquet", bucket=BUCKET, prefix="first", files=6, rows=1000, seed=1)
         address = start_raylets(fleet, NODES, cpus=2, object_store_bytes=768 * MIB)
         with Interpreter(fleet["one"], "driver", ENVIRONMENT) as driver:
-            driver.call(f"{READS}:start", address=address, uri=f"s3://{_BUCKET}", options=options, settings=_SETTINGS)
+            driver.call(f"{READS}:start", address=address, uri=f"s3://{BUCKET}", options=options, settings=_SETTINGS)
             for way in ("direct-v1", "direct-v2", "placed", "unplaced"):
                 # Starting processes is not measured.
-                driver.call(f"{READS}:epoch", 300, way=way, bucket=_BUCKET, directory="first")
-            for speed_mbit in speeds_mbit:
-                for name in ["lake", *NODES]:
-                    fleet.shape(name, speed_mbit * 1e6)
-                rows += _at_speed(fleet, driver, written, rounds, speed_mbit)
-    return rows
+                driver.call(f"{READS}:epoch", 300, way=way, bucket=BUCKET, directory="first")
+            yield fleet, driver, written
 
 
 def _at_speed(
@@ -69,7 +85,7 @@ def _at_speed(
 
     def run(name: str, way: str) -> None:
         with _counted(fleet, driver) as counts:
-            epoch = driver.call(f"{READS}:epoch", 600, way=way, bucket=_BUCKET, directory="set")
+            epoch = driver.call(f"{READS}:epoch", 600, way=way, bucket=BUCKET, directory="set")
         assert (epoch["rows"], epoch["total"]) == (written["rows"], written["total"]), f"{name}: wrong rows"
         found.setdefault(name, []).append(Epoch(epoch["seconds"], *counts()))
         print(f"{speed_mbit} Mbit/s, {name}: {found[name][-1]}", file=sys.stderr, flush=True)
