@@ -4,7 +4,8 @@
 
 `FileDataset` is a PyTorch map dataset: `len`, one item by number, and a whole batch by `__getitems__`, which PyTorch's
 loader calls when a dataset has it. There a batch is one `cache.read_many`: one round trip a worker, and none at all for
-files in segments that this process has mapped. With PyTorch installed, its own `DataLoader` reads; without it, a small
+files in segments that this process has mapped. `PlannedSampler` shuffles by a seed, so the order is known beforehand, and tells
+the cache, which matters where the files do not all fit. With PyTorch installed, its own `DataLoader` reads; without it, a small
 loader of the same protocol. Everything runs on this machine: an S3 server, a proxy that counts what S3 is asked for, a
 Ray node, the cache.
 """
@@ -54,6 +55,34 @@ class FileDataset:
         return [np.frombuffer(buffer, dtype=np.uint8) for buffer in buffers]
 
 
+class PlannedSampler:
+    """Shuffles by a seed, and tells the cache the order of each epoch one epoch ahead.
+
+    Args:
+        cache: that reads.
+        paths: of the files, in the order of their numbers.
+        seed: of the order.
+    """
+
+    def __init__(self, cache: raycache.Cache, paths: Sequence[str], seed: int = 0) -> None:
+        self._cache = cache
+        self._paths = list(paths)
+        self._random = np.random.default_rng(seed)
+        self._next = self._planned()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[int]:
+        order, self._next = self._next, self._planned()
+        return iter(order)
+
+    def _planned(self) -> list[int]:
+        order: list[int] = self._random.permutation(len(self._paths)).tolist()
+        self._cache.plan_reads([self._paths[number] for number in order])
+        return order
+
+
 class Summary(NamedTuple):
     """Stands for a decoded batch: what travels from a worker process to the training."""
 
@@ -70,17 +99,18 @@ def collate(items: list[np.ndarray]) -> Summary:
 class SmallLoader:
     """What this example needs of `torch.utils.data.DataLoader`, with its arguments; worker processes live on."""
 
-    def __init__(self, dataset: FileDataset, batch_size: int, num_workers: int, collate_fn: Any, seed: int = 0) -> None:
-        self._count = len(dataset)
+    def __init__(
+        self, dataset: FileDataset, batch_size: int, sampler: PlannedSampler, num_workers: int, collate_fn: Any
+    ) -> None:
         self._batch_size = batch_size
-        self._random = np.random.default_rng(seed)
+        self._sampler = sampler
         # Not forked: a fork of a process that is connected to Ray shares its sockets.
         context = multiprocessing.get_context("spawn")
         self._pool = context.Pool(num_workers, _begin, (dataset, collate_fn))
 
     def __iter__(self) -> Iterator[Any]:
-        order = self._random.permutation(self._count).tolist()
-        batches = [order[start : start + self._batch_size] for start in range(0, self._count, self._batch_size)]
+        order = list(self._sampler)
+        batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
         return self._pool.imap(_batch, batches)
 
     def close(self) -> None:
@@ -101,14 +131,14 @@ def _batch(indices: list[int]) -> Any:
     return collate_fn(dataset.__getitems__(indices))
 
 
-def make_loader(dataset: FileDataset, batch_size: int, workers: int) -> tuple[str, Any]:
+def make_loader(dataset: FileDataset, sampler: PlannedSampler, batch_size: int, workers: int) -> tuple[str, Any]:
     """PyTorch's loader where it is installed, else the small one: (its name, the loader)."""
     try:
         from torch.utils.data import DataLoader
     except ImportError:
-        return "the small loader", SmallLoader(dataset, batch_size, workers, collate)
+        return "the small loader", SmallLoader(dataset, batch_size, sampler, workers, collate)
     loader = DataLoader(
-        dataset, batch_size, shuffle=True, num_workers=workers, collate_fn=collate,
+        dataset, batch_size, sampler=sampler, num_workers=workers, collate_fn=collate,
         multiprocessing_context="spawn", persistent_workers=True,
     )  # fmt: skip
     return "PyTorch's DataLoader", loader
@@ -134,15 +164,18 @@ def main(arguments: Sequence[str] | None = None) -> list[tuple[int, int, int]]:
                 )
                 cache.load("/samples").wait()
                 paths = cache.ls("/samples", recursive=True)
-                dataset = FileDataset([path for path in paths if path.endswith(".bin")], address)
-                return _epochs(dataset, proxy, options.workers, options.epochs)
+                paths = [path for path in paths if path.endswith(".bin")]
+                sampler = PlannedSampler(cache, paths)
+                return _epochs(FileDataset(paths, address), sampler, proxy, options.workers, options.epochs)
             finally:
                 raycache.stop()
     raise AssertionError("unreachable")
 
 
-def _epochs(dataset: FileDataset, proxy: S3Proxy, workers: int, epochs: int) -> list[tuple[int, int, int]]:
-    name, loader = make_loader(dataset, batch_size=256, workers=workers)
+def _epochs(
+    dataset: FileDataset, sampler: PlannedSampler, proxy: S3Proxy, workers: int, epochs: int
+) -> list[tuple[int, int, int]]:
+    name, loader = make_loader(dataset, sampler, batch_size=256, workers=workers)
     table = Table("epoch", "seconds", "files", "files/s", "GB/s", "S3 reads", title=f"{name}, {workers} processes")
     results: list[tuple[int, int, int]] = []
     for epoch in range(1, epochs + 1):

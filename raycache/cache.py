@@ -189,6 +189,13 @@ class Cache:
         """Have what is missing of these files loaded in the background, about `bytes_max` at most. It does not wait."""
         self.client.prefetch(paths, bytes_max)
 
+    def plan_reads(self, paths: Sequence[str]) -> None:
+        """Tell the order in which this process, or helpers of it, will read files, after what it has told before; no waiting.
+
+        As far as that is known, what is read latest makes room first, and what comes next is loaded ahead: docs/larger.md.
+        """
+        self.client.plan.add(paths)
+
     def filesystem(self) -> pa.fs.FileSystem:
         """The cache as a pyarrow filesystem; pickles, so Ray Data and dask take it."""
         from raycache.filesystems.pyarrow import filesystem
@@ -288,8 +295,7 @@ class Cache:
 
         Args:
             paths: files, directories (a mount's path is one) and globs, with all versions, also those that left the lake.
-            force: also what is pinned.
-            older_than_s: only blocks loaded at least this many seconds ago.
+            force: also what is pinned. older_than_s: only blocks loaded at least this many seconds ago.
         """
         return upkeep.free(self.client, paths, force=force, older_than_s=older_than_s)
 
@@ -308,8 +314,7 @@ class Cache:
         """Free blocks this many seconds after they were loaded; the lake is never touched.
 
         Args:
-            paths: files, directories, globs; where two calls name the same path, the later one holds.
-            ttl_s: 0 or more; None: no end.
+            paths: files, directories, globs; of two calls with the same path the later one holds. ttl_s: 0 or more; None: no end.
         """
         upkeep.say(self.client, RuleKind.TTL, paths, ttl_s)
 
@@ -319,8 +324,7 @@ class Cache:
         A worker's share of the quota is its share of the cluster's capacity.
 
         Args:
-            path: a directory or a file.
-            bytes: "200GiB", or bytes; None: no quota.
+            path: a directory or a file. bytes: "200GiB", or bytes; None: no quota.
         """
         upkeep.say(self.client, RuleKind.QUOTA, path, None if bytes is None else parse_size(bytes))
 
@@ -351,8 +355,7 @@ class Cache:
         compared the path. Of a path that it never listed, the cache knows what it holds.
 
         Args:
-            paths: what to compare.
-            dry_run: only compare.
+            paths: what to compare. dry_run: only compare.
             load: bring in what was added or changed, and nothing else. It is a load job, and this waits for its end; the job
                 goes on when this process ends.
             watch: repeat, this many seconds after each end.
@@ -386,8 +389,7 @@ class Cache:
         Files that changed, or are gone, are left out; what no longer fits is the coldest. A load job does it, which goes on.
 
         Args:
-            uri: as given to `export_map`.
-            pins: pin what the other cluster had pinned. bandwidth: see `load`.
+            uri: as given to `export_map`. pins: pin what the other cluster had pinned. bandwidth: see `load`.
 
         Raises:
             NotFoundError, DeniedError, UnavailableError, InvalidRequestError: the map or the lake cannot be read; it is no map.

@@ -24,6 +24,7 @@ from raycache.client.reading.leases import Leases
 from raycache.client.reading.neighbour_reader import NeighbourReader
 from raycache.client.reading.pages import is_small
 from raycache.client.reading.prefetch import Gathering, prefetch_calls
+from raycache.client.reading.read_plan import ReadPlan
 from raycache.client.reading.reader import Reader, Request
 from raycache.client.reading.small_files import Following
 from raycache.client.topology import Topology
@@ -151,6 +152,8 @@ class Client:
         self._counters = parts.counters
         self._reader = parts.reader
         self._in_worker = parts.in_worker
+        #: In which order this process will read.
+        self.plan = ReadPlan(parts.calls, self._workers, self.locator.resolve, self._announce_files)
         self._small_files = Following(lambda path: self.locator.cached(path, self._clock.now_s()), settings.grid)
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -238,11 +241,7 @@ class Client:
 
     def prefetch(self, paths: str | Sequence[str], bytes_max: int, *, epoch_age_s: float | None = None) -> None:
         """Have what is missing of these files loaded in the background; see `Cache.prefetch`, and `BlockRequest`."""
-        size = self.settings.block_size_bytes
-        metas = self.locator.resolve(as_list(paths))
-        self._announce(
-            [(meta, range(block_count(meta.file.size_bytes, size))) for meta in metas], bytes_max, epoch_age_s
-        )
+        self._announce_files(self.locator.resolve(as_list(paths)), bytes_max, epoch_age_s)
 
     # --- the process --------------------------------------------------------------------------------------------------
 
@@ -273,15 +272,25 @@ class Client:
     def close(self) -> None:
         """Deliver the last counters and let go of all mapped segments."""
         self.closed = True
+        self.plan.close()
         self.flusher.close()
         self.leases.clear()
 
     def abandon(self) -> None:
         """There is nobody to deliver anything to. From any thread, whatever that holds."""
         self.closed = True
+        self.plan.close()
         self.flusher.abandon()
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _workers(self) -> list[str]:
+        return [worker.actor_name for worker in self.locator.view.workers]
+
+    def _announce_files(self, metas: Sequence[FileMeta], bytes_max: int, epoch_age_s: float | None = None) -> None:
+        size = self.settings.block_size_bytes
+        wanted = [(meta, range(block_count(meta.file.size_bytes, size))) for meta in metas]
+        self._announce(wanted, bytes_max, epoch_age_s)
 
     def _announce(
         self, wanted: Iterable[tuple[FileMeta, Iterable[int]]], bytes_max: int, epoch_age_s: float | None = None

@@ -72,6 +72,8 @@ from raycache.messages.namespace import ListReply as ListReply
 from raycache.messages.namespace import ListRequest as ListRequest
 from raycache.messages.namespace import ResolveReply as ResolveReply
 from raycache.messages.namespace import ResolveRequest as ResolveRequest
+from raycache.messages.policies import PlanNews as PlanNews
+from raycache.messages.policies import PlanReply as PlanReply
 from raycache.messages.policies import PolicyChange as PolicyChange
 from raycache.messages.policies import PolicyReport as PolicyReport
 from raycache.messages.purposes import PREFETCHING as PREFETCHING

@@ -1,8 +1,29 @@
-"""What a worker says of its eviction policy."""
+"""What a worker says of its eviction policy, and what readers tell it of their order."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from raycache.types import VersionId
+
+
+class PlanNews(NamedTuple):
+    """A piece of the order in which a reader will read."""
+
+    #: Its name.
+    plan: str
+    #: Position of the first of `files`, or of what would follow.
+    first: int
+    #: Shape (F,); none: the reader goes on.
+    files: list[VersionId]
+
+
+class PlanReply(NamedTuple):
+    """How far the files of a plan have been asked for at one worker."""
+
+    #: Positions, each one behind the last: that was passed, that is known.
+    reached: int
+    end: int
 
 
 class PolicyChange(NamedTuple):

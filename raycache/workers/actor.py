@@ -229,6 +229,11 @@ class WorkerActor:
         """Which eviction policy is in force, and what others and other sizes would give; answers a `PolicyReport`."""
         return encode(self._service.choosing.report(self._clock.now_s()))
 
+    @timed
+    async def plan(self, blob: bytes) -> bytes:
+        """Take a piece of a reader's plan, `PlanNews`; answers a `PlanReply`."""
+        return encode(self._service.choosing.plan(decode(blob), self._clock.now_s()))
+
     async def resident(self, blob: bytes) -> bytes:
         """Say exactly which blocks of these versions are here; answers a `ResidencyReply`."""
         return encode(self._service.resident(decode(blob)))
@@ -260,13 +265,9 @@ class WorkerActor:
     async def examine(self, clean: bool = False) -> bytes:
         """Look at disk and lake from here; answers a `Health`. Cleaning removes what dead workers have left on the disk."""
         health = await self._ports.aside(look_around, self._node, self._capacity.disk_path, self._mounts.mounts, clean)
-        return encode(
-            health._replace(
-                turns=[(kind, slow, longest_s) for kind, slow, longest_s in self.turns.kinds()],
-                adopting=self._service.adopting,
-                left_alone=[(peer, left_s, silences) for peer, left_s, silences in self._peers.resting()],
-            )
-        )
+        turns = [(kind, slow, longest_s) for kind, slow, longest_s in self.turns.kinds()]
+        resting = [(peer, left_s, silences) for peer, left_s, silences in self._peers.resting()]
+        return encode(health._replace(turns=turns, adopting=self._service.adopting, left_alone=resting))
 
     @timed
     async def check_disk(self, repair: bool) -> bytes:

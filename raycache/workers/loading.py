@@ -16,6 +16,7 @@ from raycache.types import BlockId, SegmentId, Tier, VersionId
 from raycache.workers.capacity import WorkerLimits
 from raycache.workers.effects import Load, LoadOutcome, Outbox, SegmentEntry
 from raycache.workers.flights import Flight, FlightTable, alike, batches_of, items_of, prefix_count, size_of
+from raycache.workers.policies.plans import NEVER
 from raycache.workers.tickets import Ticket, TicketTable
 from raycache.workers.tiers.entry_table import EntryTable
 from raycache.workers.tiers.eviction import Since
@@ -95,7 +96,12 @@ class Loading:
             for flight in batch:
                 self._land(flight.block, BlockState.NO_SPACE)
             return
-        since = Since(max(flight.keep_since_s for flight in batch), min(flight.read_since_s for flight in batch))
+        plans = self._tiers.orders.plans
+        since = Since(
+            max(flight.keep_since_s for flight in batch),
+            min(flight.read_since_s for flight in batch),
+            min(plans.next_use(flight.block.version) for flight in batch) if plans else NEVER,
+        )
         tier = Tier.MEMORY if only_free else self._tiers.reserve(size_of(batch), since)
         if tier is None:
             room_bytes = self._tiers.room_bytes(since)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from raycache.errors import UnavailableError
-from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, Purpose, Selector, Shares
+from raycache.messages import BlockRequest, BlockState, FileColumns, GrantKind, PlanNews, Purpose, Selector, Shares
 from raycache.ranges import BlockRange, block_count, block_length
 from raycache.rules import FileRules, Matcher, Pattern, Rule, RuleKind, RuleTable, add_rules, quotas_of
 from raycache.settings import EVICTIONS
@@ -58,7 +58,6 @@ class WorkerMachine(RuleBasedStateMachine):
         self.pinned: dict[bytes, int] = {}
         self.may_lose_pinned = False
         self.failed_compactions: set[str] = set()
-        #: When blocks arrived.
         self.arrived: dict[tuple[bytes, int], float] = {}
 
     @initialize(
@@ -68,13 +67,16 @@ class WorkerMachine(RuleBasedStateMachine):
         inflight_bytes=st.sampled_from([8, 40, 1000]),
         policy=st.sampled_from(EVICTIONS),
         adopted=st.lists(st.tuples(st.integers(0, len(SIZES) - 1), st.booleans()), max_size=4),
+        planned=st.lists(st.integers(0, len(SIZES) - 1), max_size=30),
     )
     def begin(
-        self, memory: int, disk: int, inflight: int, inflight_bytes: int, policy: str, adopted: list[tuple[int, bool]]
-    ) -> None:
+        self, memory: int, disk: int, inflight: int, inflight_bytes: int, policy: str, adopted: list[tuple[int, bool]],
+        planned: list[int],
+    ) -> None:  # fmt: skip
         self.disk_quota, self.memory_bound = disk, memory
         limits = WorkerLimits(BLOCK, 32, memory, disk, LEASE_S, inflight, inflight_bytes, 0.95, 0.8, 2, PAGE, 64)
         self.service = WorkerService("here", 7, limits, policy)
+        self.service.choosing.plan(PlanNews("plan", 0, [self.version(file, 0).id() for file in planned]), self.now_s)
         found = []
         for number, (file, corrupt) in enumerate(adopted):
             version = self.version(file, 0)
@@ -225,9 +227,9 @@ class WorkerMachine(RuleBasedStateMachine):
             while self.world.loads:
                 self.end_load(self.world.loads.pop(0), "good")
 
-    @rule(file=st.integers(0, len(SIZES) - 1), twice_in_a_while=st.integers(0, 3))
-    def replace_in_lake(self, file: int, twice_in_a_while: int) -> None:
-        self.etags[file] += twice_in_a_while == 3
+    @rule(file=st.integers(0, len(SIZES) - 1), chance=st.integers(0, 3))
+    def replace_in_lake(self, file: int, chance: int) -> None:
+        self.etags[file] += chance == 3
 
     @rule(seconds=st.sampled_from([0.5, 12.0, 40.0]))
     def time_passes(self, seconds: float) -> None:
@@ -236,8 +238,7 @@ class WorkerMachine(RuleBasedStateMachine):
         for block in self.here():
             file_rules = self.file_rules(block.version)
             if file_rules.ttl_s is not None and not file_rules.pinned:
-                age_s = self.now_s - self.arrived.get(block, 100.0)
-                assert age_s < file_rules.ttl_s, f"a block has outlived its TTL by {age_s} s"
+                assert self.now_s - self.arrived.get(block, 100.0) < file_rules.ttl_s, "a block has outlived its TTL"
 
     @rule(data=st.data())
     def touch(self, data: st.DataObject) -> None:
@@ -252,10 +253,9 @@ class WorkerMachine(RuleBasedStateMachine):
         self.may_lose_pinned = force
         reply, effects = self.service.free(Selector([pattern], [], older_than_s), force, self.now_s)
         self.run_effects(effects)
-        if older_than_s:
-            return
-        assert (len(before) - len(pinned), len(pinned)) == (reply.blocks, reply.pinned_blocks)
-        assert not self.here() & (set(before) - pinned), "freed blocks are still here"
+        if not older_than_s:
+            assert (len(before) - len(pinned), len(pinned)) == (reply.blocks, reply.pinned_blocks)
+            assert not self.here() & (set(before) - pinned), "freed blocks are still here"
 
     @rule(
         kind=st.sampled_from(RuleKind),

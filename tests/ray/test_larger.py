@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -94,6 +95,26 @@ def test_a_loop_in_the_readers_own_order_makes_workers_sticky(half: Cache, proxy
     rates = {size.factor: size.hit_rate for size in advice.sizes if size.tier == "both"}
     assert rates[4.0] >= rates[1.0] >= rates[0.25]
     assert {node.policy for node in advice.nodes} == {"sticky"}
+
+
+def test_a_known_order_is_loaded_ahead_and_keeps_what_comes_first(half: Cache, proxy: S3Proxy) -> None:
+    """Shuffled epochs, planned: from the second on as much is found again as fits, at once, and more is there when asked for."""
+    paths = [f"/lake/blobs/0000/{number:06d}.bin" for number in range(FILES)]
+    numbers = random.Random(3)
+    epochs = [numbers.sample(paths, FILES) for _ in range(4)]
+    half.plan_reads([path for epoch in epochs for path in epoch])
+    bytes_of, hits_of = [], []
+    for epoch in epochs:
+        proxy.reset()
+        before = half.stats().total
+        for path in epoch:
+            assert half.read(path).size == FILE_BYTES
+        after = half.stats().total
+        bytes_of.append(proxy.counters().data_bytes / (FILES * FILE_BYTES))
+        hits, misses = after.hits - before.hits, after.misses - before.misses
+        hits_of.append(hits / (hits + misses + after.bypasses - before.bypasses))
+    assert max(bytes_of[1:]) <= 0.70
+    assert sum(hits_of[1:]) / 3 >= 0.60
 
 
 def test_the_verb_asks_the_workers(half: Cache, cluster: LocalCluster, capsys: pytest.CaptureFixture[str]) -> None:

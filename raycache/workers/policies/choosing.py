@@ -6,7 +6,7 @@ is worth keeping. A segment that is read in place is noted once for each renewal
 
 from __future__ import annotations
 
-from raycache.messages import PolicyReport
+from raycache.messages import PlanNews, PlanReply, PolicyReport
 from raycache.ranges import Grid
 from raycache.types import Tier
 from raycache.workers.policies.choice import SIZES, PolicyChoice
@@ -29,7 +29,7 @@ class Choosing:
     def __init__(self, eviction: str, tiers: Tiers, grid: Grid) -> None:
         self._choice = PolicyChoice(eviction)
         self._tiers = tiers
-        tiers.orders.change(POLICIES[self._choice.policy], tiers.segments.segments)
+        self._make_orders()
         self._grid = grid
         self._began_s = float("inf")
 
@@ -37,6 +37,10 @@ class Choosing:
         """Blocks are asked for; that counts if a reader asks."""
         if not ticket.terms.is_read:
             return
+        plans = self._tiers.orders.plans
+        if plans:
+            for file in dict.fromkeys(block.version for block in ticket.blocks):
+                plans.passed(file)
         references = self._choice.references
         limit = references.limit
         for position, block in enumerate(ticket.blocks):
@@ -51,14 +55,30 @@ class Choosing:
 
     def used(self, segment: Segment) -> None:
         """A reader has read a segment in place."""
+        plans = self._tiers.orders.plans
+        if plans:
+            for file in dict.fromkeys(block.version for block in segment.entries):
+                plans.passed(file)
         self._choice.references.note_segment(segment.id, segment.entries)
 
     def tick(self, now_s: float) -> None:
         """Look at what was asked for; to be called every second or so."""
         self._began_s = min(self._began_s, now_s)
         policy = self._choice.look(self._capacity_bytes, now_s)
-        if policy is not None:
-            self._tiers.orders.change(POLICIES[policy], self._tiers.segments.segments)
+        if self._tiers.orders.plans.expire(now_s) or policy is not None:
+            self._make_orders()
+
+    def plan(self, news: PlanNews, now_s: float) -> PlanReply:
+        """A reader tells in which order it will read."""
+        plans = self._tiers.orders.plans
+        is_first = not plans
+        reply = PlanReply(*plans.tell(news.plan, news.first, news.files, now_s))
+        if is_first:
+            self._make_orders()
+        return reply
+
+    def _make_orders(self) -> None:
+        self._tiers.orders.change(POLICIES[self._choice.policy], self._tiers.segments.segments)
 
     @property
     def _capacity_bytes(self) -> int:

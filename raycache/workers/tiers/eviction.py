@@ -2,7 +2,8 @@
 
 Theory of operation. Each tier has an order of its own, all by one policy (`workers/policies`). What something new may take
 the place of, the policy says, too: nothing makes room for it that the policy spares. Load jobs are not refused so: somebody
-has asked for what they bring.
+has asked for what they bring. While readers' plans are known (`policies/plans`), what they name is ordered by its next use,
+and makes no room for what is wanted later.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from raycache.types import SegmentId, Tier
+from raycache.workers.policies.planned import PlannedPolicy
+from raycache.workers.policies.plans import NEVER, Plans
 from raycache.workers.policies.protocol import EvictionPolicy, ReferenceClock
 from raycache.workers.policies.table import MakePolicy
 from raycache.workers.tiers.segment import Segment
@@ -29,6 +32,8 @@ class Since(NamedTuple):
     kept_s: float = _NEVER
     #: What was not read since then: a reader that goes through everything once has still to read it.
     read_s: float = -_NEVER
+    #: What is wanted sooner than the new one is after this time, as far as plans tell, see `Plans.next_use`.
+    next_use: float = NEVER
 
     @property
     def is_of_job(self) -> bool:
@@ -53,14 +58,20 @@ class EvictionOrders:
 
     def __init__(self, policy: MakePolicy) -> None:
         self.clock = ReferenceClock()
+        self.plans = Plans()
         self._make(policy)
 
     def _make(self, policy: MakePolicy) -> None:
-        self._orders: dict[Tier, EvictionPolicy[SegmentId]] = {tier: policy(self.clock) for tier in Tier}
+        self.plans.watchers.clear()
+        self._orders: dict[Tier, EvictionPolicy[SegmentId]] = {tier: self._planned(policy) for tier in Tier}
         self._passive: EvictionPolicy[SegmentId] = policy(self.clock)
 
+    def _planned(self, policy: MakePolicy) -> EvictionPolicy[SegmentId]:
+        inner = policy(self.clock)
+        return PlannedPolicy(inner, self.plans) if self.plans else inner
+
     def change(self, policy: MakePolicy, segments: Mapping[SegmentId, Segment]) -> None:
-        """Go on with another policy; to begin with, in the order of the one before. O(S)."""
+        """Go on with another policy, or with the first plan or without the last; at first in the order of before. O(S)."""
         ordered = {tier: [segments[name] for name in self.victims(tier)] for tier in Tier}
         self._make(policy)
         for tier, found in ordered.items():
@@ -85,10 +96,19 @@ class EvictionOrders:
         """The tier's copy is gone, or not to be evicted because the segment drains. Without one, nothing happens."""
         self._order(segment, tier).record_remove(segment.id)
 
-    def spares(self, segment: Segment, tier: Tier) -> bool:
-        """Whether the only copy of a segment is worth more than what wants its place."""
+    def spares(self, segment: Segment, tier: Tier, next_use: float = NEVER) -> bool:
+        """Whether the only copy of a segment is worth more than what wants its place.
+
+        Args:
+            segment: here.
+            tier: of the copy.
+            next_use: of what wants the place, if a plan names that.
+        """
         if segment.passive or (segment.in_memory and segment.on_disk):
             return False
+        if next_use < NEVER:
+            first = next(iter(segment.entries), None)
+            return first is not None and self.plans.next_use(first.version) <= next_use
         return self._orders[tier].spares(segment.id)
 
     def victims(self, tier: Tier) -> Iterator[SegmentId]:

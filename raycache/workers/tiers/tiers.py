@@ -144,7 +144,7 @@ class Tiers:
             if not segment.is_idle(now_s) or segment.is_last_pinned or since.keeps(segment):
                 continue
             # What a load job brings was asked for: it is not refused.
-            if not since.is_of_job and self.orders.spares(segment, tier):
+            if not since.is_of_job and self.orders.spares(segment, tier, since.next_use):
                 spared += 1
                 if spared == SPARED_MAX:
                     return
