@@ -153,7 +153,7 @@ class Client:
         self._reader = parts.reader
         self._in_worker = parts.in_worker
         #: In which order this process will read.
-        self.plan = ReadPlan(parts.calls, self._workers, self.locator.resolve, self._announce_files)
+        self.plan = ReadPlan(parts.calls, lambda: self.locator.view.workers, self.locator.resolve, self._announce_files)
         self._small_files = Following(lambda path: self.locator.cached(path, self._clock.now_s()), settings.grid)
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -283,9 +283,6 @@ class Client:
         self.flusher.abandon()
 
     # --- inside -------------------------------------------------------------------------------------------------------
-
-    def _workers(self) -> list[str]:
-        return [worker.actor_name for worker in self.locator.view.workers]
 
     def _announce_files(self, metas: Sequence[FileMeta], bytes_max: int, epoch_age_s: float | None = None) -> None:
         size = self.settings.block_size_bytes

@@ -97,24 +97,34 @@ def test_a_loop_in_the_readers_own_order_makes_workers_sticky(half: Cache, proxy
     assert {node.policy for node in advice.nodes} == {"sticky"}
 
 
-def test_a_known_order_is_loaded_ahead_and_keeps_what_comes_first(half: Cache, proxy: S3Proxy) -> None:
-    """Shuffled epochs, planned: from the second on as much is found again as fits, at once, and more is there when asked for."""
+def test_a_known_order_keeps_what_comes_first(half: Cache, proxy: S3Proxy) -> None:
+    """Shuffled epochs, planned: from the second on as much is found again as fits, at once."""
     paths = [f"/lake/blobs/0000/{number:06d}.bin" for number in range(FILES)]
     numbers = random.Random(3)
     epochs = [numbers.sample(paths, FILES) for _ in range(4)]
     half.plan_reads([path for epoch in epochs for path in epoch])
-    bytes_of, hits_of = [], []
+    wait_until(lambda: _cached(half, paths) > 0, timeout_s=30)
+    shares = []
     for epoch in epochs:
         proxy.reset()
-        before = half.stats().total
         for path in epoch:
             assert half.read(path).size == FILE_BYTES
-        after = half.stats().total
-        bytes_of.append(proxy.counters().data_bytes / (FILES * FILE_BYTES))
-        hits, misses = after.hits - before.hits, after.misses - before.misses
-        hits_of.append(hits / (hits + misses + after.bypasses - before.bypasses))
-    assert max(bytes_of[1:]) <= 0.70
-    assert sum(hits_of[1:]) / 3 >= 0.60
+        shares.append(proxy.counters().data_bytes / (FILES * FILE_BYTES))
+    assert max(shares[1:]) <= 0.65
+
+
+def test_what_comes_next_is_loaded_ahead(half: Cache, proxy: S3Proxy) -> None:
+    """Without anything having been read, an eighth of the cache, of the front of the plan."""
+    paths = [f"/lake/blobs/0000/{number:06d}.bin" for number in reversed(range(FILES))]
+    half.plan_reads(paths)
+    wait_until(lambda: _cached(half, paths) == 2 * FILE_BYTES, timeout_s=30)
+    proxy.reset()
+    assert half.read_many(paths[:2])
+    assert proxy.counters().data_requests == 0
+
+
+def _cached(cache: Cache, paths: list[str]) -> int:
+    return cache.check(paths).bytes_cached
 
 
 def test_the_verb_asks_the_workers(half: Cache, cluster: LocalCluster, capsys: pytest.CaptureFixture[str]) -> None:

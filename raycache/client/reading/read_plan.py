@@ -1,7 +1,8 @@
 """The order in which this process, or its helpers, will read: told to the workers, and loaded ahead of.
 
 Theory of operation. A thread resolves what was planned, tells every worker all of it, piece by piece, and asks them how far
-it has been read; what comes next is announced to them, as a prefetch is, `AHEAD_BYTES` of it. It ends when everything has
+it has been read; what comes next is announced to them, as a prefetch is, as much as an eighth of the cache, at most
+`AHEAD_BYTES_MAX`. It ends when everything has
 been read, or when nothing was for `_IDLE_S`; the workers then forget the plan. Nothing waits for it, and whatever fails is
 left out: without a plan the cache evicts by its policy.
 """
@@ -18,10 +19,10 @@ from raycache.client.file_meta import FileMeta
 from raycache.client.ports import WorkerCall, WorkerCalls
 from raycache.errors import InvalidRequestError, RaycacheError
 from raycache.messages import PlanNews, PlanReply, decode, encode
-from raycache.types import FileKind
+from raycache.types import FileKind, WorkerView
 
-#: What is to be read next is loaded so far ahead.
-AHEAD_BYTES = 64 << 20
+#: What is to be read next is loaded so far ahead, where an eighth of the cache is more.
+AHEAD_BYTES_MAX = 64 << 20
 #: Files in one message.
 _PIECE = 8192
 _PERIOD_S = 0.5
@@ -34,7 +35,7 @@ class ReadPlan:
 
     Args:
         calls: to the workers.
-        workers: their actor names.
+        workers: which there are.
         resolve: paths to what stands there; it may ask the master.
         announce: files that will be read, in order, and how many bytes of them to load.
     """
@@ -42,7 +43,7 @@ class ReadPlan:
     def __init__(
         self,
         calls: WorkerCalls,
-        workers: Callable[[], list[str]],
+        workers: Callable[[], Sequence[WorkerView]],
         resolve: Callable[[Sequence[str]], list[FileMeta]],
         announce: Callable[[Sequence[FileMeta], int], None],
     ) -> None:
@@ -122,7 +123,7 @@ class ReadPlan:
 
     def _tell(self) -> None:
         """One piece to each worker, and how far they have come."""
-        names = self._workers()
+        names = [worker.actor_name for worker in self._workers()]
         self._told = {name: self._told.get(name, self._reached) for name in names}
         calls = []
         for name in names:
@@ -142,15 +143,16 @@ class ReadPlan:
 
     def _look_ahead(self) -> None:
         """Announce what comes next and was not announced, as far as a worker knows when it is wanted."""
+        ahead_bytes = min(AHEAD_BYTES_MAX, sum(worker.weight_bytes for worker in self._workers()) // 8)
         start, size_bytes = max(self._announced, self._reached), 0
         for meta in self._files[self._reached - self._base : start - self._base]:
             size_bytes += meta.file.size_bytes
         chosen: list[FileMeta] = []
         for meta in self._files[start - self._base : max([0, *self._told.values()]) - self._base]:
             size_bytes += meta.file.size_bytes
-            if size_bytes > AHEAD_BYTES:
+            if size_bytes > ahead_bytes:
                 break
             chosen.append(meta)
         if chosen:
             self._announced = start + len(chosen)
-            self._announce(chosen, AHEAD_BYTES)
+            self._announce(chosen, ahead_bytes)
