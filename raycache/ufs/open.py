@@ -143,6 +143,10 @@ def _make(root_uri: str, options: dict[str, Any]) -> UnderStorage:
         from raycache.ufs.web.web_storage import WebStorage
 
         return WebStorage(root, options)
+    if scheme == "hf":  # hf://datasets/owner/name
+        from raycache.ufs.web.hub_storage import HubStorage
+
+        return HubStorage(root, options)
     if scheme in ("file", "memory"):
         if options:
             raise InvalidRequestError(f"unknown option {min(options)!r}; {scheme}:// takes none")

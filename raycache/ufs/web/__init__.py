@@ -1,1 +1,1 @@
-"""Plain files behind `https://` (and `http://`) as a read-only lake: `web_storage`, with the options of `web_options`."""
+"""Read-only lakes behind HTTP: plain files of `https://` (`web_storage`), repositories of the Hugging Face Hub (`hub_storage`)."""

@@ -12,7 +12,7 @@ they lead to another host.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -22,7 +22,7 @@ from typing_extensions import Buffer
 
 from raycache.errors import DeniedError, InvalidRequestError, NotFoundError, RaycacheError
 from raycache.types import FileVersion
-from raycache.ufs.base import ListPage, ObjectInfo, UfsWriter
+from raycache.ufs.base import ListPage, ObjectInfo
 from raycache.ufs.checks import changed, check_file_key, check_limit, check_range, check_version, past_end
 from raycache.ufs.clouds.connection import CloudConnection
 from raycache.ufs.clouds.errors import refusal
@@ -31,6 +31,7 @@ from raycache.ufs.http.etags import quoted, seconds_ns
 from raycache.ufs.http.http_client import HttpAnswer, HttpReach
 from raycache.ufs.identity import Way, key_way
 from raycache.ufs.retry import Retrier
+from raycache.ufs.web.read_only import ReadOnlyStorage
 from raycache.ufs.web.web_options import WebOptions
 
 #: Kept as they are in a URL.
@@ -42,7 +43,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_HEAD = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 
 
-class WebStorage:
+class WebStorage(ReadOnlyStorage):
     """One host.
 
     Args:
@@ -112,35 +113,6 @@ class WebStorage:
         if offset + length > info.size_bytes:
             raise past_end(uri, offset, length, info.size_bytes)
         return body
-
-    def put(self, key: str, data: Buffer) -> ObjectInfo:  # noqa: ARG002
-        """Refused: the lake is read-only."""
-        self._refuse(key)
-
-    def open_writer(self, key: str) -> UfsWriter:
-        """Refused: the lake is read-only."""
-        self._refuse(key)
-
-    def copy(self, source_key: str, target_key: str) -> ObjectInfo:  # noqa: ARG002
-        """Refused: the lake is read-only."""
-        self._refuse(target_key)
-
-    def delete(self, keys: Sequence[str]) -> None:
-        """Refused: the lake is read-only."""
-        if keys:
-            self._refuse(keys[0])
-
-    def make_directory(self, key: str) -> None:
-        """Refused: the lake is read-only."""
-        self._refuse(key)
-
-    def remove_directory(self, key: str) -> None:
-        """Refused: the lake is read-only."""
-        self._refuse(key)
-
-    def remove_tree(self, key: str, *, contents_only: bool = False) -> None:  # noqa: ARG002
-        """Refused: the lake is read-only."""
-        self._refuse(key)
 
     def way(self, key: str) -> Way:
         """See `UnderStorage.way`."""
