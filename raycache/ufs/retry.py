@@ -23,13 +23,16 @@ from raycache.errors import InvalidRequestError, UnavailableError
 
 T = TypeVar("T")
 _SLOW_DOWN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+#: An attempt that fails after so long, without a status, met nobody who would have refused it.
+_SILENT_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and how long."""
 
-    #: The first one included, >= 1.
+    #: The first one included, >= 1. If there may be another at all, those that nobody answered, nor refused at once, do not
+    #: count: on a host that is cut off for a while, only the total time ends them.
     attempts_max: int = 5
     #: No attempt starts later than this after the first, > 0.
     total_s: float = 60.0
@@ -74,17 +77,29 @@ class Retrier:
             UnavailableError: the last attempt's, when all are used up.
             Exception: any other at once.
         """
-        started_s = self._clock.now_s()
+        policy, started_s = self._policy, self._clock.now_s()
+        began_s, silences = started_s, 0
+
+        def begin(_: RetryCallState) -> None:
+            nonlocal began_s
+            began_s = self._clock.now_s()
 
         def stop(state: RetryCallState) -> bool:
-            late = self._clock.now_s() - started_s + state.upcoming_sleep >= self._policy.total_s
-            return late or state.attempt_number >= self._policy.attempts_max
+            nonlocal silences
+            now_s = self._clock.now_s()
+            error = state.outcome.exception() if state.outcome is not None else None
+            if now_s - began_s >= _SILENT_S and "status" not in getattr(error, "fields", {}):
+                silences += 1
+            late = now_s - started_s + state.upcoming_sleep >= policy.total_s
+            used_up = state.attempt_number >= policy.attempts_max + (silences if policy.attempts_max > 1 else 0)
+            return late or used_up
 
         attempts = Retrying(
             retry=retry_if_exception_type(UnavailableError),
             stop=stop,
             wait=self._wait_s,
             sleep=self._sleep,
+            before=begin,
             after=self._note,
             reraise=True,
         )

@@ -61,6 +61,25 @@ def test_attempts_are_bounded() -> None:
     assert (calls.count, len(calls.waits_s)) == (3, 2)
 
 
+def test_a_store_that_cannot_be_reached_is_tried_for_the_whole_time() -> None:
+    """A cable that is cut for twenty seconds uses no attempts up: what fails by silence counts in time only."""
+    calls = Calls(RetryPolicy(attempts_max=3, total_s=60), *failures(8), takes_s=3)
+    assert calls.run() == 9
+
+
+def test_slow_refusals_are_counted() -> None:
+    """A store that answers is there: its errors use attempts up, however long they take to come; so does an only attempt."""
+    refused = [UnavailableError("busy; try later", status=500) for _ in range(9)]
+    for policy, errors, count in (
+        (RetryPolicy(attempts_max=3, total_s=600), refused, 3),
+        (RetryPolicy(attempts_max=1, total_s=600), failures(9), 1),
+    ):
+        calls = Calls(policy, *errors, takes_s=3)
+        with pytest.raises(UnavailableError):
+            calls.run()
+        assert calls.count == count
+
+
 def test_time_is_bounded() -> None:
     """No attempt starts after the total time, however many are left."""
     calls = Calls(RetryPolicy(attempts_max=1000, total_s=10), *failures(1000), takes_s=4)
