@@ -17,7 +17,6 @@ from raycache.client.reading.reader import Request
 from raycache.errors import ConflictError, NotFoundError, RaycacheError, UnavailableError
 from raycache.messages import (
     BlockRequest,
-    BlockState,
     Heartbeat,
     HeartbeatReply,
     MountTable,
@@ -25,10 +24,11 @@ from raycache.messages import (
     sum_counters,
 )
 from raycache.ranges import BlockRange, block_count, clip
-from raycache.types import BlockId, FileKind, MembershipView, SegmentId, Tier, VersionId, WorkerId
+from raycache.types import FileKind, MembershipView, SegmentId, Tier, VersionId, WorkerId
 from raycache.workers.effects import Demote, DropDisk, DropMemory, Effect, Load, LoadOutcome, Promote, Reply
 
-from .engine import ViolationError
+from .checker import Checker
+from .loaded_once import BlocksAreLoadedOnce
 
 if TYPE_CHECKING:
     from .client import SimulatedClient
@@ -40,18 +40,6 @@ if TYPE_CHECKING:
 _UNATTENDED_TTL_S = 2.0
 #: Events.
 _WEIGH_ALL_EVERY = 8
-
-
-class Checker:
-    """What they have in common."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-
-    def require(self, holds: bool, story: str) -> None:
-        """Raise unless it holds."""
-        if not holds:
-            raise ViolationError(type(self).__name__, story)
 
 
 class ReadsAreOfOneVersion(Checker):
@@ -114,45 +102,6 @@ class DiskIsChecksummed(Checker):
         """Bytes of this file are about to be used."""
         stored = worker.slot.files.get(segment)
         self.require(stored is None or not stored.rotten, f"{worker.name} serves {segment}, which has rotted")
-
-
-class BlocksAreLoadedOnce(Checker):
-    """A block is on its way to a worker at most once at a time; with room and calm, it leaves the lake exactly once.
-
-    Once, that is, among those who share a view: a worker that joins becomes the owner of blocks that others hold.
-    """
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(cluster)
-        #: (block, view) -> loads from the lake.
-        self._loaded: dict[tuple[BlockId, int], int] = {}
-        #: (worker, block) -> the view of who asked last.
-        self._views: dict[tuple[str, BlockId], int] = {}
-
-    def asked(self, worker: SimulatedWorker, request: BlockRequest) -> None:
-        """A worker is asked for blocks."""
-        if self.cluster.plan.roomy:
-            ids = [version.id() for version in request.files.versions()]
-            for file_index, block_index in zip(request.file_index, request.block_index, strict=True):
-                self._views[worker.name, BlockId(ids[file_index], block_index)] = request.view_id
-
-    def load(self, worker: SimulatedWorker, load: Load) -> None:
-        """A load starts; the worker does not count it as running yet."""
-        for item in load.items:
-            for other in worker.running.values():
-                there = any(item.block == running.block for running in other.items)
-                self.require(not there, f"{worker.name} loads block {item.block_index} of {item.version.uri} twice")
-
-    def loaded(self, worker: SimulatedWorker, load: Load, outcome: LoadOutcome) -> None:
-        """A load has ended."""
-        if not self.cluster.plan.roomy:
-            return
-        for item, state in zip(load.items, outcome.states, strict=True):
-            if state is BlockState.LOADED:
-                key = (item.block, self._views[worker.name, item.block])
-                count = self._loaded[key] = self._loaded.get(key, 0) + 1
-                what = f"block {item.block_index} of {item.version.uri}"
-                self.require(count == 1, f"{worker.name} has loaded {what}, which was loaded before")
 
 
 class MemoryIsWithinQuota(Checker):

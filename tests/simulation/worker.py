@@ -43,6 +43,7 @@ from raycache.workers.node_log import NodeLog
 from raycache.workers.service import WorkerService
 from raycache.workers.stores.assembly import Bytes
 from raycache.workers.stores.loader import BlockSource, Loader, _outcome, _runs
+from raycache.workers.walks.freeing import Freeing
 
 from .engine import ending, spawn
 from .fetching import ObjectRef, fetch
@@ -68,6 +69,10 @@ class _HeardTwice(WorkerService):
         if self._worker.engine.random.random() < self._worker.cluster.network.weather.doubled:
             effects += super().loaded(load_id, outcome, now_s)
         return effects
+
+    def begin_free(self, selector: Selector, force: bool, now_s: float) -> Freeing:
+        self._worker.cluster.checkers.loaded_once.freed(selector)
+        return super().begin_free(selector, force, now_s)
 
 
 class SimulatedWorker:
