@@ -9,13 +9,14 @@ Never does a message or `repr` hold a secret.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from typing_extensions import Buffer
 
-from raycache.errors import ConflictError, InvalidRequestError, NotFoundError
+from raycache.errors import ConflictError, InvalidRequestError, NotFoundError, RaycacheError
 from raycache.types import FileVersion
 from raycache.ufs.identity import Way
 
@@ -57,6 +58,18 @@ class UfsWriter(Protocol):
     def abort(self) -> None:
         """Give up: nothing appears, uploaded parts are removed. After `close` it does nothing."""
         ...
+
+
+@contextlib.contextmanager
+def given_up_on_error(writer: UfsWriter) -> Iterator[None]:
+    """Give a writer up when something fails meanwhile; that error is the one that is seen."""
+    try:
+        yield
+    except BaseException:
+        # What remains of it is for the lake's own rule for unfinished uploads.
+        with contextlib.suppress(RaycacheError):
+            writer.abort()
+        raise
 
 
 @runtime_checkable

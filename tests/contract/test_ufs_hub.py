@@ -145,7 +145,9 @@ def test_nothing_is_written_and_options_are_known(hub: Hub, monkeypatch: pytest.
     for attempt in (lambda: storage.put("a/b/c", b"x"), lambda: storage.delete(["a/b/c"])):
         with pytest.raises(InvalidRequestError, match="read-only"):
             attempt()
-    with pytest.raises(InvalidRequestError, match="unknown option 'password' of hf://; known are connect_timeout_s"):
+    with pytest.raises(
+        InvalidRequestError, match="unknown Hugging Face option 'password'; known are connect_timeout_s"
+    ):
         HubStorage(ROOT, {"password": "x"})
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InvalidRequestError, match=r"pip install 'raycache\[hf\]'"):

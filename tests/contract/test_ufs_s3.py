@@ -127,7 +127,7 @@ class TestFailures:
             lambda: storage.list(""),
             lambda: storage.put("k", b"x"),
         ):
-            with pytest.raises(UnavailableError, match=f"{url} cannot be reached.*check endpoint_url"):
+            with pytest.raises(UnavailableError, match=f"{url} cannot be reached.*check the endpoint"):
                 attempt()
 
     def test_no_listing(self, wire: Wire) -> None:

@@ -9,64 +9,24 @@ import base64
 import os
 import shutil
 import socket
-import tempfile
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from raycache.errors import NotFoundError, UnavailableError
-from raycache.testing.processes import ChildProcess, free_port_run
+from raycache.testing.stores.store_server import StoreServer
 from raycache.ufs.clouds.azure_credentials import AzureCredentials
 from raycache.ufs.clouds.azure_options import AzureOptions
 from raycache.ufs.http.http_client import HttpClient
 
-_START_TIMEOUT_S = 120.0
 _ACCOUNT = "raycache"
 _KEY = base64.b64encode(b"a key for tests").decode()
 #: Where `make test-stores` installs it.
 _INSTALLED = Path("build/stores/node_modules/.bin/azurite-blob")
 
 
-class AzuriteServer:
-    """The server as a context manager."""
+class AzuriteServer(StoreServer):
+    """The server as a context manager; its URLs are without the account."""
 
-    def __init__(self) -> None:
-        self._child: ChildProcess | None = None
-        self._directory: Path | None = None
-        self._port = free_port_run(1)
-        #: Where clients find it; set it to that of a proxy before it.
-        self.public_url = self.endpoint_url
-
-    def __enter__(self) -> Self:
-        program = _program()
-        self._directory = Path(tempfile.mkdtemp(prefix="raycache-azure-"))
-        self._child = ChildProcess(
-            [
-                str(program), "--blobHost", "127.0.0.1", "--blobPort", str(self._port), "--inMemoryPersistence",
-                "--silent", "--disableTelemetry", "--skipApiVersionCheck",
-            ],
-            self._directory / "server.log",
-            environment={**os.environ, "AZURITE_ACCOUNTS": f"{_ACCOUNT}:{_KEY}"},
-        )  # fmt: skip
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while not self._answers():
-            if not self._child.alive or time.monotonic() > deadline_s:
-                log = self._child.log_tail()
-                self.stop()
-                raise UnavailableError(f"Azurite did not come up; its log ends:\n{log}")
-            time.sleep(0.1)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def endpoint_url(self) -> str:
-        """Without the account, and without a trailing slash."""
-        return f"http://127.0.0.1:{self._port}"
+    name = "Azurite"
 
     def options(self, **more: object) -> dict[str, object]:
         """Of a mount."""
@@ -84,14 +44,14 @@ class AzuriteServer:
             raise UnavailableError(f"Azurite made no container {name}: {answer.status}")
         return name
 
-    def stop(self) -> None:
-        """End it. Twice is harmless."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
+    def _command(self) -> list[str]:
+        return [
+            str(_program()), "--blobHost", "127.0.0.1", "--blobPort", str(self._port), "--inMemoryPersistence",
+            "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+        ]  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "AZURITE_ACCOUNTS": f"{_ACCOUNT}:{_KEY}"}
 
     def _answers(self) -> bool:
         try:

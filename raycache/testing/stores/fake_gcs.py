@@ -7,60 +7,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import stat
-import tempfile
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from raycache.errors import NotFoundError, UnavailableError
-from raycache.testing.processes import ChildProcess, free_port_run
-
-_START_TIMEOUT_S = 60.0
+from raycache.errors import NotFoundError
+from raycache.testing.stores.store_server import StoreServer
 
 
-class FakeGcsServer:
-    """The server as a context manager."""
+class FakeGcsServer(StoreServer):
+    """The server as a context manager. Requests name its public URL as their host."""
 
-    def __init__(self) -> None:
-        self._child: ChildProcess | None = None
-        self._directory: Path | None = None
-        self._port = free_port_run(1)
-        #: Where clients find it; set it, before the start, to that of a proxy before it: requests name it as their host.
-        self.public_url = self.endpoint_url
-
-    def __enter__(self) -> Self:
-        program = _program()
-        self._directory = Path(tempfile.mkdtemp(prefix="raycache-gcs-"))
-        self._child = ChildProcess(
-            [
-                str(program), "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", str(self._port),
-                "-public-host", self.public_url.removeprefix("http://"), "-external-url", self.public_url, "-log-level", "warn",
-            ],
-            self._directory / "server.log",
-        )  # fmt: skip
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while not self._answers():
-            if not self._child.alive or time.monotonic() > deadline_s:
-                log = self._child.log_tail()
-                self.stop()
-                raise UnavailableError(f"fake-gcs-server did not come up; its log ends:\n{log}")
-            time.sleep(0.05)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def endpoint_url(self) -> str:
-        """Without a trailing slash."""
-        return f"http://127.0.0.1:{self._port}"
+    name = "fake-gcs-server"
 
     def options(self, **more: object) -> dict[str, object]:
         """Of a mount."""
@@ -73,14 +32,11 @@ class FakeGcsServer:
         with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})):
             return name
 
-    def stop(self) -> None:
-        """End it. Twice is harmless."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
+    def _command(self) -> list[str]:
+        return [
+            str(_program()), "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", str(self._port),
+            "-public-host", self.public_url.removeprefix("http://"), "-external-url", self.public_url, "-log-level", "warn",
+        ]  # fmt: skip
 
     def _answers(self) -> bool:
         try:

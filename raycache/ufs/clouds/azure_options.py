@@ -8,7 +8,7 @@ from typing import Any
 
 from raycache.errors import InvalidRequestError
 from raycache.ufs.http.http_client import HttpReach
-from raycache.ufs.http.option_values import converted_option, parse_endpoint
+from raycache.ufs.http.option_values import check_bounds, converted_options, parse_endpoint
 
 #: Names that other tools use (pyarrow, adlfs, obstore) for the same thing.
 ALIASES = {
@@ -59,8 +59,7 @@ class AzureOptions:
             )
         if self.client_secret and not (self.tenant_id and self.client_id):
             raise InvalidRequestError("option client_secret needs tenant_id and client_id")
-        if self.connect_timeout_s <= 0 or self.request_timeout_s <= 0 or self.retries_max < 0:
-            raise InvalidRequestError("time-outs must be above 0, and retries_max 0 or more")
+        check_bounds(self.connect_timeout_s, self.request_timeout_s, self.retries_max)
 
     @classmethod
     def parse(cls, host: str, options: Mapping[str, Any]) -> AzureOptions:
@@ -74,17 +73,7 @@ class AzureOptions:
             InvalidRequestError: an unknown name, a value of the wrong type, one thing given twice, no account, or a
                 contradiction.
         """
-        fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        values: dict[str, Any] = {}
-        for given, value in options.items():
-            name = ALIASES.get(given, given)
-            if value is None or name in _WITHOUT_MEANING:
-                continue
-            if name not in fields:
-                raise InvalidRequestError(f"unknown Azure option {given!r}; known are {', '.join(sorted(fields))}")
-            if name in values:
-                raise InvalidRequestError(f"Azure option {name} is given twice, once as {given!r}; give it once")
-            values[name] = converted_option("Azure", name, fields[name], value)
+        values = converted_options("Azure", cls, options, aliases=ALIASES, without_meaning=_WITHOUT_MEANING)
         account = values.setdefault("account_name", host.partition(".")[0])
         if not account:
             raise InvalidRequestError(

@@ -18,15 +18,14 @@ from raycache.errors import (
     RaycacheError,
     UnavailableError,
 )
-from raycache.ufs.errors import ThirdPartyError, cause_of, shown
+from raycache.ufs.errors import shown
 from raycache.ufs.http.http_client import HttpAnswer
+from raycache.ufs.http.store_errors import StoreErrors
 
 _STATUS = re.compile(r"status code: (\d{3})|with status (\d{3})|status: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]+)</Code>|\"reason\": ?\"([A-Za-z0-9 ]+)\"")
 #: obstore's words for a range that begins there.
 _BEHIND_THE_END = "Wanted range starting at"
-_TIMED_OUT = re.compile(r"Timeout|TimedOut|timed out")
-_UNTRUSTED = re.compile(r"(?i)certificate|UnknownIssuer")
 #: Codes that say "later", whatever their status.
 _RETRY_CODES = frozenset({"ServerBusy", "OperationTimedOut", "InternalError", "backendError", "rateLimitExceeded"})
 _DENIED_CODES = frozenset({"PublicAccessNotPermitted", "AccountIsDisabled", "InvalidAuthenticationInfo"})
@@ -57,32 +56,17 @@ def refusal(answer: HttpAnswer, codes: Mapping[str, str] | None = None) -> Refus
     return Refusal(answer.status, named or (found and (found[1] or found[2])) or "", text)
 
 
-class CloudErrors:
+class CloudErrors(StoreErrors):
     """Maps errors, knowing the bucket, the endpoint and which words are secret.
 
     Args:
-        root_uri: `gs://bucket`, `abfs://container@account`.
-        endpoint_url: for messages.
-        secrets: gives what is never shown.
+        root_uri, endpoint_url, secrets: see `StoreErrors`.
         advice: what to check when access is denied.
     """
 
     def __init__(self, root_uri: str, endpoint_url: str, secrets: Callable[[], Iterable[str]], *, advice: str) -> None:
-        self._root_uri = root_uri
-        self._endpoint_url = endpoint_url
-        self._secrets = secrets
+        super().__init__(root_uri, endpoint_url, secrets)
         self._advice = advice
-
-    def __repr__(self) -> str:
-        return f"CloudErrors({self._root_uri!r}, {self._endpoint_url!r})"
-
-    def uri(self, key: str) -> str:
-        """The URI of a key."""
-        return f"{self._root_uri}/{key}" if key else self._root_uri
-
-    def cause(self, error: BaseException) -> ThirdPartyError:
-        """What to raise from."""
-        return cause_of(error, self._secrets())
 
     def map(self, error: Exception, action: str, key: str) -> RaycacheError:
         """Turn an error of a client into one of ours.
@@ -96,10 +80,7 @@ class CloudErrors:
         if isinstance(error, Refusal):
             return self.of_answer(error.status, error.code, action, key)
         if isinstance(error, UnicodeError):
-            uri = self.uri(key)
-            return InvalidRequestError(
-                f"cannot {action} {shown(uri)}: it is no Unicode text; use another path", uri=uri
-            )
+            return self._no_text(action, key)
         if isinstance(error, (BaseError, HTTPError, OSError, ValueError)):
             text = str(error)
             status, code = _STATUS.search(text), _CODE.search(text)
@@ -154,18 +135,3 @@ class CloudErrors:
         """The error for an answer that no such store may give; `what` the endpoint did."""
         uri = self.uri(key)
         return UnavailableError(f"{self._endpoint_url} {what} ({action} {shown(uri)}); try later", uri=uri)
-
-    def _busy(self, said: str, action: str, name: str, facts: dict[str, Any]) -> UnavailableError:
-        return UnavailableError(f"{self._endpoint_url} could not {action} {name} now ({said}); try later", **facts)
-
-    def _unreachable(self, text: str, action: str, key: str) -> RaycacheError:
-        uri = self.uri(key)
-        doing = f"({action} {shown(uri)})"
-        if _UNTRUSTED.search(text):
-            return InvalidRequestError(
-                f"{self._endpoint_url} has a certificate that is not trusted here {doing}; set option ca_file, or check "
-                f"the endpoint",
-                uri=uri,
-            )
-        what = "gave no answer in time" if _TIMED_OUT.search(text) else "cannot be reached or broke off"
-        return UnavailableError(f"{self._endpoint_url} {what} {doing}; check the endpoint and the network", uri=uri)

@@ -8,7 +8,7 @@ from typing import Any
 
 from raycache.errors import InvalidRequestError
 from raycache.ufs.http.http_client import HttpReach
-from raycache.ufs.http.option_values import converted_option, parse_endpoint
+from raycache.ufs.http.option_values import check_bounds, converted_options, parse_endpoint
 
 #: Names that other tools use (pyarrow, gcsfs, obstore) for the same thing.
 ALIASES = {
@@ -57,8 +57,7 @@ class GoogleOptions:
             raise InvalidRequestError("option anonymous excludes credentials; give one or the other")
         if self.access_token and self.credentials_file:
             raise InvalidRequestError("options access_token and credentials_file exclude each other; give one")
-        if self.connect_timeout_s <= 0 or self.request_timeout_s <= 0 or self.retries_max < 0:
-            raise InvalidRequestError("time-outs must be above 0, and retries_max 0 or more")
+        check_bounds(self.connect_timeout_s, self.request_timeout_s, self.retries_max)
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> GoogleOptions:
@@ -67,17 +66,7 @@ class GoogleOptions:
         Raises:
             InvalidRequestError: an unknown name, a value of the wrong type, one thing given twice, or a contradiction.
         """
-        fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        values: dict[str, Any] = {}
-        for given, value in options.items():
-            name = ALIASES.get(given, given)
-            if value is None or name in _WITHOUT_MEANING:
-                continue
-            if name not in fields:
-                raise InvalidRequestError(f"unknown GCS option {given!r}; known are {', '.join(sorted(fields))}")
-            if name in values:
-                raise InvalidRequestError(f"GCS option {name} is given twice, once as {given!r}; give it once")
-            values[name] = converted_option("GCS", name, fields[name], value)
+        values = converted_options("GCS", cls, options, aliases=ALIASES, without_meaning=_WITHOUT_MEANING)
         if "endpoint_url" in values:
             values["endpoint_url"] = parse_endpoint(values["endpoint_url"], values.get("scheme", "https"))
         return cls(**values)

@@ -5,15 +5,13 @@ A writer keeps one part in memory while at most `Upload.inflight_max` others are
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from typing_extensions import Buffer
 
-from raycache.errors import InvalidRequestError, RaycacheError
-from raycache.ufs.base import ObjectInfo
+from raycache.errors import InvalidRequestError
+from raycache.ufs.base import ObjectInfo, given_up_on_error
 from raycache.ufs.checks import as_bytes_view
 from raycache.ufs.clouds.bucket import CloudBucket, Upload
 from raycache.ufs.clouds.connection import CloudConnection
@@ -54,7 +52,7 @@ class CloudWriter:
             raise InvalidRequestError(f"the writer of {self._key!r} is closed; open another")
         view = as_bytes_view(data)
         position = 0
-        with self._abort_on_error():
+        with given_up_on_error(self):
             while position < len(view):
                 size = self._first_part_size_bytes << (self._part_count // _PARTS_BEFORE_DOUBLING)
                 if len(self._buffer) == size:  # sent only when more comes: the last part belongs to `complete`
@@ -72,7 +70,7 @@ class CloudWriter:
         if self._ended:
             raise InvalidRequestError(f"the writer of {self._key!r} was given up; open another")
         upload = self._upload
-        with self._abort_on_error():
+        with given_up_on_error(self):
             if upload is None:
                 self._info = self._connection.run("write", self._key, lambda: self._bucket.put(self._key, self._buffer))
             else:
@@ -117,12 +115,3 @@ class CloudWriter:
             future.cancel()
         if self._pool is not None:
             self._pool.shutdown(wait=True)
-
-    @contextlib.contextmanager
-    def _abort_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(RaycacheError):  # the first error is the one that is seen
-                self.abort()
-            raise

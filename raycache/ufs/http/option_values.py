@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +32,46 @@ def converted_option(store: str, name: str, kind: str, value: Any) -> Any:
     if not isinstance(value, str):
         raise InvalidRequestError(f"{store} option {name} must be text")
     return value
+
+
+def converted_options(
+    store: str,
+    kind: type[Any],
+    options: Mapping[str, Any],
+    *,
+    aliases: Mapping[str, str] | None = None,
+    without_meaning: Collection[str] = (),
+) -> dict[str, Any]:
+    """The options of a mount, as the fields of a dataclass; None counts as not given.
+
+    Args:
+        store: its name, for messages.
+        kind: a dataclass with a field for each option.
+        options: names, or aliases of them, to values.
+        aliases: names by their aliases.
+        without_meaning: names that are taken and dropped.
+
+    Raises:
+        InvalidRequestError: an unknown name, a value of the wrong type, or one thing given twice.
+    """
+    fields = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
+    for given, value in options.items():
+        name = (aliases or {}).get(given, given)
+        if value is None or name in without_meaning:
+            continue
+        if name not in fields:
+            raise InvalidRequestError(f"unknown {store} option {given!r}; known are {', '.join(sorted(fields))}")
+        if name in values:
+            raise InvalidRequestError(f"{store} option {name} is given twice, once as {given!r}; give it once")
+        values[name] = converted_option(store, name, fields[name], value)
+    return values
+
+
+def check_bounds(connect_timeout_s: float, request_timeout_s: float, retries_max: int) -> None:
+    """InvalidRequestError unless both time-outs are above 0, and retries 0 or more."""
+    if connect_timeout_s <= 0 or request_timeout_s <= 0 or retries_max < 0:
+        raise InvalidRequestError("time-outs must be above 0, and retries_max 0 or more")
 
 
 def _as_bool(value: Any) -> bool:

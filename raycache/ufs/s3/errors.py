@@ -7,7 +7,6 @@ libraries give no type to.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -20,7 +19,8 @@ from raycache.errors import (
     RaycacheError,
     UnavailableError,
 )
-from raycache.ufs.errors import ThirdPartyError, cause_of, shown
+from raycache.ufs.errors import shown
+from raycache.ufs.http.store_errors import StoreErrors
 
 #: Codes of credentials that were good once.
 EXPIRED_CODES = frozenset({
@@ -29,8 +29,6 @@ EXPIRED_CODES = frozenset({
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]+)</Code>")
-_TIMED_OUT = re.compile(r"Timeout|TimedOut|timed out")
-_UNTRUSTED = re.compile(r"(?i)certificate|UnknownIssuer")
 #: Codes that say "later", whatever their status: 400 RequestTimeout is a stalled upload, for instance.
 _RETRY_CODES = frozenset({
     "InternalError", "OperationAborted", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "SlowDown",
@@ -61,30 +59,8 @@ _DENIED = "check access_key_id, secret_access_key and the bucket's policy"
 _KEY_STORE = "KMS."
 
 
-class S3Errors:
-    """Maps errors, knowing the bucket, the endpoint and which words are secret.
-
-    Args:
-        root_uri: `s3://bucket`.
-        endpoint_url: for messages.
-        secrets: gives what is never shown.
-    """
-
-    def __init__(self, root_uri: str, endpoint_url: str, secrets: Callable[[], Iterable[str]]) -> None:
-        self._root_uri = root_uri
-        self._endpoint_url = endpoint_url
-        self._secrets = secrets
-
-    def __repr__(self) -> str:
-        return f"S3Errors({self._root_uri!r}, {self._endpoint_url!r})"
-
-    def uri(self, key: str) -> str:
-        """The URI of a key."""
-        return f"{self._root_uri}/{key}" if key else self._root_uri
-
-    def cause(self, error: BaseException) -> ThirdPartyError:
-        """What to raise from."""
-        return cause_of(error, self._secrets())
+class S3Errors(StoreErrors):
+    """Maps errors, knowing the bucket, the endpoint and which words are secret."""
 
     def map(self, error: Exception, action: str, key: str) -> RaycacheError:
         """Turn an error of obstore or botocore into one of ours.
@@ -106,10 +82,7 @@ class S3Errors:
         if isinstance(error, BotoCoreError):
             return self._of_botocore(error, isinstance(error, HTTPClientError), action, key)
         if isinstance(error, UnicodeError):
-            uri = self.uri(key)
-            return InvalidRequestError(
-                f"cannot {action} {shown(uri)}: it is no Unicode text; use another path", uri=uri
-            )
+            return self._no_text(action, key)
         if isinstance(error, (BaseError, OSError, ValueError)):
             text = str(error)
             status, code_match = _STATUS.search(text), _CODE.search(text)
@@ -119,7 +92,7 @@ class S3Errors:
                 return self.of_answer(HTTPStatus.MOVED_PERMANENTLY, "", action, key)
             if isinstance(error, FileNotFoundError):
                 return self.of_answer(HTTPStatus.NOT_FOUND, "", action, key)
-            return self._unreachable(text, action, key, timed_out=_TIMED_OUT.search(text) is not None)
+            return self._unreachable(text, action, key)
         raise error
 
     def of_answer(self, status: int, code: str, action: str, key: str) -> RaycacheError:
@@ -162,9 +135,6 @@ class S3Errors:
             f"{self._endpoint_url} {what} ({action} {shown(uri)}); try later, or have that server put right", uri=uri
         )
 
-    def _busy(self, said: str, action: str, name: str, facts: dict[str, Any]) -> RaycacheError:
-        return UnavailableError(f"{self._endpoint_url} could not {action} {name} now ({said}); try later", **facts)
-
     def _of_botocore(self, error: Exception, is_network: bool, action: str, key: str) -> RaycacheError:
         from botocore.exceptions import (
             ConnectTimeoutError,
@@ -197,15 +167,3 @@ class S3Errors:
         if isinstance(error, ParamValidationError):
             return InvalidRequestError(f"cannot {action} {name}: S3 has no such names; check the path", uri=uri)
         return self._unreachable(str(error), action, key, timed_out=False)
-
-    def _unreachable(self, text: str, action: str, key: str, *, timed_out: bool) -> RaycacheError:
-        uri = self.uri(key)
-        doing = f"({action} {shown(uri)})"
-        if _UNTRUSTED.search(text):
-            return InvalidRequestError(
-                f"{self._endpoint_url} has a certificate that is not trusted here {doing}; set option ca_file, or check "
-                f"endpoint_url",
-                uri=uri,
-            )
-        what = "gave no answer in time" if timed_out else "cannot be reached or broke off"
-        return UnavailableError(f"{self._endpoint_url} {what} {doing}; check endpoint_url and the network", uri=uri)

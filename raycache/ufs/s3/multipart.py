@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from typing_extensions import Buffer
 
 from raycache.errors import InvalidRequestError, NotFoundError, RaycacheError
-from raycache.ufs.base import ObjectInfo
+from raycache.ufs.base import ObjectInfo, given_up_on_error
 from raycache.ufs.checks import as_bytes_view
 from raycache.ufs.http.body import Body
 from raycache.ufs.http.etags import quoted
@@ -141,7 +141,7 @@ class S3Writer:
             raise InvalidRequestError(f"the writer of {self._key!r} is closed; open another")
         view = as_bytes_view(data)
         position = 0
-        with _AbortOnError(self):
+        with given_up_on_error(self):
             while position < len(view):
                 part_size_bytes = self._part_size_bytes()
                 taken = view[position : position + part_size_bytes - len(self._buffer)]
@@ -158,7 +158,7 @@ class S3Writer:
             return self._info
         if self._ended:
             raise InvalidRequestError(f"the writer of {self._key!r} was given up; open another")
-        with _AbortOnError(self):
+        with given_up_on_error(self):
             if self._upload is None:
                 self._info = self._requests.put_small(self._key, self._buffer)
             else:
@@ -190,22 +190,6 @@ class S3Writer:
         connection: Any = self._requests.connection
         self._upload.send(lambda name: str(connection.boto.upload_part(**name, Body=Body(body))["ETag"]))
         self._parts_sent += 1
-
-
-class _AbortOnError:
-    """Gives the writer up when its body fails, and lets the first error be the one that is seen."""
-
-    def __init__(self, writer: S3Writer) -> None:
-        self._writer = writer
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None:
-            return
-        with contextlib.suppress(RaycacheError):  # the lake's own rule for unfinished uploads cleans up then
-            self._writer.abort()
 
 
 def with_mtime(head: Callable[[str], ObjectInfo], written: ObjectInfo) -> ObjectInfo:

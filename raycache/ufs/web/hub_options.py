@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raycache.errors import InvalidRequestError
-from raycache.ufs.http.option_values import converted_option, parse_endpoint
+from raycache.ufs.http.option_values import check_bounds, converted_options, parse_endpoint
 
 _ENDPOINT_URL = "https://huggingface.co"
 
@@ -28,8 +28,7 @@ class HubOptions:
     retries_max: int = 4
 
     def __post_init__(self) -> None:
-        if self.connect_timeout_s <= 0 or self.request_timeout_s <= 0 or self.retries_max < 0:
-            raise InvalidRequestError("time-outs must be above 0, and retries_max 0 or more")
+        check_bounds(self.connect_timeout_s, self.request_timeout_s, self.retries_max)
         if not self.token.isprintable():
             raise InvalidRequestError("option token must be one printable line")
 
@@ -40,10 +39,6 @@ class HubOptions:
         Raises:
             InvalidRequestError: an unknown name, or a value of the wrong type.
         """
-        fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        unknown = min((name for name in options if name not in fields), default=None)
-        if unknown is not None:
-            raise InvalidRequestError(f"unknown option {unknown!r} of hf://; known are {', '.join(sorted(fields))}")
-        found = {name: converted_option("hf", name, fields[name], value) for name, value in options.items()}
+        found = converted_options("Hugging Face", cls, options)
         url = found.get("endpoint_url") or os.environ.get("HF_ENDPOINT") or _ENDPOINT_URL
         return cls(**{**found, "endpoint_url": parse_endpoint(url, "https")})

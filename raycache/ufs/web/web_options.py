@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raycache.errors import InvalidRequestError
-from raycache.ufs.http.option_values import converted_option
+from raycache.ufs.http.option_values import check_bounds, converted_options
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,8 +26,7 @@ class WebOptions:
     ca_file: str = ""
 
     def __post_init__(self) -> None:
-        if self.connect_timeout_s <= 0 or self.request_timeout_s <= 0 or self.retries_max < 0:
-            raise InvalidRequestError("time-outs must be above 0, and retries_max 0 or more")
+        check_bounds(self.connect_timeout_s, self.request_timeout_s, self.retries_max)
         if not self.authorization.isprintable():
             raise InvalidRequestError("option authorization must be one printable line")
 
@@ -38,8 +37,4 @@ class WebOptions:
         Raises:
             InvalidRequestError: an unknown name, or a value of the wrong type.
         """
-        fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        unknown = min((name for name in options if name not in fields), default=None)
-        if unknown is not None:
-            raise InvalidRequestError(f"unknown HTTP option {unknown!r}; known are {', '.join(sorted(fields))}")
-        return cls(**{name: converted_option("HTTP", name, fields[name], value) for name, value in options.items()})
+        return cls(**converted_options("HTTP", cls, options))
