@@ -110,7 +110,7 @@ def chance(code: CodeType, values: Mapping[str, Any]) -> str | None:
             if name in ("hash", "id") and getattr(value, "__module__", "") == "builtins" and each.co_name not in _OWN:
                 return name
             if isinstance(value, (ModuleType, type)):
-                found = sorted({f"{value.__name__}.{other}" for other in each.co_names} & _CHANCE)
+                found = sorted({f"{value.__name__}.{other}" for other in _reached(each)} & _CHANCE)
                 if found:
                     return found[0]
             if getattr(value, "__module__", None) in ("time", "os", "uuid") and (
@@ -120,3 +120,12 @@ def chance(code: CodeType, values: Mapping[str, Any]) -> str | None:
         if "datetime" in each.co_names and {"now", "utcnow", "today"} & set(each.co_names):
             return "datetime.now"
     return None
+
+
+def _reached(code: CodeType) -> set[str]:
+    """Names that are looked up in something; a module's own name, which may be that of something in it, is none for that."""
+    found = {text for text in code.co_consts if isinstance(text, str)}
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
+            found.add(step.argval)
+    return found

@@ -288,6 +288,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "functions of random": (random.random, "Random"),
     "generators of numpy": (closing_over(np.random.default_rng(0)), "Generator"),
     "clocks": (lambda r: time.time(), "time.time"),
+    "clocks by name": (lambda r: getattr(time, "monotonic")(), "time.monotonic"),  # noqa: B009
     "hashes of texts": (lambda r: [hash(r)], "hash"),
     "samples": (lambda r: r.sample(frac=0.5), "sample"),
     "chance in a helper": (lambda r: [throws_dice(r)], "randint"),
@@ -308,6 +309,11 @@ def test_what_cannot_be_seen_is_refused(refused: tuple[Any, str]) -> None:
     assert "\n" not in str(error.value)
     assert of(value, vouched=True) == of(value, vouched=True)
     assert of([value, 1], vouched=True) != of([value, 2], vouched=True)
+
+
+def test_a_module_is_not_what_is_in_it_by_the_same_name() -> None:
+    """To sleep is no chance, although the module `time` has a `time`."""
+    assert of(lambda r: [time.sleep(0.1), r])
 
 
 def test_cycles_end() -> None:
