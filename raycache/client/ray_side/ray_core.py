@@ -11,6 +11,7 @@ import functools
 import inspect
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -28,6 +29,8 @@ from raycache.messages import RAY_NAMESPACE
 _WAITERS = 8
 #: A waiting thread that is held up itself is given up after this much more.
 _WAIT_MARGIN_S = 5.0
+#: An object of this node that has not come within this is asked for again, then after twice as long.
+_ASK_AGAIN_S = 1.0
 #: Whoever leaves Ray waits at most so long for threads that are inside it.
 _LEAVING_S = 5.0
 
@@ -169,11 +172,24 @@ def mapped_in(references: list[Any], timeout_s: float) -> list[Any]:
     """
     if threading.current_thread() is threading.main_thread():
         try:
-            waiting = _waiters.submit(got, references, timeout_s)
+            waiting = _waiters.submit(_got_again, references, timeout_s)
         except RuntimeError:  # the interpreter is ending: no more threads
-            return list(got(references, timeout_s))
+            return list(_got_again(references, timeout_s))
         return list(waiting.result(timeout_s + _WAIT_MARGIN_S))
-    return list(got(references, timeout_s))
+    return list(_got_again(references, timeout_s))
+
+
+def _got_again(references: Any, timeout_s: float) -> Any:
+    """`got` of what lies on this node, asked again now and then.
+
+    Of several threads of a process that ask at once, Ray forgets one now and then (ray-project/ray#54007), which then waits in vain.
+    """
+    ends_s, wait_s = time.monotonic() + timeout_s, _ASK_AGAIN_S
+    while (left_s := ends_s - time.monotonic()) > wait_s:
+        with contextlib.suppress(ray.exceptions.GetTimeoutError):
+            return got(references, wait_s)
+        wait_s *= 2
+    return got(references, max(0.0, left_s))
 
 
 def got(references: Any, timeout_s: float) -> Any:
