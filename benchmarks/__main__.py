@@ -118,7 +118,7 @@ _FIGURES = {
     "endpoint": _Figures("The S3 endpoint", lambda _: endpoint.measure()),
     "epochs-large": _Figures("Datasets larger than the cache", lambda arguments: large.measure(arguments.only)),
     "hosts": _Figures("Three hosts", lambda arguments: on_hosts.measure(arguments.rounds, arguments.mbit)),
-    "hosts-cuts": _Figures("Cut cables", lambda arguments: host_cuts.measure(arguments.rounds)),
+    "hosts-cuts": _Figures("Cut cables", lambda arguments: host_cuts.measure(arguments.rounds, full=arguments.full)),
     "load": _Figures("Warm-ups", lambda arguments: load.measure(arguments.only)),
     "locality": _Figures("Where tasks run", lambda _: locality.measure()),
     "overhead": _Figures("What counting, tagging and exporting cost", lambda _: overhead.measure()),

@@ -45,14 +45,17 @@ def epoch(way: str, bucket: str, directory: str) -> dict[str, Any]:
     """
     context = ray.data.DataContext.get_current()
     context.use_datasource_v2 = way != "direct-v1"
-    if way.startswith("direct"):
-        os.environ.pop("RAYCACHE_PLACEMENT", None)
-        started_s = time.perf_counter()
-        dataset = ray.data.read_parquet(f"{bucket}/{directory}", filesystem=_filesystem)
+    if way == "unplaced":
+        os.environ["RAYCACHE_PLACEMENT"] = "plain"
     else:
-        os.environ["RAYCACHE_PLACEMENT"] = "plain" if way == "unplaced" else "auto"
-        started_s = time.perf_counter()
+        os.environ.pop("RAYCACHE_PLACEMENT", None)
+    started_s = time.perf_counter()
+    if way == "placed":
+        dataset = raycache.read_parquet(f"/lake/{directory}")
+    elif way == "unplaced":
         dataset = ray.data.read_parquet(f"/lake/{directory}", filesystem=raycache.connect().filesystem())
+    else:
+        dataset = ray.data.read_parquet(f"{bucket}/{directory}", filesystem=_filesystem)
     rows = total = 0
     for batch in dataset.map_batches(_sums, batch_size=None).iter_batches(batch_size=None):
         if not rows:
@@ -72,6 +75,7 @@ def free() -> None:
     raycache.connect().free("/lake", force=True)
 
 
-def lake_bytes() -> int:
-    """What has left the lake for the cache and its readers, since the cache started."""
-    return int(raycache.connect().stats().total.ufs_bytes)
+def counts() -> dict[str, int]:
+    """What has left the lake for the cache and its readers, and what went past it, since the cache started."""
+    total = raycache.connect().stats().total
+    return {"lake_bytes": total.ufs_bytes, "bypasses": total.bypasses, "silences": total.peer_silences}

@@ -17,7 +17,19 @@ RESULTS = ROOT / "benchmarks/results"
 PAGE, README, PICTURE = ROOT / "docs/measured.md", ROOT / "README.md", ROOT / "docs/images/reading.svg"
 
 #: Workloads, in the order of their sections. "by_hand" has no command and stays as it is.
-ORDER = ("reading", "epochs", "locality", "load", "sync", "scale", "endpoint", "overhead", "dashboard", "by_hand")
+ORDER = (
+    "reading",
+    "epochs",
+    "hosts",
+    "locality",
+    "load",
+    "sync",
+    "scale",
+    "endpoint",
+    "overhead",
+    "dashboard",
+    "by_hand",
+)
 _HEAD = """# Measured
 
 All figures stand on this page, each below the command that measured it. `make bench-docs` writes it from what the benchmarks

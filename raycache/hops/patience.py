@@ -1,8 +1,8 @@
 """Waiting for peers as long as they show signs of life.
 
 A peer that is cut off closes no connection: what it was asked is neither answered nor refused, and what waits for the
-connection itself to fail waits for minutes. So whoever has waited for half of a hop's time asks for a sign of life besides,
-which any peer that can be reached gives at once, however busy it is with the question. Where neither comes in the other half,
+connection itself to fail waits for minutes. So whoever has waited for a fifth of a hop's time asks for a sign of life besides,
+which any peer that can be reached gives soon, however busy it is with the question. Where neither comes in the rest of the time,
 the peer is silent. One that lives is waited for on, up to a limit; and beyond that while it says that the lake is still
 bringing something: to give a slow link up would be to read everything once more over the same link.
 """
@@ -20,6 +20,9 @@ from raycache.errors import SilentPeerError
 
 #: How many limits a peer that is loading may take.
 _LIMITS_MAX = 20
+#: Of a hop's time, what passes before a sign of life is asked for: most of it is for the sign, since a host that has more to do
+#: than it can may need seconds for that.
+_BEFORE_SIGN = 0.2
 
 
 class Hop(NamedTuple):
@@ -53,7 +56,7 @@ def outwait(hops: Sequence[Hop], limits: Limits, on_sign: Callable[[str], None] 
         TimeoutError for one that lives and took too long.
     """
     started_s = time.monotonic()
-    half_s = min(limits.hop_s, limits.total_s) / 2
+    before_sign_s = _BEFORE_SIGN * min(limits.hop_s, limits.total_s)
     deadlines = [started_s + limits.total_s] * len(hops)
     last_s = started_s + _LIMITS_MAX * limits.total_s
     results: list[Any] = [None] * len(hops)
@@ -61,12 +64,12 @@ def outwait(hops: Sequence[Hop], limits: Limits, on_sign: Callable[[str], None] 
     while waiting:
         now_s = time.monotonic()
         nearest_s = min(deadlines[number] for number in waiting)
-        wait([hops[number].answer for number in waiting], max(0.0, min(half_s, nearest_s - now_s)))
+        wait([hops[number].answer for number in waiting], max(0.0, min(before_sign_s, nearest_s - now_s)))
         waiting = _collected(hops, waiting, results)
         if not waiting:
             break
         signs = {number: _asked(hops[number]) for number in waiting}
-        _wait_for_either(hops, signs, time.monotonic() + limits.hop_s / 2)
+        _wait_for_either(hops, signs, time.monotonic() + (1 - _BEFORE_SIGN) * limits.hop_s)
         waiting = _collected(hops, waiting, results)
         now_s = time.monotonic()
         for number in list(waiting):

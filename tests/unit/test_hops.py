@@ -97,12 +97,12 @@ def test_a_peer_that_is_loading_is_waited_for_beyond_the_limit():
 
     def ask_sign() -> Future[Any]:
         signs.append(1)
-        if len(signs) > 12:
+        if len(signs) > 20:
             answer.set_result("here")
         return done(True)
 
     assert outwait([Hop("loading", answer, ask_sign)], LIMITS) == ["here"]
-    assert len(signs) * LIMITS.hop_s / 2 > LIMITS.total_s
+    assert len(signs) * 0.2 * LIMITS.hop_s > LIMITS.total_s
 
 
 @pytest.mark.parametrize("error", [ValueError("gone"), SilentPeerError("by another")])
