@@ -29,7 +29,6 @@ import raycache
 from benchmarks.clusters import touched_cluster
 from benchmarks.measure import Finding, Shown
 from raycache.cache import Cache
-from raycache.client.neighbour.node_file import find
 from raycache.testing.processes import processes_below
 from raycache.testing.proxy.proxy import S3Proxy
 from raycache.testing.seaweed import SeaweedServer
@@ -208,14 +207,10 @@ def _cpu_s(pid: int) -> float:
 
 def _endpoint_pid() -> int:
     """Of the process that serves this node."""
-    endpoint = find()
-    if endpoint is None:
-        raise RuntimeError("no endpoint runs")
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            with contextlib.suppress(OSError):
-                if "EndpointActor" in (place / "cmdline").read_text():
-                    return int(place.name)
+    for pid in processes_below(os.getpid()):  # not that of another cluster on this machine
+        with contextlib.suppress(OSError):
+            if "EndpointActor" in Path(f"/proc/{pid}/cmdline").read_text():
+                return pid
     raise RuntimeError("the endpoint's process was not found")
 
 
