@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from raycache.admin import maps, stats, upkeep
+from raycache.admin.inventory import inventory_pages
 from raycache.admin.loads import STOPPED, load_files, rate_of
 from raycache.client.client import Client
 from raycache.client.file_meta import require_file
 from raycache.client.locator import Locator
-from raycache.client.ports import ActorCalls, WorkerCall
-from raycache.errors import RaycacheError, UnavailableError
-from raycache.messages import NO_ROOM, InventoryReply, InventoryRequest, Tally, decode, encode
+from raycache.messages import NO_ROOM, Tally
 from raycache.results import Amount, Failure, MapExport, MapImport, Progress, Stats
-from raycache.rules import Pattern
 from raycache.settings import Settings
 from raycache.types import FileKind
 
-_PAGE_FILES = 20_000
-_TIMEOUT_S = 60.0
 _COPY_BYTES = 8 << 20
 _SHOWN_MAX = 1_000
 #: Files looked up at a time.
@@ -43,7 +39,7 @@ def export_map(client: Client, uri: str) -> MapExport:
     view, rules = client.refresh_view(), client.calls.master("rules")
     target = client.locator.uri_of(uri)
     storage, key = client.locator.storage(target)
-    rows = maps.merge([maps.rows_of(_pages(client.calls, worker.actor_name)) for worker in view.workers])
+    rows = maps.merge([maps.rows_of(inventory_pages(client.calls, worker.actor_name)) for worker in view.workers])
     with tempfile.TemporaryFile(prefix="raycache-map-") as file:
         files, size_bytes = maps.write(file, rows, client.settings.block_size_bytes, rules)
         file.seek(0)
@@ -56,19 +52,6 @@ def export_map(client: Client, uri: str) -> MapExport:
             writer.abort()
             raise
     return MapExport(target, files, size_bytes, time.monotonic() - started_s)
-
-
-def _pages(calls: ActorCalls, actor_name: str) -> Iterator[InventoryReply]:
-    request = InventoryRequest([Pattern("")], None, _PAGE_FILES)
-    while True:
-        (answer,) = calls.workers([WorkerCall(actor_name, "inventory", (encode(request),))], _TIMEOUT_S)
-        if isinstance(answer, RaycacheError):
-            raise UnavailableError(f"worker {actor_name} did not say what it holds: {answer}; export again")
-        page: InventoryReply = decode(answer)
-        yield page
-        if page.after is None:
-            return
-        request = request._replace(after=page.after)
 
 
 def read_map(locator: Locator, uri: str) -> maps.CacheMap:

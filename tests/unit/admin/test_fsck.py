@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raycache.admin.checks.doctor import BAD, NOTE, OK
-from raycache.admin.checks.fsck import of_disk, of_rules
+from raycache.admin.checks.fsck import of_disk, of_locations, of_rules
 from raycache.messages import DiskCheck
 from raycache.rules import Pattern, Rule, RuleKind, RuleTable
 
@@ -34,3 +34,11 @@ def test_rules_on_nothing_are_named() -> None:
     assert OK == of_rules(RuleTable(1, tuple(pins[:3])), ["s3://b/lake"]).level
     found = of_rules(RuleTable(1, tuple(pins)), ["s3://b/lake"])
     assert (NOTE, True) == (found.level, "1 rules" in found.text and "s3://b/lakes" in found.text)
+
+
+def test_what_the_master_knows_otherwise_is_counted() -> None:
+    """A file of which it knows other blocks, or none."""
+    held = {b"a": 3, b"b": 1, b"c": 4}
+    assert OK == of_locations("node", held, dict(held)).level
+    found = of_locations("node", held, {b"a": 3, b"b": 2})
+    assert (NOTE, True) == (found.level, "2 of 3 files" in found.text)
