@@ -50,6 +50,8 @@ class KeptResults:
         self._waiting: set[tuple[str, str]] = set()
         self._tallies: dict[str, _Tally] = {}
         self._cuts: dict[str, int] = {}
+        #: Keys by origin.
+        self._of_origin: dict[str, dict[str, None]] = {}
 
     def __len__(self) -> int:
         return len(self._results)
@@ -125,12 +127,30 @@ class KeptResults:
 
     def note(self, result: KeptResult) -> list[KeptResult]:
         """There is such a result; gives those that are forgotten for it."""
-        self._results.pop(result.key, None)
+        self._remove(result.key)
         self._results[result.key] = result
+        if result.origin:
+            self._of_origin.setdefault(result.origin, {})[result.key] = None
         forgotten = []
         while len(self._results) > self._results_max:
-            forgotten.append(self._results.pop(next(iter(self._results))))
+            forgotten.append(self._results[next(iter(self._results))])
+            self._remove(forgotten[-1].key)
         return forgotten
+
+    def superseded_by(self, result: KeptResult) -> list[KeptResult]:
+        """The results that one that was just made stands for: of the same files in older versions, or by other transforms.
+
+        Whoever still wants one of them finds it, as long as nothing else needs its room.
+        """
+        return [self._results[key] for key in self._of_origin.get(result.origin, ()) if key != result.key]
+
+    def _remove(self, key: str) -> bool:
+        known = self._results.pop(key, None)
+        if known is not None and (keys := self._of_origin.get(known.origin)) is not None:
+            keys.pop(key, None)
+            if not keys:
+                del self._of_origin[known.origin]
+        return known is not None
 
     def used(self, key: str, now_s: float) -> None:
         """Somebody has read a result instead of making it."""
@@ -142,14 +162,14 @@ class KeptResults:
 
     def lose(self, key: str) -> None:
         """A result is no longer held by anybody."""
-        if self._results.pop(key, None) is not None:
+        if self._remove(key):
             self._tallies.setdefault(dataset_of(key), _Tally()).lost += 1
 
     def drop(self, dataset: str) -> list[KeptResult]:
         """Forget a dataset; gives its results."""
         dropped = self.of(dataset)
         for result in dropped:
-            del self._results[result.key]
+            self._remove(result.key)
         self._cuts.pop(dataset, None)
         self._tallies.pop(dataset, None)
         return dropped

@@ -15,7 +15,7 @@ from raycache.master.worker_keeper import WorkerKeeper
 from raycache.messages import InventoryReply, InventoryRequest, Selector, decode, encode
 from raycache.messages.keeping import MOUNT_URI, ClaimReply, ClaimState, FindReply, KeptDataset, KeptResult
 from raycache.rules import Pattern
-from raycache.types import WorkerId
+from raycache.types import VersionId, WorkerId
 from raycache.ufs.base import ObjectInfo
 from raycache.ufs.kept_files.kept_storage import kept_storage
 
@@ -50,6 +50,8 @@ class ResultDesk:
         self._clock = clock
         self._results = KeptResults()
         self._storage = kept_storage()
+        #: Files of results for which newer ones stand, which the workers have not heard of yet.
+        self._superseded: list[VersionId] = []
         #: Epochs of the workers that have said which results they hold from earlier times.
         self._asked: dict[WorkerId, int] = {}
         spawn(self._ask_forever())
@@ -84,6 +86,7 @@ class ResultDesk:
         for forgotten in self._results.keep(result, self._clock.now_s()):
             self._storage.forget(forgotten.key)
         self._show(result)
+        self._superseded += [older.file.id() for older in self._results.superseded_by(result)]
 
     def _used(self, keys: list[str]) -> None:
         for key in keys:
@@ -141,7 +144,16 @@ class ResultDesk:
                     self._asked[worker.worker] = worker.epoch
                 except Exception as error:  # it starts, or ends: it is asked again
                     _log.debug("worker %s does not say which results it holds: %s", worker.worker, error)
+            if self._superseded:
+                await self._tell_superseded()
             await asyncio.sleep(_LOOK_S)
+
+    async def _tell_superseded(self) -> None:
+        """A hint: who does not hear of it drops what is least lately used, as ever."""
+        some, self._superseded = self._superseded[:_PAGE], self._superseded[_PAGE:]
+        selector = encode(Selector([], some, superseded=True))
+        calls = [asyncio.wait_for(handle.free.remote(selector, False), _TIMEOUT_S) for handle in self._workers.live()]
+        await asyncio.gather(*calls, return_exceptions=True)
 
     async def _ask(self, handle: Any) -> None:
         """Take in the results that a worker holds, from its disk, or from before this master started."""

@@ -204,6 +204,8 @@ class Selector(NamedTuple):
     versions: list[VersionId] = []  # noqa: RUF012  # a NamedTuple's default, never changed
     #: Only blocks loaded at least this long ago.
     older_than_s: float = 0.0
+    #: The versions stay for now, and are the first to go when room is needed, unless they are read again.
+    superseded: bool = False
 
 
 class FreeReply(NamedTuple):

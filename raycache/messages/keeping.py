@@ -47,10 +47,15 @@ class KeptResult(NamedTuple):
         """What it took to make it."""
         return int(self.etag.split("-")[1]) / 1000
 
+    @property
+    def origin(self) -> str:
+        """What it stands for: of several results with the same one, the last that was made; empty: none other stands for it."""
+        return "".join(self.etag.split("-")[3:4])
 
-def etag_of(rows: int, cpu_s: float, content_hash: str) -> str:
-    """The etag of a result."""
-    return f"{rows}-{round(cpu_s * 1000)}-{content_hash}"
+
+def etag_of(rows: int, cpu_s: float, content_hash: str, origin: str = "") -> str:
+    """The etag of a result; `origin` is hexadecimal."""
+    return f"{rows}-{round(cpu_s * 1000)}-{content_hash}" + (f"-{origin}" if origin else "")
 
 
 class ClaimState(enum.IntEnum):

@@ -29,7 +29,8 @@ from raycache.messages.keeping import ClaimState, KeptResult
 from raycache.raydata.cached.kept_blocks import pack, unpack
 from raycache.raydata.cached.pipelines import Pipeline
 from raycache.raydata.cached.shelf import Shelf
-from raycache.types import VersionId, WorkerId
+from raycache.raydata.cached.sources import Group
+from raycache.types import WorkerId
 
 logger = logging.getLogger("raycache")
 
@@ -57,7 +58,8 @@ class GroupRead:
         plan: of the execution.
         key: of the result.
         source: gives the input of the pipeline; see `sources`.
-        paths, versions: shape (F,), of the group's files.
+        group: its files.
+        origin: see `KeptResult.origin`.
         known: the result, and who holds it, when the plan has found it.
     """
 
@@ -66,15 +68,15 @@ class GroupRead:
         plan: Plan,
         key: str,
         source: Any,
-        paths: Sequence[str],
-        versions: Sequence[VersionId],
+        group: Group,
+        origin: str,
         known: tuple[KeptResult, tuple[tuple[WorkerId, int], ...]] | None,
     ) -> None:
         self._plan = plan
         self._key = key
         self._source = source
-        self._paths = list(paths)
-        self._versions = list(versions)
+        self._paths, self._versions = list(group.paths), list(group.versions)
+        self._origin = origin
         self._known = known
 
     @property
@@ -140,7 +142,7 @@ class GroupRead:
                 return blocks
             try:
                 rows = sum(BlockAccessor.for_block(block).num_rows() for block in blocks)
-                if shelf.keep(self._key, pack(blocks, self._plan.compression), rows, cpu_s) is not None:
+                if shelf.keep(self._key, pack(blocks, self._plan.compression), rows, cpu_s, self._origin) is not None:
                     done()
             except RaycacheError as error:
                 logger.warning("a result is not kept: %s", error)

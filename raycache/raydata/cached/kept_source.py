@@ -113,7 +113,7 @@ class KeptSource(Datasource):  # type: ignore[misc]
         kept: list[KeptResult | None] = []
         for group, key, found, holders in zip(groups, keys, reply.found, reply.holders, strict=True):
             known = None if found is None else (KeptResult(key, *found), holders)
-            reads.append(GroupRead(plan, key, source.input(group), group.paths, group.versions, known))
+            reads.append(GroupRead(plan, key, source.input(group), group, group.origin(self.get_name()), known))
             kept.append(known and known[0])
             if known is None:
                 nodes.append(grouping.majority([node or None for node in next(places)], group.sizes_bytes))

@@ -133,7 +133,7 @@ class Shelf:
                 with contextlib.suppress(RaycacheError):
                     self.ask("release", key, claimant)
 
-    def keep(self, key: str, content: Any, rows: int, cpu_s: float) -> KeptResult | None:
+    def keep(self, key: str, content: Any, rows: int, cpu_s: float, origin: str = "") -> KeptResult | None:
         """Keep a result.
 
         Args:
@@ -141,12 +141,13 @@ class Shelf:
             content: shape (B,), uint8.
             rows: for whoever wants to count.
             cpu_s: what it took to make it.
+            origin: see `KeptResult.origin`.
 
         Returns:
             None when there is no room, or nobody to keep it: then it is made again next time.
         """
         client = self._client
-        result = KeptResult(key, len(content), etag_of(rows, cpu_s, xxhash.xxh3_128_hexdigest(content)))
+        result = KeptResult(key, len(content), etag_of(rows, cpu_s, xxhash.xxh3_128_hexdigest(content), origin))
         worker = next((w for w in client.locator.view.workers if w.worker == client.node), None)
         if worker is None:
             worker = next((w for w in client.refresh_view().workers if w.worker == client.node), None)

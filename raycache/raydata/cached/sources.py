@@ -49,6 +49,13 @@ class Group(NamedTuple):
             digest.update(version)
         return digest.hexdigest()
 
+    def origin(self, pipeline: str) -> str:
+        """What its result stands for, whatever the versions of the files and the code of the transforms: see `KeptResult.origin`.
+
+        The last file says it: groups end behind files of certain names, so that this one stays when others come and go.
+        """
+        return xxhash.xxh3_64_hexdigest(f"{pipeline}\0{self.paths[-1]}".encode("utf-8", "surrogatepass"))
+
 
 class ReadTasks:
     """V1: what a group is read by are read tasks of its own."""

@@ -106,7 +106,9 @@ class LocalRoom:
         self._apply(min(self._counted(there), self._disk_bytes))
 
     async def free(self, selector: Selector) -> None:
-        """Drop the files that a selector names, as far as nobody uses them."""
+        """Drop the files that a selector names, as far as nobody uses them; those that are not dropped elsewhere stay, too."""
+        if selector.superseded:
+            return
         versions = {version.hex() for version in selector.versions}
         for shelf in self._shelves:
             there: list[Shelved] = await asyncio.to_thread(shelf.all)

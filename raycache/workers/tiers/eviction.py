@@ -42,7 +42,7 @@ class Since(NamedTuple):
 
     def keeps(self, segment: Segment) -> bool:
         """Whether a segment stays."""
-        return segment.used_at_s < self.read_s or segment.is_kept(self.kept_s)
+        return not segment.superseded and (segment.used_at_s < self.read_s or segment.is_kept(self.kept_s))
 
 
 #: All may go.
@@ -50,7 +50,8 @@ ANYTHING = Since()
 
 
 class EvictionOrders:
-    """The orders of both tiers. Passive copies in memory have one of their own: they go before all others.
+    """The orders of both tiers. What is superseded has one of its own in each, and so have passive copies in memory: the first go
+    before all others, the second next.
 
     Args:
         policy: makes one for each order.
@@ -65,6 +66,7 @@ class EvictionOrders:
         self.plans.watchers.clear()
         self._orders: dict[Tier, EvictionPolicy[SegmentId]] = {tier: self._planned(policy) for tier in Tier}
         self._passive: EvictionPolicy[SegmentId] = policy(self.clock)
+        self._superseded: dict[Tier, EvictionPolicy[SegmentId]] = {tier: policy(self.clock) for tier in Tier}
 
     def _planned(self, policy: MakePolicy) -> EvictionPolicy[SegmentId]:
         inner = policy(self.clock)
@@ -82,9 +84,21 @@ class EvictionOrders:
         """The tier has a copy of the segment now."""
         self._order(segment, tier).record_insert(segment.id, segment.size_bytes, next(iter(segment.entries), None))
 
+    def supersede(self, segment: Segment, *, superseded: bool = True) -> None:
+        """Something newer stands for what is in the segment; or it was read again, and is like any other."""
+        if segment.superseded == superseded:
+            return
+        tiers = [tier for tier in Tier if (segment.in_memory if tier is Tier.MEMORY else segment.on_disk)]
+        for tier in tiers:
+            self.remove(segment, tier)
+        segment.superseded = superseded
+        for tier in tiers if not segment.draining else ():
+            self.insert(segment, tier)
+
     def access(self, segment: Segment) -> None:
         """The segment was used."""
         self.clock.count += 1
+        self.supersede(segment, superseded=False)
         for tier in Tier:
             self._order(segment, tier).record_access(segment.id)
 
@@ -104,7 +118,7 @@ class EvictionOrders:
             tier: of the copy.
             next_use: of what wants the place, if a plan names that.
         """
-        if segment.passive or (segment.in_memory and segment.on_disk):
+        if segment.goes_first or (segment.in_memory and segment.on_disk):
             return False
         if next_use < NEVER:
             first = next(iter(segment.entries), None)
@@ -113,11 +127,14 @@ class EvictionOrders:
 
     def victims(self, tier: Tier) -> Iterator[SegmentId]:
         """The copies in a tier, the one to evict first in front."""
+        yield from self._superseded[tier].victims()
         if tier is Tier.MEMORY:
             yield from self._passive.victims()
         yield from self._orders[tier].victims()
 
     def _order(self, segment: Segment, tier: Tier) -> EvictionPolicy[SegmentId]:
+        if segment.superseded:
+            return self._superseded[tier]
         return self._passive if segment.passive and tier is Tier.MEMORY else self._orders[tier]
 
 

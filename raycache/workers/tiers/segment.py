@@ -44,6 +44,8 @@ class Segment:
     draining: bool = False
     #: A copy of what another worker holds, made because there was room: the first to be evicted, never demoted.
     passive: bool = False
+    #: Something newer stands for all that is in it: it goes before all others, and is never demoted, unless it is read again.
+    superseded: bool = False
     loaded_at_s: float = 0.0
     #: Reads ever, in whatever tier, and when the last one was.
     uses: int = 0
@@ -63,6 +65,11 @@ class Segment:
         """
         return self.pinned_blocks > 0 and not self.passive and not (self.in_memory and self.on_disk)
 
+    @property
+    def goes_first(self) -> bool:
+        """Whether it makes room before others do, and without a copy on disk."""
+        return self.passive or self.superseded
+
     def is_idle(self, now_s: float) -> bool:
         """Whether no reader has it mapped, no request waits for it, and no thread copies it."""
         return self.holds == 0 and self.operation is None and self.leased_until_s <= now_s
@@ -74,4 +81,4 @@ class Segment:
     def is_kept(self, since_s: float) -> bool:
         """Whether a load job that began then must not evict it: the job or a reader has brought or used it since."""
         only_copy = not (self.in_memory and self.on_disk)
-        return max(self.loaded_at_s, self.used_at_s) >= since_s and only_copy and not self.passive
+        return max(self.loaded_at_s, self.used_at_s) >= since_s and only_copy and not self.goes_first

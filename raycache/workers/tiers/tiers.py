@@ -155,7 +155,7 @@ class Tiers:
     def _is_demotable(self, segment: Segment) -> bool:
         """Whether a copy in memory is worth one on disk, which has none and is large enough."""
         fits = segment.size_bytes <= self.ledgers[Tier.DISK].capacity_bytes
-        return fits and not segment.on_disk and not segment.passive
+        return fits and not segment.on_disk and not segment.goes_first
 
     def _drop_copy(self, segment: Segment, tier: Tier) -> None:
         """Evict one copy."""
@@ -375,8 +375,8 @@ class Tiers:
         return sum(len(chosen) for chosen in by_segment.values()), size_bytes
 
     def _weigh(self, segment: Segment) -> None:
-        """Note a segment that is mostly waste; passive ones go first anyway."""
-        if not segment.passive and 2 * segment.entries.live_bytes < segment.size_bytes:
+        """Note a segment that is mostly waste, unless it goes first anyway."""
+        if not segment.goes_first and 2 * segment.entries.live_bytes < segment.size_bytes:
             self.wasteful[segment.id] = None
 
     def replace(self, segment: Segment, copy: Segment, tier: Tier) -> None:
@@ -441,7 +441,7 @@ class Tiers:
             if not on_its_way and segment.is_last_pinned:
                 continue
             if not on_its_way:
-                if not segment.on_disk and not segment.passive and over_bytes <= 0:
+                if not segment.on_disk and not segment.goes_first and over_bytes <= 0:
                     # Disk has no room: nothing is urgent, later then.
                     return
                 self._drop_copy(segment, Tier.MEMORY)

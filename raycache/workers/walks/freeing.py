@@ -1,4 +1,4 @@
-"""Dropping what a `Selector` means, a bounded number of blocks a step. Pure.
+"""Dropping what a `Selector` means, or having it go first, a bounded number of blocks a step. Pure.
 
 Blocks that were here when it began are dropped, also when their segment was rewritten meanwhile, or taken over from disk;
 what is loaded after it began may stay.
@@ -34,6 +34,7 @@ class Freeing:
 
     def __init__(self, selector: Selector, tiers: Tiers, began_s: float, *, force: bool) -> None:
         self._selector = selector
+        self._versions = frozenset(selector.versions)
         self._tiers = tiers
         self._began_s = began_s
         self._force = force
@@ -53,16 +54,21 @@ class Freeing:
         return FreeReply(self._blocks, self._bytes, self._pinned, self._pinned_bytes)
 
     def free_in(self, segment: Segment) -> None:
-        """Drop what is meant in one segment, at once."""
-        versions = dict.fromkeys(self._selector.versions)
-        self._drop([block for block in segment.entries if block.version in versions])
+        """Drop what is meant in one segment, at once, or have it go first."""
+        if self._selector.superseded:
+            self._supersede(segment)
+            return
+        self._drop([block for block in segment.entries if block.version in self._versions])
         named = segment.entries.named(self._spans)
         self._drop([block for uri, blocks in named for block in self._meant(segment, uri, blocks)])
 
     def _walk(self) -> Iterator[bool]:
         table = self._tiers.segments
         for number, version in enumerate(self._selector.versions, 1):
-            if version in table:
+            if version in table and self._selector.superseded:
+                for segment in table.segments_of(version):
+                    self._supersede(segment)
+            elif version in table:
                 self._drop(self._spare_pinned(table.file(version).uri, table.blocks_of(version)))
             if number % _VERSIONS_MAX == 0:
                 yield True
@@ -102,6 +108,11 @@ class Freeing:
         self._pinned += len(blocks)
         self._pinned_bytes += self._tiers.segments.bytes_of(blocks)
         return []
+
+    def _supersede(self, segment: Segment) -> None:
+        """One that holds something else besides stays as it is."""
+        if self._versions.issuperset(block.version for block in segment.entries):
+            self._tiers.orders.supersede(segment)
 
     def _drop(self, blocks: list[BlockId]) -> None:
         if blocks:

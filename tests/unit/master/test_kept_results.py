@@ -88,3 +88,35 @@ def test_a_dataset_is_cut_as_it_was_first() -> None:
     assert results.drop("d") == [result()]
     assert results.cut("d", 7) == 7
     assert results.datasets(0) == []
+
+
+def of(key: str, origin: str) -> KeptResult:
+    return KeptResult(key, 100, etag_of(1, 1.0, "x", origin))
+
+
+def test_what_was_made_last_stands_for_what_has_the_same_origin() -> None:
+    """A changed transform, or files in newer versions; never another group, nor what has no origin."""
+    results = KeptResults()
+    old, other, none = of("d/1", "aa"), of("d/2", "bb"), of("d/3", "")
+    for each in (old, other, none):
+        results.keep(each, 0)
+        assert results.superseded_by(each) == []
+    new = of("e/1", "aa")
+    results.keep(new, 1)
+    assert results.superseded_by(new) == [old]
+    assert results.superseded_by(of("e/9", "")) == []
+    results.lose("d/1")
+    assert results.superseded_by(new) == []
+
+
+def test_results_that_are_forgotten_or_dropped_are_not_superseded() -> None:
+    """Nothing is left of them; a result that is made again is there once."""
+    results = KeptResults(results_max=2)
+    results.keep(of("d/1", "aa"), 0)
+    results.keep(of("d/1", "aa"), 1)
+    results.keep(of("d/2", "aa"), 2)
+    assert [r.key for r in results.superseded_by(of("d/2", "aa"))] == ["d/1"]
+    results.keep(of("d/3", "aa"), 3)
+    assert [r.key for r in results.superseded_by(of("d/3", "aa"))] == ["d/2"]
+    results.drop("d")
+    assert results.superseded_by(of("e/1", "aa")) == []
