@@ -43,6 +43,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raycache.filesystems.pyarrow import cache_handler
 from raycache.placement.strategies import soft_affinity
 from raycache.raydata import announcing, file_listing, inputs, sampling
+from raycache.raydata.cached import at_once
 from raycache.raydata.datasource import LocatedDatasource, NamedPlaces, Placer
 from raycache.raydata.preference import cached_goes_first, hook_is_allowed, placement_wait_s
 from raycache.raydata.queueing.cached_now import LAST_READ, CachedNow
@@ -166,9 +167,14 @@ def _located_operator(base: Any) -> Any:
             located = inputs.located_metadata(bundle)
             if located is None or located.queue is None or (found := located.queue.take()) is None:
                 inputs.announce_files(bundle)
-                super()._try_schedule_task(bundle, *arguments, **named)
+                if located is None or located.at_once is None or not at_once.give(self, located.at_once):
+                    super()._try_schedule_task(bundle, *arguments, **named)
                 return
             bundle, charged = found
+            taken = inputs.located_metadata(bundle)
+            if taken is not None and taken.at_once is not None and at_once.give(self, taken.at_once):
+                located.queue.finished(charged)
+                return
             self._dispatching = located.queue
             self._charged = (located.queue, charged)
             inputs.announce_files(bundle)

@@ -43,9 +43,11 @@ class LocatedMetadata(BlockMetadata):  # type: ignore[misc]
     files: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
     #: Has what the task reads loaded, before it starts. As that.
     announce: Callable[[], None] | None = dataclasses.field(default=None, compare=False, repr=False)
+    #: Gives the task's blocks where it is executed, without a task; see `cached.at_once`. As that.
+    at_once: Callable[[], list[Any] | None] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "queue": None, "announce": None, "files": ()}
+        return {**self.__dict__, "queue": None, "announce": None, "at_once": None, "files": ()}
 
 
 class TaskEntry(BlockEntry):  # type: ignore[misc]

@@ -22,6 +22,7 @@ import raycache
 from raycache.errors import InvalidRequestError
 from raycache.messages import RAY_NAMESPACE, encode
 from raycache.messages.keeping import KeptDataset
+from raycache.raydata.cached import at_once
 from raycache.testing.cluster import LocalCluster
 from tests.support.waiting import wait_until
 
@@ -98,6 +99,29 @@ def test_a_later_execution_reads_what_the_first_has_made(
         assert rows(raycache.cached(pipeline(lake))) == expected
     assert (first.hits, second.made) == (0, 0)
     assert first.made == second.hits > 1
+
+
+def test_what_lies_on_the_own_node_is_given_without_a_task(
+    cache: raycache.Cache, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rows of a new job wait for no process; where transforms are fused with the read, tasks do all of it."""
+    given: list[bool] = []
+    give = at_once.give
+
+    def noted(operator: Any, read: Callable[[], list[Any] | None]) -> bool:
+        given.append(give(operator, read))
+        return given[-1]
+
+    monkeypatch.setattr(at_once, "give", noted)
+    expected = rows(pipeline(lake))
+    rows(raycache.cached(pipeline(lake)))
+    assert given == []
+    with Counted(cache) as counted:
+        assert rows(raycache.cached(pipeline(lake))) == expected
+    assert given == [True]
+    assert counted.made == 0
+    assert rows(raycache.cached(pipeline(lake)).map(lambda row: row)) == expected
+    assert given == [True]
 
 
 def test_a_changed_file_costs_its_own_group(cache: raycache.Cache, lake: Path) -> None:

@@ -86,6 +86,10 @@ class GroupRead:
     def __call__(self) -> Iterable[Any]:
         yield from self.blocks(self.read_known([self])[0])
 
+    def found(self) -> list[Any] | None:
+        """The blocks of the result that the plan has found; None: there is none, or it is gone."""
+        return self.read_known([self])[0]
+
     @staticmethod
     def read_known(reads: Sequence[GroupRead]) -> list[list[Any] | None]:
         """The blocks of the results that the plan has found, read together; None: there is none, or it is gone."""
@@ -175,6 +179,11 @@ class PackRead:
     @property
     def __name__(self) -> str:
         return "read_cached"
+
+    def found(self) -> list[Any] | None:
+        """The blocks of all, if they are all there."""
+        found = GroupRead.read_known(self._reads)
+        return None if any(each is None for each in found) else [block for each in found for block in each or ()]
 
     def __call__(self) -> Iterable[Any]:
         found = GroupRead.read_known(self._reads)

@@ -8,6 +8,7 @@ its files are.
 from __future__ import annotations
 
 import functools
+import math
 import random
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,11 @@ from ray import cloudpickle
 from ray.data.block import BlockMetadata
 from ray.data.datasource.datasource import Datasource, ReadTask
 
+from raycache.client import connection
 from raycache.messages.keeping import KeptResult
 from raycache.raydata import grouping, inputs
 from raycache.raydata.cached import file_groups, packing
+from raycache.raydata.cached.at_once import AT_ONCE_BYTES
 from raycache.raydata.cached.group_reads import GroupRead, PackRead, Plan
 from raycache.raydata.cached.pipelines import Described, Pipeline, Written, planned
 from raycache.raydata.cached.shelf import Shelf, result_name
@@ -82,7 +85,13 @@ class KeptSource(Datasource):  # type: ignore[misc]
         """One bundle per read task, see `inputs.inputs`; `works` as of `packing.packs`."""
         tasks = self.located_tasks(1, per_task_row_limit, data_context, works=works)
         ordered = bool(data_context.execution_options.preserve_order)
-        return inputs.inputs(tasks, _cpus(), ordered=ordered, patience_s=placement_wait_s())
+        bundles = inputs.inputs(tasks, _cpus(), ordered=ordered, patience_s=placement_wait_s())
+        if bundles and not ordered and not works and per_task_row_limit is None:
+            first, node = tasks[0]
+            if node == connection.connect().node and (first.metadata.size_bytes or math.inf) <= AT_ONCE_BYTES:
+                about = inputs.located_metadata(bundles[0])
+                object.__setattr__(about, "at_once", first.read_fn.found)
+        return bundles
 
     def located_tasks(
         self,
@@ -120,7 +129,7 @@ class KeptSource(Datasource):  # type: ignore[misc]
             else:
                 nodes.append(max(holders, key=lambda holder: holder[1].bit_count())[0] if holders else None)
         ordered = bool(data_context.execution_options.preserve_order)
-        order = _order(kept, nodes, cpus, plan.execution, ordered=ordered, works=works)
+        order = _order(kept, nodes, cpus, plan.execution, source.client.node, ordered=ordered, works=works)
         return [
             (_task([reads[i] for i in pack], [kept[i] for i in pack], per_task_row_limit), nodes[pack[0]])
             for pack in order
@@ -137,6 +146,7 @@ def _order(
     nodes: Sequence[str | None],
     cpus: Mapping[str, float],
     execution: str,
+    here: str,
     *,
     ordered: bool,
     works: bool,
@@ -148,10 +158,18 @@ def _order(
         return [[i] for i in range(len(kept))]
     there = [(i, result.size_bytes, nodes[i]) for i, result in enumerate(kept) if result is not None]
     positions, sizes, places = zip(*there, strict=True) if there else ((), (), ())
-    packs = [[positions[j] for j in pack] for pack in packing.packs(sizes, places, cpus, works=works)]
+    found = packing.packs(sizes, places, cpus, works=works)
+    first: list[int] = []
+    if not works:
+        # What lies here comes first, in a size that can be given without a task.
+        own = [pack for pack in found if places[pack[0]] == here]
+        first, own = packing.first_here(own, sizes, AT_ONCE_BYTES)
+        found = own + [pack for pack in found if places[pack[0]] != here]
+    packs = [[positions[j] for j in pack] for pack in found]
     rest = [[i] for i, result in enumerate(kept) if result is None]
     random.Random(execution).shuffle(rest)  # noqa: S311
-    return [part[i] for part in (packs, rest) for i in grouping.interleave([nodes[pack[0]] for pack in part])]
+    begin = [[positions[j] for j in first]] if first else []
+    return begin + [part[i] for part in (packs, rest) for i in grouping.interleave([nodes[pack[0]] for pack in part])]
 
 
 def _task(reads: Sequence[GroupRead], results: Sequence[KeptResult | None], row_limit: int | None) -> ReadTask:

@@ -46,6 +46,22 @@ def packs(
     return sorted(found)
 
 
+def first_here(
+    packs: Sequence[list[int]], sizes_bytes: Sequence[int], most_bytes: int
+) -> tuple[list[int], list[list[int]]]:
+    """Take the beginning of some packs.
+
+    Returns:
+        The first results of the first of them, as many as take at most `most_bytes` together, and what is left of the packs.
+    """
+    if not packs:
+        return [], []
+    ends = itertools.accumulate(sizes_bytes[position] for position in packs[0])
+    count = sum(end <= most_bytes for end in ends)
+    rest = [packs[0][count:], *packs[1:]]
+    return packs[0][:count], [pack for pack in rest if pack]
+
+
 def _runs(positions: Sequence[int], sizes_bytes: Sequence[int], count: int) -> list[list[int]]:
     """Cut into at most `count` runs of about equal bytes, each by where its middle lies."""
     sizes = [max(1, sizes_bytes[position]) for position in positions]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raycache.raydata.cached.packing import TASK_BYTES, TASK_BYTES_MAX, packs
+from raycache.raydata.cached.packing import TASK_BYTES, TASK_BYTES_MAX, first_here, packs
 
 CPUS = {"a": 2.0, "b": 2.0}
 MIB = 1 << 20
@@ -51,3 +51,12 @@ def test_each_result_is_read_once_on_its_node(results: list[tuple[int, str | Non
     for pack in found:
         assert pack == sorted(pack)
         assert len({nodes[position] for position in pack}) == 1
+
+
+def test_what_comes_first_is_the_beginning_of_the_first_pack() -> None:
+    """As much as is wanted at once; the rest stays as it was, and nothing is lost."""
+    sizes = [3, 3, 3, 3]
+    assert first_here([[0, 1, 2], [3]], sizes, 7) == ([0, 1], [[2], [3]])
+    assert first_here([[0, 1], [3]], sizes, 100) == ([0, 1], [[3]])
+    assert first_here([[0, 1]], sizes, 2) == ([], [[0, 1]])
+    assert first_here([], sizes, 2) == ([], [])
