@@ -20,11 +20,10 @@ import ray.data
 
 import raycache
 from raycache.errors import InvalidRequestError
-from raycache.messages import RAY_NAMESPACE, encode
+from raycache.messages import encode
 from raycache.messages.keeping import KeptDataset
 from raycache.raydata.cached import at_once
 from raycache.testing.cluster import LocalCluster
-from tests.support.waiting import wait_until
 
 FILES, ROWS = 12, 40
 FACTOR = 3
@@ -157,36 +156,6 @@ def test_a_changed_transform_makes_everything_again(cache: raycache.Cache, lake:
     finally:
         FACTOR = 3
     assert (second.made, second.hits) == (first.made, 0)
-
-
-def superseded(cache: raycache.Cache) -> int:
-    """How many segments of all workers are the first to go."""
-
-    def count(worker: Any) -> int:
-        return sum(segment.superseded for segment in worker._service._table.segments.values())
-
-    actors = [ray.get_actor(w.actor_name, namespace=RAY_NAMESPACE) for w in cache.client.refresh_view().workers]
-    return sum(ray.get([actor.__ray_call__.remote(count) for actor in actors], timeout=30))
-
-
-def test_what_a_newer_result_stands_for_goes_first(cache: raycache.Cache, lake: Path) -> None:
-    """The old version of a changed file; then, after a changed transform, all of the old results; not what is read again."""
-
-    def times(factor: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        return lambda batch: {"id": batch["id"] * factor}
-
-    before = superseded(cache)
-    with Counted(cache) as first:
-        rows(raycache.cached(pipeline(lake, times(2))))
-    write(lake, 5, 100)
-    rows(raycache.cached(pipeline(lake, times(2))))
-    wait_until(lambda: superseded(cache) == before + 1)
-    rows(raycache.cached(pipeline(lake, times(3))))
-    wait_until(lambda: superseded(cache) == before + 1 + first.made)
-    with Counted(cache) as again:
-        rows(raycache.cached(pipeline(lake, times(2))))
-    assert again.made == 0
-    assert superseded(cache) == before + 1
 
 
 def test_what_is_something_else_in_the_tasks_is_not_kept(cache: raycache.Cache, lake: Path) -> None:
