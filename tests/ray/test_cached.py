@@ -20,10 +20,11 @@ import ray.data
 
 import raycache
 from raycache.errors import InvalidRequestError
-from raycache.messages import encode
+from raycache.messages import RAY_NAMESPACE, encode
 from raycache.messages.keeping import KeptDataset
 from raycache.raydata.cached import at_once
 from raycache.testing.cluster import LocalCluster
+from tests.support.waiting import wait_until
 
 FILES, ROWS = 12, 40
 FACTOR = 3
@@ -156,6 +157,39 @@ def test_a_changed_transform_makes_everything_again(cache: raycache.Cache, lake:
     finally:
         FACTOR = 3
     assert (second.made, second.hits) == (first.made, 0)
+
+
+def superseded(cache: raycache.Cache, key: str) -> int:
+    """How many segments of all workers are the first to go, of those with results under a key."""
+
+    def count(worker: Any) -> int:
+        segments = worker._service._table.segments.values()
+        return sum(
+            s.superseded and all(f"/{key}-" in s.entries.file(b.version).uri for b in s.entries) for s in segments
+        )
+
+    actors = [ray.get_actor(w.actor_name, namespace=RAY_NAMESPACE) for w in cache.client.refresh_view().workers]
+    return sum(ray.get([actor.__ray_call__.remote(count) for actor in actors], timeout=30))
+
+
+def test_what_a_newer_result_stands_for_goes_first(cache: raycache.Cache, lake: Path) -> None:
+    """The old version of a changed file; then, after a changed transform, all of the old results; not what is read again."""
+
+    def kept(factor: int) -> Any:
+        return raycache.cached(pipeline(lake, lambda batch: {"id": batch["id"] * factor}), key="newer")
+
+    with Counted(cache) as first:
+        rows(kept(2))
+    write(lake, 5, 100)
+    rows(kept(2))
+    wait_until(lambda: superseded(cache, "newer") == 1)
+    rows(kept(3))
+    wait_until(lambda: superseded(cache, "newer") > first.made // 2)
+    with Counted(cache) as again:
+        rows(kept(2))
+    assert again.made == 0
+    # Where a segment was still mapped, the worker hears of it with the next renewal of the lease.
+    wait_until(lambda: superseded(cache, "newer") == 1)
 
 
 def test_what_is_something_else_in_the_tasks_is_not_kept(cache: raycache.Cache, lake: Path) -> None:
