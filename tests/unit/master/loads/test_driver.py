@@ -157,7 +157,7 @@ def test_a_slow_link_is_waited_for() -> None:
         job_id = await master.driver.load("r" * 32, LoadRequest(["/lake"]))
         await master.until(lambda: [record["op"] for record in journal] == ["load", "load_ended"])
         assert (master.state(job_id), master.asked) == ("SUCCEEDED", 6)
-        assert {worker.looks for worker in master.workers.values()} == {3}
+        assert min(worker.looks for worker in master.workers.values()) >= 3
 
     master.run(scenario())
 
