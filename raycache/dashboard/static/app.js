@@ -12,8 +12,7 @@ const ADVICE = {
   expired: "A longer time to live, if the data allows.", admission: "More memory or disk for the cache, or shorter leases.",
   quota: "A larger quota for the path.", unreachable: "See the nodes: is a worker lost, or overloaded?", failed: "raycache doctor asks each mount.",
 };
-const $ = (id) => document.getElementById(id);
-const main = $("main");
+const $ = (id) => document.getElementById(id), main = $("main");
 
 const state = {
   about: { figures: {}, actions: [], page: 50 }, query: { view: "overview" }, data: null, hover: null,
