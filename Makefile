@@ -103,7 +103,7 @@ test-deploy: $(SETUP) ## Run the tests of what lies in deploy/, also with KubeRa
 	$(BIN)/python -m pytest tests/unit/deploy -rs
 
 test-endpoint: $(SETUP) ## Run all tests of the S3 endpoint, also a minute of requests at random
-	$(BIN)/python -m pytest tests/unit/endpoint tests/ray/test_endpoint.py tests/ray/test_endpoint_writes.py tests/ray/test_endpoint_hostile.py tests/ray/test_neighbours.py -m "long or not long"
+	$(BIN)/python -m pytest tests/unit/endpoint tests/ray/test_endpoint.py tests/ray/test_endpoint_writes.py tests/ray/test_endpoint_hostile.py tests/ray/test_neighbours.py tests/ray/test_local_files.py -m "long or not long"
 
 test-parquet: $(SETUP) ## Run all cases of Ray's own reader of parquet, which `make test` runs some of
 	$(BIN)/python -m pytest tests/ray/test_parquet_reader.py -m "long or not long"
