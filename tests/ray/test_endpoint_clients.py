@@ -260,4 +260,8 @@ CLIENTS: dict[str, Callable[[Endpoint, Cache, Path], None]] = {
 @pytest.mark.parametrize("client", CLIENTS)
 def test_other_clients(cache: Cache, tmp_path: Path, client: str) -> None:
     """What stands in the lake they read, and what they write they read again, and so does the cache."""
+    before = cache.stats().total
     CLIENTS[client](cache.endpoint(), cache, tmp_path)
+    after = cache.stats().total
+    assert after.hits + after.misses > before.hits + before.misses
+    assert DATA == cache.read("/lake/data.bin").to_pybytes()

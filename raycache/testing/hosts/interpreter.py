@@ -7,6 +7,7 @@ A program is on one host for good, so whoever wants to read on another host need
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -118,9 +119,8 @@ class Interpreter:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        try:
+        # `stop` closes the pipe below this thread, which then has nothing more to bring.
+        with contextlib.suppress(ValueError):
             for line in self._process.stdout:
                 self._lines.put(line)
-        except ValueError:  # closed by `stop`
-            pass
         self._lines.put(None)

@@ -57,15 +57,17 @@ def test_a_cancelled_task_ends() -> None:
     turns = Turns()
     ended: list[str] = []
 
-    async def wait() -> None:
+    async def wait(began: asyncio.Event) -> None:
+        began.set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.append("here")
 
     async def work() -> None:
-        task = asyncio.ensure_future(turns.timed("wait", wait()))
-        await asyncio.sleep(0)
+        began = asyncio.Event()
+        task = asyncio.ensure_future(turns.timed("wait", wait(began)))
+        await began.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
