@@ -44,11 +44,12 @@ class AzuriteServer(StoreServer):
             raise UnavailableError(f"Azurite made no container {name}: {answer.status}")
         return name
 
-    def _command(self) -> list[str]:
-        return [
+    def _commands(self, directory: Path) -> list[list[str]]:
+        del directory  # all is in memory
+        return [[
             str(_program()), "--blobHost", "127.0.0.1", "--blobPort", str(self._port), "--inMemoryPersistence",
             "--silent", "--disableTelemetry", "--skipApiVersionCheck",
-        ]  # fmt: skip
+        ]]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "AZURITE_ACCOUNTS": f"{_ACCOUNT}:{_KEY}"}

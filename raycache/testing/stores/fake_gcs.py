@@ -32,11 +32,12 @@ class FakeGcsServer(StoreServer):
         with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})):
             return name
 
-    def _command(self) -> list[str]:
-        return [
+    def _commands(self, directory: Path) -> list[list[str]]:
+        del directory  # all is in memory
+        return [[
             str(_program()), "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", str(self._port),
             "-public-host", self.public_url.removeprefix("http://"), "-external-url", self.public_url, "-log-level", "warn",
-        ]  # fmt: skip
+        ]]  # fmt: skip
 
     def _answers(self) -> bool:
         try:

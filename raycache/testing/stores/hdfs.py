@@ -7,19 +7,13 @@ process needs before its first use of HDFS.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from raycache.errors import NotFoundError, UnavailableError
-from raycache.testing.processes import ChildProcess, free_port_run
+from raycache.errors import NotFoundError
 from raycache.testing.stores.hadoop_setup import INSTALLED, java_home
+from raycache.testing.stores.store_server import StoreServer
 
-_START_TIMEOUT_S = 120.0
 _NAMENODE = "org.apache.hadoop.hdfs.server.namenode.NameNode"
 _DATANODE = "org.apache.hadoop.hdfs.server.datanode.DataNode"
 _EXPORTS = "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED"
@@ -31,42 +25,11 @@ log4j.appender.A.layout.ConversionPattern=%p %c{1} %m%n
 """
 
 
-class HdfsServer:
-    """Both as a context manager.
+class HdfsServer(StoreServer):
+    """Both as a context manager."""
 
-    Raises:
-        NotFoundError: at entering: it is not installed here.
-    """
-
-    def __init__(self) -> None:
-        self._children: list[ChildProcess] = []
-        self._directory: Path | None = None
-        self._port = 0
-
-    def __enter__(self) -> Self:
-        home = java_home()
-        if home is None or not (INSTALLED / "libhdfs.so").exists():
-            raise NotFoundError("HDFS is missing; install it by python -m raycache.testing.stores.hadoop_setup")
-        self._directory = Path(tempfile.mkdtemp(prefix="raycache-hdfs-"))
-        self._port = free_port_run(5)
-        self._configure(self._directory)
-        java = [str(home / "bin/java"), *_JAVA_OPTIONS, "-cp", self._class_path()]
-        try:
-            subprocess.run(
-                [*java, _NAMENODE, "-format", "-force", "-nonInteractive"], check=True, capture_output=True, timeout=120
-            )
-            for name, program in (("namenode", _NAMENODE), ("datanode", _DATANODE)):
-                self._children.append(ChildProcess([*java, program], self._directory / f"{name}.log"))
-            self._wait_ready(self._directory / "datanode.log")
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    name = "HDFS"
+    ports = 5
 
     @property
     def root_uri(self) -> str:
@@ -82,14 +45,19 @@ class HdfsServer:
             "LIBHDFS_OPTS": f"-Xmx256m {_EXPORTS}",
         }
 
-    def stop(self) -> None:
-        """End both and remove their data. Twice is harmless."""
-        for child in reversed(self._children):
-            child.kill()
-        self._children.clear()
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
+    def _commands(self, directory: Path) -> list[list[str]]:
+        home = java_home()
+        if home is None or not (INSTALLED / "libhdfs.so").exists():
+            raise NotFoundError("HDFS is missing; install it by python -m raycache.testing.stores.hadoop_setup")
+        self._configure(directory)
+        java = [str(home / "bin/java"), *_JAVA_OPTIONS, "-cp", self._class_path()]
+        formatting = [*java, _NAMENODE, "-format", "-force", "-nonInteractive"]
+        subprocess.run(formatting, check=True, capture_output=True, timeout=self.start_timeout_s)
+        return [[*java, _NAMENODE], [*java, _DATANODE]]
+
+    def _answers(self) -> bool:
+        datanode = self._children[1].log_path
+        return datanode.exists() and "successfully registered" in datanode.read_text(errors="replace")
 
     def _class_path(self) -> str:
         assert self._directory is not None
@@ -120,13 +88,3 @@ class HdfsServer:
         for name in ("core-site.xml", "hdfs-site.xml"):
             (directory / "conf" / name).write_text(f"<configuration>{rows}</configuration>")
         (directory / "conf/log4j.properties").write_text(_LOGGING)
-
-    def _wait_ready(self, log: Path) -> None:
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while "successfully registered" not in log.read_text(errors="replace"):
-            ended = next((child for child in self._children if not child.alive), None)
-            if ended is not None or time.monotonic() > deadline_s:
-                raise UnavailableError(
-                    f"HDFS did not come up; its log ends:\n{(ended or self._children[-1]).log_tail()}"
-                )
-            time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A store's server that is one program: started, waited for, and ended with its data."""
+"""A store's server on this machine, of one program or several: started, waited for, and ended with its data."""
 
 from __future__ import annotations
 
@@ -16,36 +16,45 @@ from raycache.testing.processes import ChildProcess, free_port_run
 
 
 class StoreServer(ABC):
-    """The server as a context manager, on a port of its own.
+    """The server as a context manager, on ports of its own.
 
     Raises:
         NotFoundError: at entering: it is not installed here.
         UnavailableError: at entering: it does not come up.
     """
 
-    #: For messages, and how long a start may take.
+    #: For messages; how long a start may take; and how many ports it takes, the first being `_port`.
     name: str
     start_timeout_s: float = 120.0
+    ports: int = 1
 
     def __init__(self) -> None:
-        self._child: ChildProcess | None = None
+        self._children: list[ChildProcess] = []
         self._directory: Path | None = None
-        self._port = free_port_run(1)
+        self._port = free_port_run(self.ports)
         #: Where clients find it; set it, before the start, to that of a proxy before it.
         self.public_url = self.endpoint_url
 
     def __enter__(self) -> Self:
-        command = self._command()
-        self._directory = Path(tempfile.mkdtemp(prefix="raycache-store-"))
-        self._child = ChildProcess(command, self._directory / "server.log", environment=self._environment())
+        directory = self._directory = Path(tempfile.mkdtemp(prefix="raycache-store-"))
+        try:
+            for number, command in enumerate(self._commands(directory)):
+                log = directory / f"{number}.log"
+                self._children.append(ChildProcess(command, log, environment=self._environment()))
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _wait(self) -> None:
         deadline_s = time.monotonic() + self.start_timeout_s
         while not self._answers():
-            if not self._child.alive or time.monotonic() > deadline_s:
-                log = self._child.log_tail()
-                self.stop()
+            ended = next((child for child in self._children if not child.alive), None)
+            if ended is not None or time.monotonic() > deadline_s:
+                log = (ended or self._children[-1]).log_tail()
                 raise UnavailableError(f"{self.name} did not come up; its log ends:\n{log}")
             time.sleep(0.05)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -58,17 +67,17 @@ class StoreServer(ABC):
         return f"http://127.0.0.1:{self._port}"
 
     def stop(self) -> None:
-        """End it. Twice is harmless."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
+        """End it, and remove its data. Twice is harmless."""
+        for child in reversed(self._children):
+            child.kill()
+        self._children.clear()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
 
     @abstractmethod
-    def _command(self) -> list[str]:
-        """The program and its arguments."""
+    def _commands(self, directory: Path) -> list[list[str]]:
+        """Its programs and their arguments, in the order in which they are started; the directory is for their data."""
 
     def _environment(self) -> Mapping[str, str] | None:
         """Of its process; None: that of this one."""
